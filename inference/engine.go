@@ -1,0 +1,143 @@
+package inference
+
+import "context"
+
+// Sizes that every Stable Diffusion 1.x checkpoint shares.
+const (
+	LatentChannels = 4       // channels of a VAE latent
+	LatentScale    = 8       // pixels per latent cell, along each side
+	VAEScale       = 0.18215 // UNet latent = VAE latent * VAEScale (scale_factor of v1-inference.yaml)
+	TextWidth      = 768     // width of a CLIP ViT-L/14 hidden state
+	ChunkTokens    = 77      // begin token, 75 prompt tokens, end token
+	VocabSize      = 49408   // ids from here on address TextInput.Vectors
+)
+
+// Engine runs the networks of one loaded Stable Diffusion 1.x checkpoint.
+//
+// Tensors are float32, row-major, batch first. Arguments are read only during
+// the call; results belong to the caller. An Engine is not safe for concurrent
+// use, except Close, which waits for the call in hand. Errors are *Error with
+// code Invalid, Canceled, Exhausted or Broken; after Broken only Close is
+// legal. A context that ends during a native call is noticed when that call
+// returns.
+type Engine interface {
+	// Info describes the loaded checkpoint and the device it runs on.
+	Info() EngineInfo
+
+	// EncodeText returns the CLIP hidden states [n,77,768] of n chunks.
+	EncodeText(ctx context.Context, in TextInput) ([]float32, error)
+
+	// PredictNoise runs the UNet once over the whole batch and returns its
+	// output [b,4,H,W] (eps, or v for a v-prediction checkpoint). A batch may
+	// carry conditional and unconditional rows of several images.
+	PredictNoise(ctx context.Context, in UNetInput) ([]float32, error)
+
+	// Encode returns the unscaled moments [8,h/8,w/8] of one picture, the mean
+	// before the log variance.
+	Encode(ctx context.Context, in PixelInput) ([]float32, error)
+
+	// Decode turns one VAE latent into planar pixels [3,8h,8w], clamped to 0..1.
+	Decode(ctx context.Context, in LatentInput) ([]float32, error)
+
+	Close() error
+}
+
+// EngineInfo is what an Engine tells about itself.
+type EngineInfo struct {
+	Checkpoint    string // path of the file
+	UNetChannels  int    // input channels of the UNet: 4, or 9 for an inpainting checkpoint
+	VPrediction   bool   // the UNet predicts v instead of eps
+	Device        string // such as "CPU" or "CUDA0 (NVIDIA H100)"
+	Backend       string // cpu or cuda
+	WeightBytes   int64  // bytes of weights held
+	EngineVersion string // the engine's pin and commit
+}
+
+// TextInput is one batch of text chunks.
+type TextInput struct {
+	Chunks  [][ChunkTokens]int32 // token ids; id VocabSize+i stands for Vectors[i]
+	Vectors [][]float32          // textual inversion vectors, TextWidth values each
+	Skip    int                  // layers from the end, 1 = last layer: A1111's "Clip skip", 1..12
+}
+
+// UNetInput is one batch of b denoising inputs.
+type UNetInput struct {
+	Latent   []float32 // [b,c,H,W] scaled by 1/sqrt(sigma^2+1); c is EngineInfo.UNetChannels
+	H, W     int       // latent cells, that is pixels/8
+	Timestep []float32 // [b], training step 0..999, fractions allowed
+	Context  []float32 // [b,k*77,768] from EncodeText, the same k for all rows
+	Tiling   bool      // circular padding along both axes, for seamless pictures
+	Control  []ControlInput
+}
+
+// ControlInput is one ControlNet unit acting on a UNet call. The residuals it
+// produces are multiplied by Rows and Layers and added to those of the others.
+type ControlInput struct {
+	Model  string    // path of the ControlNet file
+	Hint   []float32 // planar RGB [3,8H,8W], 0..1
+	Rows   []float32 // [b] strength for each row of the batch, 0 = row left alone
+	Layers []float32 // [13] strength for each residual, 12 of the encoder and the middle one
+}
+
+// PixelInput is one picture to encode.
+type PixelInput struct {
+	Pixels []float32 // planar RGB [3,H,W], 0..1
+	H, W   int       // pixels, multiples of 8
+	Tiling bool
+	Tiles  TileMode
+}
+
+// LatentInput is one latent to decode.
+type LatentInput struct {
+	Latent []float32 // [4,H,W], VAE scale: UNet latent / VAEScale
+	H, W   int       // latent cells
+	Tiling bool
+	Tiles  TileMode
+}
+
+// TileMode says whether the VAE works on the whole picture or on overlapping
+// tiles, which bounds its memory.
+type TileMode int
+
+// Tile modes.
+const (
+	TileAuto TileMode = iota // tiles from 1024x1024 pixels on
+	TileNever
+	TileAlways
+)
+
+// LoRA is one low-rank adapter with its strengths.
+type LoRA struct {
+	Path        string
+	UNet        float64 // multiplier of the UNet part
+	TextEncoder float64 // multiplier of the text encoder part
+}
+
+// The interfaces below are optional abilities of an Engine, found by type
+// assertion.
+
+// LoRAApplier switches the active adapters. The list replaces the one before;
+// an empty list restores the checkpoint's own weights bit by bit. Setting the
+// list that is already set costs nothing.
+type LoRAApplier interface {
+	SetLoRAs(ctx context.Context, loras []LoRA) error
+}
+
+// VAESwitcher replaces the VAE by the one in a file; "" restores the
+// checkpoint's own.
+type VAESwitcher interface {
+	SetVAE(ctx context.Context, path string) error
+}
+
+// PreviewDecoder decodes a UNet-scale latent [4,h,w] with a small approximate
+// decoder (TAESD) into planar pixels [3,8h,8w], 0..1. The file is loaded at
+// first use and kept.
+type PreviewDecoder interface {
+	DecodePreview(ctx context.Context, taesd string, latent []float32, h, w int) ([]float32, error)
+}
+
+// PixelUpscaler enlarges planar pixels [3,h,w] with an ESRGAN-class model by the
+// model's own factor. The file is loaded at first use and kept.
+type PixelUpscaler interface {
+	UpscalePixels(ctx context.Context, model string, pixels []float32, h, w int) (out []float32, factor int, err error)
+}
