@@ -10,6 +10,7 @@ const (
 	TextWidth      = 768     // width of a CLIP ViT-L/14 hidden state
 	ChunkTokens    = 77      // begin token, 75 prompt tokens, end token
 	VocabSize      = 49408   // ids from here on address TextInput.Vectors
+	ControlLayers  = 13      // residuals of a ControlNet: 12 of the encoder and the middle one
 )
 
 // Engine runs the networks of one loaded Stable Diffusion 1.x checkpoint.
@@ -76,7 +77,7 @@ type ControlInput struct {
 	Model  string    // path of the ControlNet file
 	Hint   []float32 // planar RGB [3,8H,8W], 0..1
 	Rows   []float32 // [b] strength for each row of the batch, 0 = row left alone
-	Layers []float32 // [13] strength for each residual, 12 of the encoder and the middle one
+	Layers []float32 // [ControlLayers] strength for each residual, 12 of the encoder and the middle one
 }
 
 // PixelInput is one picture to encode.

@@ -1,0 +1,151 @@
+package inference
+
+import "math"
+
+// MaxLatentSide bounds a latent's height and width in cells (8192 pixels), far
+// above what memory allows, so that no size arithmetic can overflow.
+const MaxLatentSide = 1024
+
+// Check reports an Invalid error unless every token id names a vocabulary entry
+// or one of in.Vectors, every vector has TextWidth values and Skip is 1..12.
+func (in TextInput) Check() error {
+	const op = "encode text"
+	if len(in.Chunks) == 0 {
+		return Errorf(Invalid, op, "no chunk given")
+	}
+	if in.Skip < 1 || in.Skip > 12 {
+		return Errorf(Invalid, op, "clip skip is %d, want 1 to 12", in.Skip)
+	}
+	for i, v := range in.Vectors {
+		if len(v) != TextWidth {
+			return Errorf(Invalid, op, "embedding vector %d has %d values, Stable Diffusion 1.x takes %d", i, len(v), TextWidth)
+		}
+	}
+	limit := int32(VocabSize + len(in.Vectors))
+	for i := range in.Chunks {
+		for j, id := range in.Chunks[i] {
+			if id < 0 || id >= limit {
+				return Errorf(Invalid, op, "token %d of chunk %d is %d, want 0 to %d", j, i, id, limit-1)
+			}
+		}
+	}
+	return nil
+}
+
+// Rows returns the batch size b.
+func (in UNetInput) Rows() int { return len(in.Timestep) }
+
+// Check reports an Invalid error unless the slices have the lengths that
+// Timestep, H, W and channels (EngineInfo.UNetChannels) imply.
+func (in UNetInput) Check(channels int) error {
+	const op = "unet"
+	if err := checkSides(op, in.H, in.W); err != nil {
+		return err
+	}
+	b := in.Rows()
+	if b == 0 {
+		return Errorf(Invalid, op, "no timestep given: the batch is empty")
+	}
+	if want := b * channels * in.H * in.W; len(in.Latent) != want {
+		return Errorf(Invalid, op, "latent has %d values, want %d for [%d,%d,%d,%d]", len(in.Latent), want, b, channels, in.H, in.W)
+	}
+	if row := b * ChunkTokens * TextWidth; len(in.Context) == 0 || len(in.Context)%row != 0 {
+		return Errorf(Invalid, op, "context has %d values, want a multiple of %d for [%d,k*77,768]", len(in.Context), row, b)
+	}
+	for i, t := range in.Timestep {
+		if !(t >= 0 && t <= 999) { // also refuses NaN
+			return Errorf(Invalid, op, "timestep %d is %g, want 0 to 999", i, t)
+		}
+	}
+	for i, c := range in.Control {
+		if err := c.check(i, b, in.H, in.W); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c ControlInput) check(i, b, h, w int) error {
+	const op = "controlnet"
+	switch {
+	case c.Model == "":
+		return Errorf(Invalid, op, "unit %d names no model file", i)
+	case len(c.Hint) != 3*LatentScale*h*LatentScale*w:
+		return Errorf(Invalid, op, "hint of unit %d has %d values, want %d for [3,%d,%d]", i, len(c.Hint), 3*LatentScale*h*LatentScale*w, LatentScale*h, LatentScale*w)
+	case len(c.Rows) != b:
+		return Errorf(Invalid, op, "unit %d has %d row strengths, want %d", i, len(c.Rows), b)
+	case len(c.Layers) != ControlLayers:
+		return Errorf(Invalid, op, "unit %d has %d layer strengths, want %d", i, len(c.Layers), ControlLayers)
+	}
+	for _, s := range [][]float32{c.Rows, c.Layers} {
+		for _, v := range s {
+			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+				return Errorf(Invalid, op, "unit %d has a strength that is not a finite number", i)
+			}
+		}
+	}
+	return nil
+}
+
+// Check reports an Invalid error unless H and W are multiples of 8 and Pixels
+// holds 3*H*W values.
+func (in PixelInput) Check() error {
+	const op = "encode"
+	if in.H%LatentScale != 0 || in.W%LatentScale != 0 {
+		return Errorf(Invalid, op, "picture is %dx%d pixels, want multiples of %d", in.W, in.H, LatentScale)
+	}
+	if err := checkSides(op, in.H/LatentScale, in.W/LatentScale); err != nil {
+		return err
+	}
+	if want := 3 * in.H * in.W; len(in.Pixels) != want {
+		return Errorf(Invalid, op, "picture has %d values, want %d for [3,%d,%d]", len(in.Pixels), want, in.H, in.W)
+	}
+	return checkTiles(op, in.Tiles)
+}
+
+// Check reports an Invalid error unless Latent holds 4*H*W values.
+func (in LatentInput) Check() error {
+	const op = "decode"
+	if err := CheckLatent(op, in.Latent, in.H, in.W); err != nil {
+		return err
+	}
+	return checkTiles(op, in.Tiles)
+}
+
+// CheckLatent reports an Invalid error unless latent holds the values of
+// [4,h,w]. Op names the operation in the error.
+func CheckLatent(op string, latent []float32, h, w int) error {
+	if err := checkSides(op, h, w); err != nil {
+		return err
+	}
+	if want := LatentChannels * h * w; len(latent) != want {
+		return Errorf(Invalid, op, "latent has %d values, want %d for [%d,%d,%d]", len(latent), want, LatentChannels, h, w)
+	}
+	return nil
+}
+
+// CheckPixels reports an Invalid error unless pixels holds the values of
+// [3,h,w]. Op names the operation in the error.
+func CheckPixels(op string, pixels []float32, h, w int) error {
+	if h < 1 || w < 1 || h > MaxLatentSide*LatentScale || w > MaxLatentSide*LatentScale {
+		return Errorf(Invalid, op, "picture is %dx%d pixels, want 1 to %d a side", w, h, MaxLatentSide*LatentScale)
+	}
+	if want := 3 * h * w; len(pixels) != want {
+		return Errorf(Invalid, op, "picture has %d values, want %d for [3,%d,%d]", len(pixels), want, h, w)
+	}
+	return nil
+}
+
+func checkSides(op string, h, w int) error {
+	if h < 1 || w < 1 || h > MaxLatentSide || w > MaxLatentSide {
+		return Errorf(Invalid, op, "latent is %dx%d cells, want 1 to %d a side", w, h, MaxLatentSide)
+	}
+	return nil
+}
+
+func checkTiles(op string, m TileMode) error {
+	if m < TileAuto || m > TileAlways {
+		return Errorf(Invalid, op, "tile mode %d does not exist", m)
+	}
+	return nil
+}

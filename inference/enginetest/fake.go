@@ -1,0 +1,373 @@
+// Package enginetest has what a test needs around inference.Engine: Fake, a
+// scripted engine of cheap analytic networks, and Run, the suite that every
+// engine must pass.
+package enginetest
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"sdworker/inference"
+)
+
+// Op names one kind of engine call.
+type Op string
+
+// The calls that a Fake records.
+const (
+	OpEncodeText    Op = "encode text"
+	OpPredictNoise  Op = "predict noise"
+	OpEncode        Op = "encode"
+	OpDecode        Op = "decode"
+	OpSetLoRAs      Op = "set loras"
+	OpSetVAE        Op = "set vae"
+	OpDecodePreview Op = "decode preview"
+	OpUpscale       Op = "upscale"
+)
+
+// Call is one recorded engine call. The field that belongs to Op is set; its
+// slices are copies.
+type Call struct {
+	Op    Op
+	Index int // how many calls of the same Op came before
+
+	Text   inference.TextInput
+	UNet   inference.UNetInput
+	Pixels inference.PixelInput
+	Latent inference.LatentInput // decode and decode preview
+	LoRAs  []inference.LoRA
+	Path   string // file of set vae, decode preview and upscale
+	H, W   int    // picture size of upscale
+}
+
+// Hook runs before a call does its work, outside any lock. An error is returned
+// to the caller in place of a result.
+type Hook func(ctx context.Context, call Call) error
+
+// Fake is an Engine of analytic networks: deterministic, in microseconds, each
+// output depending on every input that the real network heeds. Each row of a
+// batch is computed alone, so batches equal singles exactly. Its UNet pulls the
+// latent towards a pattern that the context selects, so that samplers converge
+// and different prompts give different pictures.
+//
+// The zero value is ready to use. Set the fields before the first call. Unlike
+// other engines a Fake may be used from several goroutines, and counts how many
+// were inside at once.
+type Fake struct {
+	Description inference.EngineInfo // zero fields take plausible values
+	Before      Hook                 // nil: nothing
+	Factor      int                  // enlargement of UpscalePixels, 0 = 4
+
+	mu       sync.Mutex
+	calls    []Call
+	counts   map[Op]int
+	loras    []inference.LoRA
+	vae      string
+	closed   bool
+	inside   int
+	parallel int
+	wg       sync.WaitGroup
+}
+
+var (
+	_ inference.Engine         = (*Fake)(nil)
+	_ inference.LoRAApplier    = (*Fake)(nil)
+	_ inference.VAESwitcher    = (*Fake)(nil)
+	_ inference.PreviewDecoder = (*Fake)(nil)
+	_ inference.PixelUpscaler  = (*Fake)(nil)
+)
+
+// FailAt returns a Hook that fails the call of kind op with the given index.
+func FailAt(op Op, index int, err error) Hook {
+	return func(_ context.Context, c Call) error {
+		if c.Op == op && c.Index == index {
+			return err
+		}
+		return nil
+	}
+}
+
+// BlockAt returns a Hook that holds the call of kind op with the given index
+// until its context ends. It closes entered, unless nil, when the call is there.
+func BlockAt(op Op, index int, entered chan<- struct{}) Hook {
+	return func(ctx context.Context, c Call) error {
+		if c.Op != op || c.Index != index {
+			return nil
+		}
+		if entered != nil {
+			close(entered)
+		}
+		<-ctx.Done()
+		return canceled(ctx, op)
+	}
+}
+
+// Delay returns a Hook that makes each call of kind op, or of any kind if op is
+// "", take at least d.
+func Delay(op Op, d time.Duration) Hook {
+	return func(ctx context.Context, c Call) error {
+		if op != "" && c.Op != op {
+			return nil
+		}
+		select {
+		case <-time.After(d):
+			return nil
+		case <-ctx.Done():
+			return canceled(ctx, c.Op)
+		}
+	}
+}
+
+// Hooks returns a Hook that runs each of hooks until one fails.
+func Hooks(hooks ...Hook) Hook {
+	return func(ctx context.Context, c Call) error {
+		for _, h := range hooks {
+			if err := h(ctx, c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// Calls returns the recorded calls of the given kinds in order, all if none.
+func (f *Fake) Calls(ops ...Op) []Call {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []Call
+	for _, c := range f.calls {
+		if len(ops) == 0 || slices.Contains(ops, c.Op) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Reset forgets the recorded calls and starts Call.Index at 0 again.
+func (f *Fake) Reset() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls, f.counts, f.parallel = nil, nil, 0
+}
+
+// MaxParallel returns the largest number of calls that were in progress at once;
+// more than 1 breaks the contract of inference.Engine.
+func (f *Fake) MaxParallel() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.parallel
+}
+
+// Closed reports whether Close was called.
+func (f *Fake) Closed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.closed
+}
+
+// Info returns Description with its zero fields filled in.
+func (f *Fake) Info() inference.EngineInfo {
+	d := f.Description
+	if d.Checkpoint == "" {
+		d.Checkpoint = "/models/Stable-diffusion/fake.safetensors"
+	}
+	if d.UNetChannels == 0 {
+		d.UNetChannels = inference.LatentChannels
+	}
+	if d.Device == "" {
+		d.Device = "Fake"
+	}
+	if d.Backend == "" {
+		d.Backend = "fake"
+	}
+	if d.EngineVersion == "" {
+		d.EngineVersion = "fake"
+	}
+	return d
+}
+
+// EncodeText implements inference.Engine.
+func (f *Fake) EncodeText(ctx context.Context, in inference.TextInput) ([]float32, error) {
+	in = cloneText(in)
+	st, done, err := f.begin(ctx, Call{Op: OpEncodeText, Text: in}, in.Check)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return encodeText(in, st.loras), nil
+}
+
+// PredictNoise implements inference.Engine.
+func (f *Fake) PredictNoise(ctx context.Context, in inference.UNetInput) ([]float32, error) {
+	in = cloneUNet(in)
+	info := f.Info()
+	st, done, err := f.begin(ctx, Call{Op: OpPredictNoise, UNet: in}, func() error { return in.Check(info.UNetChannels) })
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return predictNoise(in, info.UNetChannels, info.VPrediction, st.loras), nil
+}
+
+// Encode implements inference.Engine.
+func (f *Fake) Encode(ctx context.Context, in inference.PixelInput) ([]float32, error) {
+	in.Pixels = slices.Clone(in.Pixels)
+	st, done, err := f.begin(ctx, Call{Op: OpEncode, Pixels: in}, in.Check)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return encode(in, st.vae), nil
+}
+
+// Decode implements inference.Engine.
+func (f *Fake) Decode(ctx context.Context, in inference.LatentInput) ([]float32, error) {
+	in.Latent = slices.Clone(in.Latent)
+	st, done, err := f.begin(ctx, Call{Op: OpDecode, Latent: in}, in.Check)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return decode(in, st.vae), nil
+}
+
+// SetLoRAs implements inference.LoRAApplier.
+func (f *Fake) SetLoRAs(ctx context.Context, loras []inference.LoRA) error {
+	loras = slices.Clone(loras)
+	_, done, err := f.begin(ctx, Call{Op: OpSetLoRAs, LoRAs: loras}, nil)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f.mu.Lock()
+	f.loras = loras
+	f.mu.Unlock()
+	return nil
+}
+
+// SetVAE implements inference.VAESwitcher.
+func (f *Fake) SetVAE(ctx context.Context, path string) error {
+	_, done, err := f.begin(ctx, Call{Op: OpSetVAE, Path: path}, nil)
+	if err != nil {
+		return err
+	}
+	defer done()
+	f.mu.Lock()
+	f.vae = path
+	f.mu.Unlock()
+	return nil
+}
+
+// DecodePreview implements inference.PreviewDecoder.
+func (f *Fake) DecodePreview(ctx context.Context, taesd string, latent []float32, h, w int) ([]float32, error) {
+	in := inference.LatentInput{Latent: slices.Clone(latent), H: h, W: w}
+	_, done, err := f.begin(ctx, Call{Op: OpDecodePreview, Latent: in, Path: taesd}, in.Check)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	for i := range in.Latent {
+		in.Latent[i] /= inference.VAEScale
+	}
+	return decode(in, taesd), nil
+}
+
+// UpscalePixels implements inference.PixelUpscaler.
+func (f *Fake) UpscalePixels(ctx context.Context, model string, pixels []float32, h, w int) ([]float32, int, error) {
+	_, done, err := f.begin(ctx, Call{Op: OpUpscale, Path: model, H: h, W: w}, func() error {
+		return inference.CheckPixels("upscale", pixels, h, w)
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	defer done()
+	factor := f.Factor
+	if factor == 0 {
+		factor = 4
+	}
+	return repeatPixels(pixels, h, w, factor), factor, nil
+}
+
+// Close waits for calls in progress. Later calls fail with Broken.
+func (f *Fake) Close() error {
+	f.mu.Lock()
+	f.closed = true
+	f.mu.Unlock()
+	f.wg.Wait()
+	return nil
+}
+
+// state is what the networks read besides their input.
+type state struct {
+	loras []inference.LoRA
+	vae   string
+}
+
+// begin records a call, checks its input and runs the hook. The caller must call
+// done when err is nil.
+func (f *Fake) begin(ctx context.Context, c Call, check func() error) (st state, done func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return st, nil, canceled(ctx, c.Op)
+	}
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return st, nil, inference.Errorf(inference.Broken, string(c.Op), "the engine is closed")
+	}
+	if f.counts == nil {
+		f.counts = map[Op]int{}
+	}
+	c.Index = f.counts[c.Op]
+	f.counts[c.Op]++
+	f.calls = append(f.calls, c)
+	f.inside++
+	f.parallel = max(f.parallel, f.inside)
+	f.wg.Add(1)
+	st = state{loras: f.loras, vae: f.vae}
+	f.mu.Unlock()
+
+	done = func() {
+		f.mu.Lock()
+		f.inside--
+		f.mu.Unlock()
+		f.wg.Done()
+	}
+	if check != nil {
+		err = check()
+	}
+	if err == nil && f.Before != nil {
+		err = f.Before(ctx, c)
+	}
+	if err != nil {
+		done()
+		return st, nil, err
+	}
+	return st, done, nil
+}
+
+func canceled(ctx context.Context, op Op) error {
+	return &inference.Error{Code: inference.Canceled, Op: string(op), Msg: "canceled", Err: ctx.Err()}
+}
+
+func cloneText(in inference.TextInput) inference.TextInput {
+	in.Chunks = slices.Clone(in.Chunks)
+	in.Vectors = slices.Clone(in.Vectors)
+	for i := range in.Vectors {
+		in.Vectors[i] = slices.Clone(in.Vectors[i])
+	}
+	return in
+}
+
+func cloneUNet(in inference.UNetInput) inference.UNetInput {
+	in.Latent = slices.Clone(in.Latent)
+	in.Timestep = slices.Clone(in.Timestep)
+	in.Context = slices.Clone(in.Context)
+	in.Control = slices.Clone(in.Control)
+	for i := range in.Control {
+		c := &in.Control[i]
+		c.Hint, c.Rows, c.Layers = slices.Clone(c.Hint), slices.Clone(c.Rows), slices.Clone(c.Layers)
+	}
+	return in
+}
