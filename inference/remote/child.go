@@ -1,0 +1,288 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"sdworker/inference"
+)
+
+// ConnFD is the file descriptor of the connection in the child.
+const ConnFD = 3
+
+// Conn returns the child's end of the connection to its supervisor.
+func Conn() (net.Conn, error) {
+	conn, err := fileConn(ConnFD, "engine socket")
+	if err != nil {
+		return nil, fmt.Errorf("file descriptor %d is no connection to a supervisor (this command is started by serve and runpod): %w", ConnFD, err)
+	}
+	return conn, nil
+}
+
+func fileConn(fd int, name string) (net.Conn, error) {
+	f := os.NewFile(uintptr(fd), name)
+	if f == nil {
+		return nil, os.ErrInvalid
+	}
+	defer f.Close() // FileConn works on a copy
+	return net.FileConn(f)
+}
+
+// child is one running child process.
+type child struct {
+	cmd    *exec.Cmd
+	conn   net.Conn
+	out    *sender
+	words  *output
+	status atomic.Pointer[inference.Status]
+	calls  atomic.Uint64 // numbers given out
+	worked atomic.Bool   // a call succeeded
+
+	mu     sync.Mutex
+	open   map[uint64]*call
+	reason string // why the parent ended it
+
+	greeted chan struct{}    // closed at hello
+	done    chan struct{}    // closed when the process is gone and cause is set
+	cause   *inference.Error // read after done
+}
+
+// call is one open call on a child.
+type call struct {
+	id     uint64
+	events chan message
+	left   chan struct{} // closed when nobody reads events any more
+}
+
+// spawn starts the process. It must be called on a thread that lives as long as
+// the child: the kernel ends the child when that thread ends (see
+// PR_SET_PDEATHSIG in prctl(2)).
+func spawn(cmd *exec.Cmd, words *output) (*child, error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make a socket pair: %w", err)
+	}
+	theirs := os.NewFile(uintptr(fds[1]), "engine socket")
+	defer theirs.Close()
+	conn, err := fileConn(fds[0], "supervisor socket")
+	if err != nil {
+		return nil, err
+	}
+	cmd.ExtraFiles = []*os.File{theirs} // the first one is ConnFD
+	cmd.Stdout, cmd.Stderr = words, words
+	cmd.WaitDelay = 2 * time.Second // a grandchild may hold the pipes open
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true // Ctrl-C in a terminal is for the parent
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	if err := cmd.Start(); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return &child{
+		cmd: cmd, conn: conn, out: newSender(conn), words: words,
+		open: map[uint64]*call{}, greeted: make(chan struct{}), done: make(chan struct{}),
+	}, nil
+}
+
+// live reads from the child until it is gone, then sets cause and closes done.
+// A child that does not greet within startTimeout is ended.
+func (c *child) live(startTimeout time.Duration) {
+	kills := oomKills()
+	late := time.AfterFunc(startTimeout, func() {
+		select {
+		case <-c.greeted:
+		default:
+			c.kill(fmt.Sprintf("the engine process did not answer within %s of its start", startTimeout))
+		}
+	})
+	err := c.read()
+	late.Stop()
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
+		c.kill(fmt.Sprintf("the engine process sent what is no message (%v)", err))
+	}
+	// The process closes its end by dying; one that lives on is lost to us.
+	lingering := time.AfterFunc(5*time.Second, func() { c.kill("the engine process closed its connection") })
+	_ = c.cmd.Wait() // the state tells more than the error
+	lingering.Stop()
+	c.conn.Close()
+
+	c.mu.Lock()
+	reason := c.reason
+	c.mu.Unlock()
+	c.cause = deathOf(c.cmd.ProcessState, reason, c.words.lastWords(), oomKills() > kills)
+	close(c.done)
+}
+
+// read delivers messages until the connection ends.
+func (c *child) read() error {
+	in := newReceiver(c.conn)
+	for {
+		m, err := in.receive()
+		if err != nil {
+			return err
+		}
+		if m.Status != nil {
+			c.status.Store(m.Status)
+		}
+		switch m.Kind {
+		case kindHello:
+			if m.Protocol != protocol {
+				return fmt.Errorf("protocol %d, want %d", m.Protocol, protocol)
+			}
+			select {
+			case <-c.greeted:
+				return errors.New("second greeting")
+			default:
+				close(c.greeted)
+			}
+		case kindStatus:
+		case kindAccepted, kindProgress, kindImage, kindDone:
+			c.mu.Lock()
+			to := c.open[m.Call]
+			c.mu.Unlock()
+			if to == nil {
+				continue // its caller has gone
+			}
+			select {
+			case to.events <- m:
+			case <-to.left:
+			}
+		default:
+			return fmt.Errorf("kind %d", m.Kind)
+		}
+	}
+}
+
+// kill ends the process; the first reason given stays.
+func (c *child) kill(reason string) {
+	c.mu.Lock()
+	if c.reason == "" {
+		c.reason = reason
+	}
+	c.mu.Unlock()
+	_ = c.cmd.Process.Kill() // fails only when it is gone already
+}
+
+// errNotAccepted says that the child died before it took the call, so that
+// another child may run it without doing anything twice.
+var errNotAccepted = errors.New("the engine process ended before it took the job")
+
+// do runs one call. Progress goes to hooks, images to each. When ctx ends the
+// child is asked to stop, and killed when it has not within grace.
+func (c *child) do(ctx context.Context, m message, hooks inference.Hooks, grace time.Duration, each func(message)) (message, error) {
+	k := &call{id: c.calls.Add(1), events: make(chan message, 64), left: make(chan struct{})}
+	defer close(k.left)
+	c.mu.Lock()
+	c.open[k.id] = k
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		delete(c.open, k.id)
+		c.mu.Unlock()
+	}()
+
+	m.Call = k.id
+	if err := c.out.send(m); errors.Is(err, errTooLarge) {
+		return message{}, &inference.Error{Code: inference.Invalid, Msg: "the request is too large, send fewer or smaller pictures", Err: err}
+	} // a lost connection shows as done
+	state := &exchange{child: c, call: k, hooks: hooks, grace: grace, each: each}
+	return state.run(ctx)
+}
+
+// exchange is the parent's side of a call under way.
+type exchange struct {
+	child    *child
+	call     *call
+	hooks    inference.Hooks
+	grace    time.Duration
+	each     func(message)
+	accepted bool
+}
+
+func (x *exchange) run(ctx context.Context) (message, error) {
+	var changed <-chan struct{}
+	if x.hooks.Control != nil {
+		changed = x.hooks.Control.Changed()
+		x.steer() // what was asked before the call began
+	}
+	ended := ctx.Done()
+	var overdue <-chan time.Time
+	for {
+		select {
+		case m := <-x.call.events:
+			if x.take(m) {
+				return m, m.Failure.err()
+			}
+		case <-changed:
+			x.steer()
+		case <-ended:
+			ended = nil
+			_ = x.child.out.send(message{Kind: kindCancel, Call: x.call.id})
+			timer := time.NewTimer(x.grace)
+			defer timer.Stop()
+			overdue = timer.C
+		case <-overdue:
+			overdue = nil
+			x.child.kill(fmt.Sprintf("the engine process did not stop within %s", x.grace))
+		case <-x.child.done:
+			return x.died(ctx)
+		}
+	}
+}
+
+// take handles one message and reports whether it was the last.
+func (x *exchange) take(m message) (last bool) {
+	x.accepted = true
+	switch m.Kind {
+	case kindProgress:
+		if m.Progress != nil {
+			x.each(m)
+			x.hooks.Report(*m.Progress)
+		}
+	case kindImage:
+		x.each(m)
+	case kindDone:
+		return true
+	}
+	return false
+}
+
+// died ends the call after the child's death, with the result if that came
+// first.
+func (x *exchange) died(ctx context.Context) (message, error) {
+	for {
+		select {
+		case m := <-x.call.events:
+			if x.take(m) {
+				return m, m.Failure.err()
+			}
+			continue
+		default:
+		}
+		switch {
+		case ctx.Err() != nil:
+			return message{}, &inference.Error{Code: inference.Canceled, Op: "engine", Msg: "canceled", Err: x.child.cause}
+		case !x.accepted:
+			return message{}, errNotAccepted
+		}
+		return message{}, x.child.cause
+	}
+}
+
+func (x *exchange) steer() {
+	c := control{Interrupted: x.hooks.Control.Interrupted(), Skips: x.hooks.Control.Skips()}
+	if c != (control{}) {
+		_ = x.child.out.send(message{Kind: kindControl, Call: x.call.id, Control: c})
+	}
+}

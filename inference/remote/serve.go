@@ -1,0 +1,199 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"sdworker/inference"
+)
+
+// statusEvery is how often the child looks for a changed status by itself;
+// after each call it sends it anyway.
+const statusEvery = time.Second
+
+// maxWaiting bounds the calls that the parent may send ahead. Supervisor never
+// has more than two open: one job and the reload of lost files.
+const maxWaiting = 16
+
+// Serve runs the calls that arrive on conn on gen, one after another, until the
+// other side closes the connection (nil), breaks the protocol or ctx ends. The
+// call in hand is cancelled then and waited for. Serve closes neither conn nor
+// gen.
+func Serve(ctx context.Context, conn net.Conn, gen inference.Generator) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &server{gen: gen, out: newSender(conn), waiting: make(chan *served, maxWaiting), open: map[uint64]*served{}}
+	if err := s.out.send(message{Kind: kindHello, Protocol: protocol}); err != nil {
+		return fmt.Errorf("greet the parent process: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+
+	var wg sync.WaitGroup
+	wg.Go(s.work)
+	wg.Go(func() { s.reportStatus(ctx) })
+	err := s.read(ctx, newReceiver(conn))
+	cancel()
+	close(s.waiting)
+	wg.Wait()
+	return err
+}
+
+// server is the child's side of a connection.
+type server struct {
+	gen     inference.Generator
+	out     *sender
+	waiting chan *served
+
+	mu   sync.Mutex
+	open map[uint64]*served // accepted and not done
+	last inference.Status   // sent last
+}
+
+// served is one call.
+type served struct {
+	message
+	ctx     context.Context //nolint:containedctx // the call waits for its turn on another goroutine
+	cancel  context.CancelFunc
+	control *inference.Control
+	skips   int
+}
+
+// read takes messages until the connection ends.
+func (s *server) read(ctx context.Context, in *receiver) error {
+	for {
+		m, err := in.receive()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read from the parent process: %w", err)
+		}
+		switch m.Kind {
+		case kindGenerate, kindUpscale, kindLoad, kindUnload:
+			if err := s.accept(ctx, m); err != nil {
+				return err
+			}
+		case kindControl, kindCancel:
+			s.steer(m)
+		default:
+			return fmt.Errorf("message of kind %d from the parent process", m.Kind)
+		}
+	}
+}
+
+func (s *server) accept(ctx context.Context, m message) error {
+	incomplete := m.Kind == kindGenerate && m.Request == nil ||
+		m.Kind == kindUpscale && m.Upscale == nil || m.Kind == kindLoad && m.Files == nil
+	if incomplete {
+		return fmt.Errorf("message of kind %d without content from the parent process", m.Kind)
+	}
+	c := &served{message: m, control: inference.NewControl()}
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	s.mu.Lock()
+	s.open[m.Call] = c
+	s.mu.Unlock()
+	select {
+	case s.waiting <- c:
+	default:
+		c.cancel()
+		return fmt.Errorf("more than %d calls at once from the parent process", maxWaiting)
+	}
+	return s.out.send(message{Kind: kindAccepted, Call: m.Call})
+}
+
+// steer applies a control or cancel message; the call may have ended meanwhile.
+func (s *server) steer(m message) {
+	s.mu.Lock()
+	c := s.open[m.Call]
+	s.mu.Unlock()
+	if c == nil {
+		return
+	}
+	if m.Kind == kindCancel {
+		c.cancel()
+		return
+	}
+	for ; c.skips < m.Control.Skips; c.skips++ {
+		c.control.Skip()
+	}
+	if m.Control.Interrupted && !c.control.Interrupted() {
+		c.control.Interrupt()
+	}
+}
+
+// work runs the calls.
+func (s *server) work() {
+	for c := range s.waiting {
+		done := s.run(c)
+		c.cancel()
+		s.mu.Lock()
+		delete(s.open, c.Call)
+		status := s.gen.Status()
+		s.last = status
+		s.mu.Unlock()
+		done.Kind, done.Call, done.Status = kindDone, c.Call, &status
+		if err := s.out.send(done); errors.Is(err, errTooLarge) {
+			_ = s.out.send(message{Kind: kindDone, Call: c.Call, Status: &status, Failure: &failure{
+				Code: inference.Exhausted, Msg: "the result is too large for one message", Cause: err.Error(),
+			}})
+		} // a lost connection ends read, which ends everything
+	}
+}
+
+func (s *server) run(c *served) (done message) {
+	hooks := inference.Hooks{Control: c.control, Progress: func(p inference.Progress) {
+		_ = s.out.send(message{Kind: kindProgress, Call: c.Call, Progress: &p})
+	}}
+	var err error
+	switch c.Kind {
+	case kindGenerate:
+		var res *inference.Result
+		res, err = s.gen.Generate(c.ctx, c.Request, hooks)
+		if res != nil {
+			for i := range res.Images {
+				_ = s.out.send(message{Kind: kindImage, Call: c.Call, Image: &res.Images[i]})
+			}
+			head := *res
+			head.Images = nil
+			done.Result = &head
+		}
+	case kindUpscale:
+		picture, upErr := s.gen.Upscale(c.ctx, c.Upscale, hooks)
+		done.Picture, err = &picture, upErr
+	case kindLoad:
+		err = s.gen.Load(c.ctx, *c.Files, hooks)
+	case kindUnload:
+		err = s.gen.Unload(c.ctx)
+	}
+	done.Failure = failureOf(err)
+	return done
+}
+
+// reportStatus sends the status when it changed, until ctx ends.
+func (s *server) reportStatus(ctx context.Context) {
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	for {
+		s.mu.Lock()
+		status := s.gen.Status()
+		changed := status != s.last
+		s.last = status
+		s.mu.Unlock()
+		if changed {
+			_ = s.out.send(message{Kind: kindStatus, Status: &status})
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

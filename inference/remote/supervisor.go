@@ -1,0 +1,377 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+)
+
+// Config says how a Supervisor starts and ends its child. Zero durations take
+// the defaults.
+type Config struct {
+	// Command returns the command of a new child, which must call Serve on
+	// Conn. The supervisor adds standard output, standard error and the socket.
+	Command func() *exec.Cmd
+	Log     zerolog.Logger
+
+	StartTimeout time.Duration // from start to greeting, 30 s
+	CancelGrace  time.Duration // from a cancelled context to kill, 2 min: a step of a large picture on a CPU takes long
+	CloseGrace   time.Duration // from Close to kill, 5 s
+	MinPause     time.Duration // before the second restart in a row, doubled each time, 500 ms; the first is at once
+	MaxPause     time.Duration // 30 s
+}
+
+func (c *Config) setDefaults() {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&c.StartTimeout, 30 * time.Second},
+		{&c.CancelGrace, 2 * time.Minute},
+		{&c.CloseGrace, 5 * time.Second},
+		{&c.MinPause, 500 * time.Millisecond},
+		{&c.MaxPause, 30 * time.Second},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+}
+
+// Supervisor is an inference.Generator that runs in a child process and starts
+// that again when it dies.
+type Supervisor struct {
+	cfg   Config
+	close context.CancelFunc
+	gone  chan struct{} // closed when the last child is gone
+
+	mu        sync.Mutex
+	child     *child           // nil while none runs
+	changed   chan struct{}    // closed and replaced when child or failures change
+	failures  int              // deaths and failed starts so far
+	lastError *inference.Error // of the latest of them
+	files     *inference.Files // what a new child loads again
+	closed    bool
+	reloading bool
+	reload    context.CancelFunc // stops a reload under way
+	problem   string             // why the last start or load failed
+}
+
+var _ inference.Generator = (*Supervisor)(nil)
+
+// Start returns at once; the first child is started in the background.
+func Start(cfg Config) *Supervisor {
+	cfg.setDefaults()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Supervisor{cfg: cfg, close: cancel, gone: make(chan struct{}), changed: make(chan struct{})}
+	go s.supervise(ctx)
+	return s
+}
+
+// supervise keeps one child alive until ctx ends.
+func (s *Supervisor) supervise(ctx context.Context) {
+	runtime.LockOSThread() // see spawn
+	defer close(s.gone)
+	pause := time.Duration(0)
+	for ctx.Err() == nil {
+		began := time.Now()
+		worked := s.oneLife(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		switch {
+		case worked || time.Since(began) > 2*s.cfg.MaxPause:
+			pause = 0
+		case pause == 0:
+			pause = s.cfg.MinPause
+		default:
+			pause = min(2*pause, s.cfg.MaxPause)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// oneLife starts a child and returns when it is gone. It reports whether the
+// child finished a call.
+func (s *Supervisor) oneLife(ctx context.Context) (worked bool) {
+	cmd := s.cfg.Command()
+	c, err := spawn(cmd, &output{log: s.cfg.Log})
+	if err != nil {
+		s.died(startFailure(cmd, err))
+		return false
+	}
+	s.cfg.Log.Debug().Int("pid", cmd.Process.Pid).Msg("engine process started")
+	go c.live(s.cfg.StartTimeout)
+	stop := context.AfterFunc(ctx, func() { s.end(c) })
+	defer stop()
+
+	var reloaded chan bool
+	select {
+	case <-c.greeted:
+		reloaded = s.born(ctx, c)
+	case <-c.done:
+	}
+	<-c.done
+	if reloaded != nil && !<-reloaded {
+		s.mu.Lock()
+		s.files = nil // they ended the child or could not be loaded: once is enough
+		s.mu.Unlock()
+	}
+	if ctx.Err() == nil {
+		s.died(c.cause)
+	}
+	return c.worked.Load()
+}
+
+// end lets the child finish by closing the connection, and kills it when it does
+// not.
+func (s *Supervisor) end(c *child) {
+	c.conn.Close()
+	select {
+	case <-c.done:
+	case <-time.After(s.cfg.CloseGrace):
+		c.kill("the engine process did not end by itself")
+	}
+}
+
+// born hands the child to the callers and loads the lost files again. The
+// channel, nil when there is nothing to load, tells whether that went well.
+func (s *Supervisor) born(ctx context.Context, c *child) chan bool {
+	s.mu.Lock()
+	s.child = c
+	files := s.files
+	ctx, cancel := context.WithCancel(ctx)
+	if files != nil {
+		s.reloading, s.reload = true, cancel
+	}
+	s.signal()
+	s.mu.Unlock()
+	if files == nil {
+		cancel()
+		return nil
+	}
+	ok := make(chan bool, 1)
+	go func() {
+		defer cancel()
+		_, err := c.do(ctx, message{Kind: kindLoad, Files: files}, inference.Hooks{}, s.cfg.CancelGrace, func(message) {})
+		superseded := ctx.Err() != nil
+		s.mu.Lock()
+		s.reloading, s.reload = false, nil
+		if err != nil && !superseded {
+			s.problem = err.Error()
+		}
+		s.mu.Unlock()
+		if err != nil && !superseded {
+			s.cfg.Log.Error().Err(err).Str("checkpoint", files.Checkpoint).Msg("the checkpoint cannot be loaded again")
+		}
+		ok <- err == nil || superseded
+	}()
+	return ok
+}
+
+// died records a death or a failed start and wakes the callers.
+func (s *Supervisor) died(cause *inference.Error) {
+	s.mu.Lock()
+	s.child = nil
+	s.failures++
+	s.lastError = cause
+	s.problem = cause.Error()
+	failures := s.failures
+	s.signal()
+	s.mu.Unlock()
+	s.cfg.Log.Error().Str("error", cause.Error()).Int("deaths", failures).Msg("engine process lost")
+}
+
+// signal wakes all waiters; s.mu is held.
+func (s *Supervisor) signal() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// acquire returns the running child, waiting for the next start if there is
+// none. When that start fails too its cause is returned.
+func (s *Supervisor) acquire(ctx context.Context) (*child, error) {
+	s.mu.Lock()
+	failures := s.failures
+	for {
+		switch {
+		case s.closed:
+			s.mu.Unlock()
+			return nil, inference.Errorf(inference.Broken, "engine", "the engine is closed")
+		case s.child != nil:
+			c := s.child
+			s.mu.Unlock()
+			return c, nil
+		case s.failures > failures:
+			err := s.lastError
+			s.mu.Unlock()
+			return nil, err
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, &inference.Error{Code: inference.Canceled, Op: "engine", Msg: "canceled", Err: context.Cause(ctx)}
+		}
+		s.mu.Lock()
+	}
+}
+
+// do runs a call on the child, and once more on the next one if the first died
+// before it took the call.
+func (s *Supervisor) do(ctx context.Context, m message, hooks inference.Hooks, each func(message)) (message, error) {
+	for retried := false; ; retried = true {
+		c, err := s.acquire(ctx)
+		if err != nil {
+			return message{}, err
+		}
+		reply, err := c.do(ctx, m, hooks, s.cfg.CancelGrace, each)
+		if errors.Is(err, errNotAccepted) {
+			if !retried {
+				s.awaitDeath(c)
+				continue
+			}
+			return message{}, c.cause
+		}
+		if err == nil {
+			c.worked.Store(true)
+		}
+		return reply, err
+	}
+}
+
+// awaitDeath returns when acquire no longer gives c away.
+func (s *Supervisor) awaitDeath(c *child) {
+	for {
+		s.mu.Lock()
+		changed, same := s.changed, s.child == c && !s.closed
+		s.mu.Unlock()
+		if !same {
+			return
+		}
+		<-changed
+	}
+}
+
+// supersede stops a reload of files that the next call does not use.
+func (s *Supervisor) supersede(files inference.Files) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reload != nil && s.files != nil && s.files.Checkpoint != files.Checkpoint {
+		s.reload()
+	}
+}
+
+// remember notes what a new child has to load.
+func (s *Supervisor) remember(files *inference.Files) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.files = files
+	s.problem = ""
+}
+
+// Generate implements inference.Generator.
+func (s *Supervisor) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+	s.supersede(req.Files)
+	var images []inference.Image
+	loaded := false
+	reply, err := s.do(ctx, message{Kind: kindGenerate, Request: req}, hooks, func(m message) {
+		switch {
+		case m.Image != nil:
+			images = append(images, *m.Image)
+		case m.Progress != nil && !loaded && m.Progress.Phase != inference.PhaseLoading && m.Progress.Phase != "":
+			loaded = true
+			s.remember(&req.Files)
+		}
+	})
+	if err == nil && !loaded {
+		s.remember(&req.Files)
+	}
+	if reply.Result != nil {
+		reply.Result.Images = images
+	}
+	return reply.Result, err
+}
+
+// Upscale implements inference.Generator.
+func (s *Supervisor) Upscale(ctx context.Context, req *inference.UpscaleRequest, hooks inference.Hooks) (imageio.RGB, error) {
+	reply, err := s.do(ctx, message{Kind: kindUpscale, Upscale: req}, hooks, func(message) {})
+	if err != nil || reply.Picture == nil {
+		return imageio.RGB{}, err
+	}
+	return *reply.Picture, nil
+}
+
+// Load implements inference.Generator.
+func (s *Supervisor) Load(ctx context.Context, files inference.Files, hooks inference.Hooks) error {
+	s.supersede(files)
+	_, err := s.do(ctx, message{Kind: kindLoad, Files: &files}, hooks, func(message) {})
+	if err == nil {
+		s.remember(&files)
+	} else if inference.CodeOf(err) != inference.Canceled {
+		s.mu.Lock()
+		s.problem = err.Error()
+		s.mu.Unlock()
+	}
+	return err
+}
+
+// Unload implements inference.Generator.
+func (s *Supervisor) Unload(ctx context.Context) error {
+	_, err := s.do(ctx, message{Kind: kindUnload}, inference.Hooks{}, func(message) {})
+	if err == nil {
+		s.remember(nil)
+	}
+	return err
+}
+
+// Status implements inference.Generator. Ready is false while no child runs and
+// while a new one loads the old files.
+func (s *Supervisor) Status() inference.Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var status inference.Status
+	if s.child != nil {
+		if p := s.child.status.Load(); p != nil {
+			status = *p
+		}
+		status.Ready = !s.reloading
+	}
+	if s.problem != "" {
+		status.Err = s.problem
+	}
+	return status
+}
+
+// PID is the child's process id, 0 while none runs.
+func (s *Supervisor) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.child == nil {
+		return 0
+	}
+	return s.child.cmd.Process.Pid
+}
+
+// Close ends the child and waits for that. A call in progress fails.
+func (s *Supervisor) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.signal()
+	s.mu.Unlock()
+	s.close()
+	<-s.gone
+	return nil
+}
