@@ -13,13 +13,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"sdworker/models/safetensors"
+	"sdworker/models/sd1"
 )
 
 // Kind is what a file holds.
@@ -64,46 +64,42 @@ type Options struct {
 // widths of UNet and VAE decoder.
 func (s Size) widths() (unet, decoder int64) {
 	if s == Full {
-		return 320, vaeWidth
+		return sd1.UNetWidth, sd1.VAEWidth
 	}
 	return 32, 32
 }
 
-// build returns the parameters that o asks for.
-func (o Options) build() (net, error) {
-	var n net
+// build returns the parameters that o asks for, in the order of the file.
+func (o Options) build() (sd1.Net, error) {
+	var n sd1.Net
 	width, decoder := o.Size.widths()
-	checkpoint := func(channels int64) {
-		n.clip("cond_stage_model.transformer.text_model.")
-		n.unet("model.diffusion_model.", width, channels)
-		n.vae("first_stage_model.", decoder)
-	}
 	switch o.Kind {
 	case Checkpoint:
-		checkpoint(4)
+		n.Checkpoint(width, 4, decoder)
 	case Inpainting:
-		checkpoint(9) // latent, mask, masked latent
+		n.Checkpoint(width, 9, decoder) // latent, mask, masked latent
 	case LoRA:
-		n.loraKohya(width)
+		n.LoRAKohya(width)
 	case LoRADiffusers:
-		n.loraDiffusers(width)
+		n.LoRADiffusers(width)
 	case VAE:
-		n.vae("", decoder)
+		n.VAE("", decoder)
 	case TAESD:
-		n.taesd()
+		n.TAESD()
 	case ESRGAN:
 		blocks := 1
 		if o.Size == Full {
 			blocks = 23
 		}
-		n.esrgan(blocks)
+		n.ESRGAN(blocks)
 	case ControlNet:
-		n.controlNet("control_model.", width)
+		n.ControlNet("control_model.", width)
 	case Embedding:
-		n.embedding(4)
+		n.Embedding(4)
 	default:
 		return nil, fmt.Errorf("synth: unknown kind %q; use one of %s", o.Kind, join(Kinds()))
 	}
+	n.Sort()
 	return n, nil
 }
 
@@ -142,7 +138,7 @@ func Write(ctx context.Context, path string, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	h, err := safetensors.Layout(o.metadata(), params.tensors())
+	h, err := safetensors.Layout(o.metadata(), tensors(params))
 	if err != nil {
 		return err
 	}
@@ -184,8 +180,8 @@ func (o Options) metadata() map[string]string {
 	}
 	if o.Kind == LoRA {
 		m["ss_output_name"] = "synthetic"
-		m["ss_network_dim"] = fmt.Sprint(loraRank)
-		m["ss_network_alpha"] = fmt.Sprint(loraRank / 2)
+		m["ss_network_dim"] = fmt.Sprint(sd1.LoRARank)
+		m["ss_network_alpha"] = fmt.Sprint(sd1.LoRARank / 2)
 		m["ss_base_model_version"] = "sd_v1"
 	}
 	return m
@@ -197,7 +193,7 @@ type block struct {
 	first  int64 // byte within the tensor, a multiple of blockBytes
 }
 
-func (o Options) writeValues(ctx context.Context, f *os.File, h *safetensors.Header, params net) error {
+func (o Options) writeValues(ctx context.Context, f *os.File, h *safetensors.Header, params sd1.Net) error {
 	blocks := make(chan block)
 	workers, ctx := errgroup.WithContext(ctx)
 	workers.Go(func() error {
@@ -221,13 +217,13 @@ func (o Options) writeValues(ctx context.Context, f *os.File, h *safetensors.Hea
 			for b := range blocks {
 				t, p := h.Tensors[b.tensor], params[b.tensor]
 				part := buf[:min(blockBytes, t.Size-b.first)]
-				switch p.fill {
-				case ones:
+				switch p.Role {
+				case sd1.NormScale:
 					constant(part, 1)
-				case halfScale:
-					constant(part, loraRank/2)
+				case sd1.Alpha:
+					constant(part, sd1.LoRARank/2)
 				default:
-					normal(part, quantiles.scaled(p.spread()), stream(o.Seed, t.Name), b.first/t.DType.Size())
+					normal(part, quantiles.scaled(spread(p)), stream(o.Seed, t.Name), b.first/t.DType.Size())
 				}
 				if _, err := f.WriteAt(part, h.DataStart+t.Offset+b.first); err != nil {
 					return fmt.Errorf("synth: %w", err)
@@ -259,5 +255,13 @@ func Parameters(o Options) ([]safetensors.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Clip(n.tensors()), nil
+	return tensors(n), nil
+}
+
+func tensors(n sd1.Net) []safetensors.Tensor {
+	list := make([]safetensors.Tensor, len(n))
+	for i, p := range n {
+		list[i] = safetensors.Tensor{Name: p.Name, DType: safetensors.F16, Shape: p.Shape}
+	}
+	return list
 }

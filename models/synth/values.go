@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"sdworker/models/safetensors"
+	"sdworker/models/sd1"
 )
 
 // tableBits is the resolution of the normal distribution: values are drawn from
@@ -86,4 +87,16 @@ func constant(dst []byte, v float32) {
 	for i := 0; i+1 < len(dst); i += 2 {
 		binary.LittleEndian.PutUint16(dst[i:], h)
 	}
+}
+
+// spread is the standard deviation of the values of p.
+func spread(p sd1.Param) float64 {
+	if p.Role != sd1.Weight {
+		return 0.02
+	}
+	fanIn := int64(1)
+	for _, side := range p.Shape[1:] {
+		fanIn *= side
+	}
+	return 1 / math.Sqrt(float64(fanIn))
 }

@@ -1,18 +1,18 @@
-package synth
+package sd1
 
-// vaeWidth is the width of the real VAE; the engine reads the decoder's from
+// VAEWidth is the width of the real VAE; the engine reads the decoder's from
 // the file and takes the encoder's for granted.
-const vaeWidth = 128
+const VAEWidth = 128
 
-// vae adds encoder and decoder of the KL autoencoder.
-func (n *net) vae(prefix string, decoderWidth int64) {
-	n.vaeEncoder(prefix+"encoder.", vaeWidth)
+// VAE adds encoder and decoder of the KL autoencoder.
+func (n *Net) VAE(prefix string, decoderWidth int64) {
+	n.vaeEncoder(prefix+"encoder.", VAEWidth)
 	n.vaeDecoder(prefix+"decoder.", decoderWidth)
 	n.conv(prefix+"quant_conv", 8, 8, 1)
 	n.conv(prefix+"post_quant_conv", 4, 4, 1)
 }
 
-func (n *net) vaeEncoder(prefix string, width int64) {
+func (n *Net) vaeEncoder(prefix string, width int64) {
 	n.conv(prefix+"conv_in", 3, width, 3)
 	ch := width
 	for level, mult := range channelMult {
@@ -30,7 +30,7 @@ func (n *net) vaeEncoder(prefix string, width int64) {
 	n.conv(prefix+"conv_out", ch, 8, 3) // mean and log variance of four channels
 }
 
-func (n *net) vaeDecoder(prefix string, width int64) {
+func (n *Net) vaeDecoder(prefix string, width int64) {
 	ch := channelMult[levels-1] * width
 	n.conv(prefix+"conv_in", 4, ch, 3)
 	n.vaeMiddle(prefix+"mid.", ch)
@@ -48,7 +48,7 @@ func (n *net) vaeDecoder(prefix string, width int64) {
 	n.conv(prefix+"conv_out", ch, 3, 3)
 }
 
-func (n *net) vaeMiddle(prefix string, ch int64) {
+func (n *Net) vaeMiddle(prefix string, ch int64) {
 	n.vaeBlock(prefix+"block_1", ch, ch)
 	n.vaeBlock(prefix+"block_2", ch, ch)
 	n.norm(prefix+"attn_1.norm", ch)
@@ -57,7 +57,7 @@ func (n *net) vaeMiddle(prefix string, ch int64) {
 	}
 }
 
-func (n *net) vaeBlock(name string, in, out int64) {
+func (n *Net) vaeBlock(name string, in, out int64) {
 	n.norm(name+".norm1", in)
 	n.conv(name+".conv1", in, out, 3)
 	n.norm(name+".norm2", out)
@@ -67,15 +67,15 @@ func (n *net) vaeBlock(name string, in, out int64) {
 	}
 }
 
-// taesd adds the small autoencoder used for previews, with the names of its
+// TAESD adds the small autoencoder used for previews, with the names of its
 // diffusers file; gaps in the numbers are activations and up-sampling.
-func (n *net) taesd() {
+func (n *Net) TAESD() {
 	const ch = 64
 	n.conv("encoder.layers.0", 3, ch, 3)
 	for i := 1; i <= 13; i++ {
 		name := at("encoder.layers", i)
 		if i == 2 || i == 6 || i == 10 {
-			n.add(name+".weight", fanIn, ch, ch, 3, 3) // halves the picture, no bias
+			n.add(name+".weight", Weight, ch, ch, 3, 3) // halves the picture, no bias
 			continue
 		}
 		n.taesdBlock(name, ch)
@@ -88,7 +88,7 @@ func (n *net) taesd() {
 		switch i {
 		case 5, 10, 15: // up-sampling
 		case 6, 11, 16:
-			n.add(name+".weight", fanIn, ch, ch, 3, 3)
+			n.add(name+".weight", Weight, ch, ch, 3, 3)
 		default:
 			n.taesdBlock(name, ch)
 		}
@@ -96,7 +96,7 @@ func (n *net) taesd() {
 	n.conv("decoder.layers.18", ch, 3, 3)
 }
 
-func (n *net) taesdBlock(name string, ch int64) {
+func (n *Net) taesdBlock(name string, ch int64) {
 	for _, i := range []int{0, 2, 4} {
 		n.conv(at(name+".conv", i), ch, ch, 3)
 	}

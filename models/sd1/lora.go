@@ -1,34 +1,6 @@
-package synth
+package sd1
 
-import (
-	"strconv"
-	"strings"
-)
-
-// esrgan adds an RRDB upscaler by four with the given number of blocks; a real
-// one has 23 (or 6, the anime variant).
-func (n *net) esrgan(blocks int) {
-	const feat, grow = 64, 32
-	n.conv("conv_first", 3, feat, 3)
-	for i := range blocks {
-		for j := 1; j <= 3; j++ {
-			dense := at("body", i) + ".rdb" + strconv.Itoa(j)
-			for k := range int64(4) {
-				n.conv(dense+".conv"+strconv.Itoa(int(k)+1), feat+k*grow, grow, 3)
-			}
-			n.conv(dense+".conv5", feat+4*grow, feat, 3)
-		}
-	}
-	for _, name := range []string{"conv_body", "conv_up1", "conv_up2", "conv_hr"} {
-		n.conv(name, feat, feat, 3)
-	}
-	n.conv("conv_last", feat, 3, 3)
-}
-
-// embedding adds a textual inversion of some token vectors.
-func (n *net) embedding(vectors int64) {
-	n.add("emb_params", small, vectors, textWidth)
-}
+import "strings"
 
 // adapted is one weight that a LoRA changes, by its diffusers name.
 type adapted struct {
@@ -36,8 +8,8 @@ type adapted struct {
 	in, out int64
 }
 
-// loraRank is the rank of the synthetic adapters.
-const loraRank = 4
+// LoRARank is the rank of the synthetic adapters.
+const LoRARank = 4
 
 // adaptedWeights lists attention and feed-forward weights of a UNet of the given
 // width and of the text encoder.
@@ -48,7 +20,7 @@ func adaptedWeights(width int64) (unet, text []adapted) {
 		for _, attn := range []struct {
 			name    string
 			context int64
-		}{{"attn1", ch}, {"attn2", textWidth}} {
+		}{{"attn1", ch}, {"attn2", TextWidth}} {
 			unet = append(unet,
 				adapted{block + attn.name + ".to_q", ch, ch},
 				adapted{block + attn.name + ".to_k", attn.context, ch},
@@ -71,11 +43,11 @@ func adaptedWeights(width int64) (unet, text []adapted) {
 	for i := range clipLayers {
 		layer := at("text_model.encoder.layers", i)
 		for _, p := range []string{"q", "k", "v", "out"} {
-			text = append(text, adapted{layer + ".self_attn." + p + "_proj", textWidth, textWidth})
+			text = append(text, adapted{layer + ".self_attn." + p + "_proj", TextWidth, TextWidth})
 		}
 		text = append(text,
-			adapted{layer + ".mlp.fc1", textWidth, clipMLP},
-			adapted{layer + ".mlp.fc2", clipMLP, textWidth})
+			adapted{layer + ".mlp.fc1", TextWidth, clipMLP},
+			adapted{layer + ".mlp.fc2", clipMLP, TextWidth})
 	}
 	return unet, text
 }
@@ -87,31 +59,31 @@ func (a adapted) pointwise() bool {
 
 // loraPair adds one adapter: down [rank,in] and up [out,rank], with two more sides of
 // 1 where the weight is a convolution.
-func (n *net) loraPair(down, up string, a adapted) {
+func (n *Net) loraPair(down, up string, a adapted) {
 	shape := func(out, in int64) []int64 {
 		if a.pointwise() {
 			return []int64{out, in, 1, 1}
 		}
 		return []int64{out, in}
 	}
-	n.add(down, fanIn, shape(loraRank, a.in)...)
-	n.add(up, fanIn, shape(a.out, loraRank)...)
+	n.add(down, Weight, shape(LoRARank, a.in)...)
+	n.add(up, Weight, shape(a.out, LoRARank)...)
 }
 
-// loraKohya adds adapters named as kohya's trainer does, the usual form.
-func (n *net) loraKohya(width int64) {
+// LoRAKohya adds adapters named as kohya's trainer does, the usual form.
+func (n *Net) LoRAKohya(width int64) {
 	unet, text := adaptedWeights(width)
 	for prefix, list := range map[string][]adapted{"lora_unet_": unet, "lora_te_": text} {
 		for _, a := range list {
 			name := prefix + strings.ReplaceAll(a.module, ".", "_")
 			n.loraPair(name+".lora_down.weight", name+".lora_up.weight", a)
-			n.add(name+".alpha", halfScale)
+			n.add(name+".alpha", Alpha)
 		}
 	}
 }
 
-// loraDiffusers adds adapters named as diffusers and PEFT do.
-func (n *net) loraDiffusers(width int64) {
+// LoRADiffusers adds adapters named as diffusers and PEFT do.
+func (n *Net) LoRADiffusers(width int64) {
 	unet, text := adaptedWeights(width)
 	for prefix, list := range map[string][]adapted{"unet.": unet, "text_encoder.": text} {
 		for _, a := range list {

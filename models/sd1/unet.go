@@ -1,8 +1,8 @@
-package synth
+package sd1
 
 // Sizes of the Stable Diffusion 1.x UNet that no file changes (v1-inference.yaml).
 const (
-	textWidth = 768 // width of the CLIP states that cross attention reads
+	TextWidth = 768 // width of the CLIP states that cross attention reads
 	levels    = 4   // resolutions
 	resBlocks = 2   // residual blocks per resolution
 )
@@ -10,9 +10,9 @@ const (
 // channelMult scales the width at each resolution.
 var channelMult = [levels]int64{1, 2, 4, 4}
 
-// unet adds the UNet of the given width (320 in the real model) and number of
+// UNet adds the UNet of the given width (320 in the real model) and number of
 // input channels (4, or 9 for inpainting).
-func (n *net) unet(prefix string, width, in int64) {
+func (n *Net) UNet(prefix string, width, in int64) {
 	skips := n.unetEncoder(prefix, width, in)
 	ch := skips[len(skips)-1]
 	index := 0
@@ -41,7 +41,7 @@ func (n *net) unet(prefix string, width, in int64) {
 
 // unetEncoder adds time embedding, input blocks and middle block, which a
 // ControlNet shares, and returns the width of every skip connection.
-func (n *net) unetEncoder(prefix string, width, in int64) (skips []int64) {
+func (n *Net) unetEncoder(prefix string, width, in int64) (skips []int64) {
 	n.linear(prefix+"time_embed.0", width, 4*width)
 	n.linear(prefix+"time_embed.2", 4*width, 4*width)
 	n.conv(prefix+"input_blocks.0.0", in, width, 3)
@@ -76,7 +76,7 @@ func (n *net) unetEncoder(prefix string, width, in int64) (skips []int64) {
 func attends(level int) bool { return level < levels-1 }
 
 // resBlock adds a residual block of a UNet of the given width.
-func (n *net) resBlock(name string, in, out, width int64) {
+func (n *Net) resBlock(name string, in, out, width int64) {
 	n.norm(name+".in_layers.0", in)
 	n.conv(name+".in_layers.2", in, out, 3)
 	n.linear(name+".emb_layers.1", 4*width, out)
@@ -88,15 +88,15 @@ func (n *net) resBlock(name string, in, out, width int64) {
 }
 
 // transformer adds a spatial transformer of depth one.
-func (n *net) transformer(name string, ch int64) {
+func (n *Net) transformer(name string, ch int64) {
 	n.norm(name+".norm", ch)
 	n.conv(name+".proj_in", ch, ch, 1)
 	n.conv(name+".proj_out", ch, ch, 1)
 	block := name + ".transformer_blocks.0"
-	for attn, context := range map[string]int64{".attn1": ch, ".attn2": textWidth} {
-		n.add(block+attn+".to_q.weight", fanIn, ch, ch)
-		n.add(block+attn+".to_k.weight", fanIn, ch, context)
-		n.add(block+attn+".to_v.weight", fanIn, ch, context)
+	for attn, context := range map[string]int64{".attn1": ch, ".attn2": TextWidth} {
+		n.add(block+attn+".to_q.weight", Weight, ch, ch)
+		n.add(block+attn+".to_k.weight", Weight, ch, context)
+		n.add(block+attn+".to_v.weight", Weight, ch, context)
 		n.linear(block+attn+".to_out.0", ch, ch)
 	}
 	n.linear(block+".ff.net.0.proj", ch, 8*ch)
@@ -106,8 +106,8 @@ func (n *net) transformer(name string, ch int64) {
 	n.norm(block+".norm3", ch)
 }
 
-// controlNet adds a ControlNet for a UNet of the given width.
-func (n *net) controlNet(prefix string, width int64) {
+// ControlNet adds a ControlNet for a UNet of the given width.
+func (n *Net) ControlNet(prefix string, width int64) {
 	skips := n.unetEncoder(prefix, width, 4)
 	for i, ch := range skips {
 		n.conv(at(prefix+"zero_convs", i, 0), ch, ch, 1)
