@@ -1,0 +1,52 @@
+package runpod
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Phases times and logs the steps of a start: find the model, check the device,
+// load, warm up.
+type Phases struct {
+	log   zerolog.Logger
+	begun time.Time
+}
+
+// NewPhases starts the clock of "since_start". Call it first thing in main.
+func NewPhases(log zerolog.Logger) *Phases { return &Phases{log: log, begun: time.Now()} }
+
+// PhaseError is the failure of one step of the start.
+type PhaseError struct {
+	Phase string
+	Err   error
+}
+
+func (e *PhaseError) Error() string { return e.Phase + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *PhaseError) Unwrap() error { return e.Err }
+
+// Run does one step and logs how long it took. Its error is a *PhaseError.
+func (p *Phases) Run(ctx context.Context, phase string, step func(context.Context) error) error {
+	start := time.Now()
+	err := step(ctx)
+	event := p.log.Info()
+	if err != nil {
+		event = p.log.Error().Err(err)
+		err = &PhaseError{Phase: phase, Err: err}
+	}
+	event.Str("phase", phase).Float64("seconds", time.Since(start).Seconds()).
+		Float64("since_start", time.Since(p.begun).Seconds()).Msg("start phase")
+	return err
+}
+
+// phaseOf names the step that failed.
+func phaseOf(err error) string {
+	if e, ok := errors.AsType[*PhaseError](err); ok {
+		return e.Phase
+	}
+	return "start"
+}

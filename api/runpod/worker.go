@@ -1,0 +1,315 @@
+package runpod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// JobField is the log field that holds a job's id.
+const JobField = "job"
+
+// maxUnposted bounds the finished jobs whose answers are not accepted yet; above
+// it no more jobs are taken, since nobody would learn their results either.
+const maxUnposted = 8
+
+// worker holds jobs between their hand-out and the acceptance of their answer.
+type worker struct {
+	cfg     Config
+	handler Handler
+	plane   plane
+	log     zerolog.Logger
+
+	post context.Context //nolint:containedctx // ends when answers are not tried any more
+
+	mu        sync.Mutex
+	changed   *sync.Cond // any field below changed
+	held      []*run     // in the order they were taken; a stopped one leaves at once
+	slots     int
+	executing int // handlers that have not returned, those of stopped jobs included
+	closing   bool
+	refresh   bool // the last job to be answered asks for a new worker
+
+	endPolls context.CancelFunc // ends the job-take under way
+}
+
+// run is one job held.
+type run struct {
+	job    Job
+	ctx    context.Context //nolint:containedctx // a job's context lives as long as the job
+	cancel context.CancelCauseFunc
+	state  runState
+	sealed bool // its answer is ready to be posted
+}
+
+type runState int
+
+const (
+	waiting  runState = iota // taken, no free slot yet
+	working                  // its handler runs
+	answered                 // its handler has returned, its answer is not accepted yet
+)
+
+func newWorker(cfg Config, h Handler, p plane) *worker {
+	w := &worker{cfg: cfg, handler: h, plane: p, log: cfg.Log, slots: cfg.Concurrency, endPolls: func() {}}
+	w.changed = sync.NewCond(&w.mu)
+	return w
+}
+
+// ids names the jobs held, oldest first.
+func (w *worker) ids() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ids := make([]string, len(w.held))
+	for i, r := range w.held {
+		ids[i] = r.job.ID
+	}
+	return ids
+}
+
+// resize asks the program how many slots there should be.
+func (w *worker) resize() {
+	if w.cfg.Modifier == nil {
+		return
+	}
+	w.mu.Lock()
+	slots := w.slots
+	w.mu.Unlock()
+	slots = max(w.cfg.Modifier(slots), 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.slots = slots
+	w.startNext()
+}
+
+// room waits until jobs may be taken and returns how many; 0 means never again.
+func (w *worker) room() (n int, busy bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		if w.closing {
+			return 0, false
+		}
+		load, unposted := 0, 0
+		for _, r := range w.held {
+			if r.state == answered {
+				unposted++
+			} else {
+				load++
+			}
+		}
+		n = w.slots - load
+		if n <= 0 && !w.cfg.RefreshWorker {
+			n += w.cfg.Prefetch // only when all slots are busy: an idle worker leaves jobs to others
+		}
+		if n > 0 && unposted < maxUnposted {
+			return n, len(w.held) > 0
+		}
+		w.changed.Wait()
+	}
+}
+
+// accept takes over a job that was handed out.
+func (w *worker) accept(base context.Context, job Job) {
+	log := w.log.With().Str(JobField, job.ID).Logger()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.held {
+		if r.job.ID == job.ID {
+			log.Warn().Msg("the job was handed out twice; it is done once")
+			return
+		}
+	}
+	job.out = newOutbox(w.plane, job.ID, w.cfg, log)
+	ctx, cancel := context.WithCancelCause(log.WithContext(base))
+	w.held = append(w.held, &run{job: job, ctx: ctx, cancel: cancel})
+	log.Debug().Int("bytes", len(job.Input)).Msg("job taken")
+	w.startNext()
+	w.changed.Broadcast()
+}
+
+// startNext starts waiting jobs as far as slots are free. w.mu is held.
+func (w *worker) startNext() {
+	limit := w.slots
+	if w.cfg.Overlap {
+		limit += w.cfg.Prefetch
+	}
+	for _, r := range w.held {
+		if w.executing >= limit {
+			return
+		}
+		if r.state == waiting {
+			r.state = working
+			w.executing++
+			go w.execute(r)
+		}
+	}
+}
+
+// execute does one job and answers it.
+func (w *worker) execute(r *run) {
+	log := zerolog.Ctx(r.ctx)
+	start := time.Now()
+	value, err := w.call(r)
+
+	// The slot is free before the answer is encoded and posted.
+	w.mu.Lock()
+	w.executing--
+	stopped := errors.Is(context.Cause(r.ctx), ErrStopped)
+	if !stopped {
+		r.state = answered
+	}
+	w.startNext()
+	w.changed.Broadcast()
+	w.mu.Unlock()
+	if stopped {
+		r.job.out.shut()
+		log.Info().Dur("ms", time.Since(start)).Msg("job stopped by the platform")
+		return
+	}
+	if err != nil && errors.Is(context.Cause(r.ctx), ErrShutdown) {
+		err = ErrShutdown
+	}
+	f := encodeFinal(value, err)
+	if max := r.job.MaxOutput(); len(f.output) > max {
+		f = final{refresh: f.refresh, err: fmt.Sprintf("the result of %.1f MB exceeds RunPod's limit of %.0f MB; ask for less in one job, or let the worker upload it to a bucket", float64(len(f.output))/1e6, float64(max+envelope)/1e6)}
+	}
+	stopPod := w.seal(r, f.refresh)
+
+	post, cancel := context.WithCancelCause(w.post)
+	release := context.AfterFunc(r.ctx, func() {
+		if errors.Is(context.Cause(r.ctx), ErrStopped) {
+			cancel(ErrStopped) // nobody wants the answer any more
+		}
+	})
+	postErr := r.job.out.finish(post, f, stopPod)
+	release()
+	cancel(nil)
+	w.forget(r)
+
+	event := log.Info()
+	switch {
+	case errors.Is(context.Cause(r.ctx), ErrStopped):
+		log.Info().Msg("job stopped by the platform while its answer was on the way")
+		return
+	case postErr != nil:
+		event = log.Error().AnErr("post", postErr)
+	case f.err != "":
+		event = log.Warn()
+	}
+	if f.err != "" {
+		event = event.Str("error", f.err)
+	}
+	event.Dur("ms", time.Since(start)).Int("bytes", len(f.output)).Msg("job done")
+}
+
+// call runs the handler. A panic fails the job, not the worker.
+func (w *worker) call(r *run) (value any, err error) {
+	if r.ctx.Err() != nil {
+		return nil, context.Cause(r.ctx)
+	}
+	if r.job.Input == nil {
+		return nil, errors.New("the job has no input")
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			zerolog.Ctx(r.ctx).Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("the handler panicked")
+			value, err = nil, fmt.Errorf("internal error: %v", p)
+		}
+	}()
+	return w.handler(r.ctx, r.job)
+}
+
+// seal notes that r's answer is about to be posted and tells whether it is the
+// one that asks for a new worker: the last one, once all others are accepted,
+// because the platform stops the pod when it reads it.
+func (w *worker) seal(r *run, refresh bool) (stopPod bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.sealed = true
+	if refresh || w.cfg.RefreshWorker {
+		w.refresh, w.closing = true, true
+		w.endPolls()
+	}
+	if !w.refresh {
+		return false
+	}
+	for _, h := range w.held {
+		if !h.sealed {
+			return false
+		}
+	}
+	for len(w.held) > 1 {
+		w.changed.Wait()
+	}
+	return true
+}
+
+// forget drops a job whose answer was accepted, or given up.
+func (w *worker) forget(r *run) {
+	r.cancel(nil)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, h := range w.held {
+		if h == r {
+			w.held = append(w.held[:i:i], w.held[i+1:]...)
+			break
+		}
+	}
+	w.changed.Broadcast()
+}
+
+// stop ends a job that the platform does not want any more. It is not held from
+// now on; its slot is free when its handler returns.
+func (w *worker) stop(id string) {
+	w.mu.Lock()
+	var found *run
+	for _, r := range w.held {
+		if r.job.ID == id {
+			found = r
+		}
+	}
+	w.mu.Unlock()
+	if found == nil {
+		return
+	}
+	found.cancel(ErrStopped)
+	w.forget(found)
+}
+
+// close ends the taking of jobs.
+func (w *worker) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closing = true
+	w.endPolls()
+	w.changed.Broadcast()
+}
+
+// abandon ends all jobs in hand; their callers are told to send them again.
+func (w *worker) abandon() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.held {
+		r.cancel(ErrShutdown)
+		if r.state == waiting {
+			r.state = working
+			w.executing++
+			go w.execute(r)
+		}
+	}
+}
+
+// idle waits until no job is held and no handler runs.
+func (w *worker) idle() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.held) > 0 || w.executing > 0 {
+		w.changed.Wait()
+	}
+}
