@@ -1,0 +1,76 @@
+package hint_test
+
+import (
+	"encoding/json"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference/hint"
+	"sdworker/inference/imageio"
+)
+
+func TestCannyEqualsOpenCV(t *testing.T) {
+	raw, err := os.ReadFile("testdata/canny.json")
+	require.NoError(t, err)
+	var file struct {
+		Cases []struct {
+			Name          string
+			Width, Height int
+			Low, High     float64
+			RGB, Edges    []byte
+		}
+	}
+	require.NoError(t, json.Unmarshal(raw, &file))
+	require.NotEmpty(t, file.Cases)
+	for _, tc := range file.Cases {
+		t.Run(tc.Name, func(t *testing.T) {
+			got := hint.Canny(imageio.RGB{W: tc.Width, H: tc.Height, Pix: tc.RGB}, tc.Low, tc.High)
+			for i, v := range got.Pix {
+				want := tc.Edges[i/8]>>(7-i%8)&1 == 1
+				require.Equal(t, want, v == 255, "x %d y %d", i%tc.Width, i/tc.Width)
+			}
+		})
+	}
+}
+
+func TestMakeFitsTheSize(t *testing.T) {
+	m := imageio.Fill(50, 30, [3]uint8{10, 20, 30})
+	for mode := range 3 {
+		for _, mod := range hint.Modules() {
+			got, err := hint.Make(m, hint.Options{Module: mod.Name, ResizeMode: mode, Width: 64, Height: 72, ThresholdA: -1, ThresholdB: -1, Resolution: -1})
+			require.NoError(t, err)
+			require.Equal(t, 64, got.W)
+			require.Equal(t, 72, got.H)
+		}
+	}
+}
+
+func TestMakeKeepsAPictureOfTheRightSize(t *testing.T) {
+	m := imageio.NewRGB(8, 8)
+	for i := range m.Pix {
+		m.Pix[i] = uint8(i)
+	}
+	got, err := hint.Make(m, hint.Options{Module: "none", Width: 8, Height: 8})
+	require.NoError(t, err)
+	require.Equal(t, m, got)
+	got, err = hint.Make(m, hint.Options{Module: "invert", Resolution: 8, Width: 8, Height: 8})
+	require.NoError(t, err)
+	require.Equal(t, uint8(255-17), got.Pix[17])
+}
+
+func TestMakeRefusesAnUnknownModule(t *testing.T) {
+	_, err := hint.Make(imageio.NewRGB(8, 8), hint.Options{Module: "openpose_full", Width: 8, Height: 8})
+	require.ErrorContains(t, err, `"openpose_full" is not built in`)
+}
+
+func TestEdgesStayBlackAndWhiteWhenResized(t *testing.T) {
+	m := imageio.NewRGB(9, 9)
+	copy(m.Pix[3*40:], []uint8{255, 255, 255})
+	got, err := hint.Make(m, hint.Options{Module: "none", Width: 24, Height: 24})
+	require.NoError(t, err)
+	for _, v := range got.Pix {
+		require.True(t, v == 0 || v == 255)
+	}
+}
