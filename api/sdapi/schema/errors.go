@@ -38,6 +38,14 @@ func (e Errors) JSON() []any {
 	return list
 }
 
+// Under puts every error below the given places, the outermost first.
+func (e Errors) Under(places ...any) Errors {
+	for i := len(places) - 1; i >= 0; i-- {
+		e = e.at(places[i])
+	}
+	return e
+}
+
 // at puts every error below a field or an index.
 func (e Errors) at(place any) Errors {
 	for i := range e {

@@ -87,15 +87,15 @@ func (m *Model) read(object *pyjson.Object) (Values, Errors) {
 			continue
 		}
 		v.given[f.Name] = true
-		value, bad := f.coerce(raw)
+		value, bad := f.Coerce(raw)
 		errs = append(errs, bad.at(f.Name)...)
 		v.Set(f.Name, value)
 	}
 	return v, errs
 }
 
-// coerce turns a JSON value into the field's type.
-func (f *Field) coerce(raw any) (any, Errors) {
+// Coerce turns a JSON value into the type of the field, or says what is wrong with it.
+func (f *Field) Coerce(raw any) (any, Errors) {
 	if raw == nil && f.Kind != Any {
 		if f.Nullable {
 			return nil, nil

@@ -1,0 +1,139 @@
+package options
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"sdworker/api/sdapi/pyjson"
+)
+
+// Store keeps the options of a server. It is safe for concurrent use.
+type Store struct {
+	path string // of config.json; "" keeps nothing
+
+	mu    sync.Mutex
+	set   map[string]any
+	other *pyjson.Object // keys of the file that are not ours, such as those of extensions
+}
+
+// Open reads the options from config.json. A file that does not exist holds the
+// defaults; values of a wrong type in it are listed in skipped and have their
+// default. An empty path gives a store that forgets at the end of the process.
+func Open(path string) (s *Store, skipped []string, err error) {
+	s = &Store{path: path, set: make(map[string]any), other: pyjson.NewObject()}
+	if path == "" {
+		return s, nil, nil
+	}
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("options: %w", err)
+	}
+	v, err := pyjson.Decode(raw)
+	if err != nil {
+		return nil, nil, fmt.Errorf("options: %s: %w; mend the file or move it away", path, err)
+	}
+	object, ok := v.(*pyjson.Object)
+	if !ok {
+		return nil, nil, fmt.Errorf("options: %s holds no JSON object; move the file away", path)
+	}
+	for key, value := range object.All() {
+		f, known := fields[key]
+		if !known {
+			s.other.Set(key, value)
+			continue
+		}
+		value, errs := f.Coerce(value)
+		if len(errs) > 0 {
+			skipped = append(skipped, key)
+			continue
+		}
+		s.set[key] = value
+	}
+	return s, skipped, nil
+}
+
+// Values are the options as they are now.
+func (s *Store) Values() Values {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Values{set: maps.Clone(s.set), err: new(error)}
+}
+
+// Keep sets options without writing the file.
+func (s *Store) Keep(sent *pyjson.Object) error {
+	set, err := accept(sent)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.Copy(s.set, set)
+	return nil
+}
+
+// Save sets options and writes the file. When one cannot be set, none is.
+func (s *Store) Save(sent *pyjson.Object) error {
+	if err := s.Keep(sent); err != nil {
+		return err
+	}
+	return s.write()
+}
+
+// write replaces the file in one step, so that a crash leaves the old or the
+// new one.
+func (s *Store) write() error {
+	if s.path == "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	file := pyjson.NewObject()
+	values := Values{set: s.set}
+	for _, f := range Table.Fields {
+		if !fixed[f.Name] || s.set[f.Name] != nil {
+			file.Set(f.Name, values.Get(f.Name))
+		}
+	}
+	for key, value := range s.other.All() {
+		file.Set(key, value)
+	}
+	text, err := indented(file)
+	if err != nil {
+		return fmt.Errorf("options: %w", err)
+	}
+	temp, err := os.CreateTemp(filepath.Dir(s.path), ".config-*.json")
+	if err != nil {
+		return fmt.Errorf("options: %w", err)
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(text)
+	if err = errors.Join(err, temp.Close()); err != nil {
+		return fmt.Errorf("options: %w", err)
+	}
+	if err := os.Chmod(temp.Name(), 0o644); err != nil {
+		return fmt.Errorf("options: %w", err)
+	}
+	if err := os.Rename(temp.Name(), s.path); err != nil {
+		return fmt.Errorf("options: %w", err)
+	}
+	return nil
+}
+
+// indented writes the file with four blanks a level, as A1111 does.
+func indented(file *pyjson.Object) ([]byte, error) {
+	text, err := pyjson.Marshal(file, pyjson.Compact)
+	if err != nil {
+		return nil, err
+	}
+	var raw json.RawMessage = text
+	return json.MarshalIndent(raw, "", "    ")
+}

@@ -1,0 +1,99 @@
+// Package options holds the settings of the A1111 web UI: the table of all of
+// them with their defaults, the store that keeps them in config.json, and the
+// values in force for one job.
+package options
+
+import (
+	_ "embed"
+	"fmt"
+
+	"sdworker/api/sdapi/pyjson"
+	"sdworker/api/sdapi/schema"
+)
+
+//go:embed defaults.json
+var defaultsJSON []byte
+
+// Table is the model of GET /sdapi/v1/options, in its order. As in A1111 a
+// default that Python holds for true gives its type to the option, and any other
+// (null, 0, false, an empty text or list) leaves the type open.
+var Table = table()
+
+func table() *schema.Model {
+	v, err := pyjson.Decode(defaultsJSON)
+	if err != nil {
+		panic(fmt.Sprintf("options: defaults.json: %v", err))
+	}
+	m := &schema.Model{Name: "Options"}
+	for key, def := range v.(*pyjson.Object).All() {
+		m.Fields = append(m.Fields, schema.Field{Name: key, Kind: kindOf(def), Default: def, Nullable: true})
+	}
+	return m
+}
+
+func kindOf(def any) schema.Kind {
+	switch def := def.(type) {
+	case string:
+		if def != "" {
+			return schema.String
+		}
+	case float64:
+		if def != 0 {
+			return schema.Number
+		}
+	case bool:
+		if def {
+			return schema.Boolean
+		}
+	case []any:
+		if len(def) > 0 {
+			return schema.Array
+		}
+	}
+	return schema.Any
+}
+
+// fields finds an option by its key.
+var fields = func() map[string]*schema.Field {
+	m := make(map[string]*schema.Field, len(Table.Fields))
+	for i := range Table.Fields {
+		m[Table.Fields[i].Name] = &Table.Fields[i]
+	}
+	return m
+}()
+
+// fixed are the keys that a client may send and that nevertheless stay: two
+// texts of the settings page, the hash of the loaded checkpoint, and what A1111
+// keeps out of reach of its API.
+var fixed = map[string]bool{
+	"sd_vae_explanation":        true,
+	"infotext_explanation":      true,
+	"api_enable_requests":       true,
+	"api_forbid_local_requests": true,
+	"api_useragent":             true,
+}
+
+// UnknownKeyError reports an option that does not exist.
+type UnknownKeyError struct{ Key string }
+
+func (e *UnknownKeyError) Error() string { return fmt.Sprintf("there is no option %q", e.Key) }
+
+// accept coerces what a client sends, leaving out what may not be set.
+func accept(sent *pyjson.Object) (map[string]any, error) {
+	out := make(map[string]any, sent.Len())
+	for key, value := range sent.All() {
+		f, ok := fields[key]
+		switch {
+		case !ok && value == nil, fixed[key]:
+			continue
+		case !ok:
+			return nil, &UnknownKeyError{key}
+		}
+		v, errs := f.Coerce(value)
+		if len(errs) > 0 {
+			return nil, errs.Under("body", key)
+		}
+		out[key] = v
+	}
+	return out, nil
+}
