@@ -1,0 +1,96 @@
+package clip_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference/clip"
+	"sdworker/internal/vectors"
+)
+
+// run is a [kind, count] pair of chunking.json.
+type run struct {
+	Kind  string
+	Count int
+}
+
+func (r *run) UnmarshalJSON(raw []byte) error {
+	return json.Unmarshal(raw, &[]any{&r.Kind, &r.Count})
+}
+
+// embedding returns an embedding whose i-th vector holds only i.
+func embedding(name string, count int) *clip.Embedding {
+	e := &clip.Embedding{Name: name, Vectors: count, Shape: clip.Width}
+	for i := range count {
+		for range clip.Width {
+			e.Values = append(e.Values, float32(i))
+		}
+	}
+	return e
+}
+
+func TestChunking(t *testing.T) {
+	var file struct {
+		Cases []struct {
+			Name  string
+			Input struct {
+				Tokens         []run
+				CommaBacktrack int `json:"comma_padding_backtrack"`
+			}
+			Want []int
+		}
+	}
+	vectors.Load(t, "chunking.json", &file)
+	require.NotEmpty(t, file.Cases)
+	for _, tc := range file.Cases {
+		t.Run(tc.Name, func(t *testing.T) {
+			var text []string
+			var embeddings []*clip.Embedding
+			for _, r := range tc.Input.Tokens {
+				switch r.Kind {
+				case "embedding":
+					name := strings.Repeat("x", len(embeddings)+1) + "emb"
+					embeddings = append(embeddings, embedding(name, r.Count))
+					text = append(text, name)
+				default:
+					word := map[string]string{"word": "cat", "comma": ",", "break": "BREAK"}[r.Kind]
+					require.NotEmpty(t, word, "kind %s", r.Kind)
+					for range r.Count {
+						text = append(text, word)
+					}
+				}
+			}
+			batch, err := clip.Encode([]string{strings.Join(text, " ")}, clip.Options{
+				CommaBacktrack: tc.Input.CommaBacktrack,
+				Embeddings:     clip.NewEmbeddings(embeddings...),
+			})
+			require.NoError(t, err)
+			var got []int
+			for _, chunk := range batch.Texts[0].Chunks {
+				got = append(got, chunk.Tokens)
+			}
+			require.Equal(t, tc.Want, got)
+		})
+	}
+}
+
+func TestEmphasisNames(t *testing.T) {
+	var file struct {
+		Cases []struct {
+			Name string
+			Want []string
+		}
+	}
+	vectors.Load(t, "lists.json", &file)
+	found := false
+	for _, tc := range file.Cases {
+		if tc.Name == "emphasis values" {
+			found = true
+			require.Equal(t, tc.Want, clip.EmphasisNames())
+		}
+	}
+	require.True(t, found)
+}
