@@ -132,10 +132,10 @@ func (o *output) line(s string) {
 	o.keep(s, rankOf(s))
 }
 
-// keep prefers lines that tell more, and the first of equals: what follows an
-// assertion is a stack.
+// keep prefers lines that tell more, and the first of equals, since what follows
+// an assertion is a stack; of lines that tell nothing it keeps the last.
 func (o *output) keep(s string, rank int) {
-	if rank > o.rank {
+	if rank > o.rank || o.rank == rankNone {
 		o.best, o.rank = s, rank
 	}
 }

@@ -247,9 +247,17 @@ func (s *Supervisor) do(ctx context.Context, m message, hooks inference.Hooks, e
 		}
 		if err == nil {
 			c.worked.Store(true)
+		} else if s.isClosed() {
+			err = &inference.Error{Code: inference.Canceled, Op: "engine", Msg: "the worker is shutting down", Err: err}
 		}
 		return reply, err
 	}
+}
+
+func (s *Supervisor) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 // awaitDeath returns when acquire no longer gives c away.

@@ -1,0 +1,265 @@
+package remote_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+)
+
+// requireWorks proves that the supervisor runs the next job, in a child that has
+// loaded its files once.
+func requireWorks(t *testing.T, gen inference.Generator) (pid int) {
+	t.Helper()
+	res, err := gen.Generate(deadline(t), prompt("pid"), inference.Hooks{})
+	require.NoError(t, err)
+	require.Equal(t, "1", res.Comments[1], "loads in the new process")
+	pid, err = strconv.Atoi(res.Comments[0])
+	require.NoError(t, err)
+	return pid
+}
+
+func TestDeathDuringJob(t *testing.T) {
+	for _, tc := range []struct{ name, prompt, cause string }{
+		{"killed", "kill", "ended by signal 9"},
+		{"assertion", "assert", "GGML_ASSERT(ne == 1) failed"},
+		{"go panic", "panic", "panic: index out of range"},
+		{"protocol garbage", "garbage", "sent what is no message"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := start(t, command("scripted"))
+			require.NoError(t, s.Load(deadline(t), inference.Files{Checkpoint: "good"}, inference.Hooks{}))
+			first := s.PID()
+			_, err := s.Generate(deadline(t), prompt(tc.prompt), inference.Hooks{})
+			require.Equal(t, inference.Broken, inference.CodeOf(err), "%v", err)
+			require.ErrorContains(t, err, tc.cause)
+			require.NotEqual(t, first, requireWorks(t, s))
+			require.Eventually(t, func() bool { return s.Status().Ready }, 5*time.Second, 5*time.Millisecond)
+		})
+	}
+}
+
+func TestDeathWhileIdleIsNotNoticedByTheNextJob(t *testing.T) {
+	s := start(t, command("scripted"))
+	first := requireWorks(t, s)
+	for range 5 {
+		require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
+		next := requireWorks(t, s) // may reach the dead process first
+		require.NotEqual(t, first, next)
+		first = next
+	}
+}
+
+func TestHungJobIsKilledAfterCancel(t *testing.T) {
+	s := start(t, command("scripted"))
+	ctx, cancel := context.WithCancel(deadline(t))
+	hooks := inference.Hooks{Progress: func(p inference.Progress) {
+		if p.Phase == inference.PhaseSampling {
+			cancel()
+		}
+	}}
+	began := time.Now()
+	_, err := s.Generate(ctx, prompt("hang"), hooks)
+	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.ErrorContains(t, err, "did not stop within")
+	require.Less(t, time.Since(began), 10*time.Second)
+	requireWorks(t, s)
+}
+
+func TestCancelEndsTheJobAndKeepsTheProcess(t *testing.T) {
+	s := start(t, command("scripted"))
+	first := requireWorks(t, s)
+	ctx, cancel := context.WithCancel(deadline(t))
+	hooks := inference.Hooks{Progress: func(inference.Progress) { cancel() }}
+	_, err := s.Generate(ctx, prompt("wait"), hooks)
+	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, first, requireWorks(t, s))
+}
+
+func TestCanceledWhileNoProcessRuns(t *testing.T) {
+	s := start(t, command("silent"))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := s.Generate(ctx, prompt("x"), inference.Hooks{})
+	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+}
+
+func TestFailedStart(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		command func() *exec.Cmd
+		cause   string
+	}{
+		{"no such file", func() *exec.Cmd { return exec.Command("/nonexistent/worker") }, "/nonexistent/worker"},
+		{"exits at once", command("exit"), "exit code 3: no such device"},
+		{"speaks another language", command("garbage"), "sent what is no message"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := start(t, tc.command)
+			_, err := s.Generate(deadline(t), prompt("x"), inference.Hooks{})
+			require.Equal(t, inference.Broken, inference.CodeOf(err))
+			require.ErrorContains(t, err, tc.cause)
+			require.False(t, s.Status().Ready)
+			require.Contains(t, s.Status().Err, tc.cause)
+		})
+	}
+}
+
+func TestRestartsPauseLongerAndLonger(t *testing.T) {
+	starts := make(chan time.Time, 100)
+	exits := command("exit")
+	start(t, func() *exec.Cmd {
+		starts <- time.Now()
+		return exits()
+	})
+	var at []time.Time
+	for range 6 {
+		at = append(at, <-starts)
+	}
+	// Pauses of at least 0, 20, 40, 80 and 160 ms.
+	require.GreaterOrEqual(t, at[3].Sub(at[0]), 60*time.Millisecond)
+	require.GreaterOrEqual(t, at[5].Sub(at[0]), 300*time.Millisecond)
+}
+
+func TestFailedLoadKeepsTheProcess(t *testing.T) {
+	s := start(t, command("scripted"))
+	first := requireWorks(t, s)
+	err := s.Load(deadline(t), inference.Files{Checkpoint: "missing"}, inference.Hooks{})
+	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	require.Contains(t, s.Status().Err, "no such checkpoint")
+	require.Equal(t, first, requireWorks(t, s))
+	require.Empty(t, s.Status().Err)
+}
+
+func TestDeadlyCheckpointIsNotLoadedForever(t *testing.T) {
+	t.Run("never loaded", func(t *testing.T) {
+		s := start(t, command("scripted"))
+		err := s.Load(deadline(t), inference.Files{Checkpoint: "deadly"}, inference.Hooks{})
+		require.Equal(t, inference.Broken, inference.CodeOf(err))
+		requireWorks(t, s)
+	})
+	t.Run("loaded before", func(t *testing.T) {
+		var starts int
+		cmd := command("scripted", "REMOTE_TEST_MARK="+filepath.Join(t.TempDir(), "mark"))
+		s := start(t, func() *exec.Cmd { starts++; return cmd() })
+		require.NoError(t, s.Load(deadline(t), inference.Files{Checkpoint: "deadly-second-time"}, inference.Hooks{}))
+		require.NoError(t, syscall.Kill(s.PID(), syscall.SIGKILL))
+		require.Eventually(t, func() bool { return s.PID() != 0 && s.Status().Ready && s.Status().Engine.Checkpoint == "" },
+			5*time.Second, 5*time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
+		requireWorks(t, s)
+		require.LessOrEqual(t, starts, 4) // the first, the reload, one without it
+	})
+}
+
+func TestLostFilesAreLoadedAgain(t *testing.T) {
+	s := start(t, command("scripted"))
+	require.NoError(t, s.Load(deadline(t), inference.Files{Checkpoint: "good"}, inference.Hooks{}))
+	require.NoError(t, syscall.Kill(s.PID(), syscall.SIGKILL))
+	require.Eventually(t, func() bool { return s.Status().Ready && s.Status().Engine.Checkpoint == "good" && s.Status().Err != "" },
+		5*time.Second, 5*time.Millisecond)
+	require.NoError(t, s.Unload(deadline(t)))
+	require.NoError(t, syscall.Kill(s.PID(), syscall.SIGKILL))
+	require.Eventually(t, func() bool { return s.Status().Ready && s.Status().Engine.Checkpoint == "" }, 5*time.Second, 5*time.Millisecond)
+}
+
+func TestErrorsKeepTheirParts(t *testing.T) {
+	s := start(t, command("scripted"))
+	for _, code := range []inference.Code{
+		inference.Invalid, inference.NotFound, inference.Busy, inference.Canceled,
+		inference.Exhausted, inference.Broken, inference.Internal,
+	} {
+		_, err := s.Generate(deadline(t), prompt("fail "+string(code)), inference.Hooks{})
+		require.Equal(t, &inference.Error{Code: code, Op: "unet", Field: "steps", Msg: "as asked", Err: err.(*inference.Error).Err}, err)
+		require.EqualError(t, err, "unet: as asked: unexpected EOF")
+	}
+}
+
+func TestUpscaleCarriesLargePictures(t *testing.T) {
+	s := start(t, command("scripted"))
+	in := imageio.NewRGB(2048, 2048)
+	for i := range in.Pix {
+		in.Pix[i] = uint8(i * 7)
+	}
+	out, err := s.Upscale(deadline(t), &inference.UpscaleRequest{Image: in, Scale: 1}, inference.Hooks{})
+	require.NoError(t, err)
+	require.Equal(t, in, out)
+}
+
+func TestClose(t *testing.T) {
+	t.Run("ends a job in progress", func(t *testing.T) {
+		s := start(t, command("scripted"))
+		failed := make(chan error, 1)
+		hooks := inference.Hooks{Progress: func(p inference.Progress) {
+			if p.Phase == inference.PhaseSampling {
+				go s.Close()
+			}
+		}}
+		go func() {
+			_, err := s.Generate(context.Background(), prompt("wait"), hooks)
+			failed <- err
+		}()
+		require.Equal(t, inference.Canceled, inference.CodeOf(<-failed))
+	})
+	t.Run("kills a hung process", func(t *testing.T) {
+		s := start(t, command("silent"))
+		require.Eventually(t, func() bool { return childrenOf(os.Getpid()) > 0 }, 5*time.Second, time.Millisecond)
+		require.NoError(t, s.Close())
+		require.Zero(t, childrenOf(os.Getpid()))
+	})
+	t.Run("twice, and calls after it fail", func(t *testing.T) {
+		s := start(t, command("scripted"))
+		require.NoError(t, s.Close())
+		require.NoError(t, s.Close())
+		_, err := s.Generate(deadline(t), prompt("x"), inference.Hooks{})
+		require.Error(t, err)
+	})
+}
+
+// childrenOf counts the child processes of this process's threads.
+func childrenOf(pid int) int {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	n := 0
+	for _, list := range lists {
+		if text, err := os.ReadFile(list); err == nil && len(text) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// The child must not outlive its parent, whatever ends that.
+func TestChildDiesWithItsParent(t *testing.T) {
+	parent := command("parent")()
+	parent.Stderr = os.Stderr
+	out, err := parent.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, parent.Start())
+	var pid int
+	_, err = fmt.Fscan(out, &pid)
+	require.NoError(t, err)
+	require.NoError(t, parent.Process.Kill())
+	_ = parent.Wait()
+	require.Eventually(t, func() bool { return !alive(pid) }, 5*time.Second, 5*time.Millisecond)
+}
+
+func alive(pid int) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	var id int
+	var name, state string
+	_, _ = fmt.Sscan(string(text), &id, &name, &state)
+	return state != "Z"
+}
