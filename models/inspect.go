@@ -1,0 +1,165 @@
+package models
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+
+	"sdworker/inference"
+	"sdworker/models/gguf"
+	"sdworker/models/safetensors"
+)
+
+// Tensor is one tensor of a file, whatever the container.
+type Tensor struct {
+	Name  string
+	DType string
+	Shape []int64 // slowest axis first
+}
+
+// Info is what the header of a file tells.
+type Info struct {
+	Path        string
+	Bytes       int64
+	Format      Format
+	Kind        Kind
+	Arch        Arch
+	DType       string            // of most values; empty for pickles
+	Values      int64             // numbers stored
+	Tensors     []Tensor          // in file order; nil for pickles
+	Metadata    map[string]string // nil when there is none
+	VPrediction bool              // the file says that its UNet predicts v
+	index       map[string]int
+}
+
+// Lookup finds a tensor by name.
+func (i *Info) Lookup(name string) (Tensor, bool) {
+	at, ok := i.index[name]
+	if !ok {
+		return Tensor{}, false
+	}
+	return i.Tensors[at], true
+}
+
+// Inspect reads and verifies the header of a model file and recognises what it
+// holds. It never reads the values. What is no model file at all, or a broken
+// one, is an *inference.Error with code Invalid that says what is wrong; a
+// missing file has code NotFound.
+func Inspect(path string) (*Info, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	if st.IsDir() {
+		return nil, refuse(path, "is a folder; name the single .safetensors or .gguf file")
+	}
+	if !st.Mode().IsRegular() {
+		return nil, refuse(path, "is not a regular file")
+	}
+	info, err := InspectReader(f, st.Size())
+	if err != nil {
+		var bad *contentError
+		if errors.As(err, &bad) {
+			return nil, refuse(path, "%s", bad.sentence)
+		}
+		return nil, &inference.Error{Code: inference.Internal, Op: "models", Msg: "cannot read " + path, Err: err}
+	}
+	info.Path = path
+	return info, nil
+}
+
+// InspectReader is Inspect for a file that is open already; its errors do not
+// name the file.
+func InspectReader(r io.ReaderAt, size int64) (*Info, error) {
+	head := make([]byte, min(size, 512))
+	if n, err := r.ReadAt(head, 0); n < len(head) {
+		return nil, err
+	}
+	format, err := sniff(head, size)
+	if err != nil {
+		return nil, err
+	}
+	info := &Info{Bytes: size, Format: format, Kind: Unknown, Arch: AnyArch}
+	switch format {
+	case Safetensors:
+		h, err := safetensors.ReadHeader(r, size)
+		if err != nil {
+			return nil, contentErrorOf(err)
+		}
+		info.Metadata = h.Metadata
+		for _, t := range h.Tensors {
+			info.Tensors = append(info.Tensors, Tensor{t.Name, string(t.DType), t.Shape})
+		}
+	case GGUF:
+		h, err := gguf.ReadHeader(r, size)
+		if err != nil {
+			return nil, contentErrorOf(err)
+		}
+		info.Metadata = h.Metadata
+		for _, t := range h.Tensors {
+			info.Tensors = append(info.Tensors, Tensor{t.Name, t.Type, t.Shape})
+		}
+	case Pickle:
+		return info, nil // only the engine's own reader looks inside
+	}
+	info.summarize()
+	info.recognize()
+	return info, nil
+}
+
+// summarize builds the index and finds the type of most values.
+func (i *Info) summarize() {
+	i.index = make(map[string]int, len(i.Tensors))
+	values := map[string]int64{}
+	for at, t := range i.Tensors {
+		i.index[t.Name] = at
+		n := int64(1)
+		for _, side := range t.Shape {
+			n *= side
+		}
+		values[t.DType] += n
+		i.Values += n
+		if n := values[t.DType]; i.DType == "" || n > values[i.DType] {
+			i.DType = t.DType
+		}
+	}
+}
+
+// contentError is a verdict about the content of a file, a predicate to put
+// behind its name.
+type contentError struct {
+	sentence string
+	cause    error
+}
+
+func (e *contentError) Error() string { return "the file " + e.sentence }
+func (e *contentError) Unwrap() error { return e.cause }
+
+func contentErrorOf(err error) error {
+	var format *safetensors.FormatError
+	switch {
+	case errors.As(err, &format):
+		return &contentError{"is " + err.Error(), err}
+	case errors.Is(err, gguf.ErrFormat):
+		return &contentError{"is " + err.Error(), err}
+	}
+	return err
+}
+
+func openError(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &inference.Error{Code: inference.NotFound, Op: "models", Msg: "there is no file " + path, Err: err}
+	}
+	return &inference.Error{Code: inference.Invalid, Op: "models", Msg: "cannot open " + path, Err: err}
+}
+
+// refuse builds the error for a file that cannot be used.
+func refuse(path, format string, args ...any) error {
+	return inference.Errorf(inference.Invalid, "models", "%s "+format, append([]any{path}, args...)...)
+}

@@ -1,0 +1,89 @@
+// Package models finds, checks and describes the model files on disk:
+// checkpoints, VAEs, LoRAs, embeddings, ControlNets, upscalers and the small
+// decoders for previews.
+package models
+
+// Kind is what a file is for.
+type Kind string
+
+// Kinds.
+const (
+	Checkpoint Kind = "checkpoint"
+	VAE        Kind = "vae"
+	LoRA       Kind = "lora"
+	Embedding  Kind = "embedding" // textual inversion
+	ControlNet Kind = "controlnet"
+	Upscaler   Kind = "upscaler" // ESRGAN family
+	Preview    Kind = "preview"  // TAESD
+	Unknown    Kind = "unknown"
+)
+
+// label is how a message names a file of this kind.
+func (k Kind) label() string {
+	switch k {
+	case Checkpoint:
+		return "a checkpoint"
+	case VAE:
+		return "a VAE"
+	case LoRA:
+		return "a LoRA"
+	case Embedding:
+		return "a textual inversion embedding"
+	case ControlNet:
+		return "a ControlNet"
+	case Upscaler:
+		return "an ESRGAN upscaler"
+	case Preview:
+		return "a TAESD preview decoder"
+	}
+	return "no model that is known here"
+}
+
+// Arch is the model family a file was made for.
+type Arch string
+
+// Families. Only SD1 and SD1Inpaint run here.
+const (
+	SD1          Arch = "sd1"
+	SD1Inpaint   Arch = "sd1-inpaint"   // UNet with 9 input channels
+	SD1Edit      Arch = "sd1-edit"      // instruct-pix2pix, 8 input channels
+	SD1Distilled Arch = "sd1-distilled" // UNet without a middle block
+	SD2          Arch = "sd2"
+	SDXL         Arch = "sdxl"
+	SD3          Arch = "sd3"
+	Flux         Arch = "flux"
+	OtherArch    Arch = "other"
+	AnyArch      Arch = "any" // the kind does not depend on a family
+)
+
+func (a Arch) label() string {
+	switch a {
+	case SD1:
+		return "Stable Diffusion 1.x"
+	case SD1Inpaint:
+		return "Stable Diffusion 1.x inpainting"
+	case SD1Edit:
+		return "an InstructPix2Pix edit model"
+	case SD1Distilled:
+		return "a distilled Stable Diffusion 1.x with a shortened UNet"
+	case SD2:
+		return "Stable Diffusion 2.x"
+	case SDXL:
+		return "Stable Diffusion XL"
+	case SD3:
+		return "Stable Diffusion 3"
+	case Flux:
+		return "Flux"
+	}
+	return "another model family"
+}
+
+// Format is the container of a file.
+type Format string
+
+// Formats.
+const (
+	Safetensors Format = "safetensors"
+	GGUF        Format = "gguf"
+	Pickle      Format = "pickle" // .ckpt, .pt, .pth of PyTorch
+)
