@@ -1,0 +1,190 @@
+// Package bridge turns RunPod jobs into requests to an AUTOMATIC1111-compatible
+// http.Handler, in memory, and its replies into job results.
+//
+// It reads the inputs of the known A1111 workers: a bare txt2img or img2img
+// request (runpod-workers/worker-a1111), optionally with a mode, and
+// {"api":{"method","endpoint"},"payload"} for every route
+// (ashleykleynhans/runpod-worker-a1111). Results that are too large for RunPod go
+// to a bucket, are re-encoded, or become an error that says what to do.
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"sdworker/api/runpod"
+	"sdworker/api/runpod/bucket"
+)
+
+// Config holds the settings of the bridge.
+type Config struct {
+	Upload  string `env:"BUCKET_UPLOAD" envDefault:"always" doc:"when a bucket is set: always upload images, or only those too large for RunPod (large)"`
+	Format  string `env:"RUNPOD_RECODE" doc:"re-encode images of a result too large for RunPod as jpeg or webp; default: fail with an error"`
+	Quality int    `env:"RUNPOD_RECODE_QUALITY" envDefault:"90" doc:"first quality tried when images are re-encoded, 1 to 100"`
+
+	MaxDownload         int64 `env:"RUNPOD_MAX_DOWNLOAD_BYTES" envDefault:"5368709120" doc:"largest file that a job may have downloaded"`
+	AllowPrivateSources bool  `env:"RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS" doc:"let jobs download from addresses that are not public"`
+
+	Bucket bucket.Config
+}
+
+// Options is what a bridge is made of.
+type Options struct {
+	Config
+
+	// API answers A1111's routes. It is called with the job's context, which ends
+	// when the job is stopped, and without authentication.
+	API http.Handler
+
+	// SplitSampler resolves a sampler name of the time before A1111 1.9, which
+	// included the scheduler, such as "DPM++ 2M Karras". ok is false for a name
+	// that is none. May be nil.
+	SplitSampler func(name string) (sampler, scheduler string, ok bool)
+
+	// Watch returns a context under which progress of the work is reported. May
+	// be nil.
+	Watch func(ctx context.Context, report func(progress any)) context.Context
+
+	// Recode re-encodes a picture as jpeg or webp. May be nil.
+	Recode func(picture []byte, format string, quality int) ([]byte, error)
+
+	// Fetcher serves v1/download and v1/sync. May be nil.
+	Fetcher Fetcher
+
+	// ModelDirs are the folders that Fetcher may write into. Relative paths are
+	// relative to the first one.
+	ModelDirs []string
+}
+
+// New returns the job handler. It fails on settings that contradict each other.
+func New(o Options) (runpod.Handler, error) {
+	store, err := bucket.Open(o.Bucket)
+	if err != nil {
+		return nil, err
+	}
+	if o.Upload == "" {
+		o.Upload = uploadAlways
+	}
+	if o.Upload != uploadAlways && o.Upload != uploadLarge {
+		return nil, fmt.Errorf("BUCKET_UPLOAD is %q; it must be always or large", o.Upload)
+	}
+	if o.Format != "" && o.Format != "jpeg" && o.Format != "webp" {
+		return nil, fmt.Errorf("RUNPOD_RECODE is %q; it must be jpeg or webp", o.Format)
+	}
+	b := &bridge{Options: o, store: store}
+	return b.do, nil
+}
+
+type bridge struct {
+	Options
+	store *bucket.Bucket // nil: none configured
+}
+
+// do is the runpod.Handler.
+func (b *bridge) do(ctx context.Context, job runpod.Job) (any, error) {
+	call, err := b.parse(job.Input)
+	if err != nil {
+		return nil, err
+	}
+	if serve, ok := map[string]func(context.Context, json.RawMessage) (any, error){
+		"v1/download": b.download,
+		"v1/sync":     b.sync,
+	}[call.endpoint]; ok {
+		if call.method != http.MethodPost {
+			return nil, fmt.Errorf("api.method: %s is not allowed for %s; use POST", call.method, call.endpoint)
+		}
+		return serve(ctx, call.payload)
+	}
+	if b.Watch != nil {
+		ctx = b.Watch(ctx, job.Progress)
+	}
+	status, body := b.roundTrip(ctx, call)
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	if status != http.StatusOK {
+		failure := &runpod.Failure{Message: sentence(status, body, call)}
+		if call.structured && json.Valid(body) {
+			failure.Output = json.RawMessage(body) // as ashley's worker does
+		}
+		return nil, failure
+	}
+	if !json.Valid(body) {
+		text, err := json.Marshal(string(body))
+		return json.RawMessage(text), err
+	}
+	return b.deliver(ctx, job, call, body)
+}
+
+// roundTrip calls the API in memory.
+func (b *bridge) roundTrip(ctx context.Context, c call) (int, []byte) {
+	req := (&http.Request{
+		Method:     c.method,
+		URL:        &url.URL{Path: "/" + c.endpoint, RawQuery: c.query},
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1, ProtoMinor: 1,
+		Header:     http.Header{"Accept": {"application/json"}},
+		Host:       "runpod",
+		RemoteAddr: "127.0.0.1:0",
+		RequestURI: "/" + c.endpoint,
+		Body:       http.NoBody,
+	}).WithContext(ctx)
+	if c.query != "" {
+		req.RequestURI += "?" + c.query
+	}
+	if c.method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/json")
+		req.Body, req.ContentLength = readCloser{bytes.NewReader(c.payload)}, int64(len(c.payload))
+	}
+	w := &recorder{header: http.Header{}}
+	b.API.ServeHTTP(w, req)
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.status, bytes.TrimSpace(w.body.Bytes())
+}
+
+type readCloser struct{ *bytes.Reader }
+
+func (readCloser) Close() error { return nil }
+
+// recorder keeps a reply in memory.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (r *recorder) Header() http.Header { return r.header }
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 { // 1xx are not the answer
+		r.status = status
+	}
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.WriteHeader(http.StatusOK)
+	return r.body.Write(p)
+}
+
+// Flush lets handlers that stream work unchanged.
+func (r *recorder) Flush() {}
+
+// allowed are the route prefixes that a job may reach; the rest of the server,
+// such as its pages and metrics, is no business of jobs.
+var allowed = []string{"sdapi/v1/", "controlnet/", "adetailer/v1/", "v1/"}
+
+func allowedEndpoint(endpoint string) bool {
+	for _, prefix := range allowed {
+		if strings.HasPrefix(endpoint, prefix) && !strings.Contains(endpoint, "..") {
+			return true
+		}
+	}
+	return false
+}

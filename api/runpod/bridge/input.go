@@ -1,0 +1,203 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// call is one request to the API, read from a job's input.
+type call struct {
+	method     string
+	endpoint   string // without the leading slash
+	query      string
+	payload    json.RawMessage
+	structured bool // the input had the form {api, payload}
+}
+
+type object map[string]json.RawMessage
+
+// has tells whether key is there with a value other than null.
+func (o object) has(key string) bool {
+	v := bytes.TrimSpace(o[key])
+	return len(v) > 0 && !bytes.Equal(v, []byte("null"))
+}
+
+// text returns the string at key, if it is one.
+func (o object) text(key string) (string, bool) {
+	var s string
+	if !o.has(key) || json.Unmarshal(o[key], &s) != nil {
+		return "", false
+	}
+	return s, true
+}
+
+const inputHelp = `give the fields of a txt2img or img2img request, such as {"prompt": "a red fox"}, or {"api": {"method": "POST", "endpoint": "/sdapi/v1/txt2img"}, "payload": {...}}`
+
+// maxWraps bounds how many times an input may be wrapped in another one.
+const maxWraps = 3
+
+// parse reads a job's input.
+func (b *bridge) parse(input json.RawMessage) (call, error) {
+	var in object
+	for range maxWraps {
+		in = nil
+		if err := json.Unmarshal(input, &in); err != nil || in == nil {
+			return call{}, errors.New("input must be an object; " + inputHelp)
+		}
+		// Some clients and RunPod's Hub tests wrap twice: {"input": {"input": …}}.
+		var inner object
+		if in.has("api") || in.has("prompt") || json.Unmarshal(in["input"], &inner) != nil || inner == nil {
+			break
+		}
+		input = in["input"]
+	}
+	if len(in) == 0 {
+		return call{}, errors.New("input is empty; " + inputHelp)
+	}
+	if _, ok := in["api"]; ok {
+		return b.parseStructured(in)
+	}
+	return b.parseFlat(in)
+}
+
+// parseStructured reads {"api": {"method", "endpoint"}, "payload"}.
+func (b *bridge) parseStructured(in object) (call, error) {
+	var api object
+	if json.Unmarshal(in["api"], &api) != nil || api == nil {
+		return call{}, errors.New(`api must be an object with method and endpoint, such as {"method": "POST", "endpoint": "/sdapi/v1/txt2img"}`)
+	}
+	c := call{structured: true}
+	method, ok := api.text("method")
+	if !ok {
+		return c, errors.New("api.method is missing; give GET or POST")
+	}
+	if c.method = strings.ToUpper(strings.TrimSpace(method)); c.method != http.MethodGet && c.method != http.MethodPost {
+		return c, fmt.Errorf("api.method is %q; it must be GET or POST", method)
+	}
+	endpoint, ok := api.text("endpoint")
+	if !ok || strings.TrimSpace(endpoint) == "" {
+		return c, errors.New("api.endpoint is missing; give a route such as /sdapi/v1/txt2img")
+	}
+	c.endpoint, c.query, _ = strings.Cut(strings.Trim(strings.TrimSpace(endpoint), "/"), "?")
+	c.endpoint = strings.TrimSuffix(c.endpoint, "/")
+	if !allowedEndpoint(c.endpoint) {
+		return c, unknownEndpoint(c.endpoint)
+	}
+
+	payload := object{}
+	if in.has("payload") {
+		if json.Unmarshal(in["payload"], &payload) != nil {
+			return c, errors.New("payload must be an object")
+		}
+	}
+	if c.method == http.MethodGet {
+		q, err := url.ParseQuery(c.query)
+		if err != nil {
+			return c, fmt.Errorf("api.endpoint has an invalid query: %w", err)
+		}
+		for key, value := range payload {
+			if s, ok := payload.text(key); ok {
+				q.Set(key, s)
+			} else {
+				q.Set(key, string(value))
+			}
+		}
+		c.query = q.Encode()
+		return c, nil
+	}
+	if c.endpoint == txt2img || c.endpoint == img2img {
+		b.splitSamplers(payload)
+	}
+	return c, c.encode(payload)
+}
+
+// The two routes of a flat input.
+const (
+	txt2img = "sdapi/v1/txt2img"
+	img2img = "sdapi/v1/img2img"
+)
+
+// aliases are the diffusers names that the examples of RunPod's own worker use.
+var aliases = map[string]string{
+	"num_inference_steps": "steps",
+	"guidance_scale":      "cfg_scale",
+}
+
+// parseFlat reads the bare fields of a txt2img or img2img request.
+func (b *bridge) parseFlat(in object) (call, error) {
+	c := call{method: http.MethodPost, endpoint: txt2img}
+	var images []json.RawMessage
+	if in.has("init_images") && (json.Unmarshal(in["init_images"], &images) != nil || len(images) > 0) {
+		c.endpoint = img2img
+	}
+	if in.has("mode") {
+		mode, _ := in.text("mode")
+		switch strings.ToLower(mode) {
+		case "txt2img":
+			c.endpoint = txt2img
+		case "img2img":
+			c.endpoint = img2img
+		default:
+			return c, fmt.Errorf("mode is %s; it must be txt2img or img2img", in["mode"])
+		}
+	}
+	delete(in, "mode")
+	for alias, field := range aliases {
+		if in.has(alias) && !in.has(field) {
+			in[field] = in[alias]
+		}
+		delete(in, alias)
+	}
+	b.splitSamplers(in)
+	return c, c.encode(in)
+}
+
+// samplerFields pairs sampler fields with the scheduler that goes with them.
+var samplerFields = []struct{ sampler, scheduler string }{
+	{"sampler_name", "scheduler"},
+	{"sampler_index", "scheduler"},
+	{"hr_sampler_name", "hr_scheduler"},
+}
+
+// splitSamplers replaces combined names such as "DPM++ 2M Karras". A scheduler
+// that the request names is kept.
+func (b *bridge) splitSamplers(in object) {
+	if b.SplitSampler == nil {
+		return
+	}
+	for _, f := range samplerFields {
+		name, ok := in.text(f.sampler)
+		if !ok {
+			continue
+		}
+		sampler, scheduler, ok := b.SplitSampler(name)
+		if !ok {
+			continue
+		}
+		in[f.sampler], _ = json.Marshal(sampler) // a string always encodes
+		if given, ok := in.text(f.scheduler); !ok || given == "" || strings.EqualFold(given, "automatic") {
+			in[f.scheduler], _ = json.Marshal(scheduler)
+		}
+	}
+}
+
+// encode sets the payload.
+func (c *call) encode(in object) error {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(in); err != nil {
+		return err
+	}
+	c.payload = bytes.TrimSpace(buf.Bytes())
+	return nil
+}
+
+func unknownEndpoint(endpoint string) error {
+	return fmt.Errorf("api.endpoint: there is no route %q; routes look like /sdapi/v1/txt2img", "/"+endpoint)
+}
