@@ -127,15 +127,20 @@ type taps struct {
 }
 
 func newTaps(from, to int, f Filter) taps {
+	return newTapsIn(from, 0, float64(from), to, f)
+}
+
+// newTapsIn samples the part of the axis between two source coordinates.
+func newTapsIn(from int, start, end float64, to int, f Filter) taps {
 	kernel, support := f.kernel()
-	scale := float64(from) / float64(to)
+	scale := (end - start) / float64(to)
 	stretch := max(scale, 1)
 	support *= stretch
 	t := taps{start: make([]int, to), count: make([]int, to), width: int(math.Ceil(support))*2 + 1}
 	t.weights = make([]int32, to*t.width)
 	w := make([]float64, t.width)
 	for i := range to {
-		center := (float64(i) + 0.5) * scale
+		center := start + (float64(i)+0.5)*scale
 		first := max(int(center-support+0.5), 0)
 		n := min(int(center+support+0.5), from) - first
 		total := 0.0
