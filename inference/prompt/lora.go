@@ -17,37 +17,42 @@ type LoRA struct {
 // second, third and fourth argument. It fails when the name is missing or a number
 // cannot be read.
 func ParseLoRA(args []string) (LoRA, error) {
+	var ok bool
 	positional, named := Network{Args: args}.Arguments()
 	if len(positional) == 0 {
 		return LoRA{}, errors.New("a LoRA tag names no LoRA: write <lora:name:weight>")
 	}
-	argument := func(position int, name string) (value string, given bool) {
-		if value, given = named[name]; !given && position < len(positional) {
-			return positional[position], true
-		}
-		return value, given
-	}
 	l := LoRA{Name: positional[0], TextEncoder: 1}
-	var ok bool
-	if value, given := argument(1, "te"); given {
-		if l.TextEncoder, ok = parseFloat(value); !ok {
-			return LoRA{}, fmt.Errorf("LoRA %s: text encoder weight %q is no number", l.Name, value)
+	for _, text := range argument(positional, named, 1, "te") {
+		if l.TextEncoder, ok = parseFloat(text); !ok {
+			return LoRA{}, fmt.Errorf("LoRA %s: text encoder weight %q is no number", l.Name, text)
 		}
 	}
 	l.UNet = l.TextEncoder
-	if value, given := argument(2, "unet"); given {
-		if l.UNet, ok = parseFloat(value); !ok {
-			return LoRA{}, fmt.Errorf("LoRA %s: UNet weight %q is no number", l.Name, value)
+	for _, text := range argument(positional, named, 2, "unet") {
+		if l.UNet, ok = parseFloat(text); !ok {
+			return LoRA{}, fmt.Errorf("LoRA %s: UNet weight %q is no number", l.Name, text)
 		}
 	}
-	if value, given := argument(3, "dyn"); given {
-		dyn, ok := parseInt(value)
-		if !ok {
-			return LoRA{}, fmt.Errorf("LoRA %s: dyn %q is no whole number", l.Name, value)
+	for _, text := range argument(positional, named, 3, "dyn") {
+		l.DynDim = new(int)
+		if *l.DynDim, ok = parseInt(text); !ok {
+			return LoRA{}, fmt.Errorf("LoRA %s: dyn %q is no whole number", l.Name, text)
 		}
-		l.DynDim = &dyn
 	}
 	return l, nil
+}
+
+// argument returns what is given for one argument, by position and then by name. The
+// last counts, but all must be readable.
+func argument(positional []string, named map[string]string, position int, name string) (given []string) {
+	if position < len(positional) {
+		given = append(given, positional[position])
+	}
+	if value, ok := named[name]; ok {
+		given = append(given, value)
+	}
+	return given
 }
 
 // LoRAs reads the tags of type lora and of its alias lyco. Tags of one type stay
