@@ -1,0 +1,58 @@
+package sampler
+
+// Options are the settings of A1111 that shape a run. DefaultOptions holds its
+// defaults; the zero value is not useful.
+type Options struct {
+	Eta     float64 // noise of ancestral and SDE samplers, 0..1
+	EtaDDIM float64 // noise of DDIM, 0..1
+
+	SChurn float64 // noise added before each step of Euler, Heun and DPM2
+	STmin  float64 // lowest sigma that gets it
+	STmax  float64 // highest sigma that gets it; 0 means any
+	SNoise float64 // factor of the noise added
+
+	// SMinUncond drops the negative prompt from every other UNet call below this
+	// sigma (this timestep for DDIM, PLMS and UniPC); 0 never does.
+	SMinUncond float64
+
+	SigmaMin, SigmaMax, Rho float64 // of the schedulers that have them; 0 = their own
+
+	OldKarrasSigmas    bool // use_old_karras_scheduler_sigmas: sigmas 0.1 to 10
+	DiscardNextToLast  bool // always_discard_next_to_last_sigma
+	SGMNoiseMultiplier bool // sgm_noise_multiplier: start noise * sqrt(1+sigma^2)
+	Quantize           bool // enable_quantization: whole timesteps only
+
+	FixSteps   bool    // img2img_fix_steps: run as many steps as asked
+	ExtraNoise float64 // img2img_extra_noise, added to the noised picture
+
+	BetaAlpha, BetaBeta float64 // shapes of the Beta scheduler
+
+	UniPC UniPCOptions
+}
+
+// UniPCOptions are the settings of the UniPC sampler.
+type UniPCOptions struct {
+	Variant         string // bh1, bh2 or vary_coeff
+	SkipType        string // time_uniform, time_quadratic or logSNR
+	Order           int    // 1 or more; runs with fewer steps lower it
+	LowerOrderFinal bool   // the last steps use lower orders
+}
+
+// DefaultOptions returns A1111's defaults.
+func DefaultOptions() Options {
+	return Options{
+		Eta:       1,
+		SNoise:    1,
+		BetaAlpha: 0.6,
+		BetaBeta:  0.6,
+		UniPC:     UniPCOptions{Variant: "bh1", SkipType: "time_uniform", Order: 3, LowerOrderFinal: true},
+	}
+}
+
+// modelOf returns the noise levels as a sampler sees them.
+func modelOf(info Info, o Options) *noiseModel {
+	if info.family == latentConsistency {
+		return sd15LCM()
+	}
+	return sd15().quantized(o.Quantize)
+}

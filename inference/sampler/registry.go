@@ -1,0 +1,114 @@
+// Package sampler turns noise into a latent: the samplers, schedulers and
+// guidance of AUTOMATIC1111's web UI v1.9.3 (A1111 below) around a UNet that the
+// caller provides. Arithmetic is float32 in that program's order of operations,
+// because its Brownian noise reacts to a single rounding of a sigma.
+package sampler
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Info describes one sampler.
+type Info struct {
+	Name    string   // the exact name that requests use
+	Aliases []string // shown in lists; requests may not use them
+
+	// Scheduler is the name of the sampler's own scheduler, which Automatic
+	// stands for; "" means the plain sigmas of the model.
+	Scheduler string
+
+	SecondOrder       bool   // calls the UNet about twice a step
+	UsesENSD          bool   // draws ancestral noise, which eta_noise_seed_delta moves
+	BrownianNoise     bool   // draws from a Brownian path instead of the generators
+	DiscardNextToLast bool   // leaves out the last sigma but one
+	SolverType        string // of the SDE solver: "heun", or "" for midpoint
+
+	family family
+	loop   func(*run) error
+}
+
+// family says how a sampler sees the model.
+type family int
+
+const (
+	kDiffusion family = iota // denoiser of sigma
+	latentConsistency
+	timesteps // eps of the training timestep; ignores the scheduler
+)
+
+// infos lists the samplers in the order of A1111, whose first one is the default
+// of its page.
+var infos = []Info{
+	{Name: "DPM++ 2M", Aliases: []string{"k_dpmpp_2m"}, Scheduler: "karras", loop: dpmpp2M},
+	{Name: "DPM++ SDE", Aliases: []string{"k_dpmpp_sde"}, Scheduler: "karras", SecondOrder: true, BrownianNoise: true, loop: dpmppSDE},
+	{Name: "DPM++ 2M SDE", Aliases: []string{"k_dpmpp_2m_sde"}, Scheduler: "exponential", BrownianNoise: true, loop: dpmpp2MSDE},
+	{Name: "DPM++ 2M SDE Heun", Aliases: []string{"k_dpmpp_2m_sde_heun"}, Scheduler: "exponential", BrownianNoise: true, SolverType: "heun", loop: dpmpp2MSDEHeun},
+	{Name: "DPM++ 2S a", Aliases: []string{"k_dpmpp_2s_a"}, Scheduler: "karras", UsesENSD: true, SecondOrder: true, loop: dpmpp2SAncestral},
+	{Name: "DPM++ 3M SDE", Aliases: []string{"k_dpmpp_3m_sde"}, Scheduler: "exponential", DiscardNextToLast: true, BrownianNoise: true, loop: dpmpp3MSDE},
+	{Name: "Euler a", Aliases: []string{"k_euler_a", "k_euler_ancestral"}, UsesENSD: true, loop: eulerAncestral},
+	{Name: "Euler", Aliases: []string{"k_euler"}, loop: euler},
+	{Name: "LMS", Aliases: []string{"k_lms"}, loop: lms},
+	{Name: "Heun", Aliases: []string{"k_heun"}, SecondOrder: true, loop: heun},
+	{Name: "DPM2", Aliases: []string{"k_dpm_2"}, Scheduler: "karras", DiscardNextToLast: true, SecondOrder: true, loop: dpm2},
+	{Name: "DPM2 a", Aliases: []string{"k_dpm_2_a"}, Scheduler: "karras", DiscardNextToLast: true, UsesENSD: true, SecondOrder: true, loop: dpm2Ancestral},
+	{Name: "DPM fast", Aliases: []string{"k_dpm_fast"}, UsesENSD: true, loop: dpmFast},
+	{Name: "DPM adaptive", Aliases: []string{"k_dpm_ad"}, UsesENSD: true, loop: dpmAdaptive},
+	{Name: "Restart", Aliases: []string{"restart"}, Scheduler: "karras", SecondOrder: true, loop: restart},
+	{Name: "DDIM", Aliases: []string{"ddim"}, family: timesteps, loop: ddim},
+	{Name: "PLMS", Aliases: []string{"plms"}, family: timesteps, loop: plms},
+	{Name: "UniPC", Aliases: []string{"unipc"}, family: timesteps, loop: uniPC},
+	{Name: "LCM", Aliases: []string{"k_lcm"}, family: latentConsistency, loop: lcm},
+}
+
+// UnknownError reports a sampler name that does not exist.
+type UnknownError struct{ Name string }
+
+func (e *UnknownError) Error() string {
+	return fmt.Sprintf("no sampler is called %q: the list of samplers has the exact names", e.Name)
+}
+
+// All returns the samplers in A1111's order.
+func All() []Info { return slices.Clone(infos) }
+
+// Find returns the sampler with exactly this name. Aliases are not names. The
+// error is an *UnknownError.
+func Find(name string) (Info, error) {
+	for _, info := range infos {
+		if info.Name == name {
+			return info, nil
+		}
+	}
+	return Info{}, &UnknownError{Name: name}
+}
+
+// Options returns the properties that GET /sdapi/v1/samplers shows; all values
+// are strings there.
+func (i Info) Options() map[string]string {
+	options := map[string]string{}
+	set := func(key, value string, on bool) {
+		if on {
+			options[key] = value
+		}
+	}
+	set("scheduler", i.Scheduler, i.Scheduler != "")
+	set("second_order", "True", i.SecondOrder)
+	set("uses_ensd", "True", i.UsesENSD)
+	set("brownian_noise", "True", i.BrownianNoise)
+	set("discard_next_to_last_sigma", "True", i.DiscardNextToLast)
+	set("solver_type", i.SolverType, i.SolverType != "")
+	return options
+}
+
+// UsesScheduler is false for DDIM, PLMS and UniPC, which walk evenly spaced
+// timesteps whatever the scheduler.
+func (i Info) UsesScheduler() bool { return i.family != timesteps }
+
+// PromptSteps is the number of UNet calls that the fractions and step numbers of
+// prompt editing refer to.
+func (i Info) PromptSteps(steps int) int {
+	if i.SecondOrder {
+		return 2 * steps
+	}
+	return steps
+}

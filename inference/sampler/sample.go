@@ -1,0 +1,223 @@
+package sampler
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"sdworker/inference/latent"
+	"sdworker/inference/rng"
+)
+
+// run is what a sampler's loop works with. The loop moves x along the sigmas or
+// timesteps.
+type run struct {
+	x         []float32
+	sigmas    []float32 // falling; k-diffusion samplers
+	timesteps []int     // ascending; DDIM family
+	img2img   bool
+
+	// sigmaMin, sigmaMax and count replace the sigmas for the DPM-Solver samplers,
+	// which place their own.
+	sigmaMin, sigmaMax float32
+	count              int
+
+	model   *noiseModel
+	options Options
+
+	// predict sets dst to the prediction for x at a sigma (timestep for the DDIM
+	// family).
+	predict func(dst, x []float32, level float32) error
+	// noise sets dst to unit noise for the step from sigma to next.
+	noise func(dst []float32, sigma, next float32)
+	// report tells that a step has its prediction.
+	report func(step int)
+}
+
+// buffers returns n scratch tensors in the shape of x.
+func (r *run) buffers(n int) [][]float32 {
+	list := make([][]float32, n)
+	for i := range list {
+		list[i] = make([]float32, len(r.x))
+	}
+	return list
+}
+
+// Sample runs a whole job and returns the latents [N,C,H,W]. After Job.Stop the
+// result is what the last UNet call predicted (before the first call: the start
+// latent). A context that ends is heeded before the next UNet call; other errors
+// come from the UNet, or say which setting is wrong.
+func Sample(ctx context.Context, job *Job) ([]float32, error) {
+	x, err := sample(ctx, job)
+	if err != nil {
+		return nil, err
+	}
+	if in := job.Img2Img; in != nil && in.Mask != nil {
+		latent.Blend(x, in.Latent, in.Mask)
+	}
+	return x, nil
+}
+
+// sample is Sample without the last mask blend.
+func sample(ctx context.Context, job *Job) ([]float32, error) {
+	if err := job.validate(); err != nil {
+		return nil, err
+	}
+	info, err := Find(job.Sampler)
+	if err != nil {
+		return nil, err
+	}
+
+	d := newDenoiser(ctx, job, info)
+	r := &run{
+		model:   d.model,
+		options: job.Options,
+		predict: d.predict,
+		img2img: job.Img2Img != nil,
+		noise:   func(dst []float32, _, _ float32) { job.RNG.Next(dst) },
+	}
+	plan := Img2ImgSteps{Schedule: job.Steps, Encode: job.Steps - 1}
+	if in := job.Img2Img; in != nil {
+		plan = PlanImg2Img(job.Steps, in.Strength, job.Options.FixSteps, in.Steps)
+	}
+	d.batch.Steps = plan.Executed()
+	r.report = func(step int) {
+		d.batch.Step = step
+		if job.OnStep != nil {
+			job.OnStep(step, plan.Executed(), d.last)
+		}
+	}
+
+	if info.UsesScheduler() {
+		err = r.startSigmas(job, info, plan)
+	} else {
+		r.startTimesteps(job, plan)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if job.Img2Img != nil {
+		copy(d.last, job.Img2Img.Latent)
+	} else {
+		copy(d.last, r.x)
+	}
+
+	switch err := info.loop(r); {
+	case errors.Is(err, errStopped):
+		return d.last, nil
+	case err != nil:
+		return nil, err
+	}
+	return r.x, nil
+}
+
+// startNoise draws the noise that the run starts from.
+func startNoise(job *Job) []float32 {
+	noise := make([]float32, job.RNG.Len())
+	job.RNG.Next(noise)
+	if in := job.Img2Img; in != nil && in.NoiseMultiplier != 1 {
+		scale(noise, float32(in.NoiseMultiplier))
+	}
+	return noise
+}
+
+// startSigmas prepares a run of the k-diffusion samplers.
+func (r *run) startSigmas(job *Job, info Info, plan Img2ImgSteps) error {
+	schedule, err := buildSchedule(info, r.model, job.Scheduler, plan.Schedule, job.Options)
+	if err != nil {
+		return err
+	}
+	r.sigmas = schedule
+	r.x = startNoise(job)
+	r.count = plan.Executed()
+	if in := job.Img2Img; in != nil {
+		r.sigmas = tail(schedule, plan.FirstSigma())
+		r.count = len(r.sigmas) - 1
+		noise := r.x
+		r.x = make([]float32, len(noise))
+		for i, n := range noise {
+			r.x[i] = in.Latent[i] + n*r.sigmas[0]
+		}
+		addScaled(r.x, noise, float32(job.Options.ExtraNoise))
+	} else if job.Options.SGMNoiseMultiplier {
+		scale(r.x, sqrt(1+schedule[0]*schedule[0]))
+	} else {
+		scale(r.x, schedule[0])
+	}
+
+	r.sigmaMin, r.sigmaMax = r.model.sigmaMin(), r.model.sigmaMax()
+	if job.Img2Img != nil {
+		r.sigmaMax = r.sigmas[0]
+		r.sigmaMin = r.sigmas[max(len(r.sigmas)-2, 0)]
+	}
+	if info.BrownianNoise {
+		r.useBrownianNoise(job.RNG.Config(), schedule)
+	}
+	// A step between equal sigmas changes nothing, but the multistep formulas
+	// divide by its length.
+	r.sigmas = slices.Compact(r.sigmas)
+	return nil
+}
+
+// useBrownianNoise draws from one path per image over the whole schedule, also
+// when the run starts in its middle.
+func (r *run) useBrownianNoise(cfg rng.ImageConfig, schedule []float32) {
+	smallest := slices.Max(schedule)
+	if smallest == 0 {
+		return // no step, no noise
+	}
+	largest := smallest
+	for _, s := range schedule {
+		if s > 0 {
+			smallest = min(smallest, s)
+		}
+	}
+	r.noise = rng.NewBrownian(cfg.Source, cfg.Seeds, cfg.Shape, smallest, largest).Noise
+}
+
+// startTimesteps prepares a run of the DDIM family.
+func (r *run) startTimesteps(job *Job, plan Img2ImgSteps) {
+	ts := evenTimesteps(plan.Schedule, job.Options)
+	r.timesteps = ts
+	r.x = startNoise(job)
+	in := job.Img2Img
+	if in == nil {
+		return
+	}
+	if plan.Encode >= len(ts) { // strength 0 with a fixed step count: nothing to do
+		r.timesteps = nil
+		copy(r.x, in.Latent)
+		return
+	}
+	r.timesteps = ts[:plan.Encode]
+	a := r.model.alphasCumprod[ts[plan.Encode]]
+	signal, deviation := sqrt(a), sqrt(1-a)
+	extra := float32(job.Options.ExtraNoise)
+	for i, n := range r.x {
+		r.x[i] = in.Latent[i]*signal + n*deviation
+		if extra > 0 {
+			r.x[i] += n * extra * signal
+		}
+	}
+}
+
+// tail returns s[from:] as Python does: a negative index counts from the end.
+func tail(s []float32, from int) []float32 {
+	if from < 0 {
+		from += len(s)
+	}
+	return s[min(max(from, 0), len(s)-1):]
+}
+
+func scale(x []float32, factor float32) {
+	for i := range x {
+		x[i] *= factor
+	}
+}
+
+// addScaled adds factor*y to x.
+func addScaled(x, y []float32, factor float32) {
+	for i, v := range y {
+		x[i] += v * factor
+	}
+}
