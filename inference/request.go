@@ -1,6 +1,9 @@
 package inference
 
-import "sdworker/inference/imageio"
+import (
+	"sdworker/inference/imageio"
+	"sdworker/inference/sampler"
+)
 
 // Request is one job, complete: the doors resolve names, defaults, styles and
 // random seeds before it is made, so that the pipeline asks nobody. It holds
@@ -115,58 +118,35 @@ const (
 	ControlNet
 )
 
-// Settings are the A1111 options that shape a picture. DefaultSettings holds
-// A1111's defaults.
+// Settings are the A1111 options that shape a picture, those of sampling
+// included. DefaultSettings holds A1111's defaults.
 type Settings struct {
-	ClipSkip                int     // CLIP_stop_at_last_layers, 1..12
-	Emphasis                string  // None, Ignore, Original, No norm
-	CommaBacktrack          int     // comma_padding_backtrack, tokens
-	NoiseSource             string  // randn_source: GPU, CPU or NV
-	ENSD                    int64   // eta_noise_seed_delta
-	Eta                     float64 // of ancestral samplers, request or option
-	EtaDDIM                 float64
-	SChurn                  float64
-	STmin                   float64
-	STmax                   float64 // 0 means infinity
-	SNoise                  float64
-	SMinUncond              float64 // below this sigma every other step drops the negative prompt
-	SigmaMin, SigmaMax, Rho float64 // 0 = the model's or scheduler's own
-	DiscardNextToLastSigma  bool    // always_discard_next_to_last_sigma
-	OldKarrasSigmas         bool    // use_old_karras_scheduler_sigmas
-	SGMNoiseMultiplier      bool
-	UniPCVariant            string // bh1, bh2, vary_coeff
-	UniPCSkipType           string // time_uniform, time_quadratic, logSNR
-	UniPCOrder              int
-	UniPCLowerOrderFinal    bool
-	FixSteps                bool    // img2img_fix_steps
-	ExtraNoise              float64 // img2img_extra_noise
-	ColorCorrection         bool    // img2img_color_correction
-	OverlayInpaint          bool    // overlay_inpaint
-	PadCondUncond           bool
-	PadCondUncondV0         bool
-	OldEmphasis             bool   // use_old_emphasis_implementation
-	OldEditingTimelines     bool   // use_old_scheduling
-	OldHiresSizes           bool   // use_old_hires_fix_width_height
-	DisableExtraNetworks    bool   // request field disable_extra_networks: tags are cut but do nothing
-	UpscalerForImg2Img      string // upscaler_for_img2img
-	UpcastAttention         bool
-	Tiles                   TileMode
+	sampler.Options
+
+	ClipSkip             int    // CLIP_stop_at_last_layers, 1..12
+	Emphasis             string // None, Ignore, Original, No norm
+	CommaBacktrack       int    // comma_padding_backtrack, tokens
+	NoiseSource          string // randn_source: GPU, CPU or NV
+	ENSD                 int64  // eta_noise_seed_delta
+	ColorCorrection      bool   // img2img_color_correction
+	OverlayInpaint       bool   // overlay_inpaint
+	PadCondUncond        bool   // pad_cond_uncond
+	PadCondUncondV0      bool   // pad_cond_uncond_v0
+	OldEditingTimelines  bool   // use_old_scheduling
+	DisableExtraNetworks bool   // request field disable_extra_networks: tags are cut but do nothing
+	UpscalerForImg2Img   string // upscaler_for_img2img
+	Tiles                TileMode
 }
 
 // DefaultSettings returns A1111's defaults.
 func DefaultSettings() Settings {
 	return Settings{
-		ClipSkip:             1,
-		Emphasis:             "Original",
-		CommaBacktrack:       20,
-		NoiseSource:          "GPU",
-		Eta:                  1,
-		SNoise:               1,
-		UniPCVariant:         "bh1",
-		UniPCSkipType:        "time_uniform",
-		UniPCOrder:           3,
-		UniPCLowerOrderFinal: true,
-		OverlayInpaint:       true,
+		Options:        sampler.DefaultOptions(),
+		ClipSkip:       1,
+		Emphasis:       "Original",
+		CommaBacktrack: 20,
+		NoiseSource:    "GPU",
+		OverlayInpaint: true,
 	}
 }
 
