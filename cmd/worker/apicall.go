@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// apiCall sends a request to a handler in memory and decodes the reply into out.
+func apiCall(ctx context.Context, api http.Handler, path string, body, out any) error {
+	text, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://worker"+path, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.RequestURI, req.RemoteAddr = path, "127.0.0.1:0"
+	reply := &recorder{header: http.Header{}}
+	api.ServeHTTP(reply, req)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if reply.status != http.StatusOK {
+		return newAPIError(reply.status, reply.body.Bytes())
+	}
+	return json.Unmarshal(reply.body.Bytes(), out)
+}
+
+// recorder keeps a reply in memory.
+type recorder struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (r *recorder) Header() http.Header { return r.header }
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 && status >= 200 { // 1xx are not the answer
+		r.status = status
+	}
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.WriteHeader(http.StatusOK)
+	return r.body.Write(p)
+}
+
+// newAPIError turns an error body of the A1111 API into one for the command
+// line: what is wrong with the request is a usage error that names the flag.
+func newAPIError(status int, body []byte) error {
+	var reply struct {
+		Error  string          `json:"error"`
+		Detail json.RawMessage `json:"detail"`
+		Errors string          `json:"errors"`
+	}
+	_ = json.Unmarshal(body, &reply) // what cannot be read is shown as it is
+	var faults []struct {
+		Loc []any  `json:"loc"`
+		Msg string `json:"msg"`
+	}
+	if json.Unmarshal(reply.Detail, &faults) == nil && len(faults) > 0 {
+		usage := &usageError{}
+		for _, f := range faults {
+			usage.errs = append(usage.errs, fmt.Errorf("%s: %s", flagOf(f.Loc), f.Msg))
+		}
+		return usage
+	}
+	var detail string
+	_ = json.Unmarshal(reply.Detail, &detail)
+	var parts []string
+	for _, part := range []string{detail, reply.Errors} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	switch text := strings.Join(parts, ": "); {
+	case text != "" && status < http.StatusInternalServerError:
+		return usagef("%s", text)
+	case text != "":
+		return fmt.Errorf("%s", text)
+	default:
+		return fmt.Errorf("HTTP status %d: %s", status, bytes.TrimSpace(body))
+	}
+}
+
+// flagOf names the flag of an API field, given pydantic's path to it.
+func flagOf(loc []any) string {
+	if len(loc) == 0 {
+		return "request"
+	}
+	name := fmt.Sprint(loc[len(loc)-1])
+	for variable, api := range apiNames {
+		if api == name {
+			name = strings.ToLower(variable)
+		}
+	}
+	return "--" + strings.ReplaceAll(name, "_", "-")
+}

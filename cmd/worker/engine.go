@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/rs/zerolog"
+
+	"sdworker/inference"
+	"sdworker/inference/remote"
+	"sdworker/inference/sdcpp"
+)
+
+// engineVerb is the supervised child of serve and runpod.
+var engineVerb = &verb{
+	name: "engine", hidden: true,
+	short:    "run the engine for a supervisor, on file descriptor " + strconv.Itoa(remote.ConnFD),
+	settings: func() []settings { return []settings{commonSettings(new(common))} },
+	run: func(ctx context.Context, p *program, c *call) error {
+		var cfg common
+		if err := c.load(p.environ, commonSettings(&cfg)); err != nil {
+			return err
+		}
+		conn, err := remote.Conn()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		offerToOOMKiller()
+		gen := newPipeline(&cfg, p.logger(&cfg))
+		defer gen.Close()
+		return remote.Serve(ctx, conn, gen)
+	},
+}
+
+// newPipeline returns the generator of this process.
+func newPipeline(cfg *common, log zerolog.Logger) *inference.Pipeline {
+	open := func(ctx context.Context, checkpoint string, progress func(done, total int)) (inference.Engine, error) {
+		engine, err := sdcpp.Open(ctx, sdcpp.Options{
+			Checkpoint: checkpoint, Device: cfg.Device, Threads: cfg.Threads, Log: log, Progress: progress,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return engine, nil
+	}
+	return inference.NewPipeline(open, inference.PipelineOptions{Warm: cfg.WarmModels, Memory: memory})
+}
+
+// offerToOOMKiller makes the kernel choose this process before its parent when
+// memory runs out: the parent is needed to tell about it.
+func offerToOOMKiller() {
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0o644) // not vital
+}
+
+// secrets are variables that the engine process does not inherit.
+var secrets = []string{"RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY", "HF_TOKEN", "CIVITAI_TOKEN", "API_AUTH", "API_TOKEN"}
+
+// idleThreads lets OpenMP threads sleep while they wait. Spinning costs other
+// processes their time and gains nothing here.
+var idleThreads = map[string]string{"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+
+// engineCommand returns the command of the engine process: this binary, also
+// when its file was replaced meanwhile.
+func engineCommand(environ map[string]string, cfg *common) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", "engine")
+	env := []string{
+		"MODELS_DIR=" + cfg.ModelsDir, "DEVICE=" + cfg.Device, "THREADS=" + strconv.Itoa(cfg.Threads),
+		"WARM_MODELS=" + strconv.Itoa(cfg.WarmModels), "LOG_LEVEL=" + cfg.LogLevel, "LOG_FORMAT=json",
+	}
+	var names []string
+	for _, s := range env {
+		name, _, _ := strings.Cut(s, "=")
+		names = append(names, name)
+	}
+	for name, value := range environ {
+		if !slices.Contains(secrets, name) && !slices.Contains(names, name) {
+			env = append(env, name+"="+value)
+		}
+	}
+	for name, value := range idleThreads {
+		if _, set := environ[name]; !set {
+			env = append(env, name+"="+value)
+		}
+	}
+	cmd.Env = env
+	return cmd
+}
+
+// newSupervisor returns the generator that lives in a child process.
+func newSupervisor(environ map[string]string, cfg *common, log zerolog.Logger) *remote.Supervisor {
+	return remote.Start(remote.Config{
+		Command: func() *exec.Cmd { return engineCommand(environ, cfg) },
+		Log:     log.With().Str("process", "engine").Logger(),
+	})
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strings"
+)
+
+// apiNames are the flags whose API field is named differently.
+var apiNames = map[string]string{"SAMPLER": "sampler_name"}
+
+// apiRequest is a body for one of the two generation routes.
+type apiRequest struct {
+	path string
+	body map[string]any
+}
+
+// newAPIRequest turns the flags that were given into a request. A field that was
+// not given is left out, so that the API's default holds.
+func (p *program) newAPIRequest(c *call, picture *pictureFields, hires *hiresFields, init *initFields, format string) (*apiRequest, error) {
+	req := &apiRequest{path: "/sdapi/v1/txt2img", body: map[string]any{}}
+	for _, target := range []any{picture, hires, init} {
+		s := settings{target: target}
+		values := reflect.ValueOf(target).Elem()
+		for i, f := range s.fields() {
+			if _, given := c.given[f.variable]; given {
+				req.body[apiName(f.variable)] = values.Field(i).Interface()
+			}
+		}
+	}
+	override := map[string]any{"samples_format": format}
+	if skip, given := req.body["clip_skip"]; given {
+		override["CLIP_stop_at_last_layers"] = skip
+		delete(req.body, "clip_skip")
+	}
+	req.body["override_settings"] = override
+	if init.InitImage == "" {
+		if init.Mask != "" {
+			return nil, usagef("--mask needs --init-image")
+		}
+		return req, nil
+	}
+
+	req.path = "/sdapi/v1/img2img"
+	picture64, err := p.readPicture(init.InitImage)
+	if err != nil {
+		return nil, err
+	}
+	delete(req.body, "init_image")
+	req.body["init_images"] = []string{picture64}
+	if init.Mask != "" {
+		if req.body["mask"], err = p.readPicture(init.Mask); err != nil {
+			return nil, err
+		}
+	}
+	return req, nil
+}
+
+func apiName(variable string) string {
+	if name, ok := apiNames[variable]; ok {
+		return name
+	}
+	return strings.ToLower(variable)
+}
+
+// maxPicture bounds a picture file that is read.
+const maxPicture = 512 << 20
+
+// readPicture returns a file in base64.
+func (p *program) readPicture(path string) (string, error) {
+	in := p.in
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return "", fmt.Errorf("read the picture: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxPicture+1))
+	if err != nil {
+		return "", fmt.Errorf("read the picture %s: %w", path, err)
+	}
+	if len(data) > maxPicture {
+		return "", fmt.Errorf("the picture %s is larger than %d MiB", path, maxPicture>>20)
+	}
+	return base64.StdEncoding.EncodeToString(data), nil
+}

@@ -1,0 +1,175 @@
+package archtest_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "sdworker/"
+
+// pkg is what go list says about one package of the module.
+type pkg struct {
+	ImportPath string
+	Doc        string
+	Imports    []string // of the code, without tests
+	Deps       []string // all that it needs, directly or not
+	CgoFiles   []string
+}
+
+func (p pkg) path() string { return strings.TrimPrefix(p.ImportPath, module) }
+
+// ours are the packages of the module among list, without the module's name.
+func ours(list []string) []string {
+	var out []string
+	for _, path := range list {
+		if rest, ok := strings.CutPrefix(path, module); ok {
+			out = append(out, rest)
+		}
+	}
+	return out
+}
+
+// foreign are the imports that belong neither to the module nor to the standard
+// library.
+func foreign(list []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(path string) bool {
+		first, _, _ := strings.Cut(path, "/")
+		return !strings.Contains(first, ".")
+	})
+}
+
+// packages lists the module as it is built with the engine. Listing needs no C
+// compiler.
+func packages(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-tags", "sdcpp,cpu", "-json=ImportPath,Doc,Imports,Deps,CgoFiles", "./...")
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	var all []pkg
+	dec := json.NewDecoder(bytes.NewReader(out))
+	for {
+		var p pkg
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+		all = append(all, p)
+	}
+	require.NotEmpty(t, all)
+	return all
+}
+
+// leaf matches the packages that compute: numbers in, numbers out.
+const leaf = `inference/(prompt|clip|rng|sampler|latent|imageio|hint)`
+
+// rules say what a package may import of the module. The first rule that matches
+// a package counts, and every package needs one.
+var rules = []struct {
+	from, may, because string
+}{
+	{leaf, leaf, "leaves compute; they know neither engines nor jobs nor transports"},
+	{`inference`, leaf, "the domain stands on its leaves and on nothing else"},
+	{`inference/enginetest`, `inference|` + leaf, "a fake must not need what it stands for"},
+	{`inference/sdcpp`, `inference|models/.*`, "the binding knows the engine's interface and the files it opens"},
+	{`inference/remote`, `inference|` + leaf, "a supervised child is a second implementation of inference.Generator, not a new layer"},
+	{`models(/.*)?`, `inference|models(/.*)?`, "model files are found without knowing what serves them"},
+	{`api/infotext`, `inference|` + leaf, "the parameters text is the same for every door"},
+	{`api/sdapi(/.*)?`, `inference|` + leaf + `|api/infotext|api/sdapi(/.*)?`, "the API is one door; it must not need another one, nor an engine"},
+	{`api/runpod`, `$^`, "the protocol is a library of its own"},
+	{`api/runpod/.*`, `api/runpod(/.*)?|inference|` + leaf, "a RunPod job is an HTTP request in memory; it needs no handler package"},
+	{`internal/.*`, `.*`, "tests and measurements may look anywhere"},
+	{`cmd/worker`, `.*`, "the program wires everything"},
+}
+
+func TestImportsPointInward(t *testing.T) {
+	for _, p := range packages(t) {
+		t.Run(p.path(), func(t *testing.T) {
+			for _, r := range rules {
+				if !whole(r.from).MatchString(p.path()) {
+					continue
+				}
+				for _, dep := range ours(p.Imports) {
+					require.Regexp(t, whole(r.may), dep, "%s may not import %s: %s", p.path(), dep, r.because)
+				}
+				return
+			}
+			require.Fail(t, "no rule", "add a rule for %s: where does it belong?", p.path())
+		})
+	}
+}
+
+func TestLeavesNeedLittle(t *testing.T) {
+	// What a leaf may use beyond the standard library and golang.org/x.
+	allowed := []string{"github.com/klauspost/compress/", "github.com/gen2brain/webp"}
+	for _, p := range packages(t) {
+		if !whole(leaf).MatchString(p.path()) {
+			continue
+		}
+		for _, dep := range foreign(p.Imports) {
+			ok := strings.HasPrefix(dep, "golang.org/x/") ||
+				slices.ContainsFunc(allowed, func(a string) bool { return strings.HasPrefix(dep, a) })
+			require.True(t, ok, "%s imports %s: leaves use the standard library and golang.org/x, each exception has a reason", p.path(), dep)
+		}
+	}
+}
+
+func TestTheDomainHasNoTransport(t *testing.T) {
+	for _, p := range packages(t) {
+		if whole(`inference|` + leaf).MatchString(p.path()) {
+			require.NotContains(t, p.Deps, "net/http", "%s", p.path())
+		}
+	}
+}
+
+func TestOnlyTheBindingHasC(t *testing.T) {
+	for _, p := range packages(t) {
+		if len(p.CgoFiles) > 0 {
+			require.Equal(t, "inference/sdcpp", p.path(), "%v import C", p.CgoFiles)
+		}
+	}
+}
+
+func TestOnlyTheProgramLinksTheEngine(t *testing.T) {
+	for _, p := range packages(t) {
+		if slices.Contains(ours(p.Deps), "inference/sdcpp") {
+			require.Regexp(t, whole(`cmd/worker`), p.path())
+		}
+	}
+}
+
+func TestTestingStaysInTests(t *testing.T) {
+	for _, p := range packages(t) {
+		if slices.Contains(p.Imports, "testing") {
+			require.Regexp(t, whole(`.*test|internal/vectors`), p.path(), "package testing belongs to test packages")
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	for _, p := range packages(t) {
+		require.NotEmpty(t, p.Doc, "%s needs a package comment", p.path())
+	}
+}
+
+func TestNamesSayWhatIsInside(t *testing.T) {
+	empty := regexp.MustCompile(`(^|/)(util|utils|common|misc|helpers?|types|interfaces|shared)$`)
+	for _, p := range packages(t) {
+		require.NotRegexp(t, empty, p.path())
+	}
+}
+
+func whole(pattern string) *regexp.Regexp { return regexp.MustCompile(`^(` + pattern + `)$`) }
