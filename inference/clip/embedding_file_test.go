@@ -1,0 +1,105 @@
+package clip_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference/clip"
+)
+
+// The files of testdata/embeddings follow the formats by hand, without PyTorch. Their i-th
+// number is i mod k / 8 - 1.
+func pattern(count, start, k int) []float32 {
+	values := make([]float32, count*clip.Width)
+	for i := range values {
+		values[i] = float32((start+i)%k)/8 - 1
+	}
+	return values
+}
+
+func TestReadEmbedding(t *testing.T) {
+	step := func(n int) *int { return &n }
+	text := func(s string) *string { return &s }
+	for _, tc := range []struct {
+		file string
+		want clip.Embedding
+	}{
+		{"single.safetensors", clip.Embedding{Name: "single", Vectors: 3, Shape: 768, Values: pattern(3, 0, 16)}},
+		{"bfloat.safetensors", clip.Embedding{Name: "bfloat", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16)}},
+		{"sdxl.safetensors", clip.Embedding{Name: "sdxl", Vectors: 2, Shape: 2048}},
+		{"notes.pt", clip.Embedding{
+			Name: "notes", Vectors: 2, Shape: 768, Values: pattern(2, 0, 16),
+			Step: step(1500), Checkpoint: text("6ce0161689"), CheckpointName: text("v1-5-pruned-emaonly"),
+		}},
+		{"parameters.pt", clip.Embedding{Name: "parameters", Vectors: 1, Shape: 768, Values: pattern(1, 768, 16)}},
+		{"concept.bin", clip.Embedding{Name: "concept", Vectors: 1, Shape: 768, Values: pattern(1, 0, 32)}},
+		{"transposed.bin", clip.Embedding{Name: "transposed", Vectors: 2, Shape: 768, Values: pattern(2, 0, 16)}},
+		{"image.png", clip.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}},
+	} {
+		t.Run(tc.file, func(t *testing.T) {
+			got, err := clip.ReadEmbedding(filepath.Join("testdata", "embeddings", tc.file))
+			require.NoError(t, err)
+			require.Len(t, got.Hash, 64)
+			require.Equal(t, got.Hash[:12], got.ShortHash())
+			tc.want.Hash = got.Hash
+			require.Equal(t, &tc.want, got)
+		})
+	}
+}
+
+func TestReadEmbeddingRefuses(t *testing.T) {
+	for file, message := range map[string]string{
+		"two.safetensors": "holds 2 tensors",
+		"evil.pt":         "wants to call",
+		"preview.png":     clip.ErrNoEmbedding.Error(),
+		"absent.pt":       "no such file",
+	} {
+		t.Run(file, func(t *testing.T) {
+			_, err := clip.ReadEmbedding(filepath.Join("testdata", "embeddings", file))
+			require.ErrorContains(t, err, message)
+			require.ErrorContains(t, err, file)
+		})
+	}
+	for name, content := range map[string]string{
+		"note.txt":          "words",
+		"empty.safetensors": "",
+		"long.safetensors":  "\xff\xff\xff\xff\xff\xff\xff\xff{}",
+		"old.pt":            "\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
+		"outside.safetensors": "\x40\x00\x00\x00\x00\x00\x00\x00" +
+			`{"a":{"dtype":"F32","shape":[1,768],"data_offsets":[0,3072]}}   `,
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), name)
+			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+			_, err := clip.ReadEmbedding(path)
+			require.ErrorContains(t, err, name)
+		})
+	}
+}
+
+// A damaged file gives an error or an embedding, never a panic.
+func FuzzReadEmbedding(f *testing.F) {
+	extensions := []string{".safetensors", ".pt", ".png"}
+	files, err := os.ReadDir(filepath.Join("testdata", "embeddings"))
+	require.NoError(f, err)
+	for _, file := range files {
+		raw, err := os.ReadFile(filepath.Join("testdata", "embeddings", file.Name()))
+		require.NoError(f, err)
+		for i, extension := range extensions {
+			if strings.HasSuffix(strings.Replace(file.Name(), ".bin", ".pt", 1), extension) {
+				f.Add(raw, i)
+			}
+		}
+	}
+	path := filepath.Join(f.TempDir(), "fuzzed")
+	f.Fuzz(func(t *testing.T, raw []byte, kind int) {
+		path := path + extensions[uint(kind)%uint(len(extensions))]
+		require.NoError(t, os.WriteFile(path, raw, 0o600))
+		e, err := clip.ReadEmbedding(path)
+		require.Equal(t, err != nil, e == nil)
+	})
+}
