@@ -99,9 +99,8 @@ func predictNoise(in inference.UNetInput, channels int, vPrediction bool, loras 
 			for y := range in.H {
 				for x := range in.W {
 					at := y*in.W + x
-					wave := math.Sin(float64(phases[ch]) + float64(x)*0.7*(1+0.3*float64(phases[(ch+1)%4])) +
-						float64(y)*0.5*(1+0.3*float64(phases[(ch+2)%4])))
-					clean := 0.9*float32(wave) + 0.1*neighbours(plane, y, x, in.H, in.W, in.Tiling)
+					wave := pattern(phases, ch, y, x, in)
+					clean := 0.9*wave + 0.1*neighbours(plane, y, x, in.H, in.W, in.Tiling)
 					for extra := c; extra < channels; extra++ { // mask and masked picture of an inpainting checkpoint
 						clean += 0.05 * latent[extra*area+at]
 					}
@@ -129,6 +128,17 @@ func contextPhases(context []float32) (phases [inference.LatentChannels]float32)
 		phases[i] /= float32(math.Sqrt(float64(tokens))) * 2
 	}
 	return phases
+}
+
+// pattern is the context's picture at one cell: waves, and with circular padding
+// an even number of them, so that the picture has no seam.
+func pattern(phases [inference.LatentChannels]float32, ch, y, x int, in inference.UNetInput) float32 {
+	across := 0.7 * (1 + 0.3*float64(phases[(ch+1)%4]))
+	down := 0.5 * (1 + 0.3*float64(phases[(ch+2)%4]))
+	if in.Tiling {
+		across, down = 4*math.Pi/float64(in.W), 4*math.Pi/float64(in.H)
+	}
+	return float32(math.Sin(float64(phases[ch]) + across*float64(x) + down*float64(y)))
 }
 
 func neighbours(plane []float32, y, x, h, w int, wrap bool) float32 {

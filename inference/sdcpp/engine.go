@@ -1,0 +1,346 @@
+//go:build cgo && sdcpp
+
+package sdcpp
+
+/*
+#cgo CXXFLAGS: -std=c++17 -O2 -DGGML_MAX_NAME=128
+#include <stdlib.h>
+#include "shim.h"
+*/
+import "C"
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/cgo"
+	"slices"
+	"sync"
+	"unsafe"
+
+	"sdworker/inference"
+)
+
+// abi is the version of shim.h that this file was written for.
+const abi = 1
+
+var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
+
+var initialize = sync.OnceFunc(func() { C.sdw_init() })
+
+// Engine is one loaded checkpoint.
+type Engine struct {
+	mu   sync.Mutex // held during a native call
+	c    *C.sdw_engine
+	info inference.EngineInfo
+
+	memory     uint64      // bytes of the device
+	checkpoint os.FileInfo // as it was opened
+	loras      []inference.LoRA
+	vae        string
+	broken     bool
+}
+
+var (
+	_ inference.Engine         = (*Engine)(nil)
+	_ inference.LoRAApplier    = (*Engine)(nil)
+	_ inference.VAESwitcher    = (*Engine)(nil)
+	_ inference.PreviewDecoder = (*Engine)(nil)
+	_ inference.PixelUpscaler  = (*Engine)(nil)
+)
+
+// Open loads every network of a checkpoint onto a device. It fails with Invalid
+// when a file is missing or of the wrong kind, Exhausted when the device has no
+// room, and Canceled when ctx has ended.
+func Open(ctx context.Context, o Options) (*Engine, error) {
+	const op = "open"
+	if err := ctx.Err(); err != nil {
+		return nil, canceled(op, err)
+	}
+	stat, err := regularFile(op, o.Checkpoint)
+	if err != nil {
+		return nil, err
+	}
+	initialize()
+	engineLog.Store(&o.Log)
+
+	watch := &observer{progress: o.Progress}
+	handle := cgo.NewHandle(watch)
+	defer handle.Delete()
+	checkpoint, device := C.CString(o.Checkpoint), C.CString(deviceName(o.Device))
+	defer C.free(unsafe.Pointer(checkpoint))
+	defer C.free(unsafe.Pointer(device))
+
+	e := &Engine{checkpoint: stat}
+	err = status(op, func(buf *C.char, n C.int) C.sdw_status {
+		return C.sdw_open(checkpoint, device, C.int(threads(o.Threads)), fused(o), C.uintptr_t(handle), &e.c, buf, n)
+	})
+	if watch.panicked != nil {
+		e.Close()
+		panic(watch.panicked)
+	}
+	if err != nil {
+		return nil, err
+	}
+	e.describe(o.Checkpoint)
+	if o.VAE != "" {
+		if err := e.SetVAE(ctx, o.VAE); err != nil {
+			e.Close()
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+func (e *Engine) describe(checkpoint string) {
+	var c C.sdw_info
+	C.sdw_describe(e.c, &c)
+	e.memory = uint64(c.device_bytes)
+	e.info = inference.EngineInfo{
+		Checkpoint:    checkpoint,
+		UNetChannels:  int(c.unet_channels),
+		VPrediction:   c.v_prediction != 0,
+		Device:        C.GoString(&c.device[0]),
+		Backend:       backend,
+		WeightBytes:   int64(c.weight_bytes),
+		EngineVersion: C.GoString(C.sdw_pin()) + " (" + C.GoString(C.sdw_key()) + ")",
+	}
+}
+
+// Info implements inference.Engine.
+func (e *Engine) Info() inference.EngineInfo { return e.info }
+
+// EncodeText implements inference.Engine.
+func (e *Engine) EncodeText(ctx context.Context, in inference.TextInput) ([]float32, error) {
+	if err := in.Check(); err != nil {
+		return nil, err
+	}
+	ids := make([]int32, 0, len(in.Chunks)*inference.ChunkTokens)
+	for i := range in.Chunks {
+		ids = append(ids, in.Chunks[i][:]...)
+	}
+	vectors := slices.Concat(in.Vectors...)
+	out := make([]float32, len(ids)*inference.TextWidth)
+	err := e.call(ctx, "encode text", func(buf *C.char, n C.int) C.sdw_status {
+		return C.sdw_text(e.c, (*C.int32_t)(unsafe.SliceData(ids)), C.int(len(in.Chunks)),
+			floats(vectors), C.int(len(in.Vectors)), C.int(in.Skip), floats(out), buf, n)
+	})
+	return result(out, err)
+}
+
+// PredictNoise implements inference.Engine.
+func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]float32, error) {
+	if err := in.Check(e.info.UNetChannels); err != nil {
+		return nil, err
+	}
+	b, c := in.Rows(), e.info.UNetChannels
+	tokens := len(in.Context) / b / inference.TextWidth
+	out := make([]float32, b*inference.LatentChannels*in.H*in.W)
+	err := e.call(ctx, "unet", func(buf *C.char, n C.int) C.sdw_status {
+		for i, u := range in.Control {
+			file := C.CString(u.Model)
+			st := C.sdw_control(e.c, file, flag(i == 0), floats(in.Latent), floats(in.Timestep), floats(in.Context),
+				floats(u.Hint), floats(u.Rows), floats(u.Layers), C.int(b), C.int(c), C.int(in.H), C.int(in.W),
+				C.int(tokens), flag(in.Tiling), buf, n)
+			C.free(unsafe.Pointer(file))
+			if st != C.SDW_OK {
+				return st
+			}
+		}
+		return C.sdw_unet(e.c, floats(in.Latent), floats(in.Timestep), floats(in.Context), C.int(b), C.int(c),
+			C.int(in.H), C.int(in.W), C.int(tokens), flag(in.Tiling), flag(len(in.Control) > 0), floats(out), buf, n)
+	})
+	return result(out, err)
+}
+
+// SetVAE implements inference.VAESwitcher.
+func (e *Engine) SetVAE(ctx context.Context, path string) error {
+	const op = "set vae"
+	if path == e.vae {
+		return nil
+	}
+	if path != "" {
+		if _, err := regularFile(op, path); err != nil {
+			return err
+		}
+	}
+	file := C.CString(path)
+	defer C.free(unsafe.Pointer(file))
+	err := e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status { return C.sdw_set_vae(e.c, file, buf, n) })
+	if err == nil {
+		e.vae = path
+	}
+	return err
+}
+
+// SetLoRAs implements inference.LoRAApplier. After an error no adapter is active.
+func (e *Engine) SetLoRAs(ctx context.Context, loras []inference.LoRA) error {
+	const op = "set loras"
+	if slices.Equal(loras, e.loras) {
+		return nil
+	}
+	for _, l := range loras {
+		if _, err := regularFile(op, l.Path); err != nil {
+			return err
+		}
+	}
+	// Weights that an adapter changed come back from the file.
+	now, err := os.Stat(e.info.Checkpoint)
+	if err != nil || !os.SameFile(now, e.checkpoint) || now.Size() != e.checkpoint.Size() || !now.ModTime().Equal(e.checkpoint.ModTime()) {
+		return &inference.Error{Code: inference.Broken, Op: op, Msg: "the checkpoint file changed while it was in use", Err: err}
+	}
+
+	files := (**C.char)(C.calloc(C.size_t(len(loras)+1), C.size_t(unsafe.Sizeof(uintptr(0)))))
+	defer C.free(unsafe.Pointer(files))
+	names := unsafe.Slice(files, len(loras)+1)
+	unet, text := make([]float32, len(loras)), make([]float32, len(loras))
+	for i, l := range loras {
+		names[i] = C.CString(l.Path)
+		defer C.free(unsafe.Pointer(names[i]))
+		unet[i], text[i] = float32(l.UNet), float32(l.TextEncoder)
+	}
+	e.loras = nil
+	err = e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
+		return C.sdw_set_loras(e.c, files, floats(unet), floats(text), C.int(len(loras)), buf, n)
+	})
+	if err == nil {
+		e.loras = slices.Clone(loras)
+	}
+	return err
+}
+
+// DecodePreview implements inference.PreviewDecoder.
+func (e *Engine) DecodePreview(ctx context.Context, taesd string, latent []float32, h, w int) ([]float32, error) {
+	const op = "preview"
+	if err := inference.CheckLatent(op, latent, h, w); err != nil {
+		return nil, err
+	}
+	if _, err := regularFile(op, taesd); err != nil {
+		return nil, err
+	}
+	file := C.CString(taesd)
+	defer C.free(unsafe.Pointer(file))
+	out := make([]float32, pixelCount(h, w))
+	err := e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
+		return C.sdw_preview(e.c, file, floats(latent), C.int(h), C.int(w), floats(out), buf, n)
+	})
+	return result(out, err)
+}
+
+// Close frees the engine's memory. It waits for a call in progress and does
+// nothing the second time.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	C.sdw_close(e.c)
+	e.c = nil
+	return nil
+}
+
+// call runs native code under ctx. When ctx ends first it asks the engine to stop
+// and still waits: until fn returns, C++ may be using our slices.
+func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.sdw_status) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return canceled(op, err)
+	}
+	if e.c == nil {
+		return inference.Errorf(inference.Broken, op, "the engine is closed")
+	}
+	if e.broken {
+		return inference.Errorf(inference.Broken, op, "the engine failed before and cannot go on")
+	}
+	C.sdw_arm(e.c)
+	left := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { defer close(left); C.sdw_cancel(e.c) })
+	err := status(op, fn)
+	if !stop() {
+		<-left // the canceler has let go of e.c, so Close is safe
+	}
+	if cause := ctx.Err(); cause != nil && (err == nil || inference.CodeOf(err) == inference.Canceled) {
+		return canceled(op, cause)
+	}
+	if inference.CodeOf(err) == inference.Broken {
+		e.broken = true
+	}
+	return err
+}
+
+// status runs fn with a buffer for its error text and makes an error of both.
+func status(op string, fn func(*C.char, C.int) C.sdw_status) error {
+	const size = 1024
+	buf := (*C.char)(C.calloc(1, size))
+	defer C.free(unsafe.Pointer(buf))
+	codes := map[C.sdw_status]inference.Code{
+		C.SDW_INVALID:  inference.Invalid,
+		C.SDW_OOM:      inference.Exhausted,
+		C.SDW_CANCELED: inference.Canceled,
+		C.SDW_BROKEN:   inference.Broken,
+	}
+	st := fn(buf, size)
+	if st == C.SDW_OK {
+		return nil
+	}
+	return inference.Errorf(codes[st], op, "%s", C.GoString(buf))
+}
+
+func result(out []float32, err error) ([]float32, error) {
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func canceled(op string, cause error) error {
+	return &inference.Error{Code: inference.Canceled, Op: op, Msg: "canceled", Err: cause}
+}
+
+// regularFile reports NotFound or Invalid unless path is a regular file.
+func regularFile(op, path string) (os.FileInfo, error) {
+	info, err := os.Stat(path)
+	switch {
+	case os.IsNotExist(err):
+		return nil, inference.Errorf(inference.NotFound, op, "there is no file %s", path)
+	case err != nil:
+		return nil, &inference.Error{Code: inference.Invalid, Op: op, Msg: fmt.Sprintf("%s cannot be read", path), Err: err}
+	case !info.Mode().IsRegular():
+		return nil, inference.Errorf(inference.Invalid, op, "%s is not a file", path)
+	}
+	return info, nil
+}
+
+func deviceName(name string) string {
+	if name == "" {
+		return "auto"
+	}
+	return name
+}
+
+func fused(o Options) C.int {
+	if o.Attention == AttentionAuto {
+		return flag(backend == "cuda" && deviceName(o.Device) != "cpu")
+	}
+	return flag(o.Attention == AttentionFused)
+}
+
+// threads returns n, or the number of physical cores within what the scheduler
+// and the container allow.
+func threads(n int) int {
+	if n > 0 {
+		return n
+	}
+	return max(1, min(int(C.sdw_physical_cores()), runtime.GOMAXPROCS(0)))
+}
+
+func floats(s []float32) *C.float { return (*C.float)(unsafe.SliceData(s)) }
+
+func pixelCount(h, w int) int { return 3 * h * w * inference.LatentScale * inference.LatentScale }
+
+func flag(on bool) C.int {
+	if on {
+		return 1
+	}
+	return 0
+}

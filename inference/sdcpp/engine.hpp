@@ -1,0 +1,286 @@
+// Internals shared by the C++ files of this package.
+#ifndef SDW_ENGINE_HPP
+#define SDW_ENGINE_HPP
+
+#include <atomic>
+#include <cstdio>
+#include <list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ggml-backend.h"
+#include "ggml-cpu.h"
+
+#include "model/adapter/lora.hpp"
+#include "model/diffusion/control.hpp"
+#include "model/diffusion/unet.hpp"
+#include "model/te/clip.hpp"
+#include "model/upscaler/esrgan.hpp"
+#include "model/vae/auto_encoder_kl.hpp"
+#include "model_loader.h"
+#include "model_manager.h"
+
+#include "shim.h"
+
+namespace sdw {
+
+struct Failure {
+    sdw_status status;
+    std::string message;
+};
+
+[[noreturn]] void fail(sdw_status status, const char* format, ...) __attribute__((format(printf, 2, 3)));
+
+// last_error returns and forgets the last error line that the engine logged on
+// behalf of this process; empty if there was none.
+std::string last_error();
+
+// guard runs f, which may throw, and turns what it throws into a status.
+template <class F>
+sdw_status guard(char* err, int cap, F f) {
+    try {
+        last_error();
+        f();
+        return SDW_OK;
+    } catch (const Failure& e) {
+        snprintf(err, cap, "%s", e.message.c_str());
+        return e.status;
+    } catch (const std::bad_alloc&) {
+        snprintf(err, cap, "out of memory");
+        return SDW_OOM;
+    } catch (const std::exception& e) {
+        snprintf(err, cap, "%s", e.what());
+        return SDW_BROKEN;
+    } catch (...) {
+        snprintf(err, cap, "unknown exception");
+        return SDW_BROKEN;
+    }
+}
+
+// Device is a ggml backend with what a graph run needs.
+struct Device {
+    ggml_backend_t backend = nullptr;
+    int threads            = 1;
+    bool cpu               = true;
+    std::atomic<bool> cancel{false};
+
+    Device() = default;
+    Device(const Device&) = delete;
+    ~Device() {
+        if (backend != nullptr) {
+            ggml_backend_free(backend);
+        }
+    }
+};
+
+// Input is one host array that a graph reads; its ggml tensor has as many values.
+struct Input {
+    ggml_tensor* tensor;
+    const float* data;
+};
+
+// Graph is a runner of the engine that keeps the graph of the last shape with its
+// buffer, so that a call of the same shape only copies its inputs in, computes
+// and copies the result out.
+template <class Runner>
+struct Graph : Runner {
+    using Runner::Runner;
+
+    std::vector<int64_t> shape;
+    ggml_cgraph* graph = nullptr;
+    std::vector<ggml_tensor*> inputs;
+    std::vector<ggml_tensor*> outputs;
+    std::vector<std::pair<ggml_tensor*, const void*>> constants;
+
+    // drop frees the graph and its buffer.
+    void drop() {
+        this->free_compute_buffer();
+        this->free_compute_ctx();
+        this->free_cache_ctx_and_buffer();
+        graph = nullptr;
+        shape.clear();
+        inputs.clear();
+        outputs.clear();
+        constants.clear();
+    }
+
+    // input adds a float input of the given shape, fastest axis first, while a graph is built.
+    ggml_tensor* input(int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1, ggml_type type = GGML_TYPE_F32) {
+        ggml_tensor* t = ggml_new_tensor_4d(this->compute_ctx, type, ne0, ne1, ne2, ne3);
+        ggml_set_input(t);
+        inputs.push_back(t);
+        return t;
+    }
+
+    // prepare makes the graph for a shape: build adds inputs and returns the outputs.
+    template <class Build>
+    void prepare(Device& device, std::vector<int64_t> want, size_t nodes, Build build) {
+        if (graph != nullptr && shape == want) {
+            return;
+        }
+        drop();
+        this->reset_compute_ctx();
+        graph = this->get_compute_graph([&]() -> ggml_cgraph* {
+            ggml_cgraph* gf = this->new_graph_custom(nodes);
+            outputs         = build();
+            for (ggml_tensor* out : outputs) {
+                ggml_set_output(out);
+                ggml_build_forward_expand(gf, out);
+            }
+            return gf;
+        });
+        std::vector<ggml_tensor*> used, prepared;
+        if (!this->prepare_execute_graph_weights(graph, used, prepared, true)) {
+            drop();
+            fail(SDW_BROKEN, "%s: weights are not ready: %s", this->get_desc().c_str(), last_error().c_str());
+        }
+        this->kept_compute_param_tensor_set.insert(prepared.begin(), prepared.end());
+        if (!this->alloc_compute_buffer(graph) || !ggml_gallocr_alloc_graph(this->compute_allocr, graph)) {
+            drop();
+            fail(SDW_OOM, "not enough memory on %s for the %s at this size", ggml_backend_name(device.backend), this->get_desc().c_str());
+        }
+        for (const auto& [tensor, data] : this->backend_tensor_data_map) {
+            if (tensor->buffer != nullptr) {
+                constants.emplace_back(tensor, data);
+            }
+        }
+        shape = std::move(want);
+    }
+
+    // run computes the prepared graph. in[i] feeds inputs[i].
+    void run(Device& device, const std::vector<const void*>& in) {
+        for (const auto& [tensor, data] : constants) {
+            ggml_backend_tensor_set(tensor, data, 0, ggml_nbytes(tensor));
+        }
+        for (size_t i = 0; i < in.size(); i++) {
+            if (inputs[i]->buffer != nullptr) { // an input that the graph does not use has none
+                ggml_backend_tensor_set(inputs[i], in[i], 0, ggml_nbytes(inputs[i]));
+            }
+        }
+        if (device.cpu) {
+            ggml_backend_cpu_set_n_threads(device.backend, device.threads);
+            ggml_backend_cpu_set_abort_callback(
+                device.backend, [](void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(); }, &device.cancel);
+        }
+        ggml_status status = ggml_backend_graph_compute(device.backend, graph);
+        if (status == GGML_STATUS_ABORTED) {
+            fail(SDW_CANCELED, "canceled");
+        }
+        if (status == GGML_STATUS_ALLOC_FAILED) {
+            fail(SDW_OOM, "not enough memory on %s for the %s at this size", ggml_backend_name(device.backend), this->get_desc().c_str());
+        }
+        if (status != GGML_STATUS_SUCCESS) {
+            fail(SDW_BROKEN, "%s: %s", this->get_desc().c_str(), ggml_status_to_string(status));
+        }
+    }
+
+    void result(size_t i, float* out) {
+        ggml_backend_tensor_get(outputs[i], out, 0, ggml_nbytes(outputs[i]));
+    }
+};
+
+// Text is the CLIP text encoder with embedding vectors of the caller.
+struct Text : Graph<CLIPTextModelRunner> {
+    using Graph::Graph;
+    void encode(Device& device, const int32_t* ids, int chunks, const float* vectors, int n_vectors, int skip, float* out);
+};
+
+struct UNet : Graph<UNetModelRunner> {
+    using Graph::Graph;
+};
+
+struct Autoencoder : Graph<AutoEncoderKL> {
+    using Graph::Graph;
+};
+
+// Residual is one output of a ControlNet, fastest axis first.
+struct Residual {
+    int64_t ne[4];
+    std::vector<float> values;
+};
+
+struct Control : Graph<ControlNet> {
+    using Graph::Graph;
+
+    // guide returns the features of a hint picture [3][8h][8w]. They are the same
+    // for every step of a job, so the last few are kept.
+    const std::vector<float>& guide(Device& device, const float* hint, int h, int w, bool tiling);
+
+private:
+    struct Hint {
+        int h, w;
+        bool tiling;
+        std::vector<float> pixels, features;
+    };
+    std::list<Hint> hints;
+};
+
+struct Upscaler : Graph<ESRGAN> {
+    using Graph::Graph;
+};
+
+// Module is a runner with weights of its own: a file beside the checkpoint. The
+// weights are declared last, since they must go before the tensors they fill.
+template <class Runner>
+struct Module {
+    std::string file;
+    std::unique_ptr<Runner> runner;
+    std::shared_ptr<ModelManager> weights = std::make_shared<ModelManager>();
+};
+
+// Preview is a loaded TAESD decoder. It is defined in networks.cpp, since its header
+// of the engine has functions that a program may contain once only.
+struct Preview;
+
+// load_weights registers the tensors of a runner and reads them onto the device.
+size_t load_weights(ModelManager& weights, Device& device, const char* what, std::map<std::string, ggml_tensor*> tensors);
+
+// half_precision makes the loader store wide matrices as f16.
+void half_precision(ModelLoader& loader);
+
+// LoRAs merges adapters into weights and takes them out again.
+struct LoRAs {
+    // apply replaces the active set. checkpoint is re-read for the weights that an
+    // earlier set changed.
+    struct Spec {
+        std::string file;
+        float unet, text;
+    };
+    void apply(Device& device, const std::string& checkpoint, std::map<std::string, ggml_tensor*>& model, SDVersion version,
+               const std::vector<Spec>& specs);
+
+private:
+    std::unique_ptr<ModelLoader> originals;
+    std::set<std::string> touched;
+    void restore(Device& device, const std::string& checkpoint, std::map<std::string, ggml_tensor*>& model);
+};
+
+}  // namespace sdw
+
+struct sdw_engine {
+    std::string checkpoint;
+    SDVersion version  = VERSION_COUNT;
+    bool v_prediction  = false;
+    int64_t weight_bytes = 0;
+    std::string device_name;
+
+    // Freed from the last to the first: weights let go of the runners' tensors, and
+    // both need the device.
+    sdw::Device device;
+    std::unique_ptr<sdw::Text> text;
+    std::unique_ptr<sdw::UNet> unet;
+    std::unique_ptr<sdw::Autoencoder> vae;
+    std::map<std::string, ggml_tensor*> tensors;  // of text and unet, by name
+    std::unique_ptr<sdw::Module<sdw::Autoencoder>> other_vae;
+    std::list<sdw::Module<sdw::Control>> controls;  // the last used first
+    std::shared_ptr<sdw::Preview> preview;
+    std::unique_ptr<sdw::Module<sdw::Upscaler>> upscaler;
+    std::vector<sdw::Residual> residuals;  // what sdw_control keeps for sdw_unet
+    sdw::LoRAs loras;
+    std::shared_ptr<ModelManager> weights = std::make_shared<ModelManager>();
+
+    sdw::Autoencoder& autoencoder() { return other_vae ? *other_vae->runner : *vae; }
+};
+
+#endif

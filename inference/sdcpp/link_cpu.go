@@ -1,0 +1,14 @@
+//go:build cgo && sdcpp && !cuda
+
+package sdcpp
+
+// #cgo LDFLAGS: -L${SRCDIR}/../../third_party/build/cpu/lib
+// #cgo LDFLAGS: -Wl,--start-group -lstable-diffusion -lggml -lggml-cpu -lggml-base -Wl,--end-group
+// #cgo LDFLAGS: -lstdc++ -lgomp -lm -ldl -lpthread
+// #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cpu/include/src
+// #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cpu/include/include
+// #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cpu/include/ggml/include
+// #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cpu/include/thirdparty
+import "C"
+
+const backend = "cpu"

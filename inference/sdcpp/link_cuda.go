@@ -1,0 +1,19 @@
+//go:build cgo && sdcpp && cuda
+
+package sdcpp
+
+// CUDA's own libraries are found by the linker's usual paths and by CGO_LDFLAGS,
+// which the Makefile sets from CUDA_HOME.
+
+// #cgo CPPFLAGS: -DSDW_CUDA
+// #cgo LDFLAGS: -L${SRCDIR}/../../third_party/build/cuda/lib
+// #cgo LDFLAGS: -Wl,--start-group -lstable-diffusion -lggml -lggml-cpu -lggml-cuda -lggml-base -Wl,--end-group
+// #cgo LDFLAGS: -lcudart -lcublas -lcublasLt -lcuda
+// #cgo LDFLAGS: -lstdc++ -lgomp -lm -ldl -lpthread -lrt
+// #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/src
+// #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/include
+// #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/ggml/include
+// #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/thirdparty
+import "C"
+
+const backend = "cuda"

@@ -1,0 +1,378 @@
+//go:build sdcpp
+
+// Text encoder, UNet, VAE and what stands beside them.
+
+#include "engine.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "model/vae/tae.hpp"
+
+namespace sdw {
+
+struct PreviewDecoder : Graph<TinyImageAutoEncoder> {
+    using Graph::Graph;
+};
+
+struct Preview : Module<PreviewDecoder> {};
+
+namespace {
+
+constexpr int chunk_tokens = 77;
+constexpr int text_width   = 768;
+constexpr int vocab_size   = 49408;
+
+constexpr size_t graph_nodes = 16384; // the UNet has about 3000
+
+// Blocks reaches the protected parts of the engine's building blocks by name.
+struct Blocks : GGMLBlock {
+    static std::shared_ptr<GGMLBlock> child(GGMLBlock& block, const std::string& name) {
+        return (block.*(&Blocks::blocks)).at(name);
+    }
+    static ggml_tensor* param(GGMLBlock& block, const std::string& name) {
+        return (block.*(&Blocks::params)).at(name);
+    }
+};
+
+void set_tiling(GGMLRunner& runner, bool tiling) { runner.set_circular_axes(tiling, tiling); }
+
+}  // namespace
+
+void Text::encode(Device& device, const int32_t* ids, int chunks, const float* vectors, int n_vectors, int skip, float* out) {
+    const int n = chunks * chunk_tokens;
+    const bool custom = n_vectors > 0;
+
+    prepare(device, {chunks, skip, custom}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+        auto context    = get_context();
+        auto encoder    = std::dynamic_pointer_cast<CLIPEncoder>(Blocks::child(model, "encoder"));
+        auto norm       = std::dynamic_pointer_cast<LayerNorm>(Blocks::child(model, "final_layer_norm"));
+        auto embeddings = Blocks::child(model, "embeddings");
+
+        ggml_tensor* tokens = input(n, 1, 1, 1, GGML_TYPE_I32);
+        ggml_tensor* x = ggml_get_rows(compute_ctx, Blocks::param(*embeddings, "token_embedding.weight"), tokens);
+        x              = ggml_reshape_3d(compute_ctx, x, text_width, chunk_tokens, chunks);
+        if (custom) {
+            ggml_tensor* keep = input(1, chunk_tokens, chunks);
+            ggml_tensor* put  = input(text_width, chunk_tokens, chunks);
+            x                 = ggml_add(compute_ctx, ggml_mul(compute_ctx, x, keep), put);
+        }
+        x = ggml_add(compute_ctx, x, Blocks::param(*embeddings, "position_embedding.weight"));
+
+        attention_mask_vec.assign(chunk_tokens * chunk_tokens, 0.f);
+        for (int i = 0; i < chunk_tokens; i++) {
+            for (int j = i + 1; j < chunk_tokens; j++) {
+                attention_mask_vec[i * chunk_tokens + j] = -INFINITY;
+            }
+        }
+        ggml_tensor* mask = ggml_new_tensor_2d(compute_ctx, GGML_TYPE_F32, chunk_tokens, chunk_tokens);
+        set_backend_tensor_data(mask, attention_mask_vec.data());
+
+        x = encoder->forward(&context, x, mask, skip);
+        return {norm->forward(&context, x)};
+    });
+
+    std::vector<int32_t> rows(ids, ids + n);
+    std::vector<float> keep, put;
+    std::vector<const void*> in{rows.data()};
+    if (custom) {
+        keep.assign(n, 1.f);
+        put.assign(static_cast<size_t>(n) * text_width, 0.f);
+        for (int i = 0; i < n; i++) {
+            if (rows[i] >= vocab_size) {
+                memcpy(&put[static_cast<size_t>(i) * text_width], vectors + static_cast<size_t>(rows[i] - vocab_size) * text_width,
+                       text_width * sizeof(float));
+                keep[i] = 0.f;
+                rows[i] = 0;
+            }
+        }
+        in.push_back(keep.data());
+        in.push_back(put.data());
+    }
+    run(device, in);
+    result(0, out);
+}
+
+const std::vector<float>& Control::guide(Device& device, const float* hint, int h, int w, bool tiling) {
+    const size_t n = static_cast<size_t>(3) * 64 * h * w;
+    for (auto it = hints.begin(); it != hints.end(); ++it) {
+        if (it->h == h && it->w == w && it->tiling == tiling && std::equal(hint, hint + n, it->pixels.begin())) {
+            hints.splice(hints.begin(), hints, it);
+            return hints.front().features;
+        }
+    }
+    prepare(device, {0, h, w, tiling}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+        set_tiling(*this, tiling);
+        auto context = get_context();
+        ggml_tensor* picture = input(8 * w, 8 * h, 3);
+        return {control_net.input_hint_block_forward(&context, picture, nullptr, nullptr)};
+    });
+    Hint made{h, w, tiling, {hint, hint + n}, std::vector<float>(ggml_nelements(outputs[0]))};
+    run(device, {hint});
+    result(0, made.features.data());
+    hints.push_front(std::move(made));
+    if (hints.size() > 4) {
+        hints.pop_back();
+    }
+    return hints.front().features;
+}
+
+// open_control finds a loaded ControlNet or loads it, keeping the last three.
+static Control& open_control(sdw_engine& e, const std::string& file) {
+    auto& kept = e.controls;
+    for (auto it = kept.begin(); it != kept.end(); ++it) {
+        if (it->file == file) {
+            kept.splice(kept.begin(), kept, it);
+            return *kept.front().runner;
+        }
+    }
+    kept.emplace_front();
+    try {
+        auto& module        = kept.front();
+        ModelLoader& loader = module.weights->loader();
+        module.weights->set_enable_mmap(e.device.cpu);
+        if (!loader.init_from_file_and_convert_name(file, "", VERSION_SD1)) {
+            fail(SDW_INVALID, "%s is not readable as a ControlNet: %s", file.c_str(), last_error().c_str());
+        }
+        const auto& map = loader.get_tensor_storage_map();
+        auto first      = map.find("input_blocks.0.0.weight");
+        if (map.find("zero_convs.0.0.weight") == map.end() || first == map.end()) {
+            fail(SDW_INVALID, "%s is not a ControlNet for Stable Diffusion 1.x", file.c_str());
+        }
+        if (first->second.ne[3] != e.unet->config.model_channels) {
+            fail(SDW_INVALID, "%s is a ControlNet of width %d, the checkpoint has width %d", file.c_str(), (int)first->second.ne[3],
+                 e.unet->config.model_channels);
+        }
+        half_precision(loader);
+        module.runner = std::make_unique<Control>(e.device.backend, e.device.backend, map, VERSION_SD1, "", module.weights);
+        std::map<std::string, ggml_tensor*> tensors;
+        module.runner->get_param_tensors(tensors);
+        load_weights(*module.weights, e.device, file.c_str(), std::move(tensors));
+        module.file = file;
+    } catch (...) {
+        kept.pop_front();
+        throw;
+    }
+    if (kept.size() > 3) {
+        kept.pop_back();
+    }
+    return *kept.front().runner;
+}
+
+}  // namespace sdw
+
+using namespace sdw;
+
+sdw_status sdw_text(sdw_engine* e, const int32_t* ids, int chunks, const float* vectors, int n_vectors, int skip, float* out,
+                    char* err, int cap) {
+    return guard(err, cap, [&] { e->text->encode(e->device, ids, chunks, vectors, n_vectors, skip, out); });
+}
+
+sdw_status sdw_control(sdw_engine* e, const char* file, int first, const float* latent, const float* timestep, const float* context,
+                       const float* hint, const float* rows, const float* layers, int b, int c, int h, int w, int tokens,
+                       int tiling, char* err, int cap) {
+    return guard(err, cap, [&] {
+        if (first) {
+            e->residuals.clear();
+        }
+        if (e->unet->config.tiny_unet) {
+            fail(SDW_INVALID, "this checkpoint has a reduced UNet, which takes no ControlNet");
+        }
+        Control& net         = open_control(*e, file);
+        const auto& features = net.guide(e->device, hint, h, w, tiling);
+
+        net.prepare(e->device, {1, b, h, w, tokens, tiling}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+            set_tiling(net, tiling);
+            auto run_context     = net.get_context();
+            ggml_tensor* x       = net.input(w, h, 4, b);
+            ggml_tensor* t       = net.input(b);
+            ggml_tensor* text    = net.input(text_width, tokens, b);
+            ggml_tensor* guiding = net.input(w, h, net.control_net.model_channels);
+            auto outs            = net.control_net.forward(&run_context, x, nullptr, guiding, t, text);
+            outs.erase(outs.begin()); // the hint's features
+            return outs;
+        });
+
+        // An inpainting checkpoint's mask channels are not for the ControlNet.
+        const size_t area = static_cast<size_t>(h) * w;
+        std::vector<float> four;
+        const float* x = latent;
+        if (c != 4) {
+            four.resize(4 * area * b);
+            for (int i = 0; i < b; i++) {
+                memcpy(&four[4 * area * i], latent + c * area * i, 4 * area * sizeof(float));
+            }
+            x = four.data();
+        }
+        net.run(e->device, {x, timestep, context, features.data()});
+
+        e->residuals.resize(net.outputs.size());
+        std::vector<float> values;
+        for (size_t i = 0; i < net.outputs.size(); i++) {
+            Residual& sum = e->residuals[i];
+            values.resize(ggml_nelements(net.outputs[i]));
+            net.result(i, values.data());
+            std::copy_n(net.outputs[i]->ne, 4, sum.ne);
+            sum.values.resize(values.size());
+            const size_t row = values.size() / b;
+            for (int r = 0; r < b; r++) {
+                const float scale = rows[r] * layers[i];
+                for (size_t j = r * row; j < (r + 1) * row; j++) {
+                    sum.values[j] += scale * values[j];
+                }
+            }
+        }
+    });
+}
+
+sdw_status sdw_unet(sdw_engine* e, const float* latent, const float* timestep, const float* context, int b, int c, int h, int w,
+                    int tokens, int tiling, int control, float* out, char* err, int cap) {
+    return guard(err, cap, [&] {
+        UNet& net = *e->unet;
+        net.prepare(e->device, {b, c, h, w, tokens, tiling, control}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+            set_tiling(net, tiling);
+            auto run_context  = net.get_context();
+            ggml_tensor* x    = net.input(w, h, c, b);
+            ggml_tensor* t    = net.input(b);
+            ggml_tensor* text = net.input(text_width, tokens, b);
+            std::vector<ggml_tensor*> controls;
+            if (control) {
+                for (const Residual& r : e->residuals) {
+                    controls.push_back(net.input(r.ne[0], r.ne[1], r.ne[2], r.ne[3]));
+                }
+            }
+            return {net.unet.forward(&run_context, x, t, text, nullptr, nullptr, b, controls, 1.f)};
+        });
+        std::vector<const void*> in{latent, timestep, context};
+        if (control) {
+            for (const Residual& r : e->residuals) {
+                in.push_back(r.values.data());
+            }
+        }
+        net.run(e->device, in);
+        net.result(0, out);
+    });
+}
+
+sdw_status sdw_encode(sdw_engine* e, const float* pixels, int h, int w, int tiling, float* out, char* err, int cap) {
+    return guard(err, cap, [&] {
+        Autoencoder& net = e->autoencoder();
+        net.prepare(e->device, {0, h, w, tiling}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+            set_tiling(net, tiling);
+            auto run_context = net.get_context();
+            return {net.ae.encode(&run_context, net.input(8 * w, 8 * h, 3))};
+        });
+        std::vector<float> signal(static_cast<size_t>(3) * 64 * h * w);
+        std::transform(pixels, pixels + signal.size(), signal.begin(), [](float v) { return 2 * v - 1; });
+        net.run(e->device, {signal.data()});
+        net.result(0, out);
+    });
+}
+
+sdw_status sdw_decode(sdw_engine* e, const float* latent, int h, int w, int tiling, float* out, char* err, int cap) {
+    return guard(err, cap, [&] {
+        Autoencoder& net = e->autoencoder();
+        net.prepare(e->device, {1, h, w, tiling}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+            set_tiling(net, tiling);
+            auto run_context = net.get_context();
+            return {net.ae.decode(&run_context, net.input(w, h, 4))};
+        });
+        net.run(e->device, {latent});
+        net.result(0, out);
+        std::transform(out, out + static_cast<size_t>(3) * 64 * h * w, out,
+                       [](float v) { return std::min(std::max((v + 1) / 2, 0.f), 1.f); });
+    });
+}
+
+sdw_status sdw_set_vae(sdw_engine* e, const char* file, char* err, int cap) {
+    return guard(err, cap, [&] {
+        if (file[0] == 0) {
+            e->other_vae.reset();
+            return;
+        }
+        if (e->other_vae && e->other_vae->file == file) {
+            return;
+        }
+        auto module         = std::make_unique<Module<Autoencoder>>();
+        ModelLoader& loader = module->weights->loader();
+        module->weights->set_enable_mmap(e->device.cpu);
+        if (!loader.init_from_file_and_convert_name(file, "vae.", VERSION_SD1)) {
+            fail(SDW_INVALID, "%s is not readable as a VAE: %s", file, last_error().c_str());
+        }
+        half_precision(loader);
+        module->runner = std::make_unique<Autoencoder>(e->device.backend, loader.get_tensor_storage_map(), "first_stage_model", false,
+                                                       false, VERSION_SD1, module->weights);
+        std::map<std::string, ggml_tensor*> tensors;
+        module->runner->get_param_tensors(tensors);
+        load_weights(*module->weights, e->device, file, std::move(tensors));
+        module->file = file;
+        e->vae->drop();
+        e->other_vae = std::move(module);
+    });
+}
+
+sdw_status sdw_preview(sdw_engine* e, const char* file, const float* latent, int h, int w, float* out, char* err, int cap) {
+    return guard(err, cap, [&] {
+        if (!e->preview || e->preview->file != file) {
+            auto module         = std::make_shared<Preview>();
+            ModelLoader& loader = module->weights->loader();
+            if (!loader.init_from_file_and_convert_name(file, "tae.", VERSION_SD1)) {
+                fail(SDW_INVALID, "%s is not readable as a TAESD decoder: %s", file, last_error().c_str());
+            }
+            module->runner = std::make_unique<PreviewDecoder>(e->device.backend, loader.get_tensor_storage_map(), "tae", true,
+                                                              VERSION_SD1, module->weights);
+            std::map<std::string, ggml_tensor*> tensors;
+            module->runner->get_param_tensors(tensors);
+            load_weights(*module->weights, e->device, file, std::move(tensors));
+            module->file = file;
+            e->preview   = std::move(module);
+        }
+        PreviewDecoder& net = *e->preview->runner;
+        net.prepare(e->device, {h, w}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+            auto run_context = net.get_context();
+            return {net.taesd.decode(&run_context, net.input(w, h, 4))};
+        });
+        net.run(e->device, {latent});
+        net.result(0, out);
+        std::transform(out, out + static_cast<size_t>(3) * 64 * h * w, out, [](float v) { return std::min(std::max(v, 0.f), 1.f); });
+    });
+}
+
+sdw_status sdw_upscale_factor(sdw_engine* e, const char* file, int* factor, char* err, int cap) {
+    return guard(err, cap, [&] {
+        if (!e->upscaler || e->upscaler->file != file) {
+            auto module         = std::make_unique<Module<Upscaler>>();
+            ModelLoader& loader = module->weights->loader();
+            if (!loader.init_from_file_and_convert_name(file, "", VERSION_ESRGAN)) {
+                fail(SDW_INVALID, "%s is not readable as an ESRGAN model: %s", file, last_error().c_str());
+            }
+            half_precision(loader);
+            const auto& map = loader.get_tensor_storage_map();
+            if (map.find("conv_first.weight") == map.end()) {
+                fail(SDW_INVALID, "%s is not an ESRGAN model that the engine knows", file);
+            }
+            module->runner = std::make_unique<Upscaler>(e->device.backend, map, module->weights);
+            std::map<std::string, ggml_tensor*> tensors;
+            module->runner->get_param_tensors(tensors);
+            load_weights(*module->weights, e->device, file, std::move(tensors));
+            module->file = file;
+            e->upscaler  = std::move(module);
+        }
+        *factor = e->upscaler->runner->config.scale;
+    });
+}
+
+sdw_status sdw_upscale(sdw_engine* e, const float* pixels, int h, int w, float* out, char* err, int cap) {
+    return guard(err, cap, [&] {
+        Upscaler& net = *e->upscaler->runner;
+        net.prepare(e->device, {h, w}, 65536, [&]() -> std::vector<ggml_tensor*> {
+            auto run_context = net.get_context();
+            return {net.rrdb_net->forward(&run_context, net.input(w, h, 3))};
+        });
+        net.run(e->device, {pixels});
+        net.result(0, out);
+        const size_t n = static_cast<size_t>(3) * h * w * net.config.scale * net.config.scale;
+        std::transform(out, out + n, out, [](float v) { return std::min(std::max(v, 0.f), 1.f); });
+    });
+}

@@ -1,0 +1,52 @@
+package sdcpp
+
+import "github.com/rs/zerolog"
+
+// AbortPrefix begins the line that is written to stderr just before the engine
+// ends the process.
+const AbortPrefix = "engine aborted: "
+
+// Attention says whether attention runs as one fused kernel.
+type Attention int
+
+// Choices of attention. Fused is faster on a GPU and slower on a CPU, which is
+// what AttentionAuto chooses by.
+const (
+	AttentionAuto Attention = iota
+	AttentionFused
+	AttentionPlain
+)
+
+// Options configures Open.
+type Options struct {
+	Checkpoint string         // safetensors, ckpt or gguf file of a Stable Diffusion 1.x model
+	VAE        string         // file whose VAE replaces the checkpoint's, "" for none
+	Device     string         // auto, cpu, cuda0, cuda1 ...; "" is auto
+	Threads    int            // of the CPU; 0 is one for each physical core
+	Attention  Attention      // see the constants
+	Log        zerolog.Logger // receives the engine's own log; process-wide, the last Open wins
+
+	// Progress, unless nil, is called while weights load, from the goroutine that
+	// called Open; total may change between calls. An error does not stop the load.
+	Progress func(done, total int)
+}
+
+// Build says which engine this program contains and where it runs.
+type Build struct {
+	Pin         string   // package and version of the source, or "local source"
+	Key         string   // hash of source, patches, flags and compiler
+	GGML        string   // version of the tensor library
+	Backend     string   // cpu, cuda, or none in a program built without the engine
+	CPUFeatures []string // instruction sets the engine was compiled for
+	Allocator   string   // malloc implementation in use
+	Devices     []Device
+}
+
+// Device is something an Engine can run on.
+type Device struct {
+	Name        string // such as CPU or CUDA0: what Options.Device takes
+	Description string // of the manufacturer
+	GPU         bool
+	FreeBytes   uint64
+	TotalBytes  uint64
+}

@@ -1,0 +1,118 @@
+// The C face of the engine: opaque handles, flat arguments, a status, and an
+// error text in a buffer of the caller. No C++ exception leaves it. Shapes and
+// lengths are the caller's duty (the Go side checks them all).
+#ifndef SDW_SHIM_H
+#define SDW_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef SDW_CUDA
+#include "stamp_cuda.h"
+#else
+#include "stamp_cpu.h"
+#endif
+
+// SDW_ABI changes with this header; the Go side names the one it was written for.
+#define SDW_ABI 1
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct sdw_engine sdw_engine;
+
+typedef enum {
+	SDW_OK = 0,
+	SDW_INVALID,  // the file or argument is wrong
+	SDW_OOM,      // no memory for this size
+	SDW_CANCELED, // sdw_cancel was called
+	SDW_BROKEN,   // anything else
+} sdw_status;
+
+typedef struct {
+	int32_t unet_channels;
+	int32_t v_prediction;
+	int64_t weight_bytes;
+	uint64_t device_bytes;
+	char device[192];
+} sdw_info;
+
+// sdw_init installs the process-wide log sink and the abort message.
+void sdw_init(void);
+
+// sdw_open loads a checkpoint onto a device ("auto", "cpu" or a name such as
+// "cuda0"). progress is handed to sdwProgress while weights load.
+sdw_status sdw_open(const char *checkpoint, const char *device, int threads, int flash_attention,
+	uintptr_t progress, sdw_engine **out, char *err, int cap);
+
+// sdw_close frees the engine, NULL included. No call may be in progress.
+void sdw_close(sdw_engine *e);
+
+void sdw_describe(const sdw_engine *e, sdw_info *out);
+
+// sdw_arm forgets an earlier sdw_cancel. sdw_cancel asks the call in progress,
+// or the next one, to stop; any thread may call it.
+void sdw_arm(sdw_engine *e);
+void sdw_cancel(sdw_engine *e);
+
+// ids[chunks][77], vectors[n_vectors][768]; id 49408+i stands for vectors[i].
+// out[chunks][77][768].
+sdw_status sdw_text(sdw_engine *e, const int32_t *ids, int chunks, const float *vectors, int n_vectors, int skip,
+	float *out, char *err, int cap);
+
+// sdw_control runs a ControlNet file and keeps its residuals, times rows[b] and
+// layers[13], for the next sdw_unet. They are added to those kept already unless
+// first is set. hint[3][8h][8w].
+sdw_status sdw_control(sdw_engine *e, const char *file, int first, const float *latent, const float *timestep,
+	const float *context, const float *hint, const float *rows, const float *layers, int b, int c, int h, int w,
+	int tokens, int tiling, char *err, int cap);
+
+// latent[b][c][h][w], timestep[b], context[b][tokens][768], out[b][4][h][w].
+sdw_status sdw_unet(sdw_engine *e, const float *latent, const float *timestep, const float *context, int b, int c,
+	int h, int w, int tokens, int tiling, int control, float *out, char *err, int cap);
+
+// pixels[3][8h][8w] in 0..1, out[8][h][w].
+sdw_status sdw_encode(sdw_engine *e, const float *pixels, int h, int w, int tiling, float *out, char *err, int cap);
+
+// latent[4][h][w], out[3][8h][8w] in 0..1.
+sdw_status sdw_decode(sdw_engine *e, const float *latent, int h, int w, int tiling, float *out, char *err, int cap);
+
+// sdw_set_vae replaces the VAE; "" restores the checkpoint's own.
+sdw_status sdw_set_vae(sdw_engine *e, const char *file, char *err, int cap);
+
+// sdw_set_loras replaces the active adapters; n = 0 restores the checkpoint's
+// weights bit by bit.
+sdw_status sdw_set_loras(sdw_engine *e, const char *const *files, const float *unet, const float *text, int n,
+	char *err, int cap);
+
+// sdw_preview decodes latent[4][h][w] with a TAESD file; out as sdw_decode's.
+sdw_status sdw_preview(sdw_engine *e, const char *file, const float *latent, int h, int w, float *out, char *err,
+	int cap);
+
+// sdw_upscale_factor loads an ESRGAN file and reports its factor; sdw_upscale
+// enlarges pixels[3][h][w] with the file loaded last.
+sdw_status sdw_upscale_factor(sdw_engine *e, const char *file, int *factor, char *err, int cap);
+sdw_status sdw_upscale(sdw_engine *e, const float *pixels, int h, int w, float *out, char *err, int cap);
+
+// sdw_weights_hash digests every weight as it lies on the device.
+uint64_t sdw_weights_hash(sdw_engine *e);
+
+// sdw_live counts open engines.
+int sdw_live(void);
+
+// Facts about build and machine. sdw_device describes device i and returns 0 when
+// there is no such device.
+int sdw_abi(void);
+const char *sdw_key(void);
+const char *sdw_pin(void);
+const char *sdw_ggml_version(void);
+const char *sdw_cpu_features(void);
+int sdw_physical_cores(void);
+int sdw_device(int i, char *name, char *description, int cap, uint64_t *free_bytes, uint64_t *total_bytes, int *gpu);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

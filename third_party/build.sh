@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# Builds the native engine: build.sh BACKEND
+#
+# BACKEND is cpu or cuda. The products go to the user's cache folder, keyed by a
+# hash of source, patches, flags and compiler, and third_party/build/BACKEND is
+# made a link to them, so a second run or a second clone builds nothing.
+#
+# Environment:
+#   ENGINE_SRC        a stable-diffusion.cpp checkout to use in place of the pinned crate
+#   ENGINE_NATIVE     ON (default) tunes for this machine, OFF for an image that travels
+#   ENGINE_JOBS       parallel compile jobs (default: number of processors)
+#   ENGINE_CMAKE_ARGS further arguments for cmake
+#   CUDA_ARCHS        CUDA architectures (default: native)
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+backend=${1:-cpu}
+native=${ENGINE_NATIVE:-ON}
+jobs=${ENGINE_JOBS:-$(nproc)}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/sdworker/engine
+
+say() { printf 'engine: %s\n' "$*" >&2; }
+die() { say "$@"; exit 1; }
+
+case $backend in
+cpu | cuda) ;;
+*) die "unknown backend '$backend', want cpu or cuda" ;;
+esac
+
+tools=(engine)
+[[ $backend == cuda ]] && tools+=(cuda)
+[[ -n ${ENGINE_SRC:-} ]] || tools+=(fetch)
+"$here/../scripts/prerequisites" "${tools[@]}"
+
+flags=(
+	-DCMAKE_BUILD_TYPE=Release
+	-DCMAKE_POSITION_INDEPENDENT_CODE=ON
+	-DBUILD_SHARED_LIBS=OFF
+	-DSD_BUILD_EXAMPLES=OFF -DSD_WEBP=OFF -DSD_WEBM=OFF
+	-DGGML_NATIVE="$native" -DGGML_LLAMAFILE=ON -DGGML_OPENMP=ON -DGGML_CCACHE=OFF
+)
+if [[ $backend == cuda ]]; then
+	flags+=(
+		-DSD_CUDA=ON -DGGML_CUDA_GRAPHS=ON -DGGML_CUDA_NCCL=OFF
+		-DCMAKE_CUDA_ARCHITECTURES="${CUDA_ARCHS:-native}"
+	)
+fi
+read -ra more <<<"${ENGINE_CMAKE_ARGS:-}"
+flags+=("${more[@]}")
+
+# source_id names the source without fetching it.
+source_id() {
+	if [[ -n ${ENGINE_SRC:-} ]]; then
+		(cd "$(engine_tree "$ENGINE_SRC")" && find . -name .git -prune -o -type f -print0 |
+			LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
+	else
+		grep -A4 '^name = "diffusion-rs-sys"' "$here/fetch/Cargo.lock"
+	fi
+}
+
+# engine_tree prints the folder with the engine's CMakeLists.txt below $1.
+engine_tree() {
+	local tree
+	for tree in "$1" "$1/stable-diffusion.cpp"; do
+		if [[ -f $tree/src/model_manager.h && -f $tree/ggml/CMakeLists.txt ]]; then
+			printf '%s\n' "$tree"
+			return
+		fi
+	done
+	die "no stable-diffusion.cpp tree with its ggml folder in $1"
+}
+
+machine() {
+	[[ $native == ON ]] && ${CC:-cc} -march=native -Q --help=target 2>/dev/null
+	${CC:-cc} --version
+	${CXX:-c++} --version
+	[[ $backend == cuda ]] && "${CUDACXX:-nvcc}" --version
+	uname -sm
+}
+
+# A number that changes with the layout of the products.
+layout=1
+
+key=$({
+	echo "$layout"
+	source_id
+	cat "$here"/patches/*.patch
+	printf '%s\n' "${flags[@]}"
+	machine || true
+} | sha256sum | cut -c1-16)
+out=$cache/$backend-$key
+
+# link points third_party/build/BACKEND at the products and tells Go about them:
+# Go does not notice that a library outside a package changed, but it does notice
+# a header inside.
+link() {
+	mkdir -p "$here/build"
+	ln -sfn "$out" "$here/build/.$backend.$$" && mv -fT "$here/build/.$backend.$$" "$here/build/$backend"
+	local stamp=$here/../inference/sdcpp/stamp_$backend.h text
+	text=$(printf '/* Written by third_party/build.sh. */\n#define SDW_ENGINE_KEY "%s"\n#define SDW_ENGINE_PIN "%s"' "$key" "$(pin)")
+	[[ -f $stamp && $(<"$stamp") == "$text" ]] || printf '%s\n' "$text" >"$stamp"
+}
+
+pin() {
+	if [[ -n ${ENGINE_SRC:-} ]]; then
+		echo "local source"
+	else
+		sed -n '/^name = "diffusion-rs-sys"/{n;s/version = "\(.*\)"/diffusion-rs-sys \1/p}' "$here/fetch/Cargo.lock"
+	fi
+}
+
+mkdir -p "$cache"
+exec 9>"$cache/$backend-$key.lock"
+if ! flock -n 9; then
+	say "another build of the same engine is running, waiting for it"
+	flock 9
+fi
+if [[ -f $out/complete ]]; then
+	link
+	say "$backend engine $key is ready"
+	exit 0
+fi
+
+work=$cache/tmp-$backend-$key
+rm -rf "$work"
+mkdir -p "$work"
+trap 'rm -rf "$work"' EXIT
+
+if [[ -n ${ENGINE_SRC:-} ]]; then
+	tree=$(engine_tree "$ENGINE_SRC")
+	say "1/4 copying $tree"
+else
+	say "1/4 fetching $(pin), checking it against fetch/Cargo.lock"
+	cargo vendor --quiet --locked --manifest-path "$here/fetch/Cargo.toml" "$work/vendor" >/dev/null ||
+		die "fetching failed: check the network, or point ENGINE_SRC at a stable-diffusion.cpp checkout"
+	tree=$(engine_tree "$work/vendor/diffusion-rs-sys")
+fi
+mkdir "$work/src"
+(cd "$tree" && tar --exclude=.git -cf - .) | tar -xf - -C "$work/src"
+
+say "2/4 applying $(find "$here/patches" -name '*.patch' | wc -l) patches"
+for patch in "$here"/patches/*.patch; do
+	patch --directory="$work/src" --strip=1 --quiet --no-backup-if-mismatch <"$patch" ||
+		die "patch $(basename "$patch") does not fit this source"
+done
+
+say "3/4 configuring ($backend)"
+cmake -S "$work/src" -B "$work/build" "${flags[@]}" >"$work/cmake.log" 2>&1 || {
+	tail -n 30 "$work/cmake.log" >&2
+	die "cmake failed"
+}
+
+say "4/4 compiling with $jobs jobs; on 2 processors the CPU engine takes about 3 minutes"
+if ! cmake --build "$work/build" --parallel "$jobs" >"$work/build.log" 2>&1; then
+	grep -m5 -B2 -A8 -iE '(error|fatal):? ' "$work/build.log" >&2 || tail -n 30 "$work/build.log" >&2
+	cp "$work/build.log" "$cache/failed-$backend.log"
+	die "compiling failed, full log in $cache/failed-$backend.log"
+fi
+
+# Headers keep their layout, since the engine includes them from several roots.
+new=$work/new
+mkdir -p "$new/lib" "$new/include"
+find "$work/build" -name '*.a' -exec cp {} "$new/lib/" \;
+(cd "$work/src" && find src include ggml/include thirdparty -type f \( -name '*.h' -o -name '*.hpp' \) -print0 |
+	tar --null -cf - -T -) | tar -xf - -C "$new/include"
+cp "$work/src/LICENSE" "$new/LICENSE.stable-diffusion.cpp"
+[[ -f $work/src/ggml/LICENSE ]] && cp "$work/src/ggml/LICENSE" "$new/LICENSE.ggml"
+printf '%s\n' "${flags[@]}" >"$new/flags"
+touch "$new/complete"
+rm -rf "$out"
+mv -T "$new" "$out"
+link
+say "$backend engine $key is ready"
