@@ -49,7 +49,8 @@ var lab = sync.OnceValue(func() *labTables {
 		t.linear[i] = round(255 * (1 << gammaShift) * v)
 	}
 	for i := range t.cubeRoot {
-		v := float64(i) / (255 * (1 << gammaShift))
+		// The quotient has single precision in OpenCV, which decides some roundings.
+		v := float64(float32(i) / (255 * (1 << gammaShift)))
 		if v < 216.0/24389 {
 			v = v*(24389.0/27/116) + 16.0/116
 		} else {
@@ -82,7 +83,7 @@ var lab = sync.OnceValue(func() *labTables {
 		}
 	}
 	for i := range t.gamma {
-		v := float64(i) / (1<<inverseBits - 1)
+		v := float64(i) / (1 << inverseBits)
 		if v <= 0.0031308 {
 			v *= 12.92
 		} else {

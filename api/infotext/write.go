@@ -1,0 +1,239 @@
+package infotext
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Write prints the text of one picture.
+func Write(p Params) string {
+	var line []string
+	for _, e := range p.entries() {
+		switch {
+		case e.Value == nil:
+		case e.Value == e.Key:
+			line = append(line, e.Key)
+		default:
+			line = append(line, e.Key+": "+Quote(e.Value))
+		}
+	}
+	text := p.Prompt
+	if p.NegativePrompt != "" {
+		text += "\n" + negativeLabel + " " + p.NegativePrompt
+	}
+	return strip(text + "\n" + strings.Join(line, ", "))
+}
+
+const negativeLabel = "Negative prompt:"
+
+// entries lists all keys in their order; a nil value leaves the key out but keeps
+// its place, for a later value of the same key.
+func (p Params) entries() []Entry {
+	var t table
+	schedule := scheduleLabel(p.Sampler, deref(p.Scheduler))
+	t.set("Steps", p.Steps)
+	t.set("Sampler", p.Sampler)
+	t.set("Schedule type", optional(p.Scheduler))
+	t.set("CFG scale", p.CFGScale)
+	t.set("Image CFG scale", optional(p.ImageCFGScale))
+	t.set("Seed", p.Seed)
+	t.set("Face restoration", text(p.FaceRestoration))
+	t.set("Size", fmt.Sprintf("%dx%d", p.Width, p.Height))
+	t.set("Model hash", text(p.ModelHash))
+	t.set("Model", text(p.Model))
+	t.set("FP8 weight", text(p.FP8Weight))
+	t.set("Cache FP16 weight for LoRA", optional(p.CacheFP16))
+	t.set("VAE hash", text(p.VAEHash))
+	t.set("VAE", text(p.VAE))
+	t.set("Variation seed", when(p.VariationStrength != 0, p.VariationSeed))
+	t.set("Variation seed strength", nonZero(p.VariationStrength))
+	t.set("Seed resize from", when(p.SeedResizeW > 0 && p.SeedResizeH > 0, fmt.Sprintf("%dx%d", p.SeedResizeW, p.SeedResizeH)))
+	t.set("Denoising strength", optional(p.DenoisingStrength))
+	t.set("Conditional mask weight", optional(p.ConditionalMaskWeight))
+	t.set("Clip skip", when(p.ClipSkip > 1, p.ClipSkip))
+	t.set("ENSD", when(p.ENSD != 0 && usesENSD(p.Sampler) && p.eta(p.Sampler) != 0, p.ENSD))
+	t.set("Token merging ratio", nonZero(p.TokenMergingRatio))
+	t.set("Token merging ratio hr", when(p.Hires != nil && p.TokenMergingRatioHR != 0, p.TokenMergingRatioHR))
+	t.set("Init image hash", text(p.InitImageHash))
+	t.set("RNG", when(p.RNG != "" && p.RNG != "GPU", p.RNG))
+	t.set("NGMS", nonZero(p.NGMS))
+	t.set("Tiling", when(p.Tiling, true))
+
+	for _, e := range p.Scripts {
+		t.set(e.Key, e.Value)
+	}
+	p.Hires.entries(&t, p, schedule)
+	p.Inpaint.entries(&t)
+	t.set("Lora hashes", text(hashes(p.Loras)))
+	t.set("TI hashes", text(hashes(p.Embeddings)))
+	t.set("Emphasis", when(p.Emphasis != "" && p.Emphasis != "Original" && anyAttention(p.Encoded), p.Emphasis))
+	p.samplingEntries(&t, schedule)
+	t.set("Version", text(p.Version))
+	t.set("User", text(p.User))
+	return t.entries
+}
+
+func (h *Hires) entries(t *table, p Params, firstSchedule string) {
+	if h == nil {
+		return
+	}
+	t.set("Hires checkpoint", text(h.Checkpoint))
+	t.set("Hires sampler", when(h.sampler(p) != p.Sampler, h.Sampler))
+	t.set("Hires prompt", when(h.Prompt != p.Prompt, h.Prompt))
+	t.set("Hires negative prompt", when(h.NegativePrompt != p.NegativePrompt, h.NegativePrompt))
+	scheduler := h.Scheduler
+	if scheduler == nil {
+		scheduler = p.Scheduler
+	}
+	schedule := scheduleLabel(h.sampler(p), deref(scheduler))
+	t.set("Hires schedule type", when(schedule != firstSchedule, text(schedule)))
+	if h.ResizeX == 0 && h.ResizeY == 0 {
+		t.set("Hires upscale", h.Scale)
+	} else {
+		t.set("Hires resize", fmt.Sprintf("%dx%d", h.ResizeX, h.ResizeY))
+	}
+	t.set("Hires steps", when(h.Steps != 0, h.Steps))
+	t.set("Hires upscaler", optional(h.Upscaler))
+}
+
+// sampler is the name of the second pass's sampler.
+func (h *Hires) sampler(p Params) string {
+	if h.Sampler == "" {
+		return p.Sampler
+	}
+	return h.Sampler
+}
+
+// maskedContent names the values of inpainting_fill; "original" is not recorded.
+var maskedContent = map[int]string{0: "fill", 2: "latent noise", 3: "latent nothing"}
+
+func (m *Inpaint) entries(t *table) {
+	if m == nil {
+		return
+	}
+	t.set("Mask mode", when(m.Inverted, "Inpaint not masked"))
+	t.set("Mask blur", when(m.BlurX > 0 && m.BlurX == m.BlurY, m.BlurX))
+	t.set("Inpaint area", when(m.OnlyMasked, "Only masked"))
+	t.set("Masked area padding", when(m.OnlyMasked, m.Padding))
+	t.set("Masked content", text(maskedContent[m.Content]))
+}
+
+// samplingEntries are the keys that A1111 adds while it samples and decodes.
+func (p Params) samplingEntries(t *table, schedule string) {
+	s := p.Sampling
+	t.set("Noise multiplier", when(p.NoiseFactor != nil && *p.NoiseFactor != 1, deref(p.NoiseFactor)))
+	t.set("Discard penultimate sigma", when(s.DiscardPenultimate, true))
+	if schedule != "" {
+		t.set("Schedule type", schedule)
+	}
+	if schedule != "" || p.Hires != nil && t.value("Hires schedule type") != nil {
+		t.set("Schedule min sigma", nonZero(s.SigmaMin))
+		t.set("Schedule max sigma", nonZero(s.SigmaMax))
+		t.set("Schedule rho", nonZero(s.Rho))
+	}
+	t.set("SGM noise multiplier", when(s.SGMNoiseMultiplier, true))
+	t.set("Extra noise", nonZero(s.ExtraNoise))
+	p.setArguments(t, p.Sampler)
+	if r := p.Refiner; r != nil {
+		t.set("Refiner", r.Checkpoint)
+		t.set("Refiner switch at", r.SwitchAt)
+	}
+	t.set("Pad conds", when(s.PadConds, true))
+	t.set("Pad conds v0", when(s.PadCondsV0, true))
+	if p.Hires != nil {
+		p.setArguments(t, p.Hires.sampler(p))
+	}
+	t.set("VAE Encoder", when(s.VAEEncoder != "Full", text(s.VAEEncoder)))
+	t.set("VAE Decoder", when(s.VAEDecoder != "Full", text(s.VAEDecoder)))
+}
+
+// setArguments records what a sampler took from request and options.
+func (p Params) setArguments(t *table, name string) {
+	p.setEta(t, name)
+	a, s := arguments[name], p.Sampling
+	if a.churn {
+		t.set("Sigma churn", nonZero(s.SChurn))
+		t.set("Sigma tmin", nonZero(s.STmin))
+		t.set("Sigma tmax", nonZero(s.STmax))
+	}
+	if a.sNoise {
+		t.set("Sigma noise", when(s.SNoise != 1, s.SNoise))
+	}
+}
+
+// hashes joins names and hashes; a name counts once and loses the two characters
+// that would break the list.
+func hashes(list []Hash) string {
+	var parts []string
+	seen := map[string]bool{}
+	for _, h := range list {
+		name := strings.NewReplacer(":", "", ",", "").Replace(h.Name)
+		if h.Hash == "" || seen[name] {
+			continue
+		}
+		seen[name] = true
+		parts = append(parts, name+": "+h.Hash)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func anyAttention(texts []string) bool {
+	for _, s := range texts {
+		if strings.ContainsAny(s, "([") {
+			return true
+		}
+	}
+	return false
+}
+
+// table is a list of entries in which a key keeps the place it first had, as in
+// a Python dict.
+type table struct {
+	entries []Entry
+	at      map[string]int
+}
+
+func (t *table) set(key string, value any) {
+	if t.at == nil {
+		t.at = map[string]int{}
+	}
+	if i, ok := t.at[key]; ok {
+		t.entries[i].Value = value
+		return
+	}
+	t.at[key] = len(t.entries)
+	t.entries = append(t.entries, Entry{key, value})
+}
+
+// value is what a key has so far.
+func (t *table) value(key string) any {
+	if i, ok := t.at[key]; ok {
+		return t.entries[i].Value
+	}
+	return nil
+}
+
+func when(present bool, value any) any {
+	if !present {
+		return nil
+	}
+	return value
+}
+
+func text(s string) any { return when(s != "", s) }
+
+func nonZero(v float64) any { return when(v != 0, v) }
+
+func optional[T any](v *T) any {
+	if v == nil {
+		return nil
+	}
+	return *v
+}
+
+func deref[T any](v *T) (value T) {
+	if v != nil {
+		value = *v
+	}
+	return value
+}
