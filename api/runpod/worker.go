@@ -18,6 +18,10 @@ const JobField = "job"
 // it no more jobs are taken, since nobody would learn their results either.
 const maxUnposted = 8
 
+// earlyStop is how long a stop signal for a job that is not held is remembered:
+// the job's own body may still be on its way.
+const earlyStop = 10 * time.Second
+
 // worker holds jobs between their hand-out and the acceptance of their answer.
 type worker struct {
 	cfg     Config
@@ -34,6 +38,8 @@ type worker struct {
 	executing int // handlers that have not returned, those of stopped jobs included
 	closing   bool
 	refresh   bool // the last job to be answered asks for a new worker
+
+	early map[string]time.Time // stop signals that came before their job
 
 	endPolls context.CancelFunc // ends the job-take under way
 }
@@ -56,7 +62,7 @@ const (
 )
 
 func newWorker(cfg Config, h Handler, p plane) *worker {
-	w := &worker{cfg: cfg, handler: h, plane: p, log: cfg.Log, slots: cfg.Concurrency, endPolls: func() {}}
+	w := &worker{cfg: cfg, handler: h, plane: p, log: cfg.Log, slots: cfg.Concurrency, early: map[string]time.Time{}, endPolls: func() {}}
 	w.changed = sync.NewCond(&w.mu)
 	return w
 }
@@ -122,6 +128,13 @@ func (w *worker) accept(base context.Context, job Job) {
 	for _, r := range w.held {
 		if r.job.ID == job.ID {
 			log.Warn().Msg("the job was handed out twice; it is done once")
+			return
+		}
+	}
+	if at, ok := w.early[job.ID]; ok {
+		delete(w.early, job.ID)
+		if time.Since(at) < earlyStop {
+			log.Info().Msg("job stopped by the platform before it arrived")
 			return
 		}
 	}
@@ -273,6 +286,14 @@ func (w *worker) stop(id string) {
 		if r.job.ID == id {
 			found = r
 		}
+	}
+	if found == nil {
+		for other, at := range w.early {
+			if time.Since(at) >= earlyStop {
+				delete(w.early, other)
+			}
+		}
+		w.early[id] = time.Now()
 	}
 	w.mu.Unlock()
 	if found == nil {
