@@ -1,0 +1,68 @@
+package inference
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"sdworker/inference/clip"
+)
+
+// embeddingFiles reads textual inversion files once and notices when they
+// change.
+type embeddingFiles struct {
+	files map[string]embeddingFile // by path
+	last  *embeddingSet
+	names map[string]string // what last was made from
+}
+
+type embeddingFile struct {
+	size     int64
+	modified time.Time
+	loaded   *clip.Embedding // nil when the file cannot be used
+}
+
+// embeddingSet is a set of embeddings whose address tells sets apart.
+type embeddingSet struct{ set *clip.Embeddings }
+
+// get returns the set of the files named (name -> path). Files that cannot be
+// read are left out, as A1111 does.
+func (f *embeddingFiles) get(names map[string]string) *embeddingSet {
+	changed := f.last == nil || !maps.Equal(names, f.names)
+	if f.files == nil {
+		f.files = map[string]embeddingFile{}
+	}
+	for _, path := range names {
+		stat, err := os.Stat(path)
+		if err != nil {
+			if _, known := f.files[path]; known {
+				delete(f.files, path)
+				changed = true
+			}
+			continue
+		}
+		old, known := f.files[path]
+		if known && old.size == stat.Size() && old.modified.Equal(stat.ModTime()) {
+			continue
+		}
+		changed = true
+		loaded, err := clip.ReadEmbedding(path)
+		if err != nil {
+			loaded = nil
+		}
+		f.files[path] = embeddingFile{size: stat.Size(), modified: stat.ModTime(), loaded: loaded}
+	}
+	if !changed {
+		return f.last
+	}
+	var list []*clip.Embedding
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if e := f.files[names[name]].loaded; e != nil {
+			list = append(list, e)
+		}
+	}
+	f.names = maps.Clone(names)
+	f.last = &embeddingSet{clip.NewEmbeddings(list...)}
+	return f.last
+}

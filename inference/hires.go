@@ -1,0 +1,112 @@
+package inference
+
+import (
+	"context"
+
+	"sdworker/inference/imageio"
+	"sdworker/inference/latent"
+	"sdworker/inference/sampler"
+)
+
+// hires is the second pass of txt2img: enlarge, crop, add noise and sample as
+// img2img does (sample_hr_pass of modules/processing.py).
+func (j *job) hires(ctx context.Context, first latents, seeds, subseeds []int64) (latents, error) {
+	hr := j.req.Hires
+	if hr.Checkpoint != "" && hr.Checkpoint != j.model.path {
+		if err := j.use(ctx, hr.Checkpoint); err != nil {
+			return latents{}, err
+		}
+	}
+	big, concat, err := j.enlarge(ctx, first)
+	if err != nil {
+		return latents{}, err
+	}
+	big, concat = cropLatents(big, LatentChannels, hr.TruncateX, hr.TruncateY), cropLatents(concat, concatChannels, hr.TruncateX, hr.TruncateY)
+
+	steps := hr.Steps
+	if steps == 0 {
+		steps = j.req.Steps
+	}
+	conds, err := j.conditions(ctx, hr.Prompt, hr.NegativePrompt, j.hiresPass(hr.Sampler, steps))
+	if err != nil {
+		return latents{}, err
+	}
+	return j.sample(ctx, &pass{
+		sampler:   hr.Sampler,
+		scheduler: hr.Scheduler,
+		steps:     steps,
+		cfg:       hr.CFGScale,
+		conds:     conds,
+		size:      latents{n: big.n, h: big.h, w: big.w},
+		noise:     j.noise(seeds, subseeds, big.h, big.w, j.req.Settings.ENSD),
+		concat:    concat.data,
+		hires:     true,
+		start:     &sampler.Img2Img{Latent: big.data, Strength: j.req.DenoisingStrength, Steps: steps, NoiseMultiplier: 1},
+	})
+}
+
+// enlarge scales the first pass's latents to the size before the crop, and
+// makes the extra channels of an inpainting checkpoint for them.
+func (j *job) enlarge(ctx context.Context, first latents) (big, concat latents, err error) {
+	hr := j.req.Hires
+	if mode, ok := latent.ParseUpscaleMode(hr.Upscaler); ok {
+		big = latents{n: first.n, h: hr.Height / LatentScale, w: hr.Width / LatentScale}
+		big.data = latent.Upscale(first.data, first.n*LatentChannels, first.h, first.w, big.h, big.w, mode)
+		concat, err = j.blankConcat(ctx, big.n, big.h, big.w)
+		return big, concat, err
+	}
+	pictures, err := j.decode(ctx, first)
+	if err != nil {
+		return big, concat, err
+	}
+	done := j.clock(&j.res.Timings.Upscale)
+	pixels := make([][]float32, len(pictures))
+	for i, m := range pictures {
+		if m, err = j.resizeWith(ctx, m, hr.Width, hr.Height, hr.Upscaler); err != nil {
+			return big, concat, err
+		}
+		pixels[i] = toPlanar(m)
+	}
+	done()
+	h, w := imageio.FloorToLatent(hr.Height), imageio.FloorToLatent(hr.Width)
+	for i := range pixels {
+		pixels[i] = cropPlanar(pixels[i], hr.Height, hr.Width, h, w)
+	}
+	if big, err = j.encode(ctx, pixels, h, w); err != nil {
+		return big, concat, err
+	}
+	concat, err = j.concatFrom(ctx, pixels, h, w, nil)
+	return big, concat, err
+}
+
+// cropLatents cuts cutX and cutY cells off, half of them at the left and top,
+// rounded down.
+func cropLatents(l latents, channels, cutX, cutY int) latents {
+	if l.data == nil || cutX == 0 && cutY == 0 {
+		return l
+	}
+	out := latents{n: l.n, h: l.h - cutY, w: l.w - cutX}
+	out.data = make([]float32, 0, out.n*channels*out.h*out.w)
+	for plane := range l.n * channels {
+		for y := range out.h {
+			row := (plane*l.h+y+cutY/2)*l.w + cutX/2
+			out.data = append(out.data, l.data[row:row+out.w]...)
+		}
+	}
+	return out
+}
+
+// cropPlanar cuts planar pixels [3,h,w] to [3,toH,toW] at the top left.
+func cropPlanar(pixels []float32, h, w, toH, toW int) []float32 {
+	if h == toH && w == toW {
+		return pixels
+	}
+	out := make([]float32, 0, 3*toH*toW)
+	for plane := range 3 {
+		for y := range toH {
+			row := (plane*h + y) * w
+			out = append(out, pixels[row:row+toW]...)
+		}
+	}
+	return out
+}

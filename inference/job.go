@@ -1,0 +1,259 @@
+package inference
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"sdworker/inference/imageio"
+	"sdworker/inference/prompt"
+	"sdworker/inference/rng"
+	"sdworker/inference/sampler"
+)
+
+// job is one request on its way through the pipeline.
+type job struct {
+	pipeline *Pipeline
+	req      *Request
+	hooks    Hooks
+	res      *Result
+
+	model    *model
+	batch    int // images per batch
+	seeds    []int64
+	subseeds []int64
+	source   rng.Source
+	progress Progress
+	skips    int          // skip requests heeded so far
+	init     *initPicture // img2img only
+}
+
+// run makes all pictures of the request.
+func (j *job) run(ctx context.Context) error {
+	var err error
+	if j.source, err = rng.ParseSource(j.req.Settings.NoiseSource); err != nil {
+		return &Error{Code: Invalid, Field: "randn_source", Msg: err.Error()}
+	}
+	j.batch = j.req.BatchSize
+	if in := j.req.Init; in != nil && len(in.Images) > 1 {
+		j.batch = len(in.Images)
+	}
+	j.seeds, j.subseeds = rng.ImageSeeds(j.req.Seed, j.req.Subseed, j.req.SubseedStrength, j.batch*j.req.BatchNum)
+	j.progress.Jobs = j.req.BatchNum
+	if j.req.Hires != nil {
+		j.progress.Jobs *= 2
+	}
+	if err := j.use(ctx, j.req.Files.Checkpoint); err != nil {
+		return err
+	}
+	if j.req.Init != nil {
+		if j.init, err = j.prepareInit(ctx); err != nil {
+			return err
+		}
+	}
+	for n := range j.req.BatchNum {
+		if j.hooks.Control.Interrupted() {
+			break
+		}
+		j.skips = j.hooks.Control.Skips()
+		if err := j.runBatch(ctx, n); err != nil {
+			return j.pipeline.broken(j.model, err)
+		}
+	}
+	j.res.Interrupted = j.hooks.Control.Interrupted()
+	j.res.Skipped = j.hooks.Control.Skips() > 0
+	return nil
+}
+
+// use makes a checkpoint current, with the VAE of the request.
+func (j *job) use(ctx context.Context, checkpoint string) error {
+	defer j.clock(&j.res.Timings.Load)()
+	m, err := j.pipeline.use(ctx, checkpoint, j.req.Files.VAE, j.hooks)
+	if err != nil {
+		return err
+	}
+	j.model = m
+	return nil
+}
+
+// runBatch makes the images of one batch and appends them to the result.
+func (j *job) runBatch(ctx context.Context, n int) error {
+	seeds := j.seeds[n*j.batch : (n+1)*j.batch]
+	subseeds := j.subseeds[n*j.batch : (n+1)*j.batch]
+	if j.model.path != j.req.Files.Checkpoint { // a hires pass left its own
+		if err := j.use(ctx, j.req.Files.Checkpoint); err != nil {
+			return err
+		}
+	}
+	var (
+		out latents
+		err error
+	)
+	if j.init != nil {
+		out, err = j.img2img(ctx, seeds, subseeds)
+	} else {
+		out, err = j.txt2img(ctx, seeds, subseeds)
+	}
+	if err != nil {
+		return err
+	}
+	pictures, err := j.decode(ctx, out)
+	if err != nil {
+		return err
+	}
+	for i, m := range pictures {
+		if j.init != nil {
+			m = j.init.finish(m, i)
+		}
+		j.res.Images = append(j.res.Images, Image{Pixels: m, Seed: seeds[i], Subseed: subseeds[i]})
+	}
+	return nil
+}
+
+// latents is a batch of UNet-scale latents [n,4,h,w].
+type latents struct {
+	data    []float32
+	n, h, w int
+}
+
+// at returns the latent of image i.
+func (l latents) at(i int) []float32 {
+	size := LatentChannels * l.h * l.w
+	return l.data[i*size : (i+1)*size]
+}
+
+// noise returns the generators of a batch for latents of h by w cells.
+func (j *job) noise(seeds, subseeds []int64, h, w int, ensd int64) *rng.ImageRNG {
+	return rng.NewImageRNG(rng.ImageConfig{
+		Source:          j.source,
+		Shape:           rng.Shape{C: LatentChannels, H: h, W: w},
+		Seeds:           seeds,
+		Subseeds:        subseeds,
+		SubseedStrength: j.req.SubseedStrength,
+		SeedResizeW:     j.req.SeedResizeW,
+		SeedResizeH:     j.req.SeedResizeH,
+		SeedDelta:       ensd,
+	})
+}
+
+// txt2img makes the latents of one batch from noise.
+func (j *job) txt2img(ctx context.Context, seeds, subseeds []int64) (latents, error) {
+	h, w := j.req.Height/LatentScale, j.req.Width/LatentScale
+	conds, err := j.conditions(ctx, j.req.Prompt, j.req.NegativePrompt, j.firstPass())
+	if err != nil {
+		return latents{}, err
+	}
+	concat, err := j.blankConcat(ctx, len(seeds), h, w)
+	if err != nil {
+		return latents{}, err
+	}
+	out, err := j.sample(ctx, &pass{
+		sampler:   j.req.Sampler,
+		scheduler: j.req.Scheduler,
+		steps:     j.req.Steps,
+		cfg:       j.req.CFGScale,
+		conds:     conds,
+		size:      latents{n: len(seeds), h: h, w: w},
+		noise:     j.noise(seeds, subseeds, h, w, j.req.Settings.ENSD),
+		concat:    concat.data,
+	})
+	if err != nil || j.req.Hires == nil || j.hooks.Control.Interrupted() {
+		return out, err
+	}
+	return j.hires(ctx, out, seeds, subseeds)
+}
+
+// firstPass says how the timetable of the first pass is made.
+func (j *job) firstPass() prompt.Pass {
+	return prompt.Pass{Steps: promptSteps(j.req.Sampler, j.req.Steps), OldTimes: j.req.Settings.OldEditingTimelines}
+}
+
+// hiresPass is firstPass for the second pass.
+func (j *job) hiresPass(name string, steps int) prompt.Pass {
+	p := j.firstPass()
+	p.HiresSteps = promptSteps(name, steps)
+	return p
+}
+
+// promptSteps is how many UNet calls a timetable is made for. A name that is
+// unknown fails later, in the sampler.
+func promptSteps(name string, steps int) int {
+	info, err := sampler.Find(name)
+	if err != nil {
+		return steps
+	}
+	return info.PromptSteps(steps)
+}
+
+// decode turns latents into pictures, each decoded alone.
+func (j *job) decode(ctx context.Context, l latents) ([]imageio.RGB, error) {
+	defer j.clock(&j.res.Timings.Decode)()
+	out := make([]imageio.RGB, l.n)
+	for i := range out {
+		j.report(PhaseDecoding, i, l.n)
+		var err error
+		if out[i], err = j.decodeOne(ctx, l.at(i), l.h, l.w); err != nil {
+			return nil, err
+		}
+	}
+	j.report(PhaseDecoding, l.n, l.n)
+	return out, nil
+}
+
+// decodeOne decodes a UNet-scale latent [4,h,w].
+func (j *job) decodeOne(ctx context.Context, latent []float32, h, w int) (imageio.RGB, error) {
+	z := make([]float32, len(latent))
+	for i, v := range latent {
+		z[i] = v / VAEScale
+	}
+	pixels, err := j.model.eng.Decode(ctx, LatentInput{Latent: z, H: h, W: w, Tiling: j.req.Tiling, Tiles: j.req.Settings.Tiles})
+	if err != nil {
+		return imageio.RGB{}, err
+	}
+	if len(pixels) > 0 && math.IsNaN(float64(pixels[0])) {
+		return imageio.RGB{}, Errorf(Internal, "decode", "the VAE produced a picture of NaNs; try another VAE or checkpoint")
+	}
+	return toRGB(pixels, h*LatentScale, w*LatentScale), nil
+}
+
+// encode turns pictures of equal size into UNet-scale latents, each encoded
+// alone. The mean of the posterior is taken: A1111 draws from it with unseeded
+// noise, which trained VAEs make vanishingly small.
+func (j *job) encode(ctx context.Context, pictures [][]float32, h, w int) (latents, error) {
+	defer j.clock(&j.res.Timings.Encode)()
+	l := latents{n: len(pictures), h: h / LatentScale, w: w / LatentScale}
+	l.data = make([]float32, l.n*LatentChannels*l.h*l.w)
+	for i, pixels := range pictures {
+		moments, err := j.model.eng.Encode(ctx, PixelInput{Pixels: pixels, H: h, W: w, Tiling: j.req.Tiling, Tiles: j.req.Settings.Tiles})
+		if err != nil {
+			return latents{}, err
+		}
+		for k := range l.at(i) {
+			l.at(i)[k] = moments[k] * VAEScale
+		}
+	}
+	return l, nil
+}
+
+// report passes on that the pass in hand is at step of steps of a phase.
+func (j *job) report(phase Phase, step, steps int) {
+	j.progress.Phase, j.progress.Step, j.progress.Steps = phase, step, steps
+	j.progress.Preview = nil
+	j.hooks.Report(j.progress)
+}
+
+// clock adds the time until the returned function is called to seconds.
+func (j *job) clock(seconds *float64) func() {
+	start := time.Now()
+	return func() { *seconds += time.Since(start).Seconds() }
+}
+
+// comment adds a remark for the client, once.
+func (j *job) comment(text string) {
+	for _, c := range j.res.Comments {
+		if c == text {
+			return
+		}
+	}
+	j.res.Comments = append(j.res.Comments, text)
+}

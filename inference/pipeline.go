@@ -1,0 +1,237 @@
+package inference
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// OpenFunc loads a checkpoint. progress is called with the parts done and the
+// parts in all; it may be nil.
+type OpenFunc func(ctx context.Context, checkpoint string, progress func(done, total int)) (Engine, error)
+
+// PipelineOptions configure a Pipeline. The zero value is ready to use.
+type PipelineOptions struct {
+	// Warm is how many checkpoints stay in memory; 0 means 1. The one unused
+	// for longest is dropped first.
+	Warm int
+	// Memory reports free and used memory for Status; nil means unknown.
+	Memory func() Memory
+}
+
+// Pipeline is the Generator of this process: it turns requests into pictures by
+// calling an Engine's networks in the order that A1111 does.
+//
+// All engine calls happen on one locked operating system thread, since CUDA
+// contexts and OpenMP thread pools belong to the thread that made them.
+type Pipeline struct {
+	open OpenFunc
+	opts PipelineOptions
+
+	turn   sync.Mutex // held by the job in hand
+	loaded []*model   // most recently used first; guarded by turn
+	status atomic.Pointer[Status]
+
+	embeddings embeddingFiles // guarded by turn
+
+	tasks  chan func() // runs on the native thread
+	closed chan struct{}
+	once   sync.Once
+}
+
+// model is a loaded checkpoint with what was set on it since.
+type model struct {
+	path  string
+	vae   string
+	loras []LoRA
+	eng   Engine
+	conds *condCache
+	rows  int // the largest batch of UNet rows that memory took; 0 = no limit met yet
+}
+
+var _ Generator = (*Pipeline)(nil)
+
+// NewPipeline returns a Pipeline that loads checkpoints with open as requests
+// name them.
+func NewPipeline(open OpenFunc, opts PipelineOptions) *Pipeline {
+	opts.Warm = max(opts.Warm, 1)
+	p := &Pipeline{open: open, opts: opts, tasks: make(chan func()), closed: make(chan struct{})}
+	p.status.Store(&Status{Ready: true})
+	go p.nativeThread()
+	return p
+}
+
+func (p *Pipeline) nativeThread() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for {
+		select {
+		case task := <-p.tasks:
+			task()
+		case <-p.closed:
+			return
+		}
+	}
+}
+
+// onThread runs fn on the native thread, one job at a time.
+func (p *Pipeline) onThread(fn func() error) error {
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	var err error
+	done := make(chan struct{})
+	task := func() {
+		defer close(done)
+		err = fn()
+	}
+	select {
+	case p.tasks <- task:
+		<-done
+		return err
+	case <-p.closed:
+		return &Error{Code: Broken, Op: "pipeline", Msg: "the engine is shut down"}
+	}
+}
+
+// Generate makes the pictures of req.
+func (p *Pipeline) Generate(ctx context.Context, req *Request, hooks Hooks) (*Result, error) {
+	if err := req.Check(); err != nil {
+		return nil, err
+	}
+	var res *Result
+	err := p.onThread(func() (err error) {
+		start := time.Now()
+		j := &job{pipeline: p, req: req, hooks: hooks, res: &Result{}}
+		if err := j.run(ctx); err != nil {
+			return err
+		}
+		j.res.Timings.Total = time.Since(start).Seconds()
+		res = j.res
+		return nil
+	})
+	return res, err
+}
+
+// Load makes files.Checkpoint and files.VAE ready.
+func (p *Pipeline) Load(ctx context.Context, files Files, hooks Hooks) error {
+	return p.onThread(func() error {
+		_, err := p.use(ctx, files.Checkpoint, files.VAE, hooks)
+		return err
+	})
+}
+
+// Unload frees all weights.
+func (p *Pipeline) Unload(context.Context) error {
+	return p.onThread(func() error {
+		p.drop(0)
+		return nil
+	})
+}
+
+// Status tells what is loaded.
+func (p *Pipeline) Status() Status {
+	s := *p.status.Load()
+	if p.opts.Memory != nil {
+		s.Memory = p.opts.Memory()
+	}
+	return s
+}
+
+// Close waits for the job in hand and frees everything. It may be called more
+// than once.
+func (p *Pipeline) Close() error {
+	p.once.Do(func() {
+		_ = p.onThread(func() error {
+			p.drop(0)
+			return nil
+		})
+		close(p.closed)
+	})
+	return nil
+}
+
+// use returns the model of a checkpoint with the given VAE, loading it if need
+// be. It runs on the native thread.
+func (p *Pipeline) use(ctx context.Context, checkpoint, vae string, hooks Hooks) (*model, error) {
+	if checkpoint == "" {
+		return nil, &Error{Code: NotFound, Op: "load", Msg: "no checkpoint is chosen: put a Stable Diffusion 1.5 checkpoint into the model folder or name one with --model"}
+	}
+	m, err := p.load(ctx, checkpoint, hooks)
+	if err != nil {
+		p.fail(err)
+		return nil, err
+	}
+	if m.vae != vae {
+		sw, ok := m.eng.(VAESwitcher)
+		if !ok {
+			return nil, &Error{Code: Invalid, Op: "vae", Field: "sd_vae", Msg: "this engine cannot replace the VAE"}
+		}
+		if err := sw.SetVAE(ctx, vae); err != nil {
+			return nil, p.broken(m, err)
+		}
+		m.vae = vae
+	}
+	p.status.Store(&Status{Ready: true, Engine: m.eng.Info()})
+	return m, nil
+}
+
+func (p *Pipeline) load(ctx context.Context, checkpoint string, hooks Hooks) (*model, error) {
+	if i := slices.IndexFunc(p.loaded, func(m *model) bool { return m.path == checkpoint }); i >= 0 {
+		m := p.loaded[i]
+		p.loaded = slices.Insert(slices.Delete(p.loaded, i, i+1), 0, m)
+		return m, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &Error{Code: Canceled, Op: "load", Msg: "canceled", Err: err}
+	}
+	progress := func(done, total int) {
+		hooks.Report(Progress{Phase: PhaseLoading, Step: done, Steps: total})
+	}
+	progress(0, 0)
+	eng, err := p.open(ctx, checkpoint, progress)
+	if CodeOf(err) == Exhausted && len(p.loaded) > 0 {
+		p.drop(0) // the warm ones are in the way
+		eng, err = p.open(ctx, checkpoint, progress)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p.drop(p.opts.Warm - 1)
+	m := &model{path: checkpoint, eng: eng, conds: newCondCache()}
+	p.loaded = slices.Insert(p.loaded, 0, m)
+	return m, nil
+}
+
+// drop closes all but the keep most recently used models.
+func (p *Pipeline) drop(keep int) {
+	for len(p.loaded) > keep {
+		last := len(p.loaded) - 1
+		_ = p.loaded[last].eng.Close()
+		p.loaded = p.loaded[:last]
+	}
+	if len(p.loaded) == 0 {
+		p.status.Store(&Status{Ready: true})
+	}
+}
+
+func (p *Pipeline) fail(err error) {
+	s := *p.status.Load()
+	s.Err = err.Error()
+	p.status.Store(&s)
+}
+
+// broken drops m when err says that its state is unknown, so that the next job
+// loads it anew, and returns err.
+func (p *Pipeline) broken(m *model, err error) error {
+	if CodeOf(err) != Broken {
+		return err
+	}
+	if i := slices.Index(p.loaded, m); i >= 0 {
+		p.loaded = slices.Delete(p.loaded, i, i+1)
+		_ = m.eng.Close()
+	}
+	return err
+}

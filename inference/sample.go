@@ -1,0 +1,225 @@
+package inference
+
+import (
+	"context"
+	"errors"
+
+	"sdworker/inference/clip"
+	"sdworker/inference/rng"
+	"sdworker/inference/sampler"
+)
+
+// pass is one run of a sampler over a batch.
+type pass struct {
+	sampler   string
+	scheduler string
+	steps     int
+	cfg       float64
+	conds     *conditions
+	size      latents // n, h, w; no data
+	noise     *rng.ImageRNG
+	start     *sampler.Img2Img // img2img and hires passes
+	concat    []float32        // [n,5,h,w] extra channels of an inpainting checkpoint
+	hires     bool
+
+	control []controlUnit
+}
+
+// sample runs the sampler of a pass and returns its latents.
+func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
+	defer j.clock(&j.res.Timings.Sample)()
+	var err error
+	if p.control, err = j.prepareControl(p.size.w*LatentScale, p.size.h*LatentScale, p.hires); err != nil {
+		return latents{}, err
+	}
+	sj := &sampler.Job{
+		Sampler:   p.sampler,
+		Scheduler: p.scheduler,
+		Steps:     p.steps,
+		CFGScale:  p.cfg,
+		RNG:       p.noise,
+		UNet:      func(ctx context.Context, b *sampler.Batch) ([]float32, error) { return j.unet(ctx, p, b) },
+		Options:   j.req.Settings.Options,
+		Img2Img:   p.start,
+		OnStep:    func(step, total int, predicted []float32) { j.onStep(ctx, p, step, total, predicted) },
+		Stop:      j.stopped,
+	}
+	if j.model.eng.Info().VPrediction {
+		sj.Prediction = sampler.Velocity
+	}
+	for range p.size.n {
+		sj.Prompts = append(sj.Prompts, p.conds.parts)
+		sj.Negatives = append(sj.Negatives, p.conds.negative)
+	}
+	j.report(PhaseSampling, 0, p.steps)
+	data, err := sampler.Sample(ctx, sj)
+	if err != nil {
+		return latents{}, samplerError(err)
+	}
+	j.progress.Job++
+	return latents{data: data, n: p.size.n, h: p.size.h, w: p.size.w}, nil
+}
+
+// samplerError gives the sampler's own errors a code.
+func samplerError(err error) error {
+	var known *Error
+	var unknown *sampler.UnknownError
+	switch {
+	case errors.As(err, &known):
+		return err
+	case errors.As(err, &unknown):
+		return &Error{Code: NotFound, Op: "sample", Field: "sampler_name", Msg: err.Error()}
+	case CodeOf(err) == Canceled:
+		return &Error{Code: Canceled, Op: "sample", Msg: "canceled", Err: err}
+	}
+	return &Error{Code: Invalid, Op: "sample", Msg: err.Error()}
+}
+
+// stopped reports whether the pass in hand is to end with what it has.
+func (j *job) stopped() bool {
+	return j.hooks.Control.Interrupted() || j.hooks.Control.Skips() > j.skips
+}
+
+// onStep reports a step and makes the live preview when it is due.
+func (j *job) onStep(ctx context.Context, p *pass, step, total int, predicted []float32) {
+	j.progress.Phase, j.progress.Step, j.progress.Steps, j.progress.Preview = PhaseSampling, min(step+1, total), total, nil
+	if every := j.req.Preview.Every; every > 0 && (step+1)%every == 0 && step+1 < total {
+		if m, err := j.preview(ctx, predicted, p.size.h, p.size.w); err == nil {
+			j.progress.Preview = &m
+		} else {
+			j.comment("no live preview: " + Message(err))
+		}
+	}
+	j.hooks.Report(j.progress)
+}
+
+// unet runs the UNet for one batch of the sampler: in one call when prompt and
+// negative prompt are equally long, in one for each otherwise, as A1111 does.
+func (j *job) unet(ctx context.Context, p *pass, b *sampler.Batch) ([]float32, error) {
+	prompts := 0 // rows of the prompt come first
+	for prompts < len(b.Rows) && b.Rows[prompts].Kind == sampler.Prompt {
+		prompts++
+	}
+	positive := p.conds.contexts(b.Rows[:prompts], 0)
+	negative := p.conds.contexts(b.Rows[prompts:], 0)
+	if positive.tokens != negative.tokens && prompts < len(b.Rows) {
+		switch {
+		case j.req.Settings.PadCondUncondV0:
+			j.res.PaddedConds = true
+			negative = p.conds.contexts(b.Rows[prompts:], positive.tokens)
+		case p.conds.empty != nil:
+			j.res.PaddedConds = true
+			positive.padEmpty(p.conds.empty, negative.tokens)
+			negative.padEmpty(p.conds.empty, positive.tokens)
+		}
+	}
+	if prompts == len(b.Rows) || positive.tokens == negative.tokens {
+		return j.rows(ctx, p, b, 0, len(b.Rows), append(positive.rows, negative.rows...))
+	}
+	out, err := j.rows(ctx, p, b, 0, prompts, positive.rows)
+	if err != nil {
+		return nil, err
+	}
+	rest, err := j.rows(ctx, p, b, prompts, len(b.Rows), negative.rows)
+	return append(out, rest...), err
+}
+
+// rowContexts are the conditionings of some rows, all of one length.
+type rowContexts struct {
+	rows   [][]float32 // [tokens,768] each
+	tokens int
+}
+
+// contexts looks up the conditionings of rows and brings them to the longest
+// one's length, or to tokens unless that is 0, by repeating the last vector.
+func (c *conditions) contexts(rows []sampler.Row, tokens int) rowContexts {
+	out := rowContexts{tokens: tokens}
+	for _, r := range rows {
+		state := c.states[r.Cond]
+		out.rows = append(out.rows, state)
+		if tokens == 0 {
+			out.tokens = max(out.tokens, len(state)/TextWidth)
+		}
+	}
+	for i, state := range out.rows {
+		state = clip.PadLast(state, TextWidth, out.tokens)
+		out.rows[i] = state[:out.tokens*TextWidth]
+	}
+	return out
+}
+
+func (c *rowContexts) padEmpty(empty []float32, tokens int) {
+	for i, state := range c.rows {
+		c.rows[i] = clip.PadEmpty(state, empty, TextWidth, tokens)
+	}
+	c.tokens = max(c.tokens, tokens)
+}
+
+// rows calls the UNet for the rows from..to of a batch, in smaller groups when
+// memory has shown to be too small.
+func (j *job) rows(ctx context.Context, p *pass, b *sampler.Batch, from, to int, contexts [][]float32) ([]float32, error) {
+	var out []float32
+	limit := to - from
+	if j.model.rows > 0 {
+		limit = min(limit, j.model.rows)
+	}
+	for at := from; at < to; {
+		n := min(limit, to-at)
+		part, err := j.model.eng.PredictNoise(ctx, j.unetInput(p, b, at, at+n, contexts[at-from:at-from+n]))
+		if CodeOf(err) == Exhausted && n > 1 {
+			limit = (n + 1) / 2
+			j.model.rows = limit
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n == to-from {
+			return part, nil
+		}
+		out = append(out, part...)
+		at += n
+	}
+	return out, nil
+}
+
+// unetInput builds the engine's input for some rows of a batch.
+func (j *job) unetInput(p *pass, b *sampler.Batch, from, to int, contexts [][]float32) UNetInput {
+	size := LatentChannels * p.size.h * p.size.w
+	in := UNetInput{
+		H: p.size.h, W: p.size.w,
+		Latent:   b.X[from*size : to*size],
+		Timestep: b.Timestep[from:to],
+		Tiling:   j.req.Tiling,
+	}
+	for _, c := range contexts {
+		in.Context = append(in.Context, c...)
+	}
+	if p.concat != nil {
+		in.Latent = p.withConcat(b, from, to)
+	}
+	var conditional []bool
+	for _, r := range b.Rows[from:to] {
+		conditional = append(conditional, r.Kind == sampler.Prompt)
+	}
+	fraction := float64(b.Step) / float64(max(b.Steps, 1))
+	for i := range p.control {
+		if p.control[i].active(fraction) {
+			in.Control = append(in.Control, p.control[i].input(conditional))
+		}
+	}
+	return in
+}
+
+// withConcat puts the extra channels of each row's image behind its latent.
+func (p *pass) withConcat(b *sampler.Batch, from, to int) []float32 {
+	plane := p.size.h * p.size.w
+	latent, extra := LatentChannels*plane, concatChannels*plane
+	out := make([]float32, 0, (to-from)*(latent+extra))
+	for row := from; row < to; row++ {
+		image := b.Rows[row].Image
+		out = append(out, b.X[row*latent:(row+1)*latent]...)
+		out = append(out, p.concat[image*extra:(image+1)*extra]...)
+	}
+	return out
+}

@@ -1,0 +1,105 @@
+package inference
+
+import (
+	"context"
+
+	"sdworker/inference/imageio"
+)
+
+// Names of the upscalers that need no model file.
+const (
+	UpscalerNone    = "None"
+	UpscalerLanczos = "Lanczos"
+	UpscalerNearest = "Nearest"
+)
+
+// maxUpscalePasses is how often A1111 runs a model whose factor is too small
+// for the wanted size (modules/upscaler.py).
+const maxUpscalePasses = 3
+
+// Upscale enlarges one picture. The model file, if one is needed, is run by the
+// engine of the checkpoint in use.
+func (p *Pipeline) Upscale(ctx context.Context, req *UpscaleRequest, hooks Hooks) (imageio.RGB, error) {
+	w, h := imageio.UpscaleSize(req.Image.W, req.Image.H, req.Scale)
+	if w < 1 || h < 1 || w > 4*MaxSide || h > 4*MaxSide {
+		return imageio.RGB{}, FieldError("upscaling_resize", "upscaling gives %dx%d pixels, want 8 to %d a side", w, h, 4*MaxSide)
+	}
+	if req.Model == "" {
+		return upscale(ctx, nil, req, hooks)
+	}
+	var out imageio.RGB
+	err := p.onThread(func() (err error) {
+		if len(p.loaded) == 0 {
+			return Errorf(NotFound, "upscale", "no checkpoint is loaded, so no engine runs that could upscale with a model")
+		}
+		out, err = upscale(ctx, p.loaded[0].eng, req, hooks)
+		return p.broken(p.loaded[0], err)
+	})
+	return out, err
+}
+
+// upscale enlarges m until it has the wanted size and then resizes it to that
+// size exactly, as Upscaler.upscale of modules/upscaler.py does.
+func upscale(ctx context.Context, eng Engine, req *UpscaleRequest, hooks Hooks) (imageio.RGB, error) {
+	m := req.Image
+	if req.Upscaler == UpscalerNone {
+		return m, nil
+	}
+	w, h := imageio.UpscaleSize(m.W, m.H, req.Scale)
+	for i := range maxUpscalePasses {
+		if m.W >= w && m.H >= h && (i > 0 || req.Scale != 1) || hooks.Control.Interrupted() {
+			break
+		}
+		before := m
+		var err error
+		if m, err = upscaleOnce(ctx, eng, req, m); err != nil {
+			return imageio.RGB{}, err
+		}
+		hooks.Report(Progress{Phase: PhaseUpscaling, Step: i + 1, Steps: maxUpscalePasses})
+		if m.W == before.W && m.H == before.H {
+			break
+		}
+	}
+	if m.W != w || m.H != h {
+		m = m.Resize(w, h, imageio.Lanczos)
+	}
+	return m, nil
+}
+
+func upscaleOnce(ctx context.Context, eng Engine, req *UpscaleRequest, m imageio.RGB) (imageio.RGB, error) {
+	scaledW, scaledH := int(float64(m.W)*req.Scale), int(float64(m.H)*req.Scale)
+	switch {
+	case req.Model == "" && req.Upscaler == UpscalerNearest:
+		return m.Resize(scaledW, scaledH, imageio.Nearest), nil
+	case req.Model == "" && req.Upscaler == UpscalerLanczos:
+		return m.Resize(scaledW, scaledH, imageio.Lanczos), nil
+	case req.Model == "":
+		return m, Errorf(NotFound, "upscale", "could not find upscaler named %s", req.Upscaler)
+	}
+	up, ok := eng.(PixelUpscaler)
+	if !ok {
+		return m, Errorf(Invalid, "upscale", "this engine cannot run upscaler models")
+	}
+	out, factor, err := up.UpscalePixels(ctx, req.Model, toPlanar(m), m.H, m.W)
+	if err != nil {
+		return m, err
+	}
+	return toRGB(out, m.H*factor, m.W*factor), nil
+}
+
+// resizeWith gives m exactly w by h pixels as resize_image of modules/images.py
+// does: by the upscaler where the picture grows, and by Lanczos otherwise.
+func (j *job) resizeWith(ctx context.Context, m imageio.RGB, w, h int, upscaler string) (imageio.RGB, error) {
+	scale := max(float64(w)/float64(m.W), float64(h)/float64(m.H))
+	if upscaler != "" && upscaler != UpscalerNone && scale > 1 {
+		var err error
+		m, err = upscale(ctx, j.model.eng, &UpscaleRequest{Image: m, Upscaler: upscaler, Model: j.req.Files.Upscalers[upscaler], Scale: scale, Tiles: j.req.Settings.Tiles}, j.hooks)
+		if err != nil {
+			return m, err
+		}
+	}
+	if m.W != w || m.H != h {
+		m = m.Resize(w, h, imageio.Lanczos)
+	}
+	return m, nil
+}
