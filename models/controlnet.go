@@ -1,0 +1,58 @@
+package models
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// ControlNetName is how A1111's ControlNet extension lists a model: the base
+// name and the old eight-digit hash in brackets.
+func (c *Catalog) ControlNetName(f File) string { return withHash(f.Stem(), c.oldHashOf(f)) }
+
+// ControlNet finds a model by its listed name, with or without the hash, in any
+// case; else the one with the shortest name that contains the text.
+func (c *Catalog) ControlNet(name string) (File, bool) {
+	list := c.List(ControlNet)
+	want := strings.ToLower(checksumAtEnd.ReplaceAllString(name, ""))
+	if want == "" || want == "none" {
+		return File{}, false
+	}
+	var partial []File
+	for _, f := range list {
+		stem := strings.ToLower(f.Stem())
+		if stem == want {
+			return f, true
+		}
+		if strings.Contains(stem, want) {
+			partial = append(partial, f)
+		}
+	}
+	if len(partial) == 0 {
+		return File{}, false
+	}
+	return slices.MinFunc(partial, func(a, b File) int { return cmp.Compare(len(a.Stem()), len(b.Stem())) }), true
+}
+
+// Upscaler finds an upscaler by the base name of its file, with or without
+// extension, in any case.
+func (c *Catalog) Upscaler(name string) (File, bool) {
+	for _, f := range c.List(Upscaler) {
+		if strings.EqualFold(f.Stem(), name) || strings.EqualFold(f.Name, name) {
+			return f, true
+		}
+	}
+	return File{}, false
+}
+
+// PreviewDecoder returns the TAESD file for Stable Diffusion 1.x previews: the
+// first one whose name says so and does not speak of another family.
+func (c *Catalog) PreviewDecoder() (File, bool) {
+	for _, f := range c.List(Preview) {
+		name := strings.ToLower(f.Stem())
+		if strings.Contains(name, "taesd") && !strings.Contains(name, "xl") && !strings.Contains(name, "taesd3") && !strings.Contains(name, "encoder") {
+			return f, true
+		}
+	}
+	return File{}, false
+}

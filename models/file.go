@@ -1,0 +1,51 @@
+package models
+
+import (
+	"strings"
+	"time"
+)
+
+// File is one model file on disk. It is a value: what was true at the last scan.
+type File struct {
+	Kind    Kind
+	Path    string // absolute
+	Name    string // below its model folder, with slashes: "sub/b.safetensors"
+	Repo    string // "org/name" for a file of a Hugging Face cache
+	Bytes   int64
+	ModTime time.Time
+	SHA256  string // hex, "" while unknown
+	place   int    // which configured place it was found in
+}
+
+// Stem is the base name without extension, as prompts name LoRAs and embeddings.
+func (f File) Stem() string { return stem(f.Name[strings.LastIndexByte(f.Name, '/')+1:]) }
+
+// ModelName is A1111's model_name: Name without extension and with "_" for
+// every slash.
+func (f File) ModelName() string {
+	return stem(strings.NewReplacer("/", "_", `\`, "_").Replace(f.Name))
+}
+
+// ShortHash is the first ten digits of the sha256, "" while that is unknown.
+func (f File) ShortHash() string { return f.SHA256[:min(10, len(f.SHA256))] }
+
+// Title is how A1111 shows a checkpoint: Name, and the short hash in brackets
+// once it is known.
+func (f File) Title() string { return withHash(f.Name, f.ShortHash()) }
+
+func withHash(name, hash string) string {
+	if hash == "" {
+		return name
+	}
+	return name + " [" + hash + "]"
+}
+
+// stem cuts the extension off as Python's splitext does, to which leading dots
+// are part of the name.
+func stem(name string) string {
+	dot := strings.LastIndexByte(name, '.')
+	if dot < 0 || strings.Trim(name[:dot], ".") == "" {
+		return name
+	}
+	return name[:dot]
+}

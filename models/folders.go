@@ -1,0 +1,111 @@
+package models
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// folderKinds says what the folders of A1111, ComfyUI and the RunPod volumes
+// hold, by lower-case name.
+var folderKinds = map[string]Kind{
+	"stable-diffusion": Checkpoint,
+	"checkpoints":      Checkpoint,
+	"vae":              VAE,
+	"lora":             LoRA,
+	"loras":            LoRA,
+	"lycoris":          LoRA,
+	"embeddings":       Embedding,
+	"controlnet":       ControlNet,
+	"esrgan":           Upscaler,
+	"realesrgan":       Upscaler,
+	"upscale_models":   Upscaler,
+	"vae-approx":       Preview,
+	"vae_approx":       Preview,
+}
+
+// FolderFor is where a new file of a kind goes below a root.
+func FolderFor(kind Kind) string {
+	switch kind {
+	case VAE:
+		return "VAE"
+	case LoRA:
+		return "Lora"
+	case Embedding:
+		return "embeddings"
+	case ControlNet:
+		return "ControlNet"
+	case Upscaler:
+		return "ESRGAN"
+	case Preview:
+		return "VAE-approx"
+	}
+	return "Stable-diffusion"
+}
+
+// subRoots are the places below a root where model folders are looked for. A
+// root is what a user points at: a models folder, an A1111 folder, a volume.
+var subRoots = []string{"", "models", "stable-diffusion-webui", "stable-diffusion-webui/models"}
+
+// controlNetFolder is where A1111's ControlNet extension keeps its models.
+const controlNetFolder = "extensions/sd-webui-controlnet/models"
+
+// extensions that a kind's files have, in lower case.
+func extensions(kind Kind) []string {
+	switch kind {
+	case Checkpoint:
+		return []string{".safetensors", ".gguf", ".ckpt"}
+	case Embedding:
+		return []string{".safetensors", ".pt", ".bin"}
+	}
+	return []string{".safetensors", ".gguf", ".pt", ".pth", ".ckpt"}
+}
+
+func hasExtension(name string, kind Kind) bool {
+	lower := strings.ToLower(name)
+	for _, ext := range extensions(kind) {
+		if strings.HasSuffix(lower, ext) {
+			return kind != Checkpoint || !strings.HasSuffix(stem(lower), ".vae")
+		}
+	}
+	return false
+}
+
+// isPickleName tells the files that only pickle-reading configurations list.
+func isPickleName(name string) bool {
+	switch strings.ToLower(filepath.Ext(name)) {
+	case ".ckpt", ".pt", ".pth", ".bin":
+		return true
+	}
+	return false
+}
+
+// DefaultPlaces returns where models are looked for when nothing is configured:
+// folders, then single files, both in order of precedence: Hugging Face caches,
+// the RunPod volume, the user's data folder, what an image may have baked in.
+func DefaultPlaces(getenv func(string) string) (roots, files []string) {
+	add := func(elem ...string) {
+		if elem[0] != "" {
+			roots = append(roots, filepath.Join(elem...))
+		}
+	}
+	add(getenv("HF_HUB_CACHE"))
+	add(getenv("HF_HOME"), "hub")
+	add("/runpod-volume/huggingface-cache/hub")
+	add("/runpod-volume")
+	add("/workspace")
+	if data := getenv("XDG_DATA_HOME"); data != "" {
+		add(data, "sdworker/models")
+	} else {
+		add(getenv("HOME"), ".local/share/sdworker/models")
+	}
+	add(getenv("HOME"), ".cache/huggingface/hub")
+	add("/models")
+	return roots, []string{"/model.safetensors"}
+}
+
+// exists tells whether there is something at path.
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

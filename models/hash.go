@@ -1,0 +1,91 @@
+package models
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"sdworker/models/diskread"
+)
+
+// hashFile returns the sha256 of what follows offset in a file, in hex.
+func hashFile(ctx context.Context, f *os.File, offset int64) (string, error) {
+	h := sha256.New()
+	_, err := diskread.Stream(ctx, f, offset, func(b []byte) error {
+		h.Write(b)
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// digest opens a file and hashes what follows the offset that start returns.
+// It fails when the file changes meanwhile.
+func digest(ctx context.Context, path string, start func(*os.File) (int64, error)) (string, os.FileInfo, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", nil, err
+	}
+	defer f.Close()
+	before, err := f.Stat()
+	if err != nil {
+		return "", nil, err
+	}
+	offset, err := start(f)
+	if err != nil {
+		return "", nil, err
+	}
+	sum, err := hashFile(ctx, f, offset)
+	if err != nil {
+		return "", nil, err
+	}
+	after, err := os.Stat(path)
+	if err != nil {
+		return "", nil, err
+	}
+	if after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
+		return "", nil, fmt.Errorf("%s changed while it was hashed", path)
+	}
+	return sum, before, nil
+}
+
+// wholeFile hashes from the first byte.
+func wholeFile(*os.File) (int64, error) { return 0, nil }
+
+// afterHeader hashes the values of a safetensors file only, which kohya's
+// trainers do so that a note in the metadata does not change a LoRA's name.
+func afterHeader(f *os.File) (int64, error) {
+	var length [8]byte
+	if _, err := f.ReadAt(length[:], 0); err != nil {
+		return 0, err
+	}
+	n := binary.LittleEndian.Uint64(length[:])
+	if n > 1<<40 {
+		return 0, errors.New("no safetensors header")
+	}
+	return 8 + int64(n), nil
+}
+
+// oldHash is the eight-digit hash of the first A1111 versions: a sample of
+// 64 KiB one megabyte into the file, which says little but is still in use for
+// ControlNets.
+func oldHash(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	sample, err := io.ReadAll(io.NewSectionReader(f, 0x100000, 0x10000))
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(sample)
+	return hex.EncodeToString(sum[:4])
+}

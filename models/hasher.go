@@ -1,0 +1,92 @@
+package models
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// hasher computes sha256 sums one file after the other, behind the scenes.
+type hasher struct {
+	catalog *Catalog
+	wake    chan struct{}
+
+	mu      sync.Mutex
+	waiting []string
+}
+
+func (h *hasher) init(c *Catalog) {
+	h.catalog = c
+	h.wake = make(chan struct{}, 1)
+}
+
+// QueueHash asks for the sha256 of files whose hash is unknown; RunHasher
+// computes them in this order, after those asked for before.
+func (c *Catalog) QueueHash(files ...File) {
+	h := &c.hasher
+	h.mu.Lock()
+	for _, f := range files {
+		if f.SHA256 == "" && !slices.Contains(h.waiting, f.Path) {
+			h.waiting = append(h.waiting, f.Path)
+		}
+	}
+	h.mu.Unlock()
+	select {
+	case h.wake <- struct{}{}:
+	default:
+	}
+}
+
+// RunHasher works through the queue until ctx ends: one file at a time, one
+// reader, big blocks, so that it takes what the disk gives and one CPU. ready is
+// asked before every file and may wait, for instance until the first picture is
+// done; nil means at once. report gets every result.
+func (c *Catalog) RunHasher(ctx context.Context, ready func(context.Context) error, report func(path, sum string, err error)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.hasher.wake:
+		}
+		for path := range c.hasher.queued {
+			if ready != nil && ready(ctx) != nil || ctx.Err() != nil {
+				return
+			}
+			sum, err := c.SHA256(ctx, path)
+			if ctx.Err() != nil {
+				return
+			}
+			report(path, sum, err)
+		}
+	}
+}
+
+// queued yields the paths that wait, also those that come in meanwhile.
+func (h *hasher) queued(yield func(string) bool) {
+	for {
+		h.mu.Lock()
+		if len(h.waiting) == 0 {
+			h.mu.Unlock()
+			return
+		}
+		path := h.waiting[0]
+		h.waiting = h.waiting[1:]
+		h.mu.Unlock()
+		if !yield(path) {
+			return
+		}
+	}
+}
+
+// SHA256 returns the hash of a file, computing it if it is not known.
+func (c *Catalog) SHA256(ctx context.Context, path string) (string, error) {
+	if f, ok := c.fileAt(path); ok && f.SHA256 != "" {
+		return f.SHA256, nil
+	}
+	return c.remember(ctx, path, wholeFile, func(d *digests, sum string) { d.SHA256 = sum })
+}
+
+func hashError(path string, err error) error {
+	return fmt.Errorf("models: hash of %s: %w", path, err)
+}

@@ -1,0 +1,115 @@
+package models
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// digests are the hashes of one file, valid as long as size and time stay.
+type digests struct {
+	Bytes   int64  `json:"size"`
+	ModTime int64  `json:"mtime_ns"` // nanoseconds since 1970
+	SHA256  string `json:"sha256,omitempty"`
+	AddNet  string `json:"addnet,omitempty"` // sha256 of what follows the safetensors header
+}
+
+// hashStore remembers hashes by path, in memory and in a JSON file, as A1111's
+// cache.json does.
+type hashStore struct {
+	path string // "" keeps them in memory only
+
+	mu      sync.Mutex
+	entries map[string]digests
+}
+
+// openHashStore loads what is there. An unreadable store is an empty one: every
+// hash can be computed again.
+func openHashStore(path string) *hashStore {
+	s := &hashStore{path: path, entries: map[string]digests{}}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.merge()
+	return s
+}
+
+// merge adds what the file holds and memory does not. The caller holds mu.
+func (s *hashStore) merge() {
+	if s.path == "" {
+		return
+	}
+	raw, err := os.ReadFile(s.path)
+	if err != nil {
+		return
+	}
+	var stored struct {
+		Hashes map[string]digests `json:"hashes"`
+	}
+	if json.Unmarshal(raw, &stored) != nil {
+		return
+	}
+	for path, d := range stored.Hashes {
+		if _, ok := s.entries[path]; !ok {
+			s.entries[path] = d
+		}
+	}
+}
+
+// get returns the hashes of a file if they are still true.
+func (s *hashStore) get(path string, bytes int64, mtime time.Time) digests {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.entries[path]
+	if d.Bytes != bytes || d.ModTime != mtime.UnixNano() {
+		return digests{Bytes: bytes, ModTime: mtime.UnixNano()}
+	}
+	return d
+}
+
+// put records a hash and saves the store. The error is about the file; memory
+// is up to date in any case.
+func (s *hashStore) put(path string, info fs.FileInfo, set func(*digests)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d := s.entries[path]
+	if d.Bytes != info.Size() || d.ModTime != info.ModTime().UnixNano() {
+		d = digests{Bytes: info.Size(), ModTime: info.ModTime().UnixNano()}
+	}
+	set(&d)
+	s.entries[path] = d
+	return s.save()
+}
+
+// save writes the store through a temporary file, keeping what other processes
+// added. The caller holds mu.
+func (s *hashStore) save() error {
+	if s.path == "" {
+		return nil
+	}
+	s.merge()
+	raw, err := json.MarshalIndent(map[string]any{"hashes": s.entries}, "", "  ")
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(s.path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(dir, filepath.Base(s.path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(raw)
+	err = errors.Join(err, tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), s.path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp.Name()))
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+package models
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// maxDepth bounds how far below a model folder files are found.
+const maxDepth = 8
+
+// scan is one walk over all places.
+type scan struct {
+	classify func(path string, info fs.FileInfo) Kind
+	place    int
+	files    []File
+	seen     map[string]bool      // absolute paths listed
+	dirs     map[string]time.Time // folders looked at, zero time for missing ones
+	err      error                // folders that could not be read
+}
+
+func newScan(classify func(string, fs.FileInfo) Kind) *scan {
+	return &scan{classify: classify, seen: map[string]bool{}, dirs: map[string]time.Time{}}
+}
+
+// readDir lists a folder in A1111's order and remembers its time, so that a
+// later change is noticed. A missing folder is empty.
+func (s *scan) readDir(dir string) []fs.DirEntry {
+	if _, ok := s.dirs[dir]; !ok {
+		s.dirs[dir] = modTime(dir)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) && !isNotDir(err) {
+			s.err = errors.Join(s.err, err)
+		}
+		return nil
+	}
+	slices.SortStableFunc(entries, func(a, b fs.DirEntry) int { return naturalCompare(a.Name(), b.Name()) })
+	return entries
+}
+
+func modTime(path string) time.Time {
+	info, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+// root looks through one configured place.
+func (s *scan) root(root string) {
+	if kind, ok := folderKinds[strings.ToLower(filepath.Base(root))]; ok && !s.holdsModelFolders(root) {
+		s.folder(root, kind)
+		return
+	}
+	for _, sub := range subRoots {
+		base := filepath.Join(root, sub)
+		for _, e := range s.readDir(base) {
+			full := filepath.Join(base, e.Name())
+			if kind, ok := folderKinds[strings.ToLower(e.Name())]; ok && isDir(full) {
+				s.folder(full, kind)
+			}
+		}
+		s.looseFiles(base)
+		if sub != "" || exists(filepath.Join(base, "extensions")) {
+			s.folder(filepath.Join(base, controlNetFolder), ControlNet)
+		}
+	}
+	for _, sub := range []string{"", "hub", "huggingface-cache/hub"} {
+		s.hubCache(filepath.Join(root, sub))
+	}
+}
+
+// holdsModelFolders tells a root that happens to be named like a model folder,
+// such as an A1111 checkout in "stable-diffusion", from the folder itself.
+func (s *scan) holdsModelFolders(root string) bool {
+	for _, e := range s.readDir(root) {
+		if _, ok := folderKinds[strings.ToLower(e.Name())]; ok || e.Name() == "models" {
+			return true
+		}
+	}
+	return false
+}
+
+// folder lists the files of one kind below dir.
+func (s *scan) folder(dir string, kind Kind) {
+	s.walk(dir, "", kind, map[string]bool{}, 0)
+}
+
+// walk lists a folder before its sub-folders; links are followed, each folder
+// once.
+func (s *scan) walk(dir, below string, kind Kind, visited map[string]bool, depth int) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil || visited[real] || depth > maxDepth {
+		if err != nil {
+			s.dirs[dir] = time.Time{}
+		}
+		return
+	}
+	visited[real] = true
+	var subs []string
+	for _, e := range s.readDir(dir) {
+		full := filepath.Join(dir, e.Name())
+		info, err := os.Stat(full) // follows links; a dangling one is no file
+		switch {
+		case err != nil || strings.HasPrefix(e.Name(), "."):
+		case info.IsDir():
+			subs = append(subs, e.Name())
+		case info.Mode().IsRegular() && hasExtension(e.Name(), kind):
+			s.add(full, path.Join(below, e.Name()), "", kind, info)
+		case info.Mode().IsRegular() && kind == Checkpoint && isVAEName(e.Name()):
+			s.add(full, path.Join(below, e.Name()), "", VAE, info)
+		}
+	}
+	for _, sub := range subs {
+		s.walk(filepath.Join(dir, sub), path.Join(below, sub), kind, visited, depth+1)
+	}
+}
+
+// isVAEName tells the VAEs that A1111 users keep beside a checkpoint.
+func isVAEName(name string) bool {
+	lower := strings.ToLower(name)
+	return hasExtension(lower, VAE) && strings.HasSuffix(stem(lower), ".vae")
+}
+
+// looseFiles lists the model files directly in a folder that has no kind of its
+// own; their headers tell what they are.
+func (s *scan) looseFiles(dir string) {
+	for _, e := range s.readDir(dir) {
+		full := filepath.Join(dir, e.Name())
+		info, err := os.Stat(full)
+		if err != nil || !info.Mode().IsRegular() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		s.file(full, e.Name(), "", info)
+	}
+}
+
+// file lists one file by what its header says; a pickle counts as a checkpoint
+// if it is named like one.
+func (s *scan) file(full, name, repo string, info fs.FileInfo) {
+	if !hasExtension(name, LoRA) {
+		return
+	}
+	kind := Checkpoint
+	if !isPickleName(name) {
+		kind = s.classify(full, info)
+	} else if !strings.HasSuffix(strings.ToLower(name), ".ckpt") {
+		return
+	}
+	if kind != Unknown {
+		s.add(full, name, repo, kind, info)
+	}
+}
+
+func (s *scan) add(full, name, repo string, kind Kind, info fs.FileInfo) {
+	if s.seen[full] {
+		return
+	}
+	s.seen[full] = true
+	s.files = append(s.files, File{
+		Kind: kind, Path: full, Name: name, Repo: repo,
+		Bytes: info.Size(), ModTime: info.ModTime(), place: s.place,
+	})
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// isNotDir tells a file where a folder was expected.
+func isNotDir(err error) bool { return errors.Is(err, syscall.ENOTDIR) }
+
+// single lists one file that the user named, whatever it is called.
+func (s *scan) single(file string) {
+	full, err := filepath.Abs(file)
+	if err != nil {
+		return
+	}
+	s.dirs[filepath.Dir(full)] = modTime(filepath.Dir(full))
+	info, err := os.Stat(full)
+	if err != nil || !info.Mode().IsRegular() {
+		return
+	}
+	kind := s.classify(full, info)
+	if kind == Unknown {
+		kind = Checkpoint // so that using it says what is wrong with it
+	}
+	s.add(full, filepath.Base(full), "", kind, info)
+}
