@@ -13,8 +13,13 @@ func pow(x float32, y float64) float32 {
 	return float32(math.Pow(float64(x), y))
 }
 
+// fma returns x*y + z with one rounding.
+func fma(x, y, z float32) float32 {
+	return float32(float64(x)*float64(y) + float64(z))
+}
+
 // linspace returns n evenly spaced numbers from start to end, counted from the
-// nearer end as torch.linspace does.
+// nearer end with fused operations as torch.linspace does.
 func linspace(start, end float32, n int) []float32 {
 	out := make([]float32, n)
 	if n == 1 {
@@ -24,10 +29,22 @@ func linspace(start, end float32, n int) []float32 {
 	step := (end - start) / float32(n-1)
 	for i := range out {
 		if i < n/2 {
-			out[i] = start + step*float32(i)
+			out[i] = fma(step, float32(i), start)
 		} else {
-			out[i] = end - step*float32(n-1-i)
+			out[i] = fma(-step, float32(n-1-i), end)
 		}
 	}
 	return out
+}
+
+// roundHalf rounds to the nearest IEEE half precision number, ties to even. It
+// serves values between 2^-24 and 65504.
+func roundHalf(x float32) float32 {
+	const halfDigits, minExponent = 11, -14
+	if x == 0 {
+		return 0
+	}
+	exponent := max(math.Ilogb(float64(x)), minExponent)
+	unit := math.Ldexp(1, exponent-halfDigits+1)
+	return float32(math.RoundToEven(float64(x)/unit) * unit)
 }

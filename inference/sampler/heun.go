@@ -56,9 +56,7 @@ func restart(r *run) error {
 	for i, p := range pairs {
 		if i > 0 && pairs[i-1].to < p.from {
 			last := pairs[i-1].to
-			r.noise(b[0], last, p.from)
-			// s_noise is not passed to this sampler.
-			addScaled(r.x, b[0], sqrt(p.from*p.from-last*last))
+			r.addNoise(b[0], last, p.from, sqrt(p.from*p.from-last*last))
 		}
 		if err := r.heunStep(b, i, p.from, p.to); err != nil {
 			return err

@@ -1,9 +1,6 @@
 package sampler
 
-import (
-	"math"
-	"sync"
-)
+import "math"
 
 // trainingSteps is the number of timesteps a Stable Diffusion model learnt.
 const trainingSteps = 1000
@@ -25,18 +22,41 @@ const (
 	lcmSkip   = trainingSteps / lcmLevels
 )
 
-// sd15 returns the table of Stable Diffusion 1.x.
-var sd15 = sync.OnceValue(func() *noiseModel { return newNoiseModel(sd15Alphas(), 1) })
-
-// sd15LCM returns every 20th level of the table, the ones LCM uses.
-var sd15LCM = sync.OnceValue(func() *noiseModel {
-	full := sd15().alphasCumprod
-	alphas := make([]float32, lcmLevels)
-	for i := range alphas {
-		alphas[i] = full[(i+1)*lcmSkip-1]
+// modelOf returns the noise levels of Stable Diffusion 1.x as a sampler sees
+// them.
+func modelOf(info Info, o Options) *noiseModel {
+	alphas := sd15Alphas()
+	round := func(x float32) float32 { return x }
+	switch {
+	case o.ZeroTerminalSNR:
+		rescaleTerminalSNR(alphas)
+	case o.DowncastAlphas:
+		round = roundHalf
 	}
-	return newNoiseModel(alphas, lcmSkip)
-})
+	if info.family == latentConsistency {
+		for i := range lcmLevels {
+			alphas[i] = alphas[(i+1)*lcmSkip-1]
+		}
+		return newNoiseModel(alphas[:lcmLevels], lcmSkip, round)
+	}
+	m := newNoiseModel(alphas, 1, round)
+	m.quantize = o.Quantize
+	return m
+}
+
+// rescaleTerminalSNR shifts and scales the square roots of the alphas so that
+// the last timestep is (almost) pure noise: Lin et al., "Common diffusion noise
+// schedules and sample steps are flawed" (2023), algorithm 1.
+func rescaleTerminalSNR(alphas []float32) {
+	const last = 4.8973451890853435e-08 // A1111's stand-in for 0
+	first, end := sqrt(alphas[0]), sqrt(alphas[len(alphas)-1])
+	factor := first / (first - end)
+	for i, a := range alphas {
+		root := (sqrt(a) - end) * factor
+		alphas[i] = root * root
+	}
+	alphas[len(alphas)-1] = last
+}
 
 // sd15Alphas computes the cumulative product of 1-beta, where the square roots
 // of beta run evenly from sqrt(0.00085) to sqrt(0.012) (linear_start, linear_end
@@ -57,25 +77,21 @@ func sd15Alphas() []float32 {
 	return alphas
 }
 
-func newNoiseModel(alphasCumprod []float32, skip int) *noiseModel {
+// newNoiseModel derives the noise levels; round is applied after each operation.
+func newNoiseModel(alphasCumprod []float32, skip int, round func(float32) float32) *noiseModel {
 	m := &noiseModel{
 		alphasCumprod: alphasCumprod,
 		sigmas:        make([]float32, len(alphasCumprod)),
 		logSigmas:     make([]float32, len(alphasCumprod)),
 		skip:          skip,
 	}
-	for i, a := range alphasCumprod {
-		m.sigmas[i] = sqrt((1 - a) / a)
-		m.logSigmas[i] = log(m.sigmas[i])
+	for i := range alphasCumprod {
+		a := round(alphasCumprod[i])
+		alphasCumprod[i] = a
+		m.sigmas[i] = round(sqrt(round(round(1-a) / a)))
+		m.logSigmas[i] = round(log(m.sigmas[i]))
 	}
 	return m
-}
-
-// quantized returns the model with the option enable_quantization set.
-func (m *noiseModel) quantized(on bool) *noiseModel {
-	q := *m
-	q.quantize = on
-	return &q
 }
 
 func (m *noiseModel) sigmaMin() float32 { return m.sigmas[0] }

@@ -22,6 +22,9 @@ type Options struct {
 	SGMNoiseMultiplier bool // sgm_noise_multiplier: start noise * sqrt(1+sigma^2)
 	Quantize           bool // enable_quantization: whole timesteps only
 
+	ZeroTerminalSNR bool // sd_noise_schedule "Zero Terminal SNR"
+	DowncastAlphas  bool // use_downcasted_alpha_bar: levels in half precision
+
 	FixSteps   bool    // img2img_fix_steps: run as many steps as asked
 	ExtraNoise float64 // img2img_extra_noise, added to the noised picture
 
@@ -47,12 +50,4 @@ func DefaultOptions() Options {
 		BetaBeta:  0.6,
 		UniPC:     UniPCOptions{Variant: "bh1", SkipType: "time_uniform", Order: 3, LowerOrderFinal: true},
 	}
-}
-
-// modelOf returns the noise levels as a sampler sees them.
-func modelOf(info Info, o Options) *noiseModel {
-	if info.family == latentConsistency {
-		return sd15LCM()
-	}
-	return sd15().quantized(o.Quantize)
 }

@@ -24,8 +24,9 @@ type Info struct {
 	DiscardNextToLast bool   // leaves out the last sigma but one
 	SolverType        string // of the SDE solver: "heun", or "" for midpoint
 
-	family family
-	loop   func(*run) error
+	family      family
+	scalesNoise bool // A1111 hands s_noise to it
+	loop        func(*run) error
 }
 
 // family says how a sampler sees the model.
@@ -41,18 +42,18 @@ const (
 // of its page.
 var infos = []Info{
 	{Name: "DPM++ 2M", Aliases: []string{"k_dpmpp_2m"}, Scheduler: "karras", loop: dpmpp2M},
-	{Name: "DPM++ SDE", Aliases: []string{"k_dpmpp_sde"}, Scheduler: "karras", SecondOrder: true, BrownianNoise: true, loop: dpmppSDE},
-	{Name: "DPM++ 2M SDE", Aliases: []string{"k_dpmpp_2m_sde"}, Scheduler: "exponential", BrownianNoise: true, loop: dpmpp2MSDE},
-	{Name: "DPM++ 2M SDE Heun", Aliases: []string{"k_dpmpp_2m_sde_heun"}, Scheduler: "exponential", BrownianNoise: true, SolverType: "heun", loop: dpmpp2MSDEHeun},
-	{Name: "DPM++ 2S a", Aliases: []string{"k_dpmpp_2s_a"}, Scheduler: "karras", UsesENSD: true, SecondOrder: true, loop: dpmpp2SAncestral},
-	{Name: "DPM++ 3M SDE", Aliases: []string{"k_dpmpp_3m_sde"}, Scheduler: "exponential", DiscardNextToLast: true, BrownianNoise: true, loop: dpmpp3MSDE},
+	{Name: "DPM++ SDE", Aliases: []string{"k_dpmpp_sde"}, Scheduler: "karras", SecondOrder: true, BrownianNoise: true, scalesNoise: true, loop: dpmppSDE},
+	{Name: "DPM++ 2M SDE", Aliases: []string{"k_dpmpp_2m_sde"}, Scheduler: "exponential", BrownianNoise: true, scalesNoise: true, loop: dpmpp2MSDE},
+	{Name: "DPM++ 2M SDE Heun", Aliases: []string{"k_dpmpp_2m_sde_heun"}, Scheduler: "exponential", BrownianNoise: true, SolverType: "heun", scalesNoise: true, loop: dpmpp2MSDEHeun},
+	{Name: "DPM++ 2S a", Aliases: []string{"k_dpmpp_2s_a"}, Scheduler: "karras", UsesENSD: true, SecondOrder: true, scalesNoise: true, loop: dpmpp2SAncestral},
+	{Name: "DPM++ 3M SDE", Aliases: []string{"k_dpmpp_3m_sde"}, Scheduler: "exponential", DiscardNextToLast: true, BrownianNoise: true, scalesNoise: true, loop: dpmpp3MSDE},
 	{Name: "Euler a", Aliases: []string{"k_euler_a", "k_euler_ancestral"}, UsesENSD: true, loop: eulerAncestral},
-	{Name: "Euler", Aliases: []string{"k_euler"}, loop: euler},
+	{Name: "Euler", Aliases: []string{"k_euler"}, scalesNoise: true, loop: euler},
 	{Name: "LMS", Aliases: []string{"k_lms"}, loop: lms},
-	{Name: "Heun", Aliases: []string{"k_heun"}, SecondOrder: true, loop: heun},
-	{Name: "DPM2", Aliases: []string{"k_dpm_2"}, Scheduler: "karras", DiscardNextToLast: true, SecondOrder: true, loop: dpm2},
-	{Name: "DPM2 a", Aliases: []string{"k_dpm_2_a"}, Scheduler: "karras", DiscardNextToLast: true, UsesENSD: true, SecondOrder: true, loop: dpm2Ancestral},
-	{Name: "DPM fast", Aliases: []string{"k_dpm_fast"}, UsesENSD: true, loop: dpmFast},
+	{Name: "Heun", Aliases: []string{"k_heun"}, SecondOrder: true, scalesNoise: true, loop: heun},
+	{Name: "DPM2", Aliases: []string{"k_dpm_2"}, Scheduler: "karras", DiscardNextToLast: true, SecondOrder: true, scalesNoise: true, loop: dpm2},
+	{Name: "DPM2 a", Aliases: []string{"k_dpm_2_a"}, Scheduler: "karras", DiscardNextToLast: true, UsesENSD: true, SecondOrder: true, scalesNoise: true, loop: dpm2Ancestral},
+	{Name: "DPM fast", Aliases: []string{"k_dpm_fast"}, UsesENSD: true, scalesNoise: true, loop: dpmFast},
 	{Name: "DPM adaptive", Aliases: []string{"k_dpm_ad"}, UsesENSD: true, loop: dpmAdaptive},
 	{Name: "Restart", Aliases: []string{"restart"}, Scheduler: "karras", SecondOrder: true, loop: restart},
 	{Name: "DDIM", Aliases: []string{"ddim"}, family: timesteps, loop: ddim},

@@ -71,7 +71,7 @@ func sample(ctx context.Context, job *Job) ([]float32, error) {
 	d := newDenoiser(ctx, job, info)
 	r := &run{
 		model:   d.model,
-		options: job.Options,
+		options: info.effective(job.Options),
 		predict: d.predict,
 		img2img: job.Img2Img != nil,
 		noise:   func(dst []float32, _, _ float32) { job.RNG.Next(dst) },
@@ -109,6 +109,14 @@ func sample(ctx context.Context, job *Job) ([]float32, error) {
 		return nil, err
 	}
 	return r.x, nil
+}
+
+// effective drops the options that A1111 does not hand to a sampler.
+func (i Info) effective(o Options) Options {
+	if !i.scalesNoise {
+		o.SNoise = 1
+	}
+	return o
 }
 
 // startNoise draws the noise that the run starts from.

@@ -240,7 +240,9 @@ func bhWeights(ratios []float64, hh, scale float64) (predictor, corrector []floa
 }
 
 // varyingWeights sums the terms of the exponential integrator with the inverse of
-// the matrix of its Taylor coefficients.
+// the matrix C of its Taylor coefficients. The corrector repeats a slip of the
+// authors' code that A1111 has too: the last term takes the row before the last
+// of the inverse and nothing else.
 func varyingWeights(ratios []float64, hh float64) (predictor, corrector []float64, err error) {
 	n := len(ratios)
 	phis := make([]float64, n+1)
@@ -250,25 +252,39 @@ func varyingWeights(ratios []float64, hh float64) (predictor, corrector []float6
 		phi = phi/hh - 1/factorial
 		factorial *= float64(k + 2)
 	}
-	weights := func(size int) ([]float64, error) {
-		// The weights w = phi^T C^-1 solve C^T w = phi.
-		transposed := make([][]float64, size)
-		column := make([]float64, size)
-		for i := range column {
-			column[i] = 1
-		}
-		for k := range size {
-			transposed[k] = append([]float64(nil), column...)
-			for i := range column {
-				column[i] *= ratios[i] / float64(k+2)
+	// Weights w = phi*inverse(C) solve transpose(C)*w = phi.
+	if predictor, err = solve(taylorColumns(ratios[:n-1]), phis[1:n]); err != nil {
+		return nil, nil, err
+	}
+	columns := taylorColumns(ratios)
+	right := append(append([]float64(nil), phis[1:n]...), 0)
+	if corrector, err = solve(columns, right); err != nil {
+		return nil, nil, err
+	}
+	unit := make([]float64, n)
+	unit[max(n-2, 0)] = 1
+	row, err := solve(columns, unit)
+	if err != nil {
+		return nil, nil, err
+	}
+	corrector[n-1] = phis[n] * row[n-1]
+	return predictor, corrector, nil
+}
+
+// taylorColumns returns the columns ratio^k/(k+1)! of the matrix C.
+func taylorColumns(ratios []float64) [][]float64 {
+	columns := make([][]float64, len(ratios))
+	for k := range columns {
+		columns[k] = make([]float64, len(ratios))
+		for i, ratio := range ratios {
+			if k == 0 {
+				columns[k][i] = 1
+			} else {
+				columns[k][i] = columns[k-1][i] * ratio / float64(k+1)
 			}
 		}
-		return solve(transposed, phis[1:size+1])
 	}
-	if predictor, err = weights(n - 1); err == nil {
-		corrector, err = weights(n)
-	}
-	return predictor, corrector, err
+	return columns
 }
 
 // solve returns the solution of a small linear system by Gaussian elimination
