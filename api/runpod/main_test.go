@@ -69,6 +69,8 @@ func inBubble(t *testing.T, s setup, h runpod.Handler, body func(r *rig)) {
 			s.config(&cfg)
 		}
 		ctx, stop := context.WithCancel(t.Context())
+		defer server.Close() // also when body fails
+		defer stop()
 		r := &rig{Server: server, t: t, stop: stop, done: make(chan error, 1), log: log}
 		go func() { r.done <- runpod.Start(ctx, h, cfg) }()
 		body(r)

@@ -99,6 +99,7 @@ func TestHeartbeatsRunWhileTheEngineLoads(t *testing.T) {
 	}}, echo, func(r *rig) {
 		id := r.Submit(1)
 		time.Sleep(29 * time.Second)
+		synctest.Wait()
 		require.Empty(t, r.Takes(), "no job is taken before the engine is ready")
 		require.Len(t, r.Pings(), 30)
 		r.wait(id)

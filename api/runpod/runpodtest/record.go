@@ -20,7 +20,7 @@ type Record struct {
 
 	raw  string
 	sent time.Time // when the last hand-out was written
-	lost bool // the answer to an accepted final post was lost, so a second one is right
+	lost bool      // the answer to an accepted final post was lost, so a second one is right
 }
 
 // Final is one final answer.
