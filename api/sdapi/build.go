@@ -1,0 +1,148 @@
+package sdapi
+
+import (
+	"context"
+	"net/http"
+	"slices"
+
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+	"sdworker/inference/prompt"
+)
+
+// build makes the request of the pipeline: everything resolved, nothing random.
+func (c *call) build(ctx context.Context) error {
+	in, s := &c.in, c.server
+	if c.id = in.text("force_task_id"); c.id == "" {
+		c.id = taskID(c.tab.name)
+	}
+	c.styles = in.texts("styles")
+	c.width, c.height = in.whole("width"), in.whole("height")
+	c.faces = in.flag("restore_faces", c.opts.Bool("face_restoration"))
+	c.req = &inference.Request{
+		Seed:            c.seed("seed"),
+		Subseed:         c.seed("subseed"),
+		SubseedStrength: in.number("subseed_strength"),
+		SeedResizeW:     in.whole("seed_resize_from_w"),
+		SeedResizeH:     in.whole("seed_resize_from_h"),
+		Sampler:         c.sampler.Name,
+		Steps:           in.whole("steps"),
+		CFGScale:        in.number("cfg_scale"),
+		Width:           imageio.FloorToLatent(c.width),
+		Height:          imageio.FloorToLatent(c.height),
+		BatchSize:       in.whole("batch_size"),
+		BatchNum:        in.whole("n_iter"),
+		Tiling:          in.flag("tiling", c.opts.Bool("tiling")),
+		Settings:        settings(c.opts, in),
+		Preview:         s.preview(c.opts),
+	}
+	if c.scheduler != nil {
+		c.req.Scheduler = *c.scheduler
+	}
+	if d := in.maybeNumber("denoising_strength"); d != nil {
+		c.req.DenoisingStrength = *d
+	}
+	c.buildPrompts()
+	if err := c.buildFiles(); err != nil {
+		return err
+	}
+	if err := c.tab.build(c, ctx); err != nil {
+		return err
+	}
+	if err := c.buildControl(ctx); err != nil {
+		return err
+	}
+	if in.err != nil {
+		return in.err
+	}
+	if err := c.opts.Err(); err != nil {
+		return err
+	}
+	return c.check()
+}
+
+// check reports what A1111 would fail on while it samples, and sizes beyond what
+// any machine can do.
+func (c *call) check() error {
+	r := c.req
+	switch {
+	case r.BatchSize < 1 || r.BatchNum < 1:
+		return crash("IndexError", "batch_size and n_iter must be 1 or more")
+	case r.Width < 1 || r.Height < 1:
+		return crash("ValueError", "width and height must be 8 or more")
+	case r.Steps < 1:
+		return crash("ValueError", "steps must be 1 or more")
+	case r.Settings.ClipSkip < 1 || r.Settings.ClipSkip > 12:
+		return crash("IndexError", "CLIP_stop_at_last_layers must be 1 to 12")
+	case !slices.Contains([]string{"GPU", "CPU", "NV"}, r.Settings.NoiseSource):
+		return crash("ValueError", "randn_source must be GPU, CPU or NV, not %s", quoted(r.Settings.NoiseSource))
+	case !slices.Contains(imageFormats, formatName(c.opts)):
+		return refuse(http.StatusInternalServerError, "Invalid image format")
+	}
+	return r.Check()
+}
+
+// seed reads a seed field; null and negative numbers mean a random one.
+func (c *call) seed(name string) int64 {
+	v := c.in.maybeWhole(name)
+	if v == nil || *v < 0 {
+		return c.server.cfg.Seed()
+	}
+	return *v
+}
+
+// buildPrompts merges styles into the prompts and removes comments.
+func (c *call) buildPrompts() {
+	c.req.Prompt, c.req.NegativePrompt = c.finishPrompts(c.in.text("prompt"), c.in.text("negative_prompt"))
+}
+
+func (c *call) finishPrompts(positive, negative string) (string, string) {
+	if len(c.styles) > 0 {
+		positive, negative = styled(c.server.allStyles(), c.styles, positive, negative)
+	}
+	if c.opts.Bool("enable_prompt_comments") {
+		positive, negative = prompt.StripComments(positive), prompt.StripComments(negative)
+	}
+	return positive, negative
+}
+
+// buildFiles finds the model files of the request.
+func (c *call) buildFiles() error {
+	s, catalog := c.server, c.server.cfg.Catalog
+	var err error
+	if c.checkpoint, err = s.chosenCheckpoint(c.opts.Text("sd_model_checkpoint")); err != nil {
+		return err
+	}
+	name := c.opts.Text("sd_vae")
+	vae, ok := s.chosenVAE(name, c.checkpoint)
+	if !ok {
+		c.note("VAE %s was not found; the checkpoint's own is used", quoted(name))
+	}
+	c.vae = vae
+	files := inference.Files{
+		Checkpoint: c.checkpoint.Path,
+		LoRAs:      make(map[string]string),
+		Embeddings: make(map[string]string),
+		Upscalers:  make(map[string]string),
+		TAESD:      catalog.PreviewDecoder(),
+	}
+	if vae != nil {
+		files.VAE = vae.Path
+	}
+	for _, l := range catalog.LoRAs() {
+		if _, taken := files.LoRAs[l.Alias]; !taken {
+			files.LoRAs[l.Alias] = l.Path
+		}
+	}
+	for _, l := range catalog.LoRAs() {
+		files.LoRAs[l.Name] = l.Path // a name counts before an alias
+	}
+	for _, e := range catalog.Embeddings() {
+		files.Embeddings[e.Name] = e.Path
+	}
+	for _, u := range catalog.Upscalers() {
+		files.Upscalers[u.Name] = u.Path
+	}
+	c.req.Files = files
+	return nil
+}

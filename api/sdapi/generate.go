@@ -1,0 +1,199 @@
+package sdapi
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"time"
+
+	"sdworker/api/sdapi/options"
+	"sdworker/api/sdapi/schema"
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+	"sdworker/inference/sampler"
+)
+
+// call is a generation request on its way through the server.
+type call struct {
+	server *Server
+	tab    *tab
+	id     string // task id
+	in     fields // what is echoed; override_settings may lose entries
+	opts   options.Values
+	scriptCall
+
+	req        *inference.Request
+	checkpoint Checkpoint
+	vae        *VAE
+	vaeHash    string // short hash of vae
+	sampler    sampler.Info
+	scheduler  *string // as the request sent it
+	hires      *hiresFacts
+	width      int // as requested
+	height     int
+	styles     []string
+	faces      bool // restore_faces, which is not done
+	notes      []string
+	started    time.Time
+
+	mask *imageio.Decoded
+}
+
+// tab is one of the two generation routes.
+type tab struct {
+	name  string // "txt2img" or "img2img"
+	model *schema.Model
+	build func(*call, context.Context) error // what only this route has
+}
+
+var (
+	txt2img = &tab{"txt2img", &schema.Txt2Img, (*call).buildTxt2Img}
+	img2img = &tab{"img2img", &schema.Img2Img, (*call).buildImg2Img}
+)
+
+// generate handles POST /sdapi/v1/txt2img and img2img.
+func (s *Server) generate(t *tab) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		in, err := s.readModel(r, t.model)
+		if err != nil {
+			return err
+		}
+		c, err := s.prepare(r.Context(), t, in)
+		if err != nil {
+			return err
+		}
+		out, err := c.run(r.Context())
+		if err != nil {
+			return err
+		}
+		body, err := c.reply(r.Context(), out)
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Server-Timing", serverTiming(out.Timings))
+		writePlain(w, http.StatusOK, "application/json", body)
+		return nil
+	}
+}
+
+// prepare checks a request in A1111's order and completes it. Nothing after it
+// can fail by fault of the client.
+func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, error) {
+	c := &call{server: s, tab: t, in: fields{Values: in}, opts: s.options.Values(), started: s.cfg.Now()}
+	if t == img2img {
+		if v, _ := in.Get("init_images"); v == nil {
+			return nil, refuse(http.StatusNotFound, "Init image not found")
+		}
+		if mask := c.in.text("mask"); mask != "" {
+			m, _, err := s.picture(ctx, mask, c.opts)
+			if err != nil {
+				return nil, err
+			}
+			c.mask = &m
+		}
+	}
+	if err := c.pasteInfotext(); err != nil {
+		return nil, err
+	}
+	if err := c.chooseScript(); err != nil {
+		return nil, err
+	}
+	if err := c.chooseSampler(); err != nil {
+		return nil, err
+	}
+	if err := c.readAlwaysOn(); err != nil {
+		return nil, err
+	}
+	if err := c.override(); err != nil {
+		return nil, err
+	}
+	if err := c.build(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// chooseSampler resolves sampler_name and sampler_index to an exact name.
+func (c *call) chooseSampler() error {
+	name := c.in.text("sampler_name")
+	if name == "" {
+		name = c.in.text("sampler_index")
+	}
+	info, err := sampler.Find(name)
+	if err != nil {
+		return refuse(http.StatusNotFound, "Sampler not found")
+	}
+	c.sampler = info
+	c.scheduler = c.in.maybeText("scheduler")
+	return nil
+}
+
+// override puts override_settings over the options of this job. A checkpoint
+// that does not exist is ignored and vanishes from the echo, as in A1111.
+func (c *call) override() error {
+	sent := c.in.object("override_settings")
+	if sent == nil {
+		return nil
+	}
+	if name, ok := sent.Get("sd_model_checkpoint"); ok && name != nil {
+		text, _ := name.(string)
+		if _, found := c.server.findCheckpoint(text); !found {
+			sent = sent.Clone()
+			sent.Delete("sd_model_checkpoint")
+			c.in.Set("override_settings", sent)
+			c.note("checkpoint %s of override_settings was not found and is ignored", quoted(text))
+		}
+	} else if ok {
+		sent = sent.Clone()
+		sent.Delete("sd_model_checkpoint")
+	}
+	opts, err := c.opts.With(sent)
+	if err != nil {
+		if list, ok := err.(schema.Errors); ok {
+			return crash("TypeError", "override_settings: %s: %s", list[0].Loc[1], list[0].Msg)
+		}
+		return err
+	}
+	c.opts = opts
+	return nil
+}
+
+// keepOverrides leaves the overrides in force for later jobs, which is what
+// override_settings_restore_afterwards false asks for.
+func (c *call) keepOverrides() error {
+	sent := c.in.object("override_settings")
+	if sent == nil || c.in.flag("override_settings_restore_afterwards", false) {
+		return nil
+	}
+	return c.server.options.Keep(sent)
+}
+
+// run waits for the queue's turn and makes the pictures.
+func (c *call) run(ctx context.Context) (*inference.Result, error) {
+	job := inference.Job{ID: c.id, Name: c.tab.name}
+	if c.script != nil {
+		return c.script.run(ctx, c, job)
+	}
+	res, err := c.server.cfg.Queue.Generate(ctx, job, c.req)
+	if err != nil {
+		return nil, err
+	}
+	return res, c.keepOverrides()
+}
+
+func (c *call) note(format string, args ...any) {
+	c.notes = append(c.notes, fmt.Sprintf(format, args...))
+}
+
+// taskID is the id of a job that the client did not name: A1111's form, with 7
+// of 36 characters.
+func taskID(name string) string {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+	var b strings.Builder
+	for n := rand.Uint64(); b.Len() < 7; n /= uint64(len(letters)) {
+		b.WriteByte(letters[n%uint64(len(letters))])
+	}
+	return "task(" + name + "-" + b.String() + ")"
+}

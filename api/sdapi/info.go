@@ -1,0 +1,115 @@
+package sdapi
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"sdworker/api/sdapi/pyjson"
+	"sdworker/inference"
+)
+
+func itoa(i int) string { return strconv.Itoa(i) }
+
+// info is the JSON text in the reply: A1111's keys in its order, then ours.
+func (c *call) info(out *output) (string, error) {
+	r, o := c.req, c.opts
+	n := len(out.seeds)
+	repeat := func(s string) []string {
+		list := make([]string, max(n, 1))
+		for i := range list {
+			list[i] = s
+		}
+		return list
+	}
+	var denoising, faceModel, vaeName, vaeHash any
+	if d := c.in.maybeNumber("denoising_strength"); d != nil {
+		denoising = *d
+	}
+	if c.faces {
+		faceModel = o.Get("face_restoration_model")
+	}
+	if c.vae != nil {
+		vaeName, vaeHash = c.vae.Name, c.vaeHash
+	}
+	strength, _ := c.in.Get("subseed_strength")
+	doc := pyjson.NewObject(
+		"prompt", r.Prompt,
+		"all_prompts", repeat(r.Prompt),
+		"negative_prompt", r.NegativePrompt,
+		"all_negative_prompts", repeat(r.NegativePrompt),
+		"seed", r.Seed,
+		"all_seeds", out.seeds,
+		"subseed", r.Subseed,
+		"all_subseeds", out.subseeds,
+		"subseed_strength", strength,
+		"width", c.width,
+		"height", c.height,
+		"sampler_name", r.Sampler,
+		"cfg_scale", r.CFGScale,
+		"steps", r.Steps,
+		"batch_size", r.BatchSize,
+		"restore_faces", c.faces,
+		"face_restoration_model", faceModel,
+		"sd_model_name", c.checkpoint.BaseName(),
+		"sd_model_hash", c.checkpoint.Hash(),
+		"sd_vae_name", vaeName,
+		"sd_vae_hash", vaeHash,
+		"seed_resize_from_w", r.SeedResizeW,
+		"seed_resize_from_h", r.SeedResizeH,
+		"denoising_strength", denoising,
+		"extra_generation_params", out.extra,
+		"index_of_first_image", out.firstImage,
+		"infotexts", out.infotexts,
+		"styles", c.styles,
+		"job_timestamp", out.started.Format("20060102150405"),
+		"clip_skip", r.Settings.ClipSkip,
+		"is_using_inpainting_conditioning", c.inpainting(),
+		"version", c.server.cfg.Version,
+		"timings", timingsOf(out.result.Timings),
+		"notes", out.notes,
+	)
+	text, err := pyjson.Marshal(doc, pyjson.Dumps)
+	return string(text), err
+}
+
+// inpainting reports whether the loaded checkpoint takes the masked picture as a
+// condition.
+func (c *call) inpainting() bool {
+	const channels = 9
+	return c.server.cfg.Queue.Generator().Status().Engine.UNetChannels == channels
+}
+
+// timingsOf are the seconds of each phase.
+func timingsOf(t inference.Timings) *pyjson.Object {
+	o := pyjson.NewObject()
+	for _, p := range phases(t) {
+		o.Set(p.name, p.seconds)
+	}
+	return o
+}
+
+// serverTiming is the value of the header of that name, in milliseconds.
+func serverTiming(t inference.Timings) string {
+	var parts []string
+	for _, p := range phases(t) {
+		parts = append(parts, fmt.Sprintf("%s;dur=%.3f", p.name, 1000*p.seconds))
+	}
+	return strings.Join(parts, ", ")
+}
+
+type phase struct {
+	name    string
+	seconds float64
+}
+
+func phases(t inference.Timings) []phase {
+	round := func(s float64) float64 {
+		return time.Duration(s * float64(time.Second)).Round(time.Microsecond).Seconds()
+	}
+	return []phase{
+		{"queue", round(t.Queue)}, {"load", round(t.Load)}, {"encode", round(t.Encode)}, {"sample", round(t.Sample)},
+		{"decode", round(t.Decode)}, {"upscale", round(t.Upscale)}, {"total", round(t.Total)},
+	}
+}

@@ -1,0 +1,205 @@
+package sdapi
+
+import (
+	"strings"
+
+	"sdworker/api/infotext"
+	"sdworker/inference"
+	"sdworker/inference/prompt"
+)
+
+// params are the facts about one picture for its infotext. The checkpoint of c
+// is hashed by now.
+func (c *call) params(res *inference.Result, seed, subseed int64) infotext.Params {
+	o, r, in := c.opts, c.req, &c.in
+	p := infotext.Params{
+		Prompt:            r.Prompt,
+		NegativePrompt:    r.NegativePrompt,
+		Steps:             r.Steps,
+		Sampler:           r.Sampler,
+		Scheduler:         c.scheduler,
+		Eta:               in.maybeNumber("eta"),
+		CFGScale:          r.CFGScale,
+		Seed:              seed,
+		Width:             c.width,
+		Height:            c.height,
+		VariationSeed:     subseed,
+		VariationStrength: r.SubseedStrength,
+		SeedResizeW:       r.SeedResizeW,
+		SeedResizeH:       r.SeedResizeH,
+		ClipSkip:          r.Settings.ClipSkip,
+		ENSD:              r.Settings.ENSD,
+		TokenMergingRatio: 0,
+		RNG:               r.Settings.NoiseSource,
+		NGMS:              r.Settings.SMinUncond,
+		Tiling:            r.Tiling,
+		Emphasis:          r.Settings.Emphasis,
+		Encoded:           c.encodedTexts(),
+		Loras:             c.loraHashes(res.UsedLoRAs),
+		Sampling: infotext.Sampling{
+			EtaAncestral:       o.Float("eta_ancestral"),
+			EtaDDIM:            o.Float("eta_ddim"),
+			SigmaMin:           r.Settings.SigmaMin,
+			SigmaMax:           r.Settings.SigmaMax,
+			Rho:                r.Settings.Rho,
+			DiscardPenultimate: r.Settings.DiscardNextToLast,
+			SGMNoiseMultiplier: r.Settings.SGMNoiseMultiplier,
+			SChurn:             o.Float("s_churn"),
+			STmin:              o.Float("s_tmin"),
+			STmax:              o.Float("s_tmax"),
+			SNoise:             o.Float("s_noise"),
+			PadConds:           res.PaddedConds && r.Settings.PadCondUncond,
+			PadCondsV0:         res.PaddedConds && r.Settings.PadCondUncondV0,
+		},
+	}
+	if o.Bool("add_model_hash_to_info") {
+		p.ModelHash = c.checkpoint.Hash()
+	}
+	if o.Bool("add_model_name_to_info") {
+		p.Model = cleaned(c.checkpoint.BaseName())
+	}
+	if c.vae != nil {
+		if o.Bool("add_vae_hash_to_info") {
+			p.VAEHash = c.vaeHash
+		}
+		if o.Bool("add_vae_name_to_info") {
+			p.VAE = cleaned(c.vae.Name)
+		}
+	}
+	if o.Bool("add_version_to_infotext") {
+		p.Version = c.server.cfg.Version
+	}
+	if o.Bool("textual_inversion_add_hashes_to_infotext") {
+		p.Embeddings = c.embeddingHashes(res.UsedEmbeddings)
+	}
+	c.tabParams(&p)
+	return p
+}
+
+// tabParams adds what only one of the two routes records.
+func (c *call) tabParams(p *infotext.Params) {
+	r, in := c.req, &c.in
+	if h := r.Hires; h != nil {
+		p.DenoisingStrength = &r.DenoisingStrength
+		p.Hires = &infotext.Hires{
+			Sampler: h.Sampler, Scheduler: c.hires.scheduler, Prompt: h.Prompt, NegativePrompt: h.NegativePrompt,
+			Scale: c.hires.scale, ResizeX: c.hires.resizeX, ResizeY: c.hires.resizeY, Steps: h.Steps, Upscaler: c.hires.upscaler,
+		}
+		if c.hires.checkpoint != nil {
+			p.Hires.Checkpoint = c.hires.checkpoint.ShortTitle()
+		}
+	}
+	p.Scripts = append(p.Scripts, c.unitTexts()...)
+	init := r.Init
+	if init == nil {
+		return
+	}
+	p.DenoisingStrength = &r.DenoisingStrength
+	p.ImageCFGScale = in.maybeNumber("image_cfg_scale")
+	p.NoiseFactor = &init.NoiseMultiplier
+	p.Sampling.ExtraNoise = r.Settings.ExtraNoise
+	if c.inpainting() {
+		p.ConditionalMaskWeight = new(float64)
+		*p.ConditionalMaskWeight = c.opts.Float("inpainting_mask_weight")
+	}
+	if m := init.Mask; m != nil && !(m.OnlyMasked && c.blankMask()) {
+		p.Inpaint = &infotext.Inpaint{
+			Inverted: m.Invert, BlurX: m.BlurX, BlurY: m.BlurY, OnlyMasked: m.OnlyMasked, Padding: m.Padding, Content: m.Fill,
+		}
+	}
+}
+
+// blankMask reports whether the mask, inverted where asked, leaves nothing to
+// repaint. A1111 falls back to plain img2img then.
+func (c *call) blankMask() bool {
+	m := c.req.Init.Mask
+	keep := uint8(0)
+	if m.Invert {
+		keep = 255
+	}
+	for _, v := range m.Image.Pix {
+		if v != keep {
+			return false
+		}
+	}
+	return true
+}
+
+// cleaned is a file name as infotexts carry it, without the characters that
+// would break the list of keys.
+func cleaned(name string) string { return strings.NewReplacer(",", " ", ":", " ").Replace(name) }
+
+// encodedTexts are the texts that reach the text encoder: all entries of the
+// timetables of the prompts, without extra network tags.
+func (c *call) encodedTexts() []string {
+	pass := prompt.Pass{Steps: c.req.Steps, OldTimes: c.req.Settings.OldEditingTimelines}
+	texts := timetable(c.req.Prompt, true, pass)
+	texts = append(texts, timetable(c.req.NegativePrompt, false, pass)...)
+	if h := c.req.Hires; h != nil {
+		if pass.HiresSteps = h.Steps; h.Steps == 0 {
+			pass.HiresSteps = c.req.Steps
+		}
+		texts = append(texts, timetable(h.Prompt, true, pass)...)
+		texts = append(texts, timetable(h.NegativePrompt, false, pass)...)
+	}
+	return texts
+}
+
+// timetable lists the texts of one prompt; tags are cut from positive ones only.
+func timetable(text string, positive bool, pass prompt.Pass) []string {
+	var list []string
+	if positive {
+		text, _ = prompt.ExtractNetworks(text)
+	}
+	for _, e := range prompt.Schedule(text, pass) {
+		list = append(list, e.Text)
+	}
+	return list
+}
+
+// loraHashes are the short hashes of LoRAs by the names of their tags.
+func (c *call) loraHashes(names []string) []infotext.Hash {
+	var out []infotext.Hash
+	for _, name := range names {
+		path := c.req.Files.LoRAs[name]
+		for _, l := range c.server.cfg.Catalog.LoRAs() {
+			if l.Path == path {
+				out = append(out, infotext.Hash{Name: name, Hash: l.Hash})
+				break
+			}
+		}
+	}
+	return out
+}
+
+func (c *call) embeddingHashes(names []string) []infotext.Hash {
+	var out []infotext.Hash
+	for _, name := range names {
+		for _, e := range c.server.cfg.Catalog.Embeddings() {
+			if e.Name == name {
+				out = append(out, infotext.Hash{Name: name, Hash: e.Hash})
+				break
+			}
+		}
+	}
+	return out
+}
+
+// unitTexts are what ControlNet adds, one entry for each unit.
+func (c *call) unitTexts() []infotext.Entry {
+	var out []infotext.Entry
+	for i, unit := range c.units {
+		var parts []string
+		for _, key := range []struct{ label, field string }{
+			{"Module", "module"}, {"Model", "model"}, {"Weight", "weight"}, {"Resize Mode", "resize_mode"},
+			{"Processor Res", "processor_res"}, {"Threshold A", "threshold_a"}, {"Threshold B", "threshold_b"},
+			{"Guidance Start", "guidance_start"}, {"Guidance End", "guidance_end"}, {"Pixel Perfect", "pixel_perfect"},
+			{"Control Mode", "control_mode"},
+		} {
+			v, _ := unit.Get(key.field)
+			parts = append(parts, key.label+": "+infotext.Quote(v))
+		}
+		out = append(out, infotext.Entry{Key: "ControlNet " + itoa(i), Value: strings.Join(parts, ", ")})
+	}
+	return out
+}

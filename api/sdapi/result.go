@@ -1,0 +1,184 @@
+package sdapi
+
+import (
+	"context"
+	"net/http"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"sdworker/api/infotext"
+	"sdworker/api/sdapi/options"
+	"sdworker/api/sdapi/pyjson"
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+)
+
+// output is what a job made, on its way into a reply.
+type output struct {
+	result     *inference.Result
+	started    time.Time
+	images     []encodable // in the order of the reply
+	seeds      []int64
+	subseeds   []int64
+	infotexts  []string
+	firstImage int // index of the first picture that is no grid
+	extra      *pyjson.Object
+	notes      []string
+}
+
+// encodable is a picture with the text that goes into its file.
+type encodable struct {
+	pixels imageio.RGB
+	text   string
+}
+
+// reply makes the body of a generation reply. The engine is free meanwhile.
+func (c *call) reply(ctx context.Context, res *inference.Result) ([]byte, error) {
+	out, err := c.collect(res)
+	if err != nil {
+		return nil, err
+	}
+	files, err := encodeAll(ctx, out.images, c.opts)
+	if err != nil {
+		return nil, err
+	}
+	if c.in.flag("save_images", false) {
+		if err := c.save(files, out); err != nil {
+			out.notes = append(out.notes, "images could not be saved: "+err.Error())
+			c.server.cfg.Log.Error().Err(err).Msg("images could not be saved")
+		}
+	}
+	info, err := c.info(out)
+	if err != nil {
+		return nil, err
+	}
+	images := make([]any, 0, len(files))
+	size := len(info) + 4096
+	if c.in.flag("send_images", true) {
+		for _, f := range files {
+			images = append(images, pyjson.Base64(f))
+			size += len(f)*4/3 + 8
+		}
+	}
+	doc := pyjson.NewObject("images", images, "parameters", c.echo(), "info", info)
+	return pyjson.Append(make([]byte, 0, size), doc, pyjson.Compact)
+}
+
+// echo is the request as it was understood. Pictures are left out of it unless
+// asked for.
+func (c *call) echo() *pyjson.Object {
+	if c.tab != img2img || c.in.flag("include_init_images", false) {
+		return c.in.Object
+	}
+	echo := c.in.Clone()
+	echo.Set("init_images", nil)
+	echo.Set("mask", nil)
+	return echo
+}
+
+// collect puts pictures and texts into the order of the reply.
+func (c *call) collect(res *inference.Result) (*output, error) {
+	c.checkpoint = c.server.hashed(c.checkpoint)
+	if err := c.hashVAE(); err != nil {
+		return nil, err
+	}
+	out := &output{result: res, started: c.started, notes: append(append([]string{}, c.notes...), res.Comments...), seeds: []int64{}, subseeds: []int64{}, infotexts: []string{}}
+	if c.faces {
+		out.notes = append(out.notes, "faces were not restored: there is no model for it")
+	}
+	for _, m := range res.Images {
+		text := infotext.Write(c.params(res, m.Seed, m.Subseed))
+		out.seeds, out.subseeds = append(out.seeds, m.Seed), append(out.subseeds, m.Subseed)
+		out.infotexts = append(out.infotexts, text)
+		out.images = append(out.images, encodable{m.Pixels, text})
+	}
+	out.extra = c.extraParams(res)
+	c.addGrid(out)
+	for _, m := range res.Maps {
+		out.images = append(out.images, encodable{pixels: m})
+	}
+	return out, nil
+}
+
+// addGrid puts a grid of the pictures before them, as A1111 does on save_images
+// with option return_grid. Here only a request that sets return_grid itself gets
+// one, because clients take images[0] for the picture.
+func (c *call) addGrid(out *output) {
+	asked, _ := c.in.object("override_settings").Get("return_grid")
+	if asked != true || !c.in.flag("save_images", false) || len(out.images) < 2 && c.opts.Bool("grid_only_if_multiple") || len(out.images) == 0 {
+		return
+	}
+	pictures := make([]imageio.RGB, len(out.images))
+	for i, m := range out.images {
+		pictures[i] = m.pixels
+	}
+	rows := imageio.GridRows(len(pictures), int(c.opts.Int("n_rows")), c.req.BatchSize, c.opts.Bool("grid_prevent_empty_spots"))
+	text := out.infotexts[0]
+	out.images = append([]encodable{{imageio.Grid(pictures, rows), text}}, out.images...)
+	out.infotexts = append([]string{text}, out.infotexts...)
+	out.firstImage = 1
+}
+
+// hashVAE computes the short hash of a chosen VAE.
+func (c *call) hashVAE() error {
+	if c.vae == nil || c.vaeHash != "" {
+		return nil
+	}
+	sum, err := c.server.cfg.Catalog.Hash(c.vae.Path)
+	if err != nil {
+		return err
+	}
+	c.vaeHash = sum[:min(shortHash, len(sum))]
+	return nil
+}
+
+// imageFormats are the values of option samples_format that can be sent.
+var imageFormats = []string{"png", "jpg", "jpeg", "webp"}
+
+func formatName(o options.Values) string { return o.Text("samples_format") }
+
+// encodeAll writes pictures as files of the format of the options, several at a
+// time, in their order.
+func encodeAll(ctx context.Context, images []encodable, o options.Values) ([][]byte, error) {
+	files := make([][]byte, len(images))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, m := range images {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			text := m.text
+			if !o.Bool("enable_pnginfo") {
+				text = ""
+			}
+			var err error
+			files[i], err = encode(m.pixels, text, o)
+			return err
+		})
+	}
+	return files, group.Wait()
+}
+
+// encode writes one picture with its infotext inside.
+func encode(m imageio.RGB, text string, o options.Values) ([]byte, error) {
+	switch formatName(o) {
+	case "png":
+		if text == "" {
+			return imageio.EncodePNG(m)
+		}
+		return imageio.EncodePNG(m, imageio.Text{Key: "parameters", Value: text})
+	}
+	return nil, refuse(http.StatusInternalServerError, "Invalid image format")
+}
+
+// extraParams is extra_generation_params of info.
+func (c *call) extraParams(*inference.Result) *pyjson.Object { return pyjson.NewObject() }
+
+// save writes the pictures into the output folder.
+func (c *call) save([][]byte, *output) error { return nil }
+
+func (c *call) pasteInfotext() error                                             { return nil }
+func sdUpscale(context.Context, *call, inference.Job) (*inference.Result, error) { return nil, nil }

@@ -1,0 +1,200 @@
+package sdapi
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"sdworker/api/sdapi/pyjson"
+	"sdworker/inference"
+)
+
+// script is an entry of A1111's lists of scripts.
+type script struct {
+	name     string // lower case
+	alwayson bool
+	tabs     []*tab
+	args     []scriptArg
+	// run replaces the usual run; nil for a selectable script that this server
+	// does not have.
+	run func(context.Context, *call, inference.Job) (*inference.Result, error)
+	// silent scripts change nothing when the API names them: A1111 reads their
+	// arguments from its own page only, or they have none.
+	silent bool
+}
+
+// scriptArg is one argument as GET /sdapi/v1/script-info shows it.
+type scriptArg struct {
+	label              string
+	value              any
+	minimum, max, step any
+	choices            []string
+}
+
+// allScripts are those of v1.9.3 with its built-in extensions, and the two
+// extensions that clients send most.
+var allScripts = []*script{
+	{name: "img2img alternative test", tabs: []*tab{img2img}},
+	{name: "loopback", tabs: []*tab{img2img}},
+	{name: "outpainting mk2", tabs: []*tab{img2img}},
+	{name: "poor man's outpainting", tabs: []*tab{img2img}},
+	{name: "prompt matrix", tabs: both},
+	{name: "prompts from file or textbox", tabs: both},
+	{name: "sd upscale", tabs: []*tab{img2img}, args: []scriptArg{
+		{label: "", value: ""},
+		{label: "Tile overlap", value: int64(64), minimum: int64(0), max: int64(256), step: int64(16)},
+		{label: "Upscaler", value: "None", choices: builtinUpscalers},
+		{label: "Scale Factor", value: 2.0, minimum: 1.0, max: 4.0, step: 0.05},
+	}},
+	{name: "x/y/z plot", tabs: both},
+	{name: "comments", alwayson: true, silent: true, tabs: both},
+	{name: "refiner", alwayson: true, silent: true, tabs: both, args: []scriptArg{
+		{label: "Refiner", value: false},
+		{label: "Checkpoint", value: "", choices: []string{}},
+		{label: "Switch at", value: 0.8, minimum: 0.01, max: 1.0, step: 0.01},
+	}},
+	{name: "sampler", alwayson: true, silent: true, tabs: both, args: []scriptArg{
+		{label: "Sampling steps", value: int64(20), minimum: int64(1), max: int64(150), step: int64(1)},
+		{label: "Sampling method", value: "DPM++ 2M", choices: []string{}},
+		{label: "Schedule type", value: "Automatic", choices: []string{}},
+	}},
+	{name: "seed", alwayson: true, silent: true, tabs: both, args: []scriptArg{
+		{label: "Seed", value: int64(-1)},
+		{label: "Extra", value: false},
+		{label: "Variation seed", value: int64(-1)},
+		{label: "Variation strength", value: int64(0), minimum: int64(0), max: int64(1), step: 0.01},
+		{label: "Resize seed from width", value: int64(0), minimum: int64(0), max: int64(2048), step: int64(8)},
+		{label: "Resize seed from height", value: int64(0), minimum: int64(0), max: int64(2048), step: int64(8)},
+	}},
+	{name: "extra options", alwayson: true, silent: true, tabs: both},
+	{name: "hypertile", alwayson: true, silent: true, tabs: both},
+	{name: "soft inpainting", alwayson: true, tabs: []*tab{img2img}},
+	{name: "controlnet", alwayson: true, silent: true, tabs: both},
+	{name: "adetailer", alwayson: true, tabs: both},
+}
+
+var both = []*tab{txt2img, img2img}
+
+func init() { // sdUpscale runs calls, which know the scripts
+	findScript(img2img, "sd upscale").run = sdUpscale
+}
+
+func findScript(t *tab, name string) *script {
+	for _, s := range allScripts {
+		if s.name == strings.ToLower(name) && slices.Contains(s.tabs, t) {
+			return s
+		}
+	}
+	return nil
+}
+
+func scriptNotFound(name string) error {
+	return refuse(http.StatusUnprocessableEntity, "Script '%s' not found", name)
+}
+
+// scriptCall is what a request says about scripts.
+type scriptCall struct {
+	script     *script // selectable, nil for none
+	scriptArgs []any
+	control    []any     // args of ControlNet
+	units      []*fields // those of them that act
+}
+
+// chooseScript resolves script_name.
+func (c *call) chooseScript() error {
+	name := c.in.text("script_name")
+	if name == "" {
+		return nil
+	}
+	found := findScript(c.tab, name)
+	switch {
+	case found == nil || found.alwayson:
+		return scriptNotFound(name)
+	case found.run == nil:
+		return refuse(http.StatusUnprocessableEntity, "Script '%s' is not available on this server", name)
+	}
+	c.script, c.scriptArgs = found, c.in.list("script_args")
+	return nil
+}
+
+// readAlwaysOn checks alwayson_scripts. Arguments beyond what a script takes are
+// ignored, as in A1111.
+func (c *call) readAlwaysOn() error {
+	for name, v := range c.in.object("alwayson_scripts").All() {
+		found := findScript(c.tab, name)
+		switch {
+		case found == nil:
+			return scriptNotFound(name)
+		case !found.alwayson:
+			return refuse(http.StatusUnprocessableEntity, "Cannot have a selectable script in the always on scripts params")
+		}
+		args, err := scriptArgs(v)
+		if err != nil {
+			return err
+		}
+		switch {
+		case found.name == "controlnet":
+			c.control = args
+		case !found.silent && len(args) > 0 && args[0] != false:
+			c.note("script %s is not available on this server and did nothing", found.name)
+		}
+	}
+	return nil
+}
+
+// scriptArgs reads {"args": [...]}; without the key a script has its defaults.
+func scriptArgs(v any) ([]any, error) {
+	switch v := v.(type) {
+	case *pyjson.Object:
+		args, ok := v.Get("args")
+		if !ok {
+			return nil, nil
+		}
+		list, ok := args.([]any)
+		if !ok {
+			return nil, crash("TypeError", "args of a script must be a list")
+		}
+		return list, nil
+	case []any:
+		return nil, nil
+	}
+	return nil, crash("TypeError", "a script takes an object with args")
+}
+
+// listScripts is GET /sdapi/v1/scripts.
+func listScripts() *pyjson.Object {
+	names := func(t *tab) []string {
+		list := []string{}
+		for _, s := range allScripts {
+			if slices.Contains(s.tabs, t) {
+				list = append(list, s.name)
+			}
+		}
+		return list
+	}
+	return pyjson.NewObject("txt2img", names(txt2img), "img2img", names(img2img))
+}
+
+// scriptInfo is GET /sdapi/v1/script-info.
+func scriptInfo() []any {
+	list := []any{}
+	for _, t := range both {
+		for _, s := range allScripts {
+			if !slices.Contains(s.tabs, t) {
+				continue
+			}
+			args := []any{}
+			for _, a := range s.args {
+				var choices any
+				if a.choices != nil {
+					choices = a.choices
+				}
+				args = append(args, pyjson.NewObject("label", a.label, "value", a.value,
+					"minimum", a.minimum, "maximum", a.max, "step", a.step, "choices", choices))
+			}
+			list = append(list, pyjson.NewObject("name", s.name, "is_alwayson", s.alwayson, "is_img2img", t == img2img, "args", args))
+		}
+	}
+	return list
+}

@@ -1,0 +1,173 @@
+package sdapi
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"sdworker/api/sdapi/options"
+	"sdworker/inference"
+)
+
+// Config is what a Server is made of. Queue and Catalog are required; for the
+// rest the zero value means what its comment says.
+type Config struct {
+	Queue   *inference.Queue
+	Catalog Catalog
+
+	// OptionsFile is config.json; "" keeps options only for the life of the
+	// process.
+	OptionsFile string
+	// Checkpoint is the model to start with, by any name that
+	// sd_model_checkpoint accepts or by its path; "" takes the stored option.
+	Checkpoint string
+	// StylesFiles are the files of prompt styles, styles.csv in A1111.
+	StylesFiles []string
+	// OutputDir is where save_images and the output folders of the options
+	// begin; "" is the working directory.
+	OutputDir string
+
+	// Users are names and passwords for HTTP Basic (--api-auth); Token is taken
+	// as a bearer token on every route but the health checks. Without both,
+	// everyone may use the API.
+	Users map[string]string
+	Token string
+	// CORSOrigins and CORSOriginPattern switch CORS on (--cors-allow-origins,
+	// --cors-allow-origins-regex).
+	CORSOrigins       []string
+	CORSOriginPattern *regexp.Regexp
+	// ServerStop is called by server-kill, server-restart and server-stop; nil
+	// leaves these routes out (--api-server-stop).
+	ServerStop func()
+	// ImageURLs allows http and https addresses as images, within the options
+	// api_enable_requests and api_forbid_local_requests.
+	ImageURLs bool
+
+	MaxBody  int64         // bytes of a request; 0 means DefaultMaxBody
+	Deadline time.Duration // of one request; 0 means none
+
+	// Version is what A1111 calls its version in infotexts and info.
+	Version string // "" means "v1.9.3"
+	// Flags changes values of GET /sdapi/v1/cmd-flags, by their names there.
+	Flags map[string]any
+
+	Log zerolog.Logger
+	// Now and Seed are the clock and the source of random seeds, below
+	// SeedLimit; nil means the real ones.
+	Now  func() time.Time
+	Seed func() int64
+}
+
+const (
+	// DefaultMaxBody is the largest request body, enough for a batch of large
+	// init images.
+	DefaultMaxBody = 256 << 20
+	// SeedLimit is above every random seed of A1111.
+	SeedLimit = 4294967294
+	// Version is the release that the API speaks for.
+	Version = "v1.9.3"
+)
+
+// Server answers the API. It is safe for concurrent use.
+type Server struct {
+	cfg     Config
+	options *options.Store
+	routes  routes
+	started time.Time
+	appID   int64
+}
+
+// New reads the options and returns the server.
+func New(cfg Config) (*Server, error) {
+	store, skipped, err := options.Open(cfg.OptionsFile)
+	if err != nil {
+		return nil, err
+	}
+	if len(skipped) > 0 {
+		cfg.Log.Warn().Strs("options", skipped).Str("file", cfg.OptionsFile).Msg("options of a wrong type have their default")
+	}
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = DefaultMaxBody
+	}
+	if cfg.Version == "" {
+		cfg.Version = Version
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Seed == nil {
+		cfg.Seed = func() int64 { return rand.Int64N(SeedLimit) }
+	}
+	s := &Server{cfg: cfg, options: store, started: cfg.Now(), appID: rand.Int64N(1 << 62)}
+	if err := s.startCheckpoint(); err != nil {
+		return nil, err
+	}
+	s.routes = s.table()
+	return s, nil
+}
+
+// Options is the store of the server, for callers in the same process.
+func (s *Server) Options() *options.Store { return s.options }
+
+// ServeHTTP answers one request. A panic of a handler becomes A1111's answer to
+// an unexpected exception.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w = &timedWriter{ResponseWriter: w, started: time.Now()}
+	ctx := s.cfg.Log.WithContext(r.Context())
+	if s.cfg.Deadline > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, s.cfg.Deadline, errDeadline)
+		defer cancel()
+	}
+	r = r.WithContext(ctx)
+	if r.Body != nil {
+		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			if p == http.ErrAbortHandler {
+				panic(p)
+			}
+			s.cfg.Log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str("path", r.URL.Path).Msg("a handler panicked")
+			s.writeError(w, r, fmt.Errorf("panic: %v", p))
+		}
+	}()
+	if s.cors(w, r) {
+		return
+	}
+	if err := s.route(w, r); err != nil {
+		s.writeError(w, r, err)
+	}
+}
+
+// timedWriter adds X-Process-Time, in seconds, before the header goes out.
+type timedWriter struct {
+	http.ResponseWriter
+	started time.Time
+	wrote   bool
+}
+
+func (w *timedWriter) WriteHeader(status int) {
+	if w.wrote {
+		return
+	}
+	w.wrote = true
+	seconds := time.Since(w.started).Round(100 * time.Microsecond).Seconds()
+	w.Header().Set("X-Process-Time", strconv.FormatFloat(seconds, 'f', -1, 64))
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *timedWriter) Write(b []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *timedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
