@@ -99,6 +99,9 @@ type Sampling struct {
 	SChurn, STmin, STmax    float64
 	SNoise                  float64 // default 1
 	PadConds, PadCondsV0    bool    // where the prompts were padded to one length
+	OldTimelines            bool    // option use_old_scheduling, where it changes a prompt
+	DowncastAlphas          bool    // option use_downcasted_alpha_bar
+	NoiseSchedule           string  // option sd_noise_schedule; default "Default"
 	VAEEncoder, VAEDecoder  string  // where one was used; default "Full"
 }
 

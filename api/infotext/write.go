@@ -59,12 +59,15 @@ func (p Params) entries() []Entry {
 	t.set("NGMS", nonZero(p.NGMS))
 	t.set("Tiling", when(p.Tiling, true))
 
+	t.set("Downcast alphas_cumprod", when(p.Sampling.DowncastAlphas, true))
+	t.set("Noise Schedule", when(p.Sampling.NoiseSchedule != "Default", text(p.Sampling.NoiseSchedule)))
 	for _, e := range p.Scripts {
 		t.set(e.Key, e.Value)
 	}
 	p.Hires.entries(&t, p, schedule)
 	p.Inpaint.entries(&t)
 	t.set("Lora hashes", text(hashes(p.Loras)))
+	t.set("Old prompt editing timelines", when(p.Sampling.OldTimelines, true))
 	t.set("TI hashes", text(hashes(p.Embeddings)))
 	t.set("Emphasis", when(p.Emphasis != "" && p.Emphasis != "Original" && anyAttention(p.Encoded), p.Emphasis))
 	p.samplingEntries(&t, schedule)
