@@ -62,26 +62,36 @@ type format struct {
 //
 // The error is a *TooLargeError or wraps ErrNotPicture.
 func Decode(data []byte, maxPixels int) (Decoded, error) {
-	f, ok := sniff(data)
-	if !ok {
-		return Decoded{}, ErrNotPicture
-	}
-	config, err := f.config(data)
+	w, h, err := Size(data)
 	if err != nil {
-		return Decoded{}, fmt.Errorf("%w: %v", ErrNotPicture, err)
-	}
-	w, h := config.Width, config.Height
-	if w < 1 || h < 1 {
-		return Decoded{}, fmt.Errorf("%w: it has no pixels", ErrNotPicture)
+		return Decoded{}, err
 	}
 	if w > maxPixels/h {
 		return Decoded{}, &TooLargeError{w, h, maxPixels}
 	}
+	f, _ := sniff(data)
 	m, alpha, err := f.decode(data)
 	if err != nil {
 		return Decoded{}, fmt.Errorf("%w: %v", ErrNotPicture, err)
 	}
 	return Decoded{RGBA: m.orient(orientation(data)), Format: f.name, HasAlpha: alpha}, nil
+}
+
+// Size reads the width and height of a picture file in pixels, as stored, from its
+// header. The error wraps ErrNotPicture.
+func Size(data []byte) (w, h int, err error) {
+	f, ok := sniff(data)
+	if !ok {
+		return 0, 0, ErrNotPicture
+	}
+	config, err := f.config(data)
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w: %v", ErrNotPicture, err)
+	}
+	if config.Width < 1 || config.Height < 1 {
+		return 0, 0, fmt.Errorf("%w: it has no pixels", ErrNotPicture)
+	}
+	return config.Width, config.Height, nil
 }
 
 // sniff finds the format by the first bytes of the file.

@@ -74,3 +74,23 @@ func BenchmarkResizeLanczos(b *testing.B) {
 		m.Resize(1024, 1024, imageio.Lanczos)
 	}
 }
+
+func BenchmarkEncodeJPEG(b *testing.B) {
+	m := photo(512, 512)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := imageio.EncodeJPEG(m, 80, "a cat"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkEncodeWebP(b *testing.B) {
+	m := photo(512, 512)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := imageio.EncodeWebP(m, 80, false, "a cat"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

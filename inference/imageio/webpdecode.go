@@ -74,7 +74,7 @@ func webpFrame(data []byte) (frame, error) {
 	}
 	lossless, ok := riffChunk(body, header, "VP8L")
 	if ok {
-		f.file = riff("VP8L", lossless)
+		f.file = riff(riffPart{"VP8L", lossless})
 		return f, nil
 	}
 	lossy, ok := riffChunk(body, header, "VP8 ")
@@ -83,14 +83,14 @@ func webpFrame(data []byte) (frame, error) {
 	}
 	alpha, ok := riffChunk(body, header, "ALPH")
 	if !ok {
-		f.file = riff("VP8 ", lossy)
+		f.file = riff(riffPart{"VP8 ", lossy})
 		return f, nil
 	}
-	config, err := webp.DecodeConfig(bytes.NewReader(riff("VP8 ", lossy)))
+	config, err := webp.DecodeConfig(bytes.NewReader(riff(riffPart{"VP8 ", lossy})))
 	if err != nil {
 		return frame{}, err
 	}
-	f.file = riff("VP8X", extendedHeader(vp8xAlpha, config.Width, config.Height), "ALPH", alpha, "VP8 ", lossy)
+	f.file = riff(riffPart{"VP8X", extendedHeader(vp8xAlpha, config.Width, config.Height)}, riffPart{"ALPH", alpha}, riffPart{"VP8 ", lossy})
 	return f, nil
 }
 
@@ -109,15 +109,20 @@ func extendedHeader(flags byte, w, h int) []byte {
 	return out
 }
 
-// riff builds a WebP file from kinds (string) and contents ([]byte) in turn.
-func riff(parts ...any) []byte {
+// riffPart is one chunk of a WebP file.
+type riffPart struct {
+	kind string
+	data []byte
+}
+
+// riff builds a WebP file.
+func riff(parts ...riffPart) []byte {
 	out := []byte("RIFF\x00\x00\x00\x00WEBP")
-	for i := 0; i < len(parts); i += 2 {
-		content := parts[i+1].([]byte)
-		out = append(out, parts[i].(string)...)
-		out = binary.LittleEndian.AppendUint32(out, uint32(len(content)))
-		out = append(out, content...)
-		if len(content)%2 == 1 {
+	for _, p := range parts {
+		out = append(out, p.kind...)
+		out = binary.LittleEndian.AppendUint32(out, uint32(len(p.data)))
+		out = append(out, p.data...)
+		if len(p.data)%2 == 1 {
 			out = append(out, 0)
 		}
 	}
