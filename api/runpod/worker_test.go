@@ -158,8 +158,10 @@ func TestLongPollIsNotCut(t *testing.T) {
 		time.Sleep(80 * time.Second)
 		id := r.Submit(1) // within the first poll
 		r.wait(id)
+		synctest.Wait()
 		require.Len(t, r.Takes(), 2)
 		time.Sleep(100 * time.Second) // the poll ends at the client's 90 s and is renewed
+		synctest.Wait()
 		require.Len(t, r.Takes(), 3)
 		r.wait(r.Submit(2))
 	})

@@ -169,6 +169,14 @@ func (s *Server) empty() {
 func (s *Server) await(r *http.Request, n int) []*Record {
 	hold := time.NewTimer(s.opt.Hold)
 	defer hold.Stop()
+	s.mu.Lock()
+	s.polling++
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.polling--
+	}()
 	for {
 		s.mu.Lock()
 		if r.Context().Err() == nil && len(s.queue) > 0 {

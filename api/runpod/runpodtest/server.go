@@ -60,6 +60,7 @@ type Server struct {
 	violations []string
 	empties    []time.Time // takes answered without a job, for the flood check
 	submitted  int
+	polling    int // job-takes that wait for a job
 	closed     bool
 }
 
