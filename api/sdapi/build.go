@@ -113,12 +113,12 @@ func (c *call) buildFiles() error {
 	if c.checkpoint, err = s.chosenCheckpoint(c.opts.Text("sd_model_checkpoint")); err != nil {
 		return err
 	}
-	name := c.opts.Text("sd_vae")
-	vae, ok := s.chosenVAE(name, c.checkpoint)
-	if !ok {
+	vae, explicit := catalog.VAEFor(c.checkpoint, c.opts.Text("sd_vae"))
+	if explicit {
+		c.vae = &vae
+	} else if name := c.opts.Text("sd_vae"); !slices.Contains([]string{"", "auto", "Automatic", "None"}, name) {
 		c.note("VAE %s was not found; the checkpoint's own is used", quoted(name))
 	}
-	c.vae = vae
 	files := inference.Files{
 		Checkpoint: c.checkpoint.Path,
 		LoRAs:      make(map[string]string),
@@ -126,16 +126,8 @@ func (c *call) buildFiles() error {
 		Upscalers:  make(map[string]string),
 		TAESD:      catalog.PreviewDecoder(),
 	}
-	if vae != nil {
+	if explicit {
 		files.VAE = vae.Path
-	}
-	for _, l := range catalog.LoRAs() {
-		if _, taken := files.LoRAs[l.Alias]; !taken {
-			files.LoRAs[l.Alias] = l.Path
-		}
-	}
-	for _, l := range catalog.LoRAs() {
-		files.LoRAs[l.Name] = l.Path // a name counts before an alias
 	}
 	for _, e := range catalog.Embeddings() {
 		files.Embeddings[e.Name] = e.Path
@@ -144,5 +136,21 @@ func (c *call) buildFiles() error {
 		files.Upscalers[u.Name] = u.Path
 	}
 	c.req.Files = files
+	c.findLoRAs(c.req.Prompt)
 	return nil
+}
+
+// findLoRAs resolves the tags of a prompt. A name without a file stays out; the
+// pipeline tells the client.
+func (c *call) findLoRAs(text string) {
+	_, networks := prompt.ExtractNetworks(text)
+	loras, err := prompt.LoRAs(networks)
+	if err != nil {
+		return // as in A1111 then none takes effect, which the pipeline tells
+	}
+	for _, l := range loras {
+		if path, ok := c.server.cfg.Catalog.LoRA(l.Name); ok {
+			c.req.Files.LoRAs[l.Name] = path
+		}
+	}
 }

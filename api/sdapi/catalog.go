@@ -1,35 +1,66 @@
 package sdapi
 
-import "sdworker/api/sdapi/pyjson"
+import "context"
 
 // Catalog finds model files on disk. Its methods are safe for concurrent use and
-// return what the last refresh found, in list order.
+// answer from what the last refresh found; lists are in A1111's order.
 type Catalog interface {
 	Checkpoints() []Checkpoint
+	// Checkpoint finds a checkpoint by one of the exact names that
+	// sd_model_checkpoint accepts, ClosestCheckpoint by part of its title too.
+	Checkpoint(name string) (Checkpoint, bool)
+	ClosestCheckpoint(name string) (Checkpoint, bool)
+
 	VAEs() []VAE
+	// VAEFor is the VAE that goes with a checkpoint under a value of option
+	// sd_vae; it reports false when the checkpoint's own is used.
+	VAEFor(checkpoint Checkpoint, setting string) (VAE, bool)
+
 	LoRAs() []LoRA
+	// LoRA finds the file of a name as a tag in a prompt has it.
+	LoRA(name string) (path string, ok bool)
+
 	Embeddings() []Embedding
 	Upscalers() []Upscaler
+
 	ControlNets() []ControlNet
+	ControlNet(name string) (ControlNet, bool)
 
 	// PreviewDecoder is the path of the TAESD decoder, "" when there is none.
 	PreviewDecoder() string
 
-	// Hash returns the sha256 of a file in hex. It may take seconds the first
-	// time that a large file is asked for.
-	Hash(path string) (string, error)
+	// SHA256 is the hash of a file in hex, LoRAHash and EmbeddingHash are the 12
+	// digits of infotexts. The first call for a large file may take seconds.
+	SHA256(ctx context.Context, path string) (string, error)
+	LoRAHash(ctx context.Context, path string) (string, error)
+	EmbeddingHash(ctx context.Context, path string) (string, error)
 
 	// Refresh looks at the folders again.
 	Refresh() error
 }
 
-// Checkpoint is a Stable Diffusion model file.
+// Checkpoint is a Stable Diffusion model file with A1111's names for it.
 type Checkpoint struct {
-	Path   string // absolute
-	Rel    string // below its model folder, with slashes
-	SHA256 string // hex; "" until the file was hashed
+	Path      string // absolute
+	Title     string // file name below its folder, with the short hash once known
+	ModelName string // the same without extension, "_" for slashes
+	Name      string // base name without extension
+	SHA256    string // hex; "" until the file was hashed
+	Config    string // path of a yaml file beside it, "" for none
+}
 
-	OldHash string // 8 hex digits of A1111's first hash, "" when not computed
+// ShortHash is the hash that A1111 shows, "" until the file was hashed.
+func (c Checkpoint) ShortHash() string { return short(c.SHA256) }
+
+// short cuts a sha256 to the 10 digits of infotexts.
+func short(sum string) string { return sum[:min(10, len(sum))] }
+
+// ShortTitle is the name with hash that infotexts carry for a second model.
+func (c Checkpoint) ShortTitle() string {
+	if c.SHA256 == "" {
+		return c.Name
+	}
+	return c.Name + " [" + c.ShortHash() + "]"
 }
 
 // VAE is a file that can replace a checkpoint's own VAE.
@@ -43,19 +74,14 @@ type LoRA struct {
 	Path     string
 	Name     string         // file name without extension
 	Alias    string         // ss_output_name of its metadata, else Name
-	Hash     string         // short hash for the infotext, 12 hex digits; "" when unknown
-	Metadata *pyjson.Object // of the safetensors header
+	Metadata map[string]any // of the safetensors header, JSON values
 }
 
 // Embedding is a textual inversion file.
 type Embedding struct {
 	Path           string
 	Name           string
-	Vectors, Width int    // Width is 768 for Stable Diffusion 1.x
-	Hash           string // short hash for the infotext, 12 hex digits
-	Step           *int64 // of its training, when recorded
-	Checkpoint     string // short hash of the checkpoint it was trained on, "" when not recorded
-	CheckpointName string
+	Vectors, Width int // Width is 768 for Stable Diffusion 1.x, and no other can be used
 }
 
 // Upscaler is an image upscaler with a model file.
@@ -67,7 +93,6 @@ type Upscaler struct {
 
 // ControlNet is a ControlNet file.
 type ControlNet struct {
-	Path string
-	Name string // file name without extension
-	Hash string // 8 hex digits, "" until known
+	Path  string
+	Title string // base name without extension, with an 8-digit hash in brackets
 }

@@ -105,7 +105,7 @@ func named(s string) bool { return s != "" && !strings.EqualFold(s, "none") }
 
 func (c *call) controlUnit(ctx context.Context, i int, unit *fields) (inference.ControlUnit, error) {
 	name := unit.text("model")
-	model, ok := c.server.findControlNet(name)
+	model, ok := c.server.cfg.Catalog.ControlNet(name)
 	if !ok {
 		return inference.ControlUnit{}, crash("RuntimeError", "model %s not found", quoted(name))
 	}
@@ -199,18 +199,4 @@ func choice(unit *fields, name string, captions []string, old map[string]int, de
 		}
 	}
 	return def
-}
-
-// Title is the name with hash by which clients select the model.
-func (n ControlNet) Title() string { return withHash(n.Name, n.Hash) }
-
-// findControlNet finds a model by title or by name alone, in any letter case.
-func (s *Server) findControlNet(name string) (ControlNet, bool) {
-	bare, _, _ := strings.Cut(name, " [")
-	for _, n := range s.cfg.Catalog.ControlNets() {
-		if strings.EqualFold(n.Title(), name) || strings.EqualFold(n.Name, bare) {
-			return n, true
-		}
-	}
-	return ControlNet{}, false
 }

@@ -1,6 +1,7 @@
 package sdapi
 
 import (
+	"context"
 	"strings"
 
 	"sdworker/api/infotext"
@@ -10,7 +11,7 @@ import (
 
 // params are the facts about one picture for its infotext. The checkpoint of c
 // is hashed by now.
-func (c *call) params(res *inference.Result, seed, subseed int64) infotext.Params {
+func (c *call) params(ctx context.Context, res *inference.Result, seed, subseed int64) infotext.Params {
 	o, r, in := c.opts, c.req, &c.in
 	p := infotext.Params{
 		Prompt:            r.Prompt,
@@ -35,7 +36,7 @@ func (c *call) params(res *inference.Result, seed, subseed int64) infotext.Param
 		Tiling:            r.Tiling,
 		Emphasis:          r.Settings.Emphasis,
 		Encoded:           c.encodedTexts(),
-		Loras:             c.loraHashes(res.UsedLoRAs),
+		Loras:             c.loraHashes(ctx, res.UsedLoRAs),
 		Sampling: infotext.Sampling{
 			EtaAncestral:       o.Float("eta_ancestral"),
 			EtaDDIM:            o.Float("eta_ddim"),
@@ -53,10 +54,10 @@ func (c *call) params(res *inference.Result, seed, subseed int64) infotext.Param
 		},
 	}
 	if o.Bool("add_model_hash_to_info") {
-		p.ModelHash = c.checkpoint.Hash()
+		p.ModelHash = c.checkpoint.ShortHash()
 	}
 	if o.Bool("add_model_name_to_info") {
-		p.Model = cleaned(c.checkpoint.BaseName())
+		p.Model = cleaned(c.checkpoint.Name)
 	}
 	if c.vae != nil {
 		if o.Bool("add_vae_hash_to_info") {
@@ -70,7 +71,7 @@ func (c *call) params(res *inference.Result, seed, subseed int64) infotext.Param
 		p.Version = c.server.cfg.Version
 	}
 	if o.Bool("textual_inversion_add_hashes_to_infotext") {
-		p.Embeddings = c.embeddingHashes(res.UsedEmbeddings)
+		p.Embeddings = c.embeddingHashes(ctx, res.UsedEmbeddings)
 	}
 	c.tabParams(&p)
 	return p
@@ -158,28 +159,21 @@ func timetable(text string, positive bool, pass prompt.Pass) []string {
 }
 
 // loraHashes are the short hashes of LoRAs by the names of their tags.
-func (c *call) loraHashes(names []string) []infotext.Hash {
+func (c *call) loraHashes(ctx context.Context, names []string) []infotext.Hash {
 	var out []infotext.Hash
 	for _, name := range names {
-		path := c.req.Files.LoRAs[name]
-		for _, l := range c.server.cfg.Catalog.LoRAs() {
-			if l.Path == path {
-				out = append(out, infotext.Hash{Name: name, Hash: l.Hash})
-				break
-			}
+		if path := c.req.Files.LoRAs[name]; path != "" {
+			out = append(out, infotext.Hash{Name: name, Hash: c.server.sum(ctx, path, c.server.cfg.Catalog.LoRAHash)})
 		}
 	}
 	return out
 }
 
-func (c *call) embeddingHashes(names []string) []infotext.Hash {
+func (c *call) embeddingHashes(ctx context.Context, names []string) []infotext.Hash {
 	var out []infotext.Hash
 	for _, name := range names {
-		for _, e := range c.server.cfg.Catalog.Embeddings() {
-			if e.Name == name {
-				out = append(out, infotext.Hash{Name: name, Hash: e.Hash})
-				break
-			}
+		if path := c.req.Files.Embeddings[name]; path != "" {
+			out = append(out, infotext.Hash{Name: name, Hash: c.server.sum(ctx, path, c.server.cfg.Catalog.EmbeddingHash)})
 		}
 	}
 	return out

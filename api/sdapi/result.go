@@ -36,10 +36,7 @@ type encodable struct {
 
 // reply makes the body of a generation reply. The engine is free meanwhile.
 func (c *call) reply(ctx context.Context, res *inference.Result) ([]byte, error) {
-	out, err := c.collect(res)
-	if err != nil {
-		return nil, err
-	}
+	out := c.collect(ctx, res)
 	files, err := encodeAll(ctx, out.images, c.opts)
 	if err != nil {
 		return nil, err
@@ -79,17 +76,17 @@ func (c *call) echo() *pyjson.Object {
 }
 
 // collect puts pictures and texts into the order of the reply.
-func (c *call) collect(res *inference.Result) (*output, error) {
-	c.checkpoint = c.server.hashed(c.checkpoint)
-	if err := c.hashVAE(); err != nil {
-		return nil, err
+func (c *call) collect(ctx context.Context, res *inference.Result) *output {
+	c.checkpoint = c.server.hashed(ctx, c.checkpoint)
+	if c.vae != nil {
+		c.vaeHash = short(c.server.sum(ctx, c.vae.Path, c.server.cfg.Catalog.SHA256))
 	}
 	out := &output{result: res, started: c.started, notes: append(append([]string{}, c.notes...), res.Comments...), seeds: []int64{}, subseeds: []int64{}, infotexts: []string{}}
 	if c.faces {
 		out.notes = append(out.notes, "faces were not restored: there is no model for it")
 	}
 	for _, m := range res.Images {
-		text := infotext.Write(c.params(res, m.Seed, m.Subseed))
+		text := infotext.Write(c.params(ctx, res, m.Seed, m.Subseed))
 		out.seeds, out.subseeds = append(out.seeds, m.Seed), append(out.subseeds, m.Subseed)
 		out.infotexts = append(out.infotexts, text)
 		out.images = append(out.images, encodable{m.Pixels, text})
@@ -99,7 +96,7 @@ func (c *call) collect(res *inference.Result) (*output, error) {
 	for _, m := range res.Maps {
 		out.images = append(out.images, encodable{pixels: m})
 	}
-	return out, nil
+	return out
 }
 
 // addGrid puts a grid of the pictures before them, as A1111 does on save_images
@@ -119,19 +116,6 @@ func (c *call) addGrid(out *output) {
 	out.images = append([]encodable{{imageio.Grid(pictures, rows), text}}, out.images...)
 	out.infotexts = append([]string{text}, out.infotexts...)
 	out.firstImage = 1
-}
-
-// hashVAE computes the short hash of a chosen VAE.
-func (c *call) hashVAE() error {
-	if c.vae == nil || c.vaeHash != "" {
-		return nil
-	}
-	sum, err := c.server.cfg.Catalog.Hash(c.vae.Path)
-	if err != nil {
-		return err
-	}
-	c.vaeHash = sum[:min(shortHash, len(sum))]
-	return nil
 }
 
 // imageFormats are the values of option samples_format that can be sent.

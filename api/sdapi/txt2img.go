@@ -69,6 +69,7 @@ func (c *call) buildTxt2Img(context.Context) error {
 		negative = in.text("negative_prompt")
 	}
 	positive, negative = c.finishPrompts(positive, negative)
+	c.findLoRAs(positive)
 	scheduler := r.Scheduler
 	if h.scheduler != nil {
 		scheduler = *h.scheduler
@@ -94,7 +95,7 @@ func (c *call) buildTxt2Img(context.Context) error {
 func (c *call) hiresModels() error {
 	in, h := &c.in, c.hires
 	if name := in.text("hr_checkpoint_name"); name != "" && name != "Use same checkpoint" {
-		found, ok := c.server.closestCheckpoint(name)
+		found, ok := c.server.cfg.Catalog.ClosestCheckpoint(name)
 		if !ok {
 			return crash("Exception", "Could not find checkpoint with name %s", name)
 		}

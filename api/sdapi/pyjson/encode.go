@@ -4,8 +4,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -63,6 +65,8 @@ func Append(dst []byte, v any, style Style) ([]byte, error) {
 		return appendList(dst, v, style)
 	case *Object:
 		return appendObject(dst, v, style)
+	case map[string]any:
+		return appendObject(dst, sorted(v), style)
 	}
 	panic(fmt.Sprintf("pyjson: %T is no JSON value", v))
 }
@@ -96,6 +100,14 @@ func appendObject(dst []byte, o *Object, style Style) ([]byte, error) {
 		}
 	}
 	return append(dst, '}'), nil
+}
+
+func sorted(m map[string]any) *Object {
+	o := NewObject()
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		o.Set(k, m[k])
+	}
+	return o
 }
 
 func appendFloat(dst []byte, f float64, style Style) ([]byte, error) {

@@ -3,7 +3,8 @@
 // and objects that keep the order of their keys.
 //
 // A value is nil, bool, int64, *big.Int, float64, string, []any or *Object.
-// Append also takes int, []string, []int64 and Base64.
+// Append also takes int, []string, []int64, []*Object, Base64 and map[string]any,
+// whose keys it sorts.
 package pyjson
 
 import "iter"
