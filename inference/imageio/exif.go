@@ -28,27 +28,32 @@ const unicodeHeader = "UNICODE\x00"
 
 // userCommentEXIF is a TIFF structure with nothing but a user comment, byte for
 // byte what piexif writes for A1111: big-endian, the first directory pointing to
-// the EXIF directory, the comment in UTF-16 behind its header.
+// the EXIF directory, which piexif does not end with the offset of a next one.
 func userCommentEXIF(comment string) []byte {
 	text := []byte(unicodeHeader)
 	for _, unit := range utf16.Encode([]rune(comment)) {
 		text = binary.BigEndian.AppendUint16(text, unit)
 	}
-	const firstIFD, exifIFD, data = 8, 8 + 18, 8 + 18 + 18
+	const (
+		firstIFD = 8
+		exifIFD  = firstIFD + 2 + 12 + 4
+		data     = exifIFD + 2 + 12
+	)
 	out := []byte("MM\x00*")
 	out = binary.BigEndian.AppendUint32(out, firstIFD)
 	out = appendIFD(out, tagExifIFD, typeLong, 1, exifIFD)
-	return append(appendIFD(out, tagUserComment, typeUndefined, uint32(len(text)), data), text...)
+	out = binary.BigEndian.AppendUint32(out, 0) // no second directory
+	out = appendIFD(out, tagUserComment, typeUndefined, uint32(len(text)), data)
+	return append(out, text...)
 }
 
-// appendIFD writes a directory with a single entry and no successor: 18 bytes.
+// appendIFD writes a directory of a single entry, less the offset of the next one.
 func appendIFD(dst []byte, tag, kind uint16, count, value uint32) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, 1)
 	dst = binary.BigEndian.AppendUint16(dst, tag)
 	dst = binary.BigEndian.AppendUint16(dst, kind)
 	dst = binary.BigEndian.AppendUint32(dst, count)
-	dst = binary.BigEndian.AppendUint32(dst, value)
-	return binary.BigEndian.AppendUint32(dst, 0)
+	return binary.BigEndian.AppendUint32(dst, value)
 }
 
 // exif gives access to the directories of a TIFF structure.

@@ -48,6 +48,7 @@ func ReadInfo(data []byte) Info {
 			}
 		}
 	case "gif":
+		info.add("version", string(data[:len("GIF89a")]))
 		if c, ok := gifComment(data); ok {
 			info.comment(c)
 		}
