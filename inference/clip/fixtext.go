@@ -10,10 +10,10 @@ import (
 )
 
 // fixText repairs text as ftfy's fix_text does: line by line, until nothing changes any more,
-// it decodes HTML entities (up to the first line that has a <), gives C1 control
-// characters their Windows-1252 meaning, takes ligatures apart, brings half-width and full-width forms
-// to their ordinary width, straightens quotes, drops terminal escapes and control
-// characters, and composes to NFC.
+// it decodes HTML entities (up to the first line that has a <), repairs mojibake, gives C1
+// control characters their Windows-1252 meaning, takes ligatures apart, brings half-width
+// and full-width forms to their ordinary width, straightens quotes, drops terminal escapes
+// and control characters, and composes to NFC.
 func fixText(text string) string {
 	text = strings.ToValidUTF8(text, string(utf8.RuneError))
 	var b strings.Builder
@@ -34,7 +34,7 @@ func fixLine(line string, entities bool) string {
 		if entities {
 			line = unescapeEntities(line)
 		}
-		line = fixCharacters(line)
+		line = fixCharacters(fixEncoding(line))
 		line = terminalEscape.ReplaceAllLiteralString(line, "")
 		line = strings.Map(dropControl, line)
 		line = norm.NFC.String(line)
@@ -77,11 +77,7 @@ func fixCharacters(line string) string {
 }
 
 func fixCharacter(r rune) string {
-	if 0x80 <= r && r <= 0x9f {
-		if w := charmap.Windows1252.DecodeByte(byte(r)); w != utf8.RuneError {
-			r = w // five bytes have no meaning in Windows-1252 either
-		}
-	}
+	r = fixC1(r)
 	if letters, ok := ligatures[r]; ok {
 		return letters
 	}
@@ -94,10 +90,19 @@ func fixCharacter(r rune) string {
 		return "'"
 	case 0x201c <= r && r <= 0x201f:
 		return `"`
-	case r == 0x85 || r == 0x2028 || r == 0x2029:
+	case r == 0x2028 || r == 0x2029:
 		return "\n"
 	}
 	return string(r)
+}
+
+// fixC1 gives a C1 control character the meaning of its byte in Windows-1252. Five bytes
+// have none there either and stay.
+func fixC1(r rune) rune {
+	if 0x80 <= r && r <= 0x9f && !isC1Gap(r) {
+		return charmap.Windows1252.DecodeByte(byte(r))
+	}
+	return r
 }
 
 // ligatures of Latin letters, and digraphs that older character sets encoded as one.
