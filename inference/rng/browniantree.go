@@ -9,6 +9,9 @@ import (
 // tolerance is 1e-6.
 const timeDigits = 6
 
+// bridgeGrain is the number of values worth a goroutine when a node splits.
+const bridgeGrain = 16384
+
 // brownianTree is one sample path of Brownian motion over an interval of time,
 // refined where it is asked. Every node is a function of the entropy and of its
 // place alone, so the path does not depend on the order of the questions. It
@@ -92,11 +95,13 @@ func (t *brownianTree) split(n *brownianNode) {
 	l, r, h := mid-n.a, n.b-mid, n.b-n.a
 	mean, deviation := float32(l/h), float32(math.Sqrt(l*r/h))
 	left, right := n.left.w, n.right.w
-	for i, z := range t.draw {
-		w := n.w[i]
-		left[i] = mean*w + deviation*z
-		right[i] = w - left[i]
-	}
+	spread(len(t.draw), bridgeGrain, func(from, to int) {
+		for i := from; i < to; i++ {
+			w := n.w[i]
+			left[i] = mean*w + deviation*t.draw[i]
+			right[i] = w - left[i]
+		}
+	})
 }
 
 func (n *brownianNode) spawnKey() []uint64 { return []uint64{n.key, n.depth} }

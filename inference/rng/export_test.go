@@ -18,7 +18,8 @@ func (m *Mersenne) Float64() float64 { return m.m.float64() }
 
 // PhiloxWords returns the four output words of one element.
 func PhiloxWords(seed uint64, draw, element uint32) [4]uint32 {
-	return philoxBlock(seed, [4]uint32{draw, 0, element, 0})
+	x, y, z, w := philoxBlock(seed, draw, element)
+	return [4]uint32{x, y, z, w}
 }
 
 // Tree is a Brownian path.

@@ -6,6 +6,9 @@ import "math"
 // draws take another path and other numbers.
 const torchBlock = 16
 
+// torchGrain is the number of blocks worth a goroutine, about 0.1 ms.
+const torchGrain = 256
+
 // torchCPU draws as torch.randn does with a CPU generator.
 type torchCPU struct {
 	engine   mersenne
@@ -30,11 +33,13 @@ func (g *torchCPU) Normal(dst []float32) {
 	for i := range dst {
 		dst[i] = g.engine.float32()
 	}
-	whole := len(dst) / torchBlock * torchBlock
-	for at := 0; at < whole; at += torchBlock {
-		boxMullerBlock(dst[at : at+torchBlock])
-	}
-	if whole < len(dst) {
+	blocks := len(dst) / torchBlock
+	spread(blocks, torchGrain, func(from, to int) {
+		for b := from; b < to; b++ {
+			boxMullerBlock(dst[b*torchBlock:])
+		}
+	})
+	if len(dst)%torchBlock != 0 {
 		last := dst[len(dst)-torchBlock:]
 		for i := range last {
 			last[i] = g.engine.float32()
