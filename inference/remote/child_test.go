@@ -54,11 +54,15 @@ func childMain(mode string) int {
 		return 1
 	}
 	defer conn.Close()
-	switch mode {
-	case "garbage":
+	if mode == "garbage" {
 		_, _ = conn.Write([]byte(strings.Repeat("this is no message", 100)))
 		_, _ = io.Copy(io.Discard, conn)
 		return 0
+	}
+	if mode == "pipeline" {
+		gen := fakePipeline()
+		defer gen.Close()
+		return served(conn, gen)
 	}
 	return served(conn, &scripted{conn: conn})
 }

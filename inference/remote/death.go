@@ -129,7 +129,7 @@ func (o *output) line(s string) {
 		return
 	}
 	o.log.Warn().Str("line", s).Msg("engine output")
-	o.keep(s, rankOf(s))
+	o.keep(strings.TrimPrefix(s, abortPrefix), rankOf(s))
 }
 
 // keep prefers lines that tell more, and the first of equals, since what follows
@@ -148,8 +148,12 @@ const (
 	rankEngine  // ggml or CUDA say why
 )
 
+// abortPrefix begins the line in which package sdcpp says why the engine ends the
+// process.
+const abortPrefix = "engine aborted: "
+
 func rankOf(line string) int {
-	for _, mark := range []string{"GGML_ASSERT", "CUDA error", "ggml_abort", "cudaMalloc failed", "out of memory", "terminate called", "what():"} {
+	for _, mark := range []string{abortPrefix, "GGML_ASSERT", "CUDA error", "ggml_abort", "cudaMalloc failed", "out of memory", "terminate called", "what():"} {
 		if strings.Contains(line, mark) {
 			return rankEngine
 		}

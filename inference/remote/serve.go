@@ -28,11 +28,11 @@ func Serve(ctx context.Context, conn net.Conn, gen inference.Generator) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &server{gen: gen, out: newSender(conn), waiting: make(chan *served, maxWaiting), open: map[uint64]*served{}}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	if err := s.out.send(message{Kind: kindHello, Protocol: protocol}); err != nil {
 		return fmt.Errorf("greet the parent process: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	defer stop()
 
 	var wg sync.WaitGroup
 	wg.Go(s.work)
