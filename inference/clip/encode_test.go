@@ -94,3 +94,62 @@ func TestEmphasisNames(t *testing.T) {
 	}
 	require.True(t, found)
 }
+
+func TestRecordedChunks(t *testing.T) {
+	var file struct {
+		Source     string
+		Embeddings map[string]int
+		Cases      []struct {
+			Texts          []string
+			Emphasis       string
+			CommaBacktrack int `json:"comma_padding_backtrack"`
+			Chunks         [][]struct {
+				IDs     []int32
+				Weights []float32
+			}
+			Tokens []int
+			Used   []string
+		}
+	}
+	load(t, "chunks.json", &file)
+	require.NotEmpty(t, file.Cases)
+	var embeddings []*clip.Embedding
+	for name, count := range file.Embeddings {
+		embeddings = append(embeddings, embedding(name, count))
+	}
+	set := clip.NewEmbeddings(embeddings...)
+	for i, tc := range file.Cases {
+		emphasis, err := clip.ParseEmphasis(tc.Emphasis)
+		require.NoError(t, err)
+		batch, err := clip.Encode(tc.Texts, clip.Options{Emphasis: emphasis, CommaBacktrack: tc.CommaBacktrack, Embeddings: set})
+		require.NoError(t, err)
+		require.ElementsMatch(t, tc.Used, names(batch.Used), "case %d", i)
+		for j, text := range batch.Texts {
+			require.Equal(t, tc.Tokens[j], text.Tokens, "case %d, text %d", i, j)
+			require.Len(t, text.Chunks, len(tc.Chunks[j]), "case %d, text %d", i, j)
+			for k, want := range tc.Chunks[j] {
+				require.Equal(t, want.IDs, text.Chunks[k].IDs[:], "case %d, text %d, chunk %d", i, j, k)
+				require.Equal(t, want.Weights, text.Chunks[k].Weights[:], "case %d, text %d, chunk %d", i, j, k)
+			}
+		}
+	}
+}
+
+func TestTokenCount(t *testing.T) {
+	for _, tc := range []struct {
+		text          string
+		tokens, limit int
+	}{
+		{"", 0, 75},
+		{"cat", 1, 75},
+		{strings.Repeat("cat ", 75), 75, 75},
+		{strings.Repeat("cat ", 76), 76, 150},
+		{"cat BREAK cat", 76, 150},
+		{"cat BREAK", 75, 75},
+	} {
+		batch, err := clip.Encode([]string{tc.text}, clip.Options{CommaBacktrack: 20})
+		require.NoError(t, err)
+		require.Equal(t, tc.tokens, batch.Texts[0].Tokens, tc.text)
+		require.Equal(t, tc.limit, batch.Texts[0].Limit(), tc.text)
+	}
+}

@@ -29,7 +29,7 @@ func fixLine(line string, entities bool) string {
 	if isPlain(line) {
 		return line
 	}
-	for {
+	for range maxPasses {
 		before := line
 		if entities {
 			line = unescapeEntities(line)
@@ -37,12 +37,17 @@ func fixLine(line string, entities bool) string {
 		line = fixCharacters(fixEncoding(line))
 		line = terminalEscape.ReplaceAllLiteralString(line, "")
 		line = strings.Map(dropControl, line)
-		line = norm.NFC.String(line)
+		line = composed(line)
 		if line == before {
-			return line
+			break
 		}
 	}
+	return line
 }
+
+// maxPasses bounds how often the repairs start again. Text damaged three times over
+// takes four passes; without a bound, a line of &amp;amp;amp;... costs its length squared.
+const maxPasses = 20
 
 // isPlain reports whether no repair can change the line: it is ASCII without control
 // characters other than tab and line feed, and has no &.

@@ -3,6 +3,7 @@ package clip
 import (
 	"bytes"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -11,36 +12,32 @@ import (
 // 6.3 does: text that looks like it (see looksGarbled) is encoded again, if an encoding has all
 // its characters and the bytes are UTF-8, or else only the garbled pieces of it.
 func fixEncoding(text string) string {
-	for {
+	for range maxPasses {
 		fixed := fixEncodingOnce(text)
 		if fixed == text {
-			return text
+			break
 		}
 		text = fixed
 	}
+	return text
 }
 
 func fixEncodingOnce(text string) string {
 	if !looksGarbled(text) {
 		return text
 	}
-	latin := false
 	for i := range encodings() {
 		e := &encodings()[i]
 		raw, ok := e.encode(text)
 		if !ok {
 			continue
 		}
-		latin = latin || i == latin1
 		if fixed, ok := decodeAgain(raw, e); ok {
 			return fixed
 		}
 	}
 	if fixed := fixPieces(text); fixed != text {
 		return fixed
-	}
-	if latin && strings.IndexFunc(text, isC1Gap) >= 0 {
-		return text
 	}
 	return strings.Map(fixC1, text)
 }
@@ -171,20 +168,28 @@ func fixPieces(text string) string {
 
 // clueRun returns the end of the characters from start on that could be sequences of UTF-8.
 func clueRun(runes []rune, start int) int {
+	for {
+		length := clueLength(runes[start:])
+		if length == 0 {
+			return start
+		}
+		start += length
+	}
+}
+
+// clueLength returns the number of characters of the sequence of UTF-8 that runes could
+// start with, 0 if there is none.
+func clueLength(runes []rune) int {
 	clues := clueTable()
-	for length := 2; length <= 4; length++ {
-		if start+length > len(runes) || clues[runes[start]]&(firstOf2<<(length-2)) == 0 {
+	for length := 2; length <= min(4, len(runes)); length++ {
+		if clues[runes[0]]&(firstOf2<<(length-2)) == 0 {
 			continue
 		}
-		continued := true
-		for _, r := range runes[start+1 : start+length] {
-			continued = continued && clues[r]&continuation != 0
-		}
-		if continued {
-			return clueRun(runes, start+length)
+		if !slices.ContainsFunc(runes[1:length], func(r rune) bool { return clues[r]&continuation == 0 }) {
+			return length
 		}
 	}
-	return start
+	return 0
 }
 
 // isC1Gap reports whether r is one of the C1 controls whose bytes mean nothing in Windows-1252.

@@ -15,9 +15,6 @@ type singleByte struct {
 	spaceForA0 bool // whether a space may stand for byte a0
 }
 
-// latin1 is the index of ISO 8859-1 among the encodings.
-const latin1 = 0
-
 // encodings lists the encodings in the order in which they are tried.
 var encodings = sync.OnceValue(func() []singleByte {
 	windows := []*charmap.Charmap{

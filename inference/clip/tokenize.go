@@ -1,6 +1,7 @@
 package clip
 
 import (
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -14,28 +15,25 @@ const (
 	endText   = "<|endoftext|>"
 )
 
+var special = regexp.MustCompile(regexp.QuoteMeta(beginText) + "|" + regexp.QuoteMeta(endText))
+
 // Tokenize returns the tokens of a text, without begin, end and padding, as the
 // CLIPTokenizer of Hugging Face transformers with ftfy does. The texts <|startoftext|> and
 // <|endoftext|> stand for [Begin] and [End].
 func Tokenize(text string) []int32 {
 	var ids []int32
 	v := loadVocabulary()
-	for text != "" {
-		at, special := len(text), ""
-		for _, s := range []string{beginText, endText} {
-			if i := strings.Index(text[:min(len(text), at+len(s))], s); i >= 0 && i < at {
-				at, special = i, s
-			}
-		}
-		ids = v.appendText(ids, text[:at])
-		if special == beginText {
+	end := 0
+	for _, at := range special.FindAllStringIndex(text, -1) {
+		ids = v.appendText(ids, text[end:at[0]])
+		end = at[1]
+		if text[at[0]:end] == beginText {
 			ids = append(ids, Begin)
-		} else if special == endText {
+		} else {
 			ids = append(ids, End)
 		}
-		text = text[at+len(special):]
 	}
-	return ids
+	return v.appendText(ids, text[end:])
 }
 
 // appendText appends the tokens of a text in which the special tokens are not written out.
@@ -66,8 +64,8 @@ var contractions = []string{"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}
 // with: a special token, a contraction's ending, letters, one digit, or a run of anything
 // else. A character between words counts as a word.
 func wordLength(text string) int {
-	for _, special := range []string{beginText, endText} {
-		if n := foldPrefix(text, special); n > 0 {
+	for _, token := range []string{beginText, endText} {
+		if n := foldPrefix(text, token); n > 0 {
 			return n
 		}
 	}

@@ -1,0 +1,128 @@
+package clip_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"sdworker/inference/clip"
+	"sdworker/inference/prompt"
+)
+
+func names(embeddings []*clip.Embedding) []string {
+	var names []string
+	for _, e := range embeddings {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+func TestEmbeddings(t *testing.T) {
+	sdxl := &clip.Embedding{Name: "big", Vectors: 1, Shape: 2048}
+	later := embedding("cat", 5)
+	set := clip.NewEmbeddings(embedding("dog", 1), embedding("cat", 1), sdxl, embedding("Bird", 1), later)
+	require.Equal(t, []string{"Bird", "cat", "dog"}, names(set.Loaded()))
+	require.Equal(t, []string{"big"}, names(set.Skipped()))
+	require.Same(t, later, set.Loaded()[1])
+}
+
+func TestEmbeddingInPrompt(t *testing.T) {
+	set := clip.NewEmbeddings(embedding("cat", 1), embedding("cat dog", 3), embedding("Easy-Negative", 2))
+	for _, tc := range []struct {
+		text string
+		want []int32 // the tokens in use
+		used []string
+	}{
+		{"cat", []int32{49408}, []string{"cat"}},
+		{"cat dog", []int32{49408, 49409, 49410}, []string{"cat dog"}},
+		{"CAT  Dog", []int32{49408, 49409, 49410}, []string{"cat dog"}},
+		{"cat, cat dog cat", []int32{49408, 267, 49409, 49410, 49411, 49408}, []string{"cat", "cat dog"}},
+		{"easy - negative", []int32{49408, 49409}, []string{"Easy-Negative"}},
+		{"(cat:1.5) (cat)", []int32{49408, 49408}, []string{"cat"}},
+		{"catdog", clip.Tokenize("catdog"), nil},
+		{"cat (dog)", append([]int32{49408}, clip.Tokenize("dog")...), []string{"cat"}},
+	} {
+		t.Run(tc.text, func(t *testing.T) {
+			batch, err := clip.Encode([]string{tc.text}, clip.Options{Embeddings: set})
+			require.NoError(t, err)
+			chunk := batch.Texts[0].Chunks[0]
+			require.Equal(t, tc.want, chunk.IDs[1:1+chunk.Tokens])
+			require.Equal(t, tc.used, names(batch.Used))
+			rows := 0
+			for _, e := range batch.Used {
+				require.Equal(t, e.Values, batch.Vectors[rows*clip.Width:(rows+e.Vectors)*clip.Width])
+				rows += e.Vectors
+			}
+			require.Len(t, batch.Vectors, rows*clip.Width)
+		})
+	}
+}
+
+func TestEmbeddingTooLong(t *testing.T) {
+	set := clip.NewEmbeddings(embedding("fits", 75), embedding("long", 76))
+	batch, err := clip.Encode([]string{"a fits b"}, clip.Options{Embeddings: set})
+	require.NoError(t, err)
+	require.Len(t, batch.Texts[0].Chunks, 3)
+	_, err = clip.Encode([]string{"a long b"}, clip.Options{Embeddings: set})
+	require.ErrorContains(t, err, "76 vectors")
+}
+
+func TestEmbeddingHashes(t *testing.T) {
+	hashed := func(name, hash string) *clip.Embedding { return &clip.Embedding{Name: name, Hash: hash} }
+	require.Empty(t, clip.EmbeddingHashes(nil))
+	require.Equal(t, "ab: 0123456789ab, c: 9",
+		clip.EmbeddingHashes([]*clip.Embedding{hashed("a:b,", "0123456789abcdef"), hashed("x", ""), hashed("c", "9")}))
+}
+
+func TestEncodeWeightError(t *testing.T) {
+	_, err := clip.Encode([]string{"fine", "(a:1..2)"}, clip.Options{})
+	var weight *prompt.WeightError
+	require.ErrorAs(t, err, &weight)
+	_, err = clip.Encode([]string{"(a:1..2)"}, clip.Options{Emphasis: clip.EmphasisNone})
+	require.NoError(t, err)
+}
+
+// The chunks hold the tokens of the text, in order and with nothing lost, whatever the
+// commas and the option.
+func TestChunksKeepTokens(t *testing.T) {
+	set := clip.NewEmbeddings(embedding("emb", 9))
+	rapid.Check(t, func(t *rapid.T) {
+		text := ""
+		for _, w := range rapid.SliceOfN(rapid.SampledFrom([]string{"cat", "dog", ",", ",", "emb"}), 0, 300).Draw(t, "words") {
+			text += w + " "
+		}
+		backtrack := rapid.IntRange(0, 80).Draw(t, "backtrack")
+		batch, err := clip.Encode([]string{text}, clip.Options{CommaBacktrack: backtrack, Embeddings: set})
+		require.NoError(t, err)
+		var got []int32
+		for i, chunk := range batch.Texts[0].Chunks {
+			require.Equal(t, int32(clip.Begin), chunk.IDs[0])
+			require.Equal(t, int32(clip.End), chunk.IDs[clip.ChunkLength-1])
+			for _, id := range chunk.IDs[1+chunk.Tokens:] {
+				require.Equal(t, int32(clip.End), id)
+			}
+			require.True(t, chunk.Tokens > 0 || i == 0)
+			got = append(got, chunk.IDs[1:1+chunk.Tokens]...)
+		}
+		require.Equal(t, expand(clip.Tokenize(text), clip.Tokenize("emb"), 9), got)
+	})
+}
+
+// expand replaces each run of name by the ids of count embedding vectors.
+func expand(ids, name []int32, count int) []int32 {
+	var out []int32
+	for i := 0; i < len(ids); {
+		if i+len(name) <= len(ids) && slices.Equal(ids[i:i+len(name)], name) {
+			for row := range count {
+				out = append(out, clip.VocabularySize+int32(row))
+			}
+			i += len(name)
+			continue
+		}
+		out = append(out, ids[i])
+		i++
+	}
+	return out
+}
