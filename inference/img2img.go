@@ -2,10 +2,11 @@ package inference
 
 import (
 	"context"
-	"math"
+	"slices"
 
 	"sdworker/inference/imageio"
 	"sdworker/inference/latent"
+	"sdworker/inference/rng"
 	"sdworker/inference/sampler"
 )
 
@@ -78,14 +79,15 @@ func (j *job) prepareInit(ctx context.Context) (*initPicture, error) {
 	if in.ResizeMode == latentResize && (p.latents.h != height/LatentScale || p.latents.w != width/LatentScale) {
 		p.latents = resizeLatents(p.latents, height/LatentScale, width/LatentScale)
 	}
+	p.latents = repeat(p.latents, j.batch)
 	if mask != nil {
-		p.nmask = latentMask(mask.image, p.latents.w, p.latents.h, in.Mask.Round)
+		p.nmask = latent.Mask(mask.image, p.latents.w, p.latents.h, in.Mask.Round)
 		j.fillLatents(p)
 	}
 	if p.concat, err = j.concatFrom(ctx, pixels, toH, toW, mask); err != nil {
 		return nil, err
 	}
-	p.repeat(j.batch)
+	p.concat = repeat(p.concat, j.batch)
 	return p, nil
 }
 
@@ -155,18 +157,21 @@ func (j *job) resizeInit(ctx context.Context, mode int, m imageio.RGB, w, h int)
 }
 
 // fillLatents replaces the masked part of the init latents where the fill mode
-// asks for noise or nothing. As in A1111 the noise comes from the job's first
-// seeds.
+// asks for noise or nothing. As in A1111 the noise comes from the seeds of the
+// first batch, also for the later ones.
 func (j *job) fillLatents(p *initPicture) {
-	fill := j.req.Init.Mask.Fill
-	if fill != fillNoise && fill != fillNothing {
-		return
+	switch j.req.Init.Mask.Fill {
+	case fillNoise:
+		noise := make([]float32, len(p.latents.data))
+		rng.NewImageRNG(rng.ImageConfig{
+			Source: j.source,
+			Shape:  rng.Shape{C: LatentChannels, H: p.latents.h, W: p.latents.w},
+			Seeds:  j.seeds[:p.latents.n],
+		}).Next(noise)
+		latent.FillNoise(p.latents.data, noise, p.nmask)
+	case fillNothing:
+		latent.FillNothing(p.latents.data, p.nmask)
 	}
-	noise := make([]float32, len(p.latents.data))
-	if fill == fillNoise {
-		j.noise(j.seeds[:p.latents.n], nil, p.latents.h, p.latents.w, 0).Next(noise)
-	}
-	latent.Blend(p.latents.data, noise, p.nmask)
 }
 
 // resizeLatents stretches latents bilinearly.
@@ -174,19 +179,12 @@ func resizeLatents(l latents, h, w int) latents {
 	return latents{n: l.n, h: h, w: w, data: latent.Resize(l.data, l.n*LatentChannels, l.h, l.w, h, w)}
 }
 
-// repeat gives every image of the batch the one init image.
-func (p *initPicture) repeat(batch int) {
-	for _, l := range []*latents{&p.latents, &p.concat} {
-		if l.n != 1 || batch == 1 {
-			continue
-		}
-		one := l.data
-		l.data = make([]float32, 0, batch*len(one))
-		for range batch {
-			l.data = append(l.data, one...)
-		}
-		l.n = batch
+// repeat gives every image of a batch the same latents when there is one only.
+func repeat(l latents, batch int) latents {
+	if l.n != 1 || batch == 1 {
+		return l
 	}
+	return latents{n: batch, h: l.h, w: l.w, data: slices.Repeat(l.data, batch)}
 }
 
 // finish corrects the colours of result i and lays the kept part of the init
@@ -228,18 +226,4 @@ func (j *job) img2img(ctx context.Context, seeds, subseeds []int64) (latents, er
 			Mask:            j.init.nmask,
 		},
 	})
-}
-
-// latentMask brings a pixel mask to latent size, 1 = repaint (Pillow's default
-// filter for RGB pictures, bicubic, then optionally rounded half to even).
-func latentMask(m imageio.Gray, w, h int, round bool) []float32 {
-	small := m.Resize(w, h, imageio.Bicubic)
-	out := make([]float32, len(small.Pix))
-	for i, v := range small.Pix {
-		out[i] = float32(v) / 255
-		if round {
-			out[i] = float32(math.RoundToEven(float64(out[i])))
-		}
-	}
-	return out
 }
