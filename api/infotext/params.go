@@ -32,9 +32,9 @@ type Params struct {
 	DenoisingStrength     *float64 // image-to-image and hires only
 	ConditionalMaskWeight *float64 // checkpoints with inpainting channels only
 	ClipSkip              int
-	ENSD                  int64 // option eta_noise_seed_delta
-	TokenMergingRatio     float64
-	TokenMergingRatioHR   float64
+	ENSD                  int64   // option eta_noise_seed_delta
+	TokenMergingRatio     float64 // in effect for the first pass
+	TokenMergingRatioHR   float64 // in effect for the second pass
 	InitImageHash         string
 	RNG                   string // option randn_source
 	NGMS                  float64
@@ -68,7 +68,7 @@ type Hash struct{ Name, Hash string }
 // Hires are the facts about the second pass of a text-to-image job.
 type Hires struct {
 	Checkpoint       string  // "name [10 hex digits]", when the request named one
-	Sampler          string  // empty: that of the first pass
+	Sampler          *string // as the request sent it; nil or empty: that of the first pass
 	Scheduler        *string // as the request sent it; nil: that of the first pass
 	Prompt           string  // final texts; equal to the main ones when not given
 	NegativePrompt   string
@@ -95,7 +95,7 @@ type Sampling struct {
 	SigmaMin, SigmaMax, Rho float64 // 0: the scheduler's own
 	DiscardPenultimate      bool    // by option, not by nature of the sampler
 	SGMNoiseMultiplier      bool
-	ExtraNoise              float64 // image-to-image only
+	ExtraNoise              float64 // option img2img_extra_noise
 	SChurn, STmin, STmax    float64
 	SNoise                  float64 // default 1
 	PadConds, PadCondsV0    bool    // where the prompts were padded to one length
@@ -107,6 +107,6 @@ type Sampling struct {
 
 // Refiner is a checkpoint that took over during sampling.
 type Refiner struct {
-	Checkpoint string // "name [10 hex digits]"
-	SwitchAt   float64
+	Checkpoint string   // "name [10 hex digits]"
+	SwitchAt   *float64 // as the request sent it
 }

@@ -2,6 +2,7 @@ package infotext
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -30,7 +31,6 @@ const negativeLabel = "Negative prompt:"
 // its place, for a later value of the same key.
 func (p Params) entries() []Entry {
 	var t table
-	schedule := scheduleLabel(p.Sampler, deref(p.Scheduler))
 	t.set("Steps", p.Steps)
 	t.set("Sampler", p.Sampler)
 	t.set("Schedule type", optional(p.Scheduler))
@@ -48,7 +48,7 @@ func (p Params) entries() []Entry {
 	t.set("Variation seed", when(p.VariationStrength != 0, p.VariationSeed))
 	t.set("Variation seed strength", nonZero(p.VariationStrength))
 	t.set("Seed resize from", when(p.SeedResizeW > 0 && p.SeedResizeH > 0, fmt.Sprintf("%dx%d", p.SeedResizeW, p.SeedResizeH)))
-	t.set("Denoising strength", optional(p.DenoisingStrength))
+	t.set("Denoising strength", nil) // the place of an extra
 	t.set("Conditional mask weight", optional(p.ConditionalMaskWeight))
 	t.set("Clip skip", when(p.ClipSkip > 1, p.ClipSkip))
 	t.set("ENSD", when(p.ENSD != 0 && usesENSD(p.Sampler) && p.eta(p.Sampler) != 0, p.ENSD))
@@ -59,21 +59,40 @@ func (p Params) entries() []Entry {
 	t.set("NGMS", nonZero(p.NGMS))
 	t.set("Tiling", when(p.Tiling, true))
 
-	t.set("Downcast alphas_cumprod", when(p.Sampling.DowncastAlphas, true))
-	t.set("Noise Schedule", when(p.Sampling.NoiseSchedule != "Default", text(p.Sampling.NoiseSchedule)))
+	for _, e := range p.extras().entries {
+		t.set(e.Key, e.Value)
+	}
+	t.set("Version", text(p.Version))
+	t.set("User", text(p.User))
+	return t.entries
+}
+
+// Extra lists the keys that A1111 calls extra generation parameters: what scripts,
+// hires fix, inpainting, networks and samplers add.
+func (p Params) Extra() []Entry {
+	return slices.DeleteFunc(p.extras().entries, func(e Entry) bool { return e.Value == nil })
+}
+
+// extras collects them in the order of A1111's steps.
+func (p Params) extras() *table {
+	t := new(table)
+	schedule := scheduleLabel(p.Sampler, deref(p.Scheduler))
 	for _, e := range p.Scripts {
 		t.set(e.Key, e.Value)
 	}
-	p.Hires.entries(&t, p, schedule)
-	p.Inpaint.entries(&t)
+	t.set("Denoising strength", optional(p.DenoisingStrength))
+	p.Hires.entries(t, p, schedule)
+	p.Inpaint.entries(t)
+	if p.Hires == nil {
+		t.set("VAE Encoder", vae(p.Sampling.VAEEncoder))
+	}
+	p.Inpaint.latentEntries(t)
 	t.set("Lora hashes", text(hashes(p.Loras)))
 	t.set("Old prompt editing timelines", when(p.Sampling.OldTimelines, true))
 	t.set("TI hashes", text(hashes(p.Embeddings)))
 	t.set("Emphasis", when(p.Emphasis != "" && p.Emphasis != "Original" && anyAttention(p.Encoded), p.Emphasis))
-	p.samplingEntries(&t, schedule)
-	t.set("Version", text(p.Version))
-	t.set("User", text(p.User))
-	return t.entries
+	p.samplingEntries(t, schedule)
+	return t
 }
 
 func (h *Hires) entries(t *table, p Params, firstSchedule string) {
@@ -81,7 +100,7 @@ func (h *Hires) entries(t *table, p Params, firstSchedule string) {
 		return
 	}
 	t.set("Hires checkpoint", text(h.Checkpoint))
-	t.set("Hires sampler", when(h.sampler(p) != p.Sampler, h.Sampler))
+	t.set("Hires sampler", when(deref(h.Sampler) != p.Sampler, optional(h.Sampler)))
 	t.set("Hires prompt", when(h.Prompt != p.Prompt, h.Prompt))
 	t.set("Hires negative prompt", when(h.NegativePrompt != p.NegativePrompt, h.NegativePrompt))
 	scheduler := h.Scheduler
@@ -101,15 +120,20 @@ func (h *Hires) entries(t *table, p Params, firstSchedule string) {
 
 // sampler is the name of the second pass's sampler.
 func (h *Hires) sampler(p Params) string {
-	if h.Sampler == "" {
-		return p.Sampler
+	if name := deref(h.Sampler); name != "" {
+		return name
 	}
-	return h.Sampler
+	return p.Sampler
 }
 
-// maskedContent names the values of inpainting_fill; "original" is not recorded.
-var maskedContent = map[int]string{0: "fill", 2: "latent noise", 3: "latent nothing"}
+// Values of inpainting_fill; 1, "original", is not recorded.
+const (
+	contentFill    = 0
+	contentNoise   = 2
+	contentNothing = 3
+)
 
+// entries are the keys known before the init image is encoded.
 func (m *Inpaint) entries(t *table) {
 	if m == nil {
 		return
@@ -118,37 +142,59 @@ func (m *Inpaint) entries(t *table) {
 	t.set("Mask blur", when(m.BlurX > 0 && m.BlurX == m.BlurY, m.BlurX))
 	t.set("Inpaint area", when(m.OnlyMasked, "Only masked"))
 	t.set("Masked area padding", when(m.OnlyMasked, m.Padding))
-	t.set("Masked content", text(maskedContent[m.Content]))
+	if m.Content == contentFill {
+		t.set("Masked content", "fill")
+	}
+}
+
+// latentEntries are the contents that are filled in after encoding.
+func (m *Inpaint) latentEntries(t *table) {
+	if m == nil {
+		return
+	}
+	switch m.Content {
+	case contentNoise:
+		t.set("Masked content", "latent noise")
+	case contentNothing:
+		t.set("Masked content", "latent nothing")
+	}
 }
 
 // samplingEntries are the keys that A1111 adds while it samples and decodes.
 func (p Params) samplingEntries(t *table, schedule string) {
 	s := p.Sampling
+	fromNoise := p.DenoisingStrength == nil || p.Hires != nil // the first pass is text-to-image
+	extraNoise := when(s.ExtraNoise > 0, s.ExtraNoise)
+	t.set("Downcast alphas_cumprod", when(s.DowncastAlphas, true))
+	t.set("Noise Schedule", when(s.NoiseSchedule != "Default", text(s.NoiseSchedule)))
 	t.set("Noise multiplier", when(p.NoiseFactor != nil && *p.NoiseFactor != 1, deref(p.NoiseFactor)))
 	t.set("Discard penultimate sigma", when(s.DiscardPenultimate, true))
 	if schedule != "" {
 		t.set("Schedule type", schedule)
 	}
-	if schedule != "" || p.Hires != nil && t.value("Hires schedule type") != nil {
+	if schedule != "" || t.value("Hires schedule type") != nil {
 		t.set("Schedule min sigma", nonZero(s.SigmaMin))
 		t.set("Schedule max sigma", nonZero(s.SigmaMax))
 		t.set("Schedule rho", nonZero(s.Rho))
 	}
-	t.set("SGM noise multiplier", when(s.SGMNoiseMultiplier, true))
-	t.set("Extra noise", nonZero(s.ExtraNoise))
+	t.set("SGM noise multiplier", when(s.SGMNoiseMultiplier && fromNoise && usesSigmas(p.Sampler), true))
+	t.set("Extra noise", when(!fromNoise, extraNoise))
 	p.setArguments(t, p.Sampler)
 	if r := p.Refiner; r != nil {
 		t.set("Refiner", r.Checkpoint)
-		t.set("Refiner switch at", r.SwitchAt)
+		t.set("Refiner switch at", optional(r.SwitchAt))
 	}
 	t.set("Pad conds", when(s.PadConds, true))
 	t.set("Pad conds v0", when(s.PadCondsV0, true))
 	if p.Hires != nil {
+		t.set("VAE Encoder", vae(s.VAEEncoder))
+		t.set("Extra noise", extraNoise)
 		p.setArguments(t, p.Hires.sampler(p))
 	}
-	t.set("VAE Encoder", when(s.VAEEncoder != "Full", text(s.VAEEncoder)))
-	t.set("VAE Decoder", when(s.VAEDecoder != "Full", text(s.VAEDecoder)))
+	t.set("VAE Decoder", vae(s.VAEDecoder))
 }
+
+func vae(method string) any { return when(method != "Full", text(method)) }
 
 // setArguments records what a sampler took from request and options.
 func (p Params) setArguments(t *table, name string) {

@@ -2,6 +2,7 @@ package infotext_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -56,6 +57,9 @@ type request struct {
 	SMinUncond        *float64 `json:"s_min_uncond"`
 	DenoisingStrength *float64 `json:"denoising_strength"`
 
+	RefinerCheckpoint string   `json:"refiner_checkpoint"`
+	RefinerSwitchAt   *float64 `json:"refiner_switch_at"`
+
 	EnableHR          bool    `json:"enable_hr"`
 	HRScale           float64 `json:"hr_scale"`
 	HRUpscaler        *string `json:"hr_upscaler"`
@@ -63,7 +67,7 @@ type request struct {
 	HRResizeX         int     `json:"hr_resize_x"`
 	HRResizeY         int     `json:"hr_resize_y"`
 	HRCheckpointName  string  `json:"hr_checkpoint_name"`
-	HRSamplerName     string  `json:"hr_sampler_name"`
+	HRSamplerName     *string `json:"hr_sampler_name"`
 	HRScheduler       *string `json:"hr_scheduler"`
 	HRPrompt          string  `json:"hr_prompt"`
 	HRNegativePrompt  string  `json:"hr_negative_prompt"`
@@ -86,10 +90,12 @@ type request struct {
 // hashes and the options that get into a text.
 var setting = struct {
 	checkpoints map[string]string // name to short hash
+	loras       []string
 	loraHash    string
 	options     map[string]any
 }{
 	checkpoints: map[string]string{"v1-5-pruned-emaonly": "6ce0161689", "other": "cc6cb27103"},
+	loras:       []string{"foo", "bar"},
 	loraHash:    "0123456789ab",
 	options: map[string]any{
 		"CLIP_stop_at_last_layers": 1, "eta_noise_seed_delta": 0, "randn_source": "GPU", "emphasis": "Original",
@@ -147,13 +153,14 @@ func (r request) params(img2img bool, i int) infotext.Params {
 		VariationSeed: r.Subseed + int64(i), VariationStrength: r.SubseedStrength, SeedResizeW: r.SeedResizeFromW, SeedResizeH: r.SeedResizeFromH,
 		ClipSkip: int(o.float("CLIP_stop_at_last_layers")), ENSD: int64(o.float("eta_noise_seed_delta")), RNG: o.text("randn_source"),
 		NGMS: or(r.SMinUncond, "s_min_uncond"), Tiling: o.on("tiling"), Emphasis: o.text("emphasis"),
-		Encoded:           []string{r.Prompt, r.NegativePrompt},
-		TokenMergingRatio: o.float("token_merging_ratio"), TokenMergingRatioHR: o.float("token_merging_ratio_hr"),
+		Encoded:             r.encoded(),
+		TokenMergingRatio:   o.float("token_merging_ratio"),
+		TokenMergingRatioHR: cmp.Or(o.float("token_merging_ratio_hr"), o.float("token_merging_ratio")),
 		Sampling: infotext.Sampling{
 			EtaAncestral: o.float("eta_ancestral"), EtaDDIM: o.float("eta_ddim"), SigmaMin: o.float("sigma_min"), SigmaMax: o.float("sigma_max"),
-			Rho: o.float("rho"), DiscardPenultimate: o.on("always_discard_next_to_last_sigma"), SGMNoiseMultiplier: o.on("sgm_noise_multiplier") && !img2img,
+			Rho: o.float("rho"), DiscardPenultimate: o.on("always_discard_next_to_last_sigma"), SGMNoiseMultiplier: o.on("sgm_noise_multiplier"),
 			SChurn: o.float("s_churn"), STmin: o.float("s_tmin"), STmax: o.float("s_tmax"), SNoise: o.float("s_noise"),
-			VAEDecoder: o.text("sd_vae_decode_method"),
+			ExtraNoise: o.float("img2img_extra_noise"), VAEDecoder: o.text("sd_vae_decode_method"),
 		},
 	}
 	if p.Sampler == "" {
@@ -174,12 +181,15 @@ func (r request) params(img2img bool, i int) infotext.Params {
 	if o.on("add_model_name_to_info") {
 		p.Model = o.text("sd_model_checkpoint")
 	}
+	if r.RefinerCheckpoint != "" {
+		p.Refiner = &infotext.Refiner{Checkpoint: title(r.RefinerCheckpoint), SwitchAt: r.RefinerSwitchAt}
+	}
 	if o.on("add_version_to_infotext") {
 		p.Version = "v1.9.3"
 	}
 	if img2img {
 		p.DenoisingStrength, p.NoiseFactor = r.DenoisingStrength, &noise
-		p.Sampling.ExtraNoise, p.Sampling.VAEEncoder = o.float("img2img_extra_noise"), o.text("sd_vae_encode_method")
+		p.Sampling.VAEEncoder = o.text("sd_vae_encode_method")
 		p.Inpaint = r.inpaint()
 	}
 	prompts := []string{r.Prompt}
@@ -190,7 +200,7 @@ func (r request) params(img2img bool, i int) infotext.Params {
 	for _, text := range prompts {
 		_, networks := prompt.ExtractNetworks(text)
 		for _, n := range networks {
-			if n.Type == "lora" && o.on("lora_add_hashes_to_infotext") {
+			if n.Type == "lora" && slices.Contains(setting.loras, n.Args[0]) && o.on("lora_add_hashes_to_infotext") {
 				p.Loras = append(p.Loras, infotext.Hash{Name: n.Args[0], Hash: setting.loraHash})
 			}
 		}
@@ -198,11 +208,26 @@ func (r request) params(img2img bool, i int) infotext.Params {
 	return p
 }
 
+func title(checkpoint string) string {
+	return checkpoint + " [" + setting.checkpoints[checkpoint] + "]"
+}
+
+// encoded are the texts the encoder gets: all versions of both prompts.
+func (r request) encoded() []string {
+	var texts []string
+	for _, text := range []string{r.Prompt, r.NegativePrompt} {
+		for _, e := range prompt.Schedule(text, prompt.Pass{Steps: r.Steps}) {
+			texts = append(texts, e.Text)
+		}
+	}
+	return texts
+}
+
 func (r request) hires() *infotext.Hires {
 	h := &infotext.Hires{Sampler: r.HRSamplerName, Scheduler: r.HRScheduler, Prompt: r.HRPrompt, NegativePrompt: r.HRNegativePrompt,
 		Scale: r.HRScale, ResizeX: r.HRResizeX, ResizeY: r.HRResizeY, Steps: r.HRSecondPassSteps, Upscaler: r.HRUpscaler}
 	if r.HRCheckpointName != "" {
-		h.Checkpoint = r.HRCheckpointName + " [" + setting.checkpoints[r.HRCheckpointName] + "]"
+		h.Checkpoint = title(r.HRCheckpointName)
 	}
 	if h.Prompt == "" {
 		h.Prompt = r.Prompt
@@ -234,6 +259,8 @@ func TestWriteFromRequests(t *testing.T) {
 		img2img := in.Path == "/sdapi/v1/img2img"
 		r := defaults(img2img)
 		require.NoError(t, json.Unmarshal(in.Request, &r))
+		r.Prompt, r.NegativePrompt = prompt.StripComments(r.Prompt), prompt.StripComments(r.NegativePrompt)
+		r.HRPrompt, r.HRNegativePrompt = prompt.StripComments(r.HRPrompt), prompt.StripComments(r.HRNegativePrompt)
 		var got []string
 		for i := range r.BatchSize * r.NIter {
 			got = append(got, infotext.Write(r.params(img2img, i)))
@@ -335,7 +362,7 @@ func TestWriteRules(t *testing.T) {
 		}, head + `, Lora hashes: "xy: 0123456789ab, w: cdef01234567", TI hashes: "e: aaaaaaaaaaaa"`},
 		{"hires that differs in everything", func(p *infotext.Params) {
 			p.DenoisingStrength = ptr(0.7)
-			p.Hires = &infotext.Hires{Checkpoint: "other [cc6cb27103]", Sampler: "DPM++ 2M", Prompt: "b", NegativePrompt: "c, d", ResizeX: 100, Steps: 5, Upscaler: ptr("Latent")}
+			p.Hires = &infotext.Hires{Checkpoint: "other [cc6cb27103]", Sampler: ptr("DPM++ 2M"), Prompt: "b", NegativePrompt: "c, d", ResizeX: 100, Steps: 5, Upscaler: ptr("Latent")}
 		}, head + `, Denoising strength: 0.7, Hires checkpoint: other [cc6cb27103], Hires sampler: DPM++ 2M, Hires prompt: b, Hires negative prompt: "c, d", ` +
 			"Hires schedule type: Karras, Hires resize: 100x0, Hires steps: 5, Hires upscaler: Latent"},
 		{"options of the sampling", func(p *infotext.Params) {
@@ -363,4 +390,11 @@ func TestQuoteFloats(t *testing.T) {
 	} {
 		require.Equal(t, want, infotext.Quote(v))
 	}
+}
+
+func TestExtra(t *testing.T) {
+	p := everything("Script")
+	p.Scripts = append(p.Scripts, infotext.Entry{Key: "Nothing"})
+	require.Equal(t, []infotext.Entry{{Key: "Script", Value: 1}, {Key: "Denoising strength", Value: 0.5}, {Key: "Hires prompt", Value: ""},
+		{Key: "Hires negative prompt", Value: ""}, {Key: "Hires upscale", Value: 2.0}, {Key: "Schedule type", Value: "Karras"}}, p.Extra())
 }

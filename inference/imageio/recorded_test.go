@@ -177,3 +177,29 @@ func TestBlurKernelSize(t *testing.T) {
 		require.Equal(t, want, imageio.BlurKernelSize(blur))
 	})
 }
+
+func TestTilesEqualA1111(t *testing.T) {
+	var f struct {
+		origin
+		Cases []struct {
+			Name          string
+			Size, Tile    [2]int
+			Overlap       int
+			Picture, Want []byte
+			Tiles, Made   [][]byte
+		}
+	}
+	load(t, "tiles.json", &f)
+	for _, c := range f.Cases {
+		t.Run(c.Name, func(t *testing.T) {
+			grid := imageio.SplitTiles(imageio.RGB{W: c.Size[0], H: c.Size[1], Pix: c.Picture}, c.Tile[0], c.Tile[1], c.Overlap)
+			require.Len(t, grid.Tiles, len(c.Tiles))
+			made := make([]imageio.RGB, len(c.Made))
+			for i := range c.Tiles {
+				require.Equal(t, c.Tiles[i], grid.Tiles[i].Pix, "tile %d", i)
+				made[i] = imageio.RGB{W: c.Tile[0], H: c.Tile[1], Pix: c.Made[i]}
+			}
+			require.Equal(t, c.Want, grid.Join(made).Pix)
+		})
+	}
+}
