@@ -122,3 +122,22 @@ func TestBrownianNoiseOfAnEmptyStepIsZero(t *testing.T) {
 	noise.Noise(got, 2, 2)
 	require.Equal(t, make([]float32, 4), got)
 }
+
+func TestPreparedNoiseIsTheSame(t *testing.T) {
+	shape := rng.Shape{C: 1, H: 2, W: 2}
+	plain := rng.NewBrownian(rng.NV, []int64{1, 2}, shape, 0.03, 14)
+	ahead := rng.NewBrownian(rng.NV, []int64{1, 2}, shape, 0.03, 14)
+	defer ahead.Close()
+	want, got := make([]float32, 8), make([]float32, 8)
+	for _, step := range [][4]float32{
+		{14, 5, 14, 5},
+		{5, 2, 5, 3}, // prepared for another step
+		{3, 1, 3, 1},
+	} {
+		ahead.Prepare(step[0], step[1])
+		ahead.Noise(got, step[2], step[3])
+		plain.Noise(want, step[2], step[3])
+		require.Equal(t, want, got)
+	}
+	ahead.Prepare(1, 0.5)
+}

@@ -70,11 +70,16 @@ func dpmpp2SAncestral(r *run) error {
 
 // dpmppSDE is the stochastic DPM-Solver++ with a half step.
 func dpmppSDE(r *run) error {
-	b := r.buffers(4)
-	denoised, denoised2, x2, noise := b[0], b[1], b[2], b[3]
-	eta, sNoise := float32(r.options.Eta), float32(r.options.SNoise)
+	b := r.buffers(3)
+	denoised, x2, noise := b[0], b[1], b[2]
 	for i := range len(r.sigmas) - 1 {
 		sigma, next := r.sigmas[i], r.sigmas[i+1]
+		t, tNext := logTime(sigma), logTime(next)
+		s := t + (tNext-t)*0.5
+		start, middle, end := timeSigma(t), timeSigma(s), timeSigma(tNext)
+		if next > 0 {
+			r.prepareNoise(start, middle)
+		}
 		if err := r.predict(denoised, r.x, sigma); err != nil {
 			return err
 		}
@@ -84,25 +89,30 @@ func dpmppSDE(r *run) error {
 			advance(r.x, r.x, denoised, next-sigma)
 			continue
 		}
-		t, tNext := logTime(sigma), logTime(next)
-		s := t + (tNext-t)*0.5
-		step := func(dst, target []float32, end float32) {
-			from, to := timeSigma(t), timeSigma(end)
-			down, up := ancestralStep(from, to, eta)
-			tDown := logTime(down)
-			mix(dst, timeSigma(tDown)/from, r.x, -expm1(t-tDown), target)
-			r.noise(noise, from, to)
-			for k, n := range noise {
-				dst[k] += n * sNoise * up
-			}
-		}
-		step(x2, denoised, s)
-		if err := r.predict(denoised2, x2, timeSigma(s)); err != nil {
+		r.sdeStep(x2, denoised, noise, start, middle)
+		r.prepareNoise(start, end)
+		if err := r.predict(denoised, x2, middle); err != nil {
 			return err
 		}
-		step(r.x, denoised2, tNext)
+		r.sdeStep(r.x, denoised, noise, start, end)
 	}
 	return nil
+}
+
+// sdeStep sets dst to x after a first order step towards a predicted picture,
+// with its noise.
+func (r *run) sdeStep(dst, denoised, noise []float32, from, to float32) {
+	down, up := ancestralStep(from, to, float32(r.options.Eta))
+	t, tDown := logTime(from), logTime(down)
+	mix(dst, timeSigma(tDown)/from, r.x, -expm1(t-tDown), denoised)
+	if up == 0 {
+		return
+	}
+	r.noise(noise, from, to)
+	sNoise := float32(r.options.SNoise)
+	for i, n := range noise {
+		dst[i] += n * sNoise * up
+	}
 }
 
 // dpmpp2MSDE is the stochastic DPM-Solver++(2M) with the midpoint correction.
@@ -124,6 +134,9 @@ func sde2M(r *run, correction func(negH float32) float32) error {
 	var hLast float32
 	for i := range len(r.sigmas) - 1 {
 		sigma, next := r.sigmas[i], r.sigmas[i+1]
+		if next > 0 && eta != 0 {
+			r.prepareNoise(sigma, next)
+		}
 		if err := r.predict(denoised, r.x, sigma); err != nil {
 			return err
 		}
@@ -170,6 +183,9 @@ func dpmpp3MSDE(r *run) error {
 	var hLast, hBefore float32
 	for i := range len(r.sigmas) - 1 {
 		sigma, next := r.sigmas[i], r.sigmas[i+1]
+		if next > 0 && eta != 0 {
+			r.prepareNoise(sigma, next)
+		}
 		if err := r.predict(denoised, r.x, sigma); err != nil {
 			return err
 		}

@@ -56,6 +56,7 @@ func (l *Loop) Run(name string) ([]float32, error) {
 		x: l.X, sigmas: l.Sigmas, timesteps: l.Timesteps, img2img: l.Img2Img,
 		sigmaMin: l.SigmaMin, sigmaMax: l.SigmaMax, count: l.Count,
 		model: modelOf(info, l.Options), options: l.Options, predict: l.Predict, noise: l.Noise,
+		prepareNoise: func(_, _ float32) {},
 	}
 	r.report = func(step int) { l.Report(step, r.x) }
 	if l.LMSOrder != 0 {

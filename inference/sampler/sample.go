@@ -13,7 +13,8 @@ import (
 // timesteps.
 type run struct {
 	x         []float32
-	sigmas    []float32 // falling; k-diffusion samplers
+	schedule  []float32 // falling; k-diffusion samplers
+	sigmas    []float32 // the part of the schedule to walk
 	timesteps []int     // ascending; DDIM family
 	img2img   bool
 
@@ -30,6 +31,8 @@ type run struct {
 	predict func(dst, x []float32, level float32) error
 	// noise sets dst to unit noise for the step from sigma to next.
 	noise func(dst []float32, sigma, next float32)
+	// prepareNoise lets the noise of a coming step be made during a prediction.
+	prepareNoise func(sigma, next float32)
 	// report tells that a step has its prediction.
 	report func(step int)
 }
@@ -75,6 +78,8 @@ func sample(ctx context.Context, job *Job) ([]float32, error) {
 		predict: d.predict,
 		img2img: job.Img2Img != nil,
 		noise:   func(dst []float32, _, _ float32) { job.RNG.Next(dst) },
+
+		prepareNoise: func(_, _ float32) {},
 	}
 	plan := Img2ImgSteps{Schedule: job.Steps, Encode: job.Steps - 1}
 	if in := job.Img2Img; in != nil {
@@ -102,6 +107,10 @@ func sample(ctx context.Context, job *Job) ([]float32, error) {
 		copy(d.last, r.x)
 	}
 
+	if path := r.brownian(info, job.RNG.Config()); path != nil {
+		defer path.Close()
+		r.noise, r.prepareNoise = path.Noise, path.Prepare
+	}
 	switch err := info.loop(r); {
 	case errors.Is(err, errStopped):
 		return d.last, nil
@@ -135,7 +144,7 @@ func (r *run) startSigmas(job *Job, info Info, plan Img2ImgSteps) error {
 	if err != nil {
 		return err
 	}
-	r.sigmas = schedule
+	r.schedule, r.sigmas = schedule, schedule
 	r.x = startNoise(job)
 	r.count = plan.Executed()
 	if in := job.Img2Img; in != nil {
@@ -158,29 +167,26 @@ func (r *run) startSigmas(job *Job, info Info, plan Img2ImgSteps) error {
 		r.sigmaMax = r.sigmas[0]
 		r.sigmaMin = r.sigmas[max(len(r.sigmas)-2, 0)]
 	}
-	if info.BrownianNoise {
-		r.useBrownianNoise(job.RNG.Config(), schedule)
-	}
 	// A step between equal sigmas changes nothing, but the multistep formulas
 	// divide by its length.
 	r.sigmas = slices.Compact(r.sigmas)
 	return nil
 }
 
-// useBrownianNoise draws from one path per image over the whole schedule, also
-// when the run starts in its middle.
-func (r *run) useBrownianNoise(cfg rng.ImageConfig, schedule []float32) {
-	smallest := slices.Max(schedule)
-	if smallest == 0 {
-		return // no step, no noise
+// brownian returns one path per image over the whole schedule, also when the run
+// starts in its middle. It is nil where there is no use for one.
+func (r *run) brownian(info Info, cfg rng.ImageConfig) *rng.Brownian {
+	if !info.BrownianNoise || r.options.Eta == 0 || r.schedule[0] == 0 {
+		return nil
 	}
-	largest := smallest
-	for _, s := range schedule {
+	largest := slices.Max(r.schedule)
+	smallest := largest
+	for _, s := range r.schedule {
 		if s > 0 {
 			smallest = min(smallest, s)
 		}
 	}
-	r.noise = rng.NewBrownian(cfg.Source, cfg.Seeds, cfg.Shape, smallest, largest).Noise
+	return rng.NewBrownian(cfg.Source, cfg.Seeds, cfg.Shape, smallest, largest)
 }
 
 // startTimesteps prepares a run of the DDIM family.
