@@ -17,7 +17,6 @@ var errStopped = errors.New("stopped")
 
 // denoiser is A1111's CFGDenoiser: one guided prediction for all images.
 type denoiser struct {
-	ctx    context.Context //nolint:containedctx // lives as long as one Sample call
 	job    *Job
 	family family
 	model  *noiseModel
@@ -35,10 +34,9 @@ type weighted struct {
 	weight float64
 }
 
-func newDenoiser(ctx context.Context, job *Job, info Info) *denoiser {
+func newDenoiser(job *Job, info Info) *denoiser {
 	n := job.RNG.Len()
 	return &denoiser{
-		ctx:    ctx,
 		job:    job,
 		family: info.family,
 		model:  modelOf(info, job.Options),
@@ -51,8 +49,8 @@ func newDenoiser(ctx context.Context, job *Job, info Info) *denoiser {
 
 // predict sets dst to the guided prediction for x: the denoised latent at level
 // sigma, or, for the DDIM family, eps at the timestep that level then is.
-func (d *denoiser) predict(dst, x []float32, level float32) error {
-	if err := d.ctx.Err(); err != nil {
+func (d *denoiser) predict(ctx context.Context, dst, x []float32, level float32) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if d.job.Stop != nil && d.job.Stop() {
@@ -69,7 +67,7 @@ func (d *denoiser) predict(dst, x []float32, level float32) error {
 	scales := d.scales(level)
 	d.fill(scales)
 
-	out, err := d.job.UNet(d.ctx, &d.batch)
+	out, err := d.job.UNet(ctx, &d.batch)
 	if err != nil {
 		return err
 	}

@@ -91,8 +91,8 @@ func Forward(job *Job, call int, x []float32, level float32) ([]float32, error) 
 	if err != nil {
 		return nil, err
 	}
-	d := newDenoiser(context.Background(), job, info)
+	d := newDenoiser(job, info)
 	d.batch.Call = call
 	dst := make([]float32, len(x))
-	return dst, d.predict(dst, x, level)
+	return dst, d.predict(context.Background(), dst, x, level)
 }

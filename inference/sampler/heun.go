@@ -71,30 +71,31 @@ type sigmaStep struct{ from, to float32 }
 // restartSteps lists the steps of a run, restarts included.
 func restartSteps(sigmas []float32) []sigmaStep {
 	steps := len(sigmas) - 1
-	length, times := restartLength, 0
-	if steps >= restartFrom {
-		times = 1
-		if steps >= restartTwice {
-			length, times = steps/4, 2
-		}
-		sigmas = karrasBetween(sigmas[steps-1], sigmas[0], steps-length*times)
+	if steps < restartFrom {
+		return pairs(sigmas)
 	}
-	low := nearestSigma(sigmas, restartMinSigma)
-	high := nearestSigma(sigmas, restartMaxSigma)
+	length, times := restartLength, 1
+	if steps >= restartTwice {
+		length, times = steps/4, 2
+	}
+	sigmas = karrasBetween(sigmas[steps-1], sigmas[0], steps-length*times)
+	low, high := nearestSigma(sigmas, restartMinSigma), nearestSigma(sigmas, restartMaxSigma)
+	if low == 0 || high >= low {
+		return pairs(sigmas)
+	}
+	list := pairs(sigmas[:low+1])
+	again := karrasBetween(sigmas[low], sigmas[high], length+1)
+	for range times {
+		list = append(list, pairs(again[:len(again)-1])...) // without the 0
+	}
+	return append(list, pairs(sigmas[low:])...)
+}
 
+// pairs lists the steps between neighbours.
+func pairs(sigmas []float32) []sigmaStep {
 	var list []sigmaStep
 	for i := range len(sigmas) - 1 {
 		list = append(list, sigmaStep{sigmas[i], sigmas[i+1]})
-		if i+1 != low || high >= low {
-			continue
-		}
-		again := karrasBetween(sigmas[low], sigmas[high], length+1)
-		again = again[:len(again)-1] // without the 0
-		for range times {
-			for k := range len(again) - 1 {
-				list = append(list, sigmaStep{again[k], again[k+1]})
-			}
-		}
 	}
 	return list
 }

@@ -348,7 +348,7 @@ func TestWrongSettingsAreErrors(t *testing.T) {
 	}{
 		"sampler":     {func(j *sampler.Job) { j.Sampler = "Euler A" }, `no sampler is called "Euler A"`},
 		"steps":       {func(j *sampler.Job) { j.Steps = 0 }, "steps is 0"},
-		"sigma range": {func(j *sampler.Job) { j.Options.SigmaMin = 20 }, "sigma_min 20"},
+		"sigma range": {func(j *sampler.Job) { j.Scheduler, j.Options.SigmaMin = "Karras", 20 }, "noise levels"},
 		"rho":         {func(j *sampler.Job) { j.Scheduler, j.Options.Rho = "Karras", -0.001 }, "noise levels"},
 		"variant":     {func(j *sampler.Job) { j.Sampler, j.Options.UniPC.Variant = "UniPC", "bh3" }, `uni_pc_variant "bh3"`},
 		"skip type":   {func(j *sampler.Job) { j.Sampler, j.Options.UniPC.SkipType = "UniPC", "even" }, `uni_pc_skip_type "even"`},

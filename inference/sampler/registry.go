@@ -24,10 +24,24 @@ type Info struct {
 	DiscardNextToLast bool   // leaves out the last sigma but one
 	SolverType        string // of the SDE solver: "heun", or "" for midpoint
 
-	family      family
-	scalesNoise bool // A1111 hands s_noise to it
-	loop        func(*run) error
+	// What the sampler does with the options of the same names.
+	Eta         EtaOption
+	Churns      bool // s_churn, s_tmin and s_tmax
+	ScalesNoise bool // s_noise
+
+	family family
+	loop   func(*run) error
 }
+
+// EtaOption says which option, if any, is the eta of a sampler.
+type EtaOption int
+
+// Options of eta.
+const (
+	NoEta        EtaOption = iota
+	EtaAncestral           // Options.Eta: A1111's eta_ancestral, "Eta" in parameters, default 1
+	EtaDDIM                // Options.EtaDDIM: A1111's eta_ddim, "Eta DDIM" in parameters, default 0
+)
 
 // family says how a sampler sees the model.
 type family int
@@ -42,21 +56,21 @@ const (
 // of its page.
 var infos = []Info{
 	{Name: "DPM++ 2M", Aliases: []string{"k_dpmpp_2m"}, Scheduler: "karras", loop: dpmpp2M},
-	{Name: "DPM++ SDE", Aliases: []string{"k_dpmpp_sde"}, Scheduler: "karras", SecondOrder: true, BrownianNoise: true, scalesNoise: true, loop: dpmppSDE},
-	{Name: "DPM++ 2M SDE", Aliases: []string{"k_dpmpp_2m_sde"}, Scheduler: "exponential", BrownianNoise: true, scalesNoise: true, loop: dpmpp2MSDE},
-	{Name: "DPM++ 2M SDE Heun", Aliases: []string{"k_dpmpp_2m_sde_heun"}, Scheduler: "exponential", BrownianNoise: true, SolverType: "heun", scalesNoise: true, loop: dpmpp2MSDEHeun},
-	{Name: "DPM++ 2S a", Aliases: []string{"k_dpmpp_2s_a"}, Scheduler: "karras", UsesENSD: true, SecondOrder: true, scalesNoise: true, loop: dpmpp2SAncestral},
-	{Name: "DPM++ 3M SDE", Aliases: []string{"k_dpmpp_3m_sde"}, Scheduler: "exponential", DiscardNextToLast: true, BrownianNoise: true, scalesNoise: true, loop: dpmpp3MSDE},
-	{Name: "Euler a", Aliases: []string{"k_euler_a", "k_euler_ancestral"}, UsesENSD: true, loop: eulerAncestral},
-	{Name: "Euler", Aliases: []string{"k_euler"}, scalesNoise: true, loop: euler},
+	{Name: "DPM++ SDE", Aliases: []string{"k_dpmpp_sde"}, Scheduler: "karras", SecondOrder: true, BrownianNoise: true, Eta: EtaAncestral, ScalesNoise: true, loop: dpmppSDE},
+	{Name: "DPM++ 2M SDE", Aliases: []string{"k_dpmpp_2m_sde"}, Scheduler: "exponential", BrownianNoise: true, Eta: EtaAncestral, ScalesNoise: true, loop: dpmpp2MSDE},
+	{Name: "DPM++ 2M SDE Heun", Aliases: []string{"k_dpmpp_2m_sde_heun"}, Scheduler: "exponential", BrownianNoise: true, SolverType: "heun", Eta: EtaAncestral, ScalesNoise: true, loop: dpmpp2MSDEHeun},
+	{Name: "DPM++ 2S a", Aliases: []string{"k_dpmpp_2s_a"}, Scheduler: "karras", UsesENSD: true, SecondOrder: true, Eta: EtaAncestral, ScalesNoise: true, loop: dpmpp2SAncestral},
+	{Name: "DPM++ 3M SDE", Aliases: []string{"k_dpmpp_3m_sde"}, Scheduler: "exponential", DiscardNextToLast: true, BrownianNoise: true, Eta: EtaAncestral, ScalesNoise: true, loop: dpmpp3MSDE},
+	{Name: "Euler a", Aliases: []string{"k_euler_a", "k_euler_ancestral"}, UsesENSD: true, Eta: EtaAncestral, loop: eulerAncestral},
+	{Name: "Euler", Aliases: []string{"k_euler"}, Churns: true, ScalesNoise: true, loop: euler},
 	{Name: "LMS", Aliases: []string{"k_lms"}, loop: lms},
-	{Name: "Heun", Aliases: []string{"k_heun"}, SecondOrder: true, scalesNoise: true, loop: heun},
-	{Name: "DPM2", Aliases: []string{"k_dpm_2"}, Scheduler: "karras", DiscardNextToLast: true, SecondOrder: true, scalesNoise: true, loop: dpm2},
-	{Name: "DPM2 a", Aliases: []string{"k_dpm_2_a"}, Scheduler: "karras", DiscardNextToLast: true, UsesENSD: true, SecondOrder: true, scalesNoise: true, loop: dpm2Ancestral},
-	{Name: "DPM fast", Aliases: []string{"k_dpm_fast"}, UsesENSD: true, scalesNoise: true, loop: dpmFast},
-	{Name: "DPM adaptive", Aliases: []string{"k_dpm_ad"}, UsesENSD: true, loop: dpmAdaptive},
+	{Name: "Heun", Aliases: []string{"k_heun"}, SecondOrder: true, Churns: true, ScalesNoise: true, loop: heun},
+	{Name: "DPM2", Aliases: []string{"k_dpm_2"}, Scheduler: "karras", DiscardNextToLast: true, SecondOrder: true, Churns: true, ScalesNoise: true, loop: dpm2},
+	{Name: "DPM2 a", Aliases: []string{"k_dpm_2_a"}, Scheduler: "karras", DiscardNextToLast: true, UsesENSD: true, SecondOrder: true, Eta: EtaAncestral, ScalesNoise: true, loop: dpm2Ancestral},
+	{Name: "DPM fast", Aliases: []string{"k_dpm_fast"}, UsesENSD: true, Eta: EtaAncestral, ScalesNoise: true, loop: dpmFast},
+	{Name: "DPM adaptive", Aliases: []string{"k_dpm_ad"}, UsesENSD: true, Eta: EtaAncestral, loop: dpmAdaptive},
 	{Name: "Restart", Aliases: []string{"restart"}, Scheduler: "karras", SecondOrder: true, loop: restart},
-	{Name: "DDIM", Aliases: []string{"ddim"}, family: timesteps, loop: ddim},
+	{Name: "DDIM", Aliases: []string{"ddim"}, Eta: EtaDDIM, family: timesteps, loop: ddim},
 	{Name: "PLMS", Aliases: []string{"plms"}, family: timesteps, loop: plms},
 	{Name: "UniPC", Aliases: []string{"unipc"}, family: timesteps, loop: uniPC},
 	{Name: "LCM", Aliases: []string{"k_lcm"}, family: latentConsistency, loop: lcm},

@@ -71,12 +71,12 @@ func sample(ctx context.Context, job *Job) ([]float32, error) {
 		return nil, err
 	}
 
-	d := newDenoiser(ctx, job, info)
+	d := newDenoiser(job, info)
 	r := &run{
 		model:   d.model,
 		options: info.effective(job.Options),
-		predict: d.predict,
 		img2img: job.Img2Img != nil,
+		predict: func(dst, x []float32, level float32) error { return d.predict(ctx, dst, x, level) },
 		noise:   func(dst []float32, _, _ float32) { job.RNG.Next(dst) },
 
 		prepareNoise: func(_, _ float32) {},
@@ -122,7 +122,7 @@ func sample(ctx context.Context, job *Job) ([]float32, error) {
 
 // effective drops the options that A1111 does not hand to a sampler.
 func (i Info) effective(o Options) Options {
-	if !i.scalesNoise {
+	if !i.ScalesNoise {
 		o.SNoise = 1
 	}
 	return o
@@ -198,13 +198,16 @@ func (r *run) startTimesteps(job *Job, plan Img2ImgSteps) {
 	if in == nil {
 		return
 	}
-	if plan.Encode >= len(ts) { // strength 0 with a fixed step count: nothing to do
-		r.timesteps = nil
+	if len(ts) == 0 { // strength 0 with a fixed step count: nothing to do
 		copy(r.x, in.Latent)
 		return
 	}
-	r.timesteps = ts[:plan.Encode]
-	a := r.model.alphasCumprod[ts[plan.Encode]]
+	encode := plan.Encode
+	if plan.Schedule > trainingSteps { // more steps than timesteps: keep the noise level
+		encode = encode * trainingSteps / plan.Schedule
+	}
+	r.timesteps = ts[:encode]
+	a := r.model.alphasCumprod[ts[encode]]
 	signal, deviation := sqrt(a), sqrt(1-a)
 	extra := float32(job.Options.ExtraNoise)
 	for i, n := range r.x {

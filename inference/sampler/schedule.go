@@ -46,10 +46,6 @@ func buildSchedule(info Info, model *noiseModel, scheduler string, steps int, o 
 	if s.DefaultRho != noRho && o.Rho != 0 {
 		in.rho = o.Rho
 	}
-	if !(in.sigmaMin > 0 && in.sigmaMin <= in.sigmaMax) {
-		return nil, fmt.Errorf("sigma_min %g and sigma_max %g leave no noise levels: use 0 < sigma_min <= sigma_max, or 0 for the model's own", in.sigmaMin, in.sigmaMax)
-	}
-
 	discard := info.DiscardNextToLast || o.DiscardNextToLast
 	if discard {
 		steps++
@@ -61,8 +57,8 @@ func buildSchedule(info Info, model *noiseModel, scheduler string, steps int, o 
 	return sigmas, checkSchedule(s, sigmas)
 }
 
-// checkSchedule refuses sigmas that no sampler can walk: extreme ranges or rho
-// make some that are not numbers or not below the one before.
+// checkSchedule refuses sigmas that no sampler can walk: an empty range or an
+// extreme rho makes some that are not numbers or that rise.
 func checkSchedule(s Scheduler, sigmas []float32) error {
 	for i, sigma := range sigmas {
 		ok := sigma >= 0 && !math.IsInf(float64(sigma), 1)
