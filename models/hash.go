@@ -89,3 +89,9 @@ func oldHash(path string) string {
 	sum := sha256.Sum256(sample)
 	return hex.EncodeToString(sum[:4])
 }
+
+// Digest returns the sha256 of a whole file in hex.
+func Digest(ctx context.Context, path string) (string, error) {
+	sum, _, err := digest(ctx, path, wholeFile)
+	return sum, err
+}
