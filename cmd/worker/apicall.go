@@ -21,7 +21,7 @@ func apiCall(ctx context.Context, api http.Handler, path string, body, out any) 
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.RequestURI, req.RemoteAddr = path, "127.0.0.1:0"
-	reply := &recorder{header: http.Header{}}
+	reply := &memoryReply{header: http.Header{}}
 	api.ServeHTTP(reply, req)
 	if err := context.Cause(ctx); err != nil {
 		return err
@@ -32,22 +32,22 @@ func apiCall(ctx context.Context, api http.Handler, path string, body, out any) 
 	return json.Unmarshal(reply.body.Bytes(), out)
 }
 
-// recorder keeps a reply in memory.
-type recorder struct {
+// memoryReply is an http.ResponseWriter that keeps the reply.
+type memoryReply struct {
 	header http.Header
 	status int
 	body   bytes.Buffer
 }
 
-func (r *recorder) Header() http.Header { return r.header }
+func (r *memoryReply) Header() http.Header { return r.header }
 
-func (r *recorder) WriteHeader(status int) {
+func (r *memoryReply) WriteHeader(status int) {
 	if r.status == 0 && status >= 200 { // 1xx are not the answer
 		r.status = status
 	}
 }
 
-func (r *recorder) Write(p []byte) (int, error) {
+func (r *memoryReply) Write(p []byte) (int, error) {
 	r.WriteHeader(http.StatusOK)
 	return r.body.Write(p)
 }

@@ -2,51 +2,112 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/rs/zerolog"
+
+	"sdworker/models"
 )
 
-// common are the settings that all verbs with an engine share.
-type common struct {
+// modelSettings say where model files are.
+type modelSettings struct {
+	ModelsDir   string `env:"MODELS_DIR" doc:"folders with Stable-diffusion, Lora, VAE, ESRGAN, ControlNet, embeddings and VAE-approx inside, separated by ':'; searched before the usual places (./models, the Hugging Face cache, the RunPod volume, ~/.local/share/sdworker/models, /models)"`
+	AllowPickle bool   `env:"ALLOW_PICKLE" doc:"also take .ckpt, .pt and .pth files, which can carry hidden code"`
+}
+
+// engineSettings say what makes the pictures.
+type engineSettings struct {
 	Model      string `env:"MODEL" doc:"checkpoint: a file, or a title, name, file name or hash in the model folders; without it the first one found"`
-	ModelsDir  string `env:"MODELS_DIR" envDefault:"models" doc:"folder with Stable-diffusion, Lora, VAE, ESRGAN, ControlNet, embeddings and VAE-approx inside; several are separated by ':'"`
 	Device     string `env:"DEVICE" envDefault:"auto" doc:"auto, cpu, cuda0, cuda1 ..."`
 	Threads    int    `env:"THREADS" envDefault:"0" doc:"CPU threads of the engine, 0 = one for each physical core"`
 	WarmModels int    `env:"WARM_MODELS" envDefault:"1" doc:"checkpoints kept in memory, the one unused for longest goes first"`
-
-	LogLevel  string `env:"LOG_LEVEL" envDefault:"info" doc:"trace, debug, info, warn or error; prompts are logged at debug only"`
-	LogFormat string `env:"LOG_FORMAT" envDefault:"auto" doc:"console, json, or auto: console on a terminal, json elsewhere"`
 }
 
-func (c *common) validate() []error {
+// logSettings say what is logged, on standard error.
+type logSettings struct {
+	Level  string `env:"LOG_LEVEL" envDefault:"info" doc:"trace, debug, info, warn or error; prompts are logged at debug only"`
+	Format string `env:"LOG_FORMAT" envDefault:"auto" doc:"console, json, or auto: console on a terminal, json elsewhere"`
+}
+
+// common are the settings of all verbs with an engine.
+type common struct {
+	models modelSettings
+	engine engineSettings
+	log    logSettings
+}
+
+func (c *common) settings() []settings {
+	return []settings{
+		{title: "Engine:", target: &c.engine, environment: true},
+		{title: "Models:", target: &c.models, environment: true},
+		{title: "Log:", target: &c.log, environment: true},
+	}
+}
+
+func (e *engineSettings) validate() []error {
 	var errs []error
-	if c.Threads < 0 {
-		errs = append(errs, fmt.Errorf("THREADS is %d, it must not be negative", c.Threads))
+	if e.Threads < 0 {
+		errs = append(errs, fmt.Errorf("THREADS is %d, it must not be negative", e.Threads))
 	}
-	if c.WarmModels < 1 {
-		errs = append(errs, fmt.Errorf("WARM_MODELS is %d, it must be at least 1", c.WarmModels))
+	if e.WarmModels < 1 {
+		errs = append(errs, fmt.Errorf("WARM_MODELS is %d, it must be at least 1", e.WarmModels))
 	}
-	if _, err := zerolog.ParseLevel(c.LogLevel); err != nil || c.LogLevel == "" {
-		errs = append(errs, fmt.Errorf("LOG_LEVEL %q is none of trace, debug, info, warn, error", c.LogLevel))
-	}
-	if formats := []string{"auto", "console", "json"}; !slices.Contains(formats, c.LogFormat) {
-		errs = append(errs, fmt.Errorf("LOG_FORMAT %q is none of %s", c.LogFormat, strings.Join(formats, ", ")))
-	}
-	if d := c.Device; d != "auto" && d != "cpu" && !strings.HasPrefix(d, "cuda") {
+	if d := e.Device; d != "auto" && d != "cpu" && !strings.HasPrefix(d, "cuda") {
 		errs = append(errs, fmt.Errorf("DEVICE %q is none of auto, cpu, cuda0, cuda1 ...", d))
 	}
 	return errs
 }
 
-// dirs are the model folders, in order of search.
-func (c *common) dirs() []string {
+func (l *logSettings) validate() []error {
+	var errs []error
+	if _, err := zerolog.ParseLevel(l.Level); err != nil || l.Level == "" {
+		errs = append(errs, fmt.Errorf("LOG_LEVEL %q is none of trace, debug, info, warn, error", l.Level))
+	}
+	if formats := []string{"auto", "console", "json"}; !slices.Contains(formats, l.Format) {
+		errs = append(errs, fmt.Errorf("LOG_FORMAT %q is none of %s", l.Format, strings.Join(formats, ", ")))
+	}
+	return errs
+}
+
+// roots are the folders that were configured, then ./models and the usual ones.
+func (m *modelSettings) roots(environ map[string]string) []string {
+	usual, _ := m.usual(environ)
+	return append(append(m.configured(), "models"), usual...)
+}
+
+func (m *modelSettings) configured() []string {
 	var dirs []string
-	for dir := range strings.SplitSeq(c.ModelsDir, ":") {
+	for dir := range strings.SplitSeq(m.ModelsDir, ":") {
 		if dir != "" {
 			dirs = append(dirs, dir)
 		}
 	}
 	return dirs
+}
+
+func (m *modelSettings) usual(environ map[string]string) (roots, files []string) {
+	return models.DefaultPlaces(func(name string) string { return environ[name] })
+}
+
+// config is what the catalog needs. A model named by its path is listed too.
+func (m *modelSettings) config(environ map[string]string, model string) models.Config {
+	_, files := m.usual(environ)
+	if info, err := os.Stat(model); err == nil && info.Mode().IsRegular() {
+		files = append([]string{model}, files...)
+	}
+	return models.Config{Roots: m.roots(environ), Files: files, AllowPickle: m.AllowPickle, HashFile: cacheFile(environ, "hashes.json")}
+}
+
+// cacheFile is a file in the user's cache folder, "" without a home.
+func cacheFile(environ map[string]string, name string) string {
+	switch {
+	case environ["XDG_CACHE_HOME"] != "":
+		return filepath.Join(environ["XDG_CACHE_HOME"], "sdworker", name)
+	case environ["HOME"] != "":
+		return filepath.Join(environ["HOME"], ".cache", "sdworker", name)
+	}
+	return ""
 }

@@ -19,10 +19,10 @@ import (
 var engineVerb = &verb{
 	name: "engine", hidden: true,
 	short:    "run the engine for a supervisor, on file descriptor " + strconv.Itoa(remote.ConnFD),
-	settings: func() []settings { return []settings{commonSettings(new(common))} },
+	settings: func() []settings { return new(common).settings() },
 	run: func(ctx context.Context, p *program, c *call) error {
 		var cfg common
-		if err := c.load(p.environ, commonSettings(&cfg)); err != nil {
+		if err := c.load(p.environ, cfg.settings()...); err != nil {
 			return err
 		}
 		conn, err := remote.Conn()
@@ -31,14 +31,14 @@ var engineVerb = &verb{
 		}
 		defer conn.Close()
 		offerToOOMKiller()
-		gen := newPipeline(&cfg, p.logger(&cfg))
+		gen := newPipeline(&cfg.engine, p.logger(&cfg.log))
 		defer gen.Close()
 		return remote.Serve(ctx, conn, gen)
 	},
 }
 
 // newPipeline returns the generator of this process.
-func newPipeline(cfg *common, log zerolog.Logger) *inference.Pipeline {
+func newPipeline(cfg *engineSettings, log zerolog.Logger) *inference.Pipeline {
 	open := func(ctx context.Context, checkpoint string, progress func(done, total int)) (inference.Engine, error) {
 		engine, err := sdcpp.Open(ctx, sdcpp.Options{
 			Checkpoint: checkpoint, Device: cfg.Device, Threads: cfg.Threads, Log: log, Progress: progress,
@@ -69,8 +69,8 @@ var idleThreads = map[string]string{"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUN
 func engineCommand(environ map[string]string, cfg *common) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", "engine")
 	env := []string{
-		"MODELS_DIR=" + cfg.ModelsDir, "DEVICE=" + cfg.Device, "THREADS=" + strconv.Itoa(cfg.Threads),
-		"WARM_MODELS=" + strconv.Itoa(cfg.WarmModels), "LOG_LEVEL=" + cfg.LogLevel, "LOG_FORMAT=json",
+		"DEVICE=" + cfg.engine.Device, "THREADS=" + strconv.Itoa(cfg.engine.Threads),
+		"WARM_MODELS=" + strconv.Itoa(cfg.engine.WarmModels), "LOG_LEVEL=" + cfg.log.Level, "LOG_FORMAT=json",
 	}
 	var names []string
 	for _, s := range env {

@@ -32,9 +32,18 @@ func writeTable(w io.Writer) {
 
 // everySetting lists all settings that the environment may give.
 func everySetting() []settings {
-	return []settings{commonSettings(new(common))}
+	return append(new(common).settings(),
+		apiSettingsOf(new(apiSettings)), servingSettings(new(serving)), accessSettings(new(access)))
 }
 
-func commonSettings(c *common) settings {
-	return settings{title: "Model, device, log:", target: c, environment: true}
+func apiSettingsOf(a *apiSettings) settings {
+	return settings{title: "API:", target: a, environment: true}
+}
+
+func servingSettings(s *serving) settings {
+	return settings{title: "Server:", target: s, environment: true}
+}
+
+func accessSettings(a *access) settings {
+	return settings{title: "Access:", target: a, environment: true}
 }

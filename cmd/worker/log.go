@@ -10,13 +10,13 @@ import (
 )
 
 // logger writes one line an event to standard error.
-func (p *program) logger(c *common) zerolog.Logger {
-	level, err := zerolog.ParseLevel(c.LogLevel)
+func (p *program) logger(c *logSettings) zerolog.Logger {
+	level, err := zerolog.ParseLevel(c.Level)
 	if err != nil {
 		level = zerolog.InfoLevel // validate has complained
 	}
 	w := p.err
-	if c.LogFormat == "console" || c.LogFormat == "auto" && isTerminal(p.err) {
+	if c.Format == "console" || c.Format == "auto" && isTerminal(p.err) {
 		w = zerolog.ConsoleWriter{Out: p.err, TimeFormat: time.TimeOnly, NoColor: !isTerminal(p.err)}
 	}
 	return zerolog.New(w).Level(level).With().Timestamp().Logger()

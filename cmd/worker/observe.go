@@ -6,14 +6,27 @@ import (
 	"sdworker/inference"
 )
 
-// observed is a Generator whose jobs a second observer follows.
-type observed struct {
-	inference.Generator
+// observer follows the job of one request. It travels in the request's context
+// through the API, which knows nothing of it, to the generator behind the queue.
+type observer struct {
 	progress func(inference.Progress)
-	result   func(*inference.Result)
+	result   func(*inference.Result) // may be nil
 }
 
-func (o *observed) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+type observerKey struct{}
+
+func withObserver(ctx context.Context, o observer) context.Context {
+	return context.WithValue(ctx, observerKey{}, o)
+}
+
+// observed is a Generator that serves the observers of its jobs.
+type observed struct{ inference.Generator }
+
+func (g observed) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+	o, ok := ctx.Value(observerKey{}).(observer)
+	if !ok {
+		return g.Generator.Generate(ctx, req, hooks)
+	}
 	report := hooks.Progress
 	hooks.Progress = func(p inference.Progress) {
 		o.progress(p)
@@ -21,8 +34,8 @@ func (o *observed) Generate(ctx context.Context, req *inference.Request, hooks i
 			report(p)
 		}
 	}
-	res, err := o.Generator.Generate(ctx, req, hooks)
-	if res != nil {
+	res, err := g.Generator.Generate(ctx, req, hooks)
+	if res != nil && o.result != nil {
 		o.result(res)
 	}
 	return res, err

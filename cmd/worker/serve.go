@@ -4,230 +4,107 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	stdlog "log"
 	"net"
 	"net/http"
-	"regexp"
 	"strconv"
-	"strings"
+	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/rs/zerolog"
 
 	"sdworker/api/runpod"
 	"sdworker/api/sdapi"
+	"sdworker/inference"
 )
 
-// serving are the settings of the HTTP server, named as A1111's flags where it
-// has them.
-type serving struct {
-	Addr          string        `env:"ADDR" envDefault:"127.0.0.1:7860" doc:"host:port to listen on; port 0 takes a free one and prints it"`
-	TLSCert       string        `env:"TLS_CERTFILE" doc:"PEM file with the certificate; with it the server speaks HTTPS"`
-	TLSKey        string        `env:"TLS_KEYFILE" doc:"PEM file with the certificate's key"`
-	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" envDefault:"25s" doc:"time that requests in hand have to finish after Ctrl-C or SIGTERM"`
-
-	Port       int `env:"PORT" doc:"listen on this port of every interface instead of ADDR; RunPod sets it for load-balancing endpoints, which ask GET /ping"`
-	PortHealth int `env:"PORT_HEALTH" doc:"another port for GET /ping"`
-}
-
-func (s *serving) validate() []error {
-	var errs []error
-	if (s.TLSCert == "") != (s.TLSKey == "") {
-		errs = append(errs, errors.New("TLS_CERTFILE and TLS_KEYFILE belong together, only one is set"))
-	}
-	if _, port, err := net.SplitHostPort(s.Addr); err != nil {
-		errs = append(errs, fmt.Errorf("ADDR %q is not host:port", s.Addr))
-	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		errs = append(errs, fmt.Errorf("ADDR %q has no port between 0 and 65535", s.Addr))
-	}
-	for name, port := range map[string]int{"PORT": s.Port, "PORT_HEALTH": s.PortHealth} {
-		if port < 0 || port > 65535 {
-			errs = append(errs, fmt.Errorf("%s is %d, a port is 1 to 65535", name, port))
+var serveVerb = &verb{
+	name: "serve", short: "serve the AUTOMATIC1111 HTTP API",
+	long: `It accepts connections at once and loads the model in the background; requests
+for pictures wait for it. GET /ping answers 204 meanwhile and 200 when it is
+ready, as RunPod's load balancer asks.`,
+	settings: func() []settings { return new(serveCommand).settings() },
+	run: func(ctx context.Context, p *program, c *call) error {
+		s := &serveCommand{program: p}
+		if err := c.load(p.environ, s.settings()...); err != nil {
+			return err
 		}
-	}
-	return errs
+		return s.run(ctx, p.logger(&s.common.log))
+	},
 }
 
-func (s *serving) addr() string {
-	if s.Port != 0 {
-		return net.JoinHostPort("", strconv.Itoa(s.Port))
-	}
-	return s.Addr
+// serveCommand is one run of worker serve.
+type serveCommand struct {
+	program *program
+	common  common
+	api     apiSettings
+	serving serving
+	access  access
 }
 
-// access are the settings of the API that only a server needs.
-type access struct {
-	Auth           string        `env:"API_AUTH" doc:"user:password pairs for HTTP Basic, separated by commas"`
-	Token          string        `env:"API_TOKEN" doc:"accept this bearer token"`
-	CORSOrigins    []string      `env:"CORS_ALLOW_ORIGINS" doc:"origins whose pages may call the API, separated by commas, * = all"`
-	CORSPattern    string        `env:"CORS_ALLOW_ORIGINS_REGEX" doc:"regular expression of further such origins"`
-	ServerStop     bool          `env:"API_SERVER_STOP" doc:"let clients stop the server"`
-	MaxBody        int64         `env:"MAX_BODY" envDefault:"268435456" doc:"largest request body in bytes"`
-	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"0" doc:"longest time for one request, such as 10m; 0 = no limit"`
+func (s *serveCommand) settings() []settings {
+	own := []settings{servingSettings(&s.serving), accessSettings(&s.access), apiSettingsOf(&s.api)}
+	return append(own, s.common.settings()...)
 }
 
-func (a *access) validate() []error {
-	var errs []error
-	if _, err := a.users(); err != nil {
-		errs = append(errs, err)
-	}
-	if _, err := regexp.Compile(a.CORSPattern); err != nil {
-		errs = append(errs, fmt.Errorf("CORS_ALLOW_ORIGINS_REGEX: %w", err))
-	}
-	if a.MaxBody < 1 {
-		errs = append(errs, fmt.Errorf("MAX_BODY is %d, it must be positive", a.MaxBody))
-	}
-	return errs
-}
-
-func (a *access) users() (map[string]string, error) {
-	if a.Auth == "" {
-		return nil, nil
-	}
-	users := map[string]string{}
-	for pair := range strings.SplitSeq(a.Auth, ",") {
-		user, password, ok := strings.Cut(strings.TrimSpace(pair), ":")
-		if !ok || user == "" {
-			return nil, errors.New("API_AUTH must be user:password, several separated by commas")
+func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
+	gen := newSupervisor(s.program.environ, &s.common, log)
+	defer gen.Close()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	api, err := newStack(s.program, &s.common, &s.api, gen, log, func(cfg *sdapi.Config) {
+		s.access.apply(cfg)
+		if s.access.ServerStop {
+			cfg.ServerStop = func() { stop(errors.New("stopped by a client")) }
 		}
-		users[user] = password
-	}
-	return users, nil
-}
-
-// apply sets what a server needs beyond the API of the other doors.
-func (a *access) apply(cfg *sdapi.Config) {
-	cfg.Users, _ = a.users() // validate has complained
-	cfg.Token = a.Token
-	cfg.CORSOrigins = a.CORSOrigins
-	if a.CORSPattern != "" {
-		cfg.CORSOriginPattern = regexp.MustCompile(a.CORSPattern)
-	}
-	cfg.MaxBody, cfg.Deadline = a.MaxBody, a.RequestTimeout
-}
-
-// httpServer is a listening server.
-type httpServer struct {
-	cfg      *serving
-	log      zerolog.Logger
-	listener net.Listener
-	requests context.Context //nolint:containedctx // the base context of all requests, as http.Server keeps it
-	abort    context.CancelFunc
-}
-
-// listen opens the port.
-func listen(ctx context.Context, addr string, cfg *serving, log zerolog.Logger) (*httpServer, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with --addr", addr, err)
-	}
-	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
-	return &httpServer{cfg, log, listener, requests, abort}, nil
-}
-
-func (s *httpServer) url() string {
-	scheme := "http"
-	if s.cfg.TLSCert != "" {
-		scheme = "https"
-	}
-	return scheme + "://" + s.listener.Addr().String()
-}
-
-// serve answers requests until ctx ends, then lets those in hand finish within
-// the grace time.
-func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
-	defer s.abort()
-	server := &http.Server{
-		Handler:           s.logged(h),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return s.requests },
-		ErrorLog:          stdlog.New(s.log, "", 0),
-		Protocols:         new(http.Protocols),
-	}
-	server.Protocols.SetHTTP1(true)
-	server.Protocols.SetHTTP2(true)
-	server.Protocols.SetUnencryptedHTTP2(true)
-	served := make(chan error, 1)
-	go func() {
-		if s.cfg.TLSCert != "" {
-			served <- server.ServeTLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey)
-		} else {
-			served <- server.Serve(s.listener)
-		}
-	}()
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	s.log.Info().Dur("grace", s.cfg.ShutdownGrace).Msg("shutting down, waiting for the requests in hand")
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownGrace)
-	defer cancel()
-	if server.Shutdown(grace) != nil {
-		s.abort() // the jobs stop within one step
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if err := server.Shutdown(last); err != nil {
-			server.Close()
-		}
-	}
-	return nil
-}
-
-// logged writes a line for each request: those that change something at info,
-// the others, which clients send every second, at debug.
-func (s *httpServer) logged(h http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		began := time.Now()
-		watched := &statusWriter{ResponseWriter: w}
-		defer func() {
-			level := zerolog.DebugLevel
-			if r.Method == http.MethodPost {
-				level = zerolog.InfoLevel
-			}
-			s.log.WithLevel(level).Str("method", r.Method).Str("path", r.URL.Path).Int("status", watched.status).
-				Float64("seconds", time.Since(began).Seconds()).Str("client", r.RemoteAddr).Msg("request")
-		}()
-		h.ServeHTTP(watched, r)
 	})
-}
-
-// statusWriter notes the status of a reply.
-type statusWriter struct {
-	http.ResponseWriter
-	status int
-}
-
-func (w *statusWriter) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
+	if err != nil {
+		return err
 	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *statusWriter) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
+	server, err := listen(ctx, s.serving.addr(), &s.serving, log)
+	if err != nil {
+		return err
 	}
-	return w.ResponseWriter.Write(p)
+
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer stop(nil)
+	var ready readiness
+	background.Go(func() { ready.prepare(ctx, api) })
+	if s.serving.PortHealth != 0 && s.serving.PortHealth != s.serving.Port {
+		health, err := listen(ctx, net.JoinHostPort("", strconv.Itoa(s.serving.PortHealth)), &serving{ShutdownGrace: s.serving.ShutdownGrace}, log)
+		if err != nil {
+			return err
+		}
+		ping := runpod.Balanced(http.NotFoundHandler(), ready.of(gen))
+		background.Go(func() { _ = health.serve(ctx, ping) }) // it ends with ctx only
+	}
+	fmt.Fprintf(s.program.err, "listening on %s\n", server.url())
+	return server.serve(ctx, runpod.Balanced(api.api, ready.of(gen)))
 }
 
-// Unwrap is for http.ResponseController.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// readiness is what health checks are told about the model.
+// readiness is what health checks are told.
 type readiness struct{ failed atomic.Bool }
 
-func (r *readiness) state(gen interface{ Ready() bool }) runpod.Health {
-	switch {
-	case gen.Ready():
-		return runpod.Ready
-	case r.failed.Load():
-		return runpod.Unhealthy
-	default:
-		return runpod.Loading
+// prepare loads the model, then works in the background until ctx ends.
+func (r *readiness) prepare(ctx context.Context, api *stack) {
+	if err := api.loadModel(ctx); err != nil && ctx.Err() == nil {
+		r.failed.Store(true)
+		api.log.Error().Err(err).Msg("the model cannot be loaded; requests will try again")
+	}
+	api.hashModels(ctx)
+}
+
+// of tells the state of gen. It is ready once a model is loaded, however that
+// came about.
+func (r *readiness) of(gen inference.Generator) func() runpod.Health {
+	return func() runpod.Health {
+		switch status := gen.Status(); {
+		case status.Ready && status.Engine.Checkpoint != "":
+			return runpod.Ready
+		case r.failed.Load():
+			return runpod.Unhealthy
+		default:
+			return runpod.Loading
+		}
 	}
 }

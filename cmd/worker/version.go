@@ -2,16 +2,64 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"runtime"
 	"runtime/debug"
+	"strings"
+
+	"sdworker/inference/sdcpp"
 )
 
+// versionOptions are the flags of worker version.
+type versionOptions struct {
+	JSON bool `env:"JSON" doc:"print it as JSON"`
+}
+
 var versionVerb = &verb{
-	name: "version", short: "print the version, the engine it is built on and the devices it finds",
-	run: func(_ context.Context, p *program, _ *call) error {
-		fmt.Fprintf(p.out, "worker %s\n", version())
+	name: "version", short: "print the version, the engine inside and the devices it finds",
+	settings: func() []settings { return []settings{{title: "Output:", target: new(versionOptions)}} },
+	run: func(_ context.Context, p *program, c *call) error {
+		var o versionOptions
+		if err := c.load(p.environ, settings{target: &o}); err != nil {
+			return err
+		}
+		b := build{Version: version(), Go: runtime.Version(), Engine: sdcpp.Version()}
+		if o.JSON {
+			enc := json.NewEncoder(p.out)
+			enc.SetIndent("", "  ")
+			return enc.Encode(b)
+		}
+		b.print(p)
 		return nil
 	},
+}
+
+// build is what worker version prints.
+type build struct {
+	Version string
+	Go      string
+	Engine  sdcpp.Build
+}
+
+func (b *build) print(p *program) {
+	e := b.Engine
+	fmt.Fprintf(p.out, "worker     %s (%s)\n", b.Version, b.Go)
+	if e.Backend == "none" {
+		fmt.Fprintf(p.out, "engine     none: built without it, use make build\n")
+		return
+	}
+	fmt.Fprintf(p.out, "engine     %s, build %s, ggml %s\n", e.Pin, e.Key, e.GGML)
+	fmt.Fprintf(p.out, "backend    %s\n", e.Backend)
+	fmt.Fprintf(p.out, "cpu        %s\n", strings.Join(e.CPUFeatures, " "))
+	fmt.Fprintf(p.out, "allocator  %s\n", e.Allocator)
+	for _, d := range e.Devices {
+		fmt.Fprintf(p.out, "device     %s: %s", d.Name, d.Description)
+		if d.TotalBytes > 0 {
+			fmt.Fprintf(p.out, ", %d of %d MiB free", d.FreeBytes>>20, d.TotalBytes>>20)
+		}
+		fmt.Fprintln(p.out)
+	}
 }
 
 // version is the module's version, or the commit it was built from.
@@ -20,14 +68,13 @@ func version() string {
 	if !ok {
 		return "unknown"
 	}
-	v := info.Main.Version
-	if v == "" || v == "(devel)" {
-		v = "devel"
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				v += " " + s.Value
-			}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return "devel " + s.Value
 		}
 	}
-	return v
+	return "devel"
 }

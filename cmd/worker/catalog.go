@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"path"
+	"sync"
+
+	"sdworker/api/sdapi"
+	"sdworker/models"
+)
+
+// catalog shows the model files to the API in its own terms.
+type catalog struct {
+	*models.Catalog
+	headers sync.Map // path and time of a file -> what its header says
+}
+
+var _ sdapi.Catalog = (*catalog)(nil)
+
+// newCatalog looks at the disk once.
+func newCatalog(cfg models.Config) (*catalog, error) {
+	c := &catalog{Catalog: models.NewCatalog(cfg)}
+	return c, c.Refresh()
+}
+
+func asCheckpoint(f models.File) sdapi.Checkpoint {
+	return sdapi.Checkpoint{
+		Path: f.Path, Title: f.Title(), ModelName: f.ModelName(), Name: f.Stem(), SHA256: f.SHA256, Config: models.ConfigBeside(f),
+	}
+}
+
+func (c *catalog) Checkpoints() []sdapi.Checkpoint {
+	var out []sdapi.Checkpoint
+	for _, f := range c.Catalog.Checkpoints() {
+		out = append(out, asCheckpoint(f))
+	}
+	return out
+}
+
+func (c *catalog) Checkpoint(name string) (sdapi.Checkpoint, bool) {
+	f, ok := c.Catalog.Checkpoint(name)
+	return asCheckpoint(f), ok
+}
+
+func (c *catalog) ClosestCheckpoint(name string) (sdapi.Checkpoint, bool) {
+	f, ok := c.Catalog.ClosestCheckpoint(name)
+	return asCheckpoint(f), ok
+}
+
+func asVAE(f models.File) sdapi.VAE { return sdapi.VAE{Path: f.Path, Name: path.Base(f.Name)} }
+
+func (c *catalog) VAEs() []sdapi.VAE {
+	var out []sdapi.VAE
+	for _, f := range c.Catalog.VAEs() {
+		out = append(out, asVAE(f))
+	}
+	return out
+}
+
+func (c *catalog) VAEFor(checkpoint sdapi.Checkpoint, setting string) (sdapi.VAE, bool) {
+	f, _ := c.file(models.Checkpoint, checkpoint.Path)
+	vae, ok := c.Catalog.VAEFor(f, setting)
+	return asVAE(vae), ok
+}
+
+// file finds a listed file by its path.
+func (c *catalog) file(kind models.Kind, path string) (models.File, bool) {
+	for _, f := range c.List(kind) {
+		if f.Path == path {
+			return f, true
+		}
+	}
+	return models.File{}, false
+}
+
+func (c *catalog) LoRAs() []sdapi.LoRA {
+	var out []sdapi.LoRA
+	for _, f := range c.Catalog.LoRAs() {
+		out = append(out, sdapi.LoRA{Path: f.Path, Name: f.Stem(), Alias: f.Alias, Metadata: f.Metadata})
+	}
+	return out
+}
+
+func (c *catalog) LoRA(name string) (path string, ok bool) {
+	f, ok := c.Catalog.LoRA(name)
+	return f.Path, ok
+}
+
+func (c *catalog) Embeddings() []sdapi.Embedding {
+	var out []sdapi.Embedding
+	for _, f := range c.Catalog.Embeddings() {
+		e := sdapi.Embedding{Path: f.Path, Name: f.Stem()}
+		e.Vectors, e.Width = c.vectors(f)
+		out = append(out, e)
+	}
+	return out
+}
+
+// vectors reads the size of a textual inversion from its header, once for each
+// version of the file.
+func (c *catalog) vectors(f models.File) (n, width int) {
+	type version struct {
+		path  string
+		mtime int64
+	}
+	key := version{f.Path, f.ModTime.UnixNano()}
+	if known, ok := c.headers.Load(key); ok {
+		size := known.([2]int)
+		return size[0], size[1]
+	}
+	if info, err := models.Inspect(f.Path); err == nil {
+		for _, t := range info.Tensors {
+			if len(t.Shape) == 2 {
+				n, width = int(t.Shape[0]), int(t.Shape[1])
+			}
+		}
+	}
+	c.headers.Store(key, [2]int{n, width})
+	return n, width
+}
+
+func (c *catalog) Upscalers() []sdapi.Upscaler {
+	var out []sdapi.Upscaler
+	for _, f := range c.List(models.Upscaler) {
+		out = append(out, sdapi.Upscaler{Path: f.Path, Name: f.Stem(), Scale: 4}) // A1111 shows 4 for every ESRGAN
+	}
+	return out
+}
+
+func (c *catalog) ControlNets() []sdapi.ControlNet {
+	var out []sdapi.ControlNet
+	for _, f := range c.List(models.ControlNet) {
+		out = append(out, sdapi.ControlNet{Path: f.Path, Title: c.ControlNetName(f)})
+	}
+	return out
+}
+
+func (c *catalog) ControlNet(name string) (sdapi.ControlNet, bool) {
+	f, ok := c.Catalog.ControlNet(name)
+	return sdapi.ControlNet{Path: f.Path, Title: c.ControlNetName(f)}, ok
+}
+
+func (c *catalog) PreviewDecoder() string {
+	f, _ := c.Catalog.PreviewDecoder()
+	return f.Path
+}
+
+func (c *catalog) LoRAHash(ctx context.Context, path string) (string, error) {
+	f, _ := c.file(models.LoRA, path)
+	return c.Catalog.LoRAHash(ctx, f)
+}
+
+func (c *catalog) EmbeddingHash(ctx context.Context, path string) (string, error) {
+	f, _ := c.file(models.Embedding, path)
+	return c.Catalog.EmbeddingHash(ctx, f)
+}

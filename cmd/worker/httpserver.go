@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	stdlog "log"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// httpServer is a listening server.
+type httpServer struct {
+	cfg      *serving
+	log      zerolog.Logger
+	listener net.Listener
+	requests context.Context //nolint:containedctx // the base context of all requests, as http.Server keeps it
+	abort    context.CancelFunc
+}
+
+// listen opens the port.
+func listen(ctx context.Context, addr string, cfg *serving, log zerolog.Logger) (*httpServer, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with --addr", addr, err)
+	}
+	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
+	return &httpServer{cfg, log, listener, requests, abort}, nil
+}
+
+func (s *httpServer) url() string {
+	scheme := "http"
+	if s.cfg.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + s.listener.Addr().String()
+}
+
+// serve answers requests until ctx ends, then lets those in hand finish within
+// the grace time.
+func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
+	defer s.abort()
+	server := &http.Server{
+		Handler:           s.logged(h),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return s.requests },
+		ErrorLog:          stdlog.New(s.log, "", 0),
+		Protocols:         new(http.Protocols),
+	}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
+	served := make(chan error, 1)
+	go func() {
+		if s.cfg.TLSCert != "" {
+			served <- server.ServeTLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey)
+		} else {
+			served <- server.Serve(s.listener)
+		}
+	}()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	s.log.Info().Dur("grace", s.cfg.ShutdownGrace).Msg("shutting down, waiting for the requests in hand")
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownGrace)
+	defer cancel()
+	if server.Shutdown(grace) != nil {
+		s.abort() // the jobs stop within one step
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := server.Shutdown(last); err != nil {
+			server.Close()
+		}
+	}
+	return nil
+}
+
+// logged writes a line for each request: those that change something at info,
+// the others, which clients send every second, at debug.
+func (s *httpServer) logged(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		watched := &statusWriter{ResponseWriter: w}
+		defer func() {
+			level := zerolog.DebugLevel
+			if r.Method == http.MethodPost {
+				level = zerolog.InfoLevel
+			}
+			s.log.WithLevel(level).Str("method", r.Method).Str("path", r.URL.Path).Int("status", watched.status).
+				Float64("seconds", time.Since(began).Seconds()).Str("client", r.RemoteAddr).Msg("request")
+		}()
+		h.ServeHTTP(watched, r)
+	})
+}
+
+// statusWriter notes the status of a reply.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

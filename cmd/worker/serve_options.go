@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"sdworker/api/sdapi"
+)
+
+// serving are the settings of the HTTP server, named as A1111's flags where it
+// has them.
+type serving struct {
+	Addr          string        `env:"ADDR" envDefault:"127.0.0.1:7860" doc:"host:port to listen on; port 0 takes a free one and prints it"`
+	TLSCert       string        `env:"TLS_CERTFILE" doc:"PEM file with the certificate; with it the server speaks HTTPS"`
+	TLSKey        string        `env:"TLS_KEYFILE" doc:"PEM file with the certificate's key"`
+	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" envDefault:"25s" doc:"time that requests in hand have to finish after Ctrl-C or SIGTERM"`
+
+	Port       int `env:"PORT" doc:"listen on this port of every interface instead of ADDR; RunPod sets it for load-balancing endpoints, which ask GET /ping"`
+	PortHealth int `env:"PORT_HEALTH" doc:"another port for GET /ping"`
+}
+
+func (s *serving) validate() []error {
+	var errs []error
+	if (s.TLSCert == "") != (s.TLSKey == "") {
+		errs = append(errs, errors.New("TLS_CERTFILE and TLS_KEYFILE belong together, only one is set"))
+	}
+	if _, port, err := net.SplitHostPort(s.Addr); err != nil {
+		errs = append(errs, fmt.Errorf("ADDR %q is not host:port", s.Addr))
+	} else if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		errs = append(errs, fmt.Errorf("ADDR %q has no port between 0 and 65535", s.Addr))
+	}
+	for name, port := range map[string]int{"PORT": s.Port, "PORT_HEALTH": s.PortHealth} {
+		if port < 0 || port > 65535 {
+			errs = append(errs, fmt.Errorf("%s is %d, a port is 1 to 65535", name, port))
+		}
+	}
+	return errs
+}
+
+func (s *serving) addr() string {
+	if s.Port != 0 {
+		return net.JoinHostPort("", strconv.Itoa(s.Port))
+	}
+	return s.Addr
+}
+
+// access are the settings of the API that only a server needs.
+type access struct {
+	Auth           string        `env:"API_AUTH" doc:"user:password pairs for HTTP Basic, separated by commas"`
+	Token          string        `env:"API_TOKEN" doc:"accept this bearer token"`
+	CORSOrigins    []string      `env:"CORS_ALLOW_ORIGINS" doc:"origins whose pages may call the API, separated by commas, * = all"`
+	CORSPattern    string        `env:"CORS_ALLOW_ORIGINS_REGEX" doc:"regular expression of further such origins"`
+	ServerStop     bool          `env:"API_SERVER_STOP" doc:"let clients stop the server"`
+	MaxBody        int64         `env:"MAX_BODY" envDefault:"268435456" doc:"largest request body in bytes"`
+	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"0" doc:"longest time for one request, such as 10m; 0 = no limit"`
+}
+
+func (a *access) validate() []error {
+	var errs []error
+	if _, err := a.users(); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := regexp.Compile(a.CORSPattern); err != nil {
+		errs = append(errs, fmt.Errorf("CORS_ALLOW_ORIGINS_REGEX: %w", err))
+	}
+	if a.MaxBody < 1 {
+		errs = append(errs, fmt.Errorf("MAX_BODY is %d, it must be positive", a.MaxBody))
+	}
+	return errs
+}
+
+func (a *access) users() (map[string]string, error) {
+	if a.Auth == "" {
+		return nil, nil
+	}
+	users := map[string]string{}
+	for pair := range strings.SplitSeq(a.Auth, ",") {
+		user, password, ok := strings.Cut(strings.TrimSpace(pair), ":")
+		if !ok || user == "" {
+			return nil, errors.New("API_AUTH must be user:password, several separated by commas")
+		}
+		users[user] = password
+	}
+	return users, nil
+}
+
+// apply sets what a server needs beyond the API of the other doors.
+func (a *access) apply(cfg *sdapi.Config) {
+	cfg.Users, _ = a.users() // validate has complained
+	cfg.Token = a.Token
+	cfg.CORSOrigins = a.CORSOrigins
+	if a.CORSPattern != "" {
+		cfg.CORSOriginPattern = regexp.MustCompile(a.CORSPattern)
+	}
+	cfg.MaxBody, cfg.Deadline = a.MaxBody, a.RequestTimeout
+}
