@@ -4,7 +4,7 @@ package sdcpp
 
 // #cgo LDFLAGS: -L${SRCDIR}/../../third_party/build/cpu/lib
 // #cgo LDFLAGS: -Wl,--start-group -lstable-diffusion -lggml -lggml-cpu -lggml-base -Wl,--end-group
-// #cgo LDFLAGS: -lstdc++ -lgomp -lm -ldl -lpthread
+// #cgo LDFLAGS: -lstdc++ -l:libgomp.a -lm -ldl -lpthread
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cpu/include/src
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cpu/include/include
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cpu/include/ggml/include

@@ -9,7 +9,7 @@ package sdcpp
 // #cgo LDFLAGS: -L${SRCDIR}/../../third_party/build/cuda/lib
 // #cgo LDFLAGS: -Wl,--start-group -lstable-diffusion -lggml -lggml-cpu -lggml-cuda -lggml-base -Wl,--end-group
 // #cgo LDFLAGS: -lcudart -lcublas -lcublasLt -lcuda
-// #cgo LDFLAGS: -lstdc++ -lgomp -lm -ldl -lpthread -lrt
+// #cgo LDFLAGS: -lstdc++ -l:libgomp.a -lm -ldl -lpthread -lrt
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/src
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/include
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/ggml/include

@@ -5,6 +5,7 @@
 #include "engine.hpp"
 
 #include <cstdarg>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <thread>
@@ -24,6 +25,14 @@ namespace sdw {
 namespace {
 
 std::atomic<int> live{0};
+
+// calm_openmp keeps idle threads from spinning, which costs nothing on an idle
+// machine and much on a busy one. The OpenMP runtime reads these variables in a
+// constructor of its own, of a later priority, since it is linked statically.
+__attribute__((constructor(101))) void calm_openmp() {
+    setenv("OMP_WAIT_POLICY", "passive", 0);
+    setenv("GOMP_SPINCOUNT", "0", 0);
+}
 
 std::mutex error_mutex;
 std::string error_line;
