@@ -70,7 +70,7 @@ func (r Reader) Parse(s string) Fields {
 		var names []string
 		names, prompt, negative = r.Styles(prompt, negative)
 		if len(names) > 0 || r.AlwaysStyles {
-			f["Styles array"] = names
+			f["Styles array"] = append([]string{}, names...) // never nil: a list in JSON
 		}
 	}
 	f["Prompt"], f["Negative prompt"] = prompt, negative

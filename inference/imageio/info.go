@@ -30,8 +30,12 @@ type Info struct {
 // parametersKey is the key of A1111's text.
 const parametersKey = "parameters"
 
-// maxText bounds one compressed text when inflated, as Pillow does.
-const maxText = 1 << 20
+// Limits of Pillow against files that inflate without end, in bytes: of one
+// compressed text, and of all texts together.
+const (
+	maxText  = 1 << 20
+	maxTexts = 64 << 20
+)
 
 // ReadInfo reads the information of a PNG, JPEG, WebP or GIF file as A1111's
 // png-info shows it. Damaged parts count as absent; other formats have none.
@@ -80,6 +84,7 @@ func (i *Info) add(key string, value any) {
 }
 
 func (i *Info) readPNG(data []byte) {
+	total := 0
 	for kind, chunk := range pngChunks(data) {
 		if kind == "gAMA" && len(chunk) == 4 {
 			i.add("gamma", float64(binary.BigEndian.Uint32(chunk))/100000)
@@ -88,6 +93,9 @@ func (i *Info) readPNG(data []byte) {
 			i.add("srgb", int(chunk[0]))
 		}
 		key, value, ok := pngText(kind, chunk)
+		if total += len(value); total > maxTexts {
+			return
+		}
 		switch {
 		case !ok:
 		case key == parametersKey:

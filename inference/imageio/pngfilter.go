@@ -14,7 +14,7 @@ const (
 
 // sampleStep is how far apart the bytes are that the choice of a filter looks
 // at. A prime keeps it from seeing one channel only.
-const sampleStep = 13
+const sampleStep = 23
 
 // filterRows fills d.filtered with the rows of stride bytes, and d.zeros and
 // d.samples with what their differences look like. pixel is the number of bytes

@@ -1,6 +1,10 @@
 package imageio
 
-import "math"
+import (
+	"math"
+	"runtime"
+	"sync"
+)
 
 // Filter is a resampling kernel of Pillow.
 type Filter int
@@ -161,15 +165,17 @@ func newTapsIn(from int, start, end float64, to int, f Filter) taps {
 
 func resizeRows(src []uint8, w, h, channels, toW int, t taps) []uint8 {
 	dst := make([]uint8, toW*h*channels)
-	for y := range h {
-		in, out := src[y*w*channels:(y+1)*w*channels], dst[y*toW*channels:(y+1)*toW*channels]
-		switch channels {
-		case 3:
-			resizeRow3(out, in, t)
-		default:
-			resizeRow(out, in, channels, t)
+	inBands(h, len(dst), func(from, to int) {
+		for y := from; y < to; y++ {
+			in, out := src[y*w*channels:(y+1)*w*channels], dst[y*toW*channels:(y+1)*toW*channels]
+			switch channels {
+			case 3:
+				resizeRow3(out, in, t)
+			default:
+				resizeRow(out, in, channels, t)
+			}
 		}
-	}
+	})
 	return dst
 }
 
@@ -204,23 +210,52 @@ func resizeRow(out, in []uint8, channels int, t taps) {
 // resizeColumns works on whole rows of stride bytes, so channels do not matter.
 func resizeColumns(src []uint8, stride, toH int, t taps) []uint8 {
 	dst := make([]uint8, stride*toH)
-	sums := make([]int32, stride)
-	for y, first := range t.start {
-		for i := range sums {
-			sums[i] = half
-		}
-		for k, weight := range t.weights[y*t.width:][:t.count[y]] {
-			row := src[(first+k)*stride:][:len(sums)]
-			for i, v := range row {
-				sums[i] += int32(v) * weight
+	inBands(toH, len(dst), func(from, to int) {
+		sums := make([]int32, stride)
+		for y := from; y < to; y++ {
+			rows, weights := src[t.start[y]*stride:], t.weights[y*t.width:][:t.count[y]]
+			for i := range sums {
+				sums[i] = half
+			}
+			for ; len(weights) >= 2; weights = weights[2:] { // in pairs, to touch the sums half as often
+				addRows(sums, rows, rows[stride:], weights[0], weights[1])
+				rows = rows[2*stride:]
+			}
+			if len(weights) == 1 {
+				addRows(sums, rows, rows, weights[0], 0)
+			}
+			out := dst[y*stride:][:len(sums)]
+			for i, sum := range sums {
+				out[i] = toByte(sum)
 			}
 		}
-		out := dst[y*stride:][:len(sums)]
-		for i, sum := range sums {
-			out[i] = toByte(sum)
-		}
-	}
+	})
 	return dst
+}
+
+func addRows(sums []int32, a, b []uint8, weightA, weightB int32) {
+	a, b = a[:len(sums)], b[:len(sums)]
+	for i := range sums {
+		sums[i] += int32(a[i])*weightA + int32(b[i])*weightB
+	}
+}
+
+// bandBytes is how much output is worth a goroutine of its own.
+const bandBytes = 1 << 18
+
+// inBands shares n rows, which make up size bytes of output, between the
+// processors.
+func inBands(n, size int, work func(from, to int)) {
+	count := min(runtime.GOMAXPROCS(0), size/bandBytes, n)
+	if count < 2 {
+		work(0, n)
+		return
+	}
+	var wg sync.WaitGroup
+	for i := range count {
+		wg.Go(func() { work(i*n/count, (i+1)*n/count) })
+	}
+	wg.Wait()
 }
 
 const half = 1 << (weightBits - 1)

@@ -53,9 +53,6 @@ func place(mode, fromW, fromH, w, h int) placement {
 	default:
 		p.w = max(fromW*h/fromH, 1)
 	}
-	if mode == CropAndResize && !wider {
-		p.h = h
-	}
 	p.x, p.y = w/2-p.w/2, h/2-p.h/2
 	if mode == ResizeAndFill {
 		switch {
