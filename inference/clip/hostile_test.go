@@ -42,7 +42,7 @@ func TestHostileTexts(t *testing.T) {
 			batch, err := clip.Encode([]string{text}, clip.Options{CommaBacktrack: 20})
 			require.NoError(t, err)
 			require.NotEmpty(t, batch.Texts[0].Chunks)
-			require.Less(t, time.Since(start), 20*time.Second)
+			require.Less(t, time.Since(start), 30*time.Second)
 		})
 	}
 }

@@ -93,12 +93,8 @@ func ParseAttention(text string) ([]Span, error) {
 			pos = end
 		}
 	}
-	for _, start := range p.round {
-		p.multiplyFrom(start, roundWeight)
-	}
-	for _, start := range p.square {
-		p.multiplyFrom(start, squareWeight)
-	}
+	p.closeAll(p.round, roundWeight)
+	p.closeAll(p.square, squareWeight)
 	return p.spans(), nil
 }
 
@@ -168,6 +164,21 @@ func (p *attention) close(bracket byte) bool {
 func (p *attention) multiplyFrom(start int, weight float64) {
 	for i := start; i < len(p.entries); i++ {
 		p.entries[i].weight *= weight
+	}
+}
+
+// closeAll ends the groups that are still open, which start at the given entries.
+func (p *attention) closeAll(starts []int, weight float64) {
+	open := 0
+	for i := range p.entries {
+		for open < len(starts) && starts[open] <= i {
+			open++
+		}
+		w := p.entries[i].weight
+		for range open {
+			w *= weight
+		}
+		p.entries[i].weight = w
 	}
 }
 

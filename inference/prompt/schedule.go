@@ -14,9 +14,12 @@ type Entry struct {
 
 // Pass says for which pass a timetable is made.
 type Pass struct {
-	Steps      int  // length of the first pass, at least 1
-	HiresSteps int  // length of the hires pass if the timetable is for it, else 0
-	OldTimes   bool // option use_old_scheduling: below 1 is a fraction, dot or not, and both passes have the first one's timetable
+	Steps      int // length of the first pass, at least 1
+	HiresSteps int // length of the hires pass if the timetable is for that, else 0
+
+	// OldTimes is option use_old_scheduling: a number below 1 is a fraction, with or
+	// without a dot, any other a step, and the hires pass has the timetable of the first.
+	OldTimes bool
 }
 
 // steps returns the number of steps of the pass.
