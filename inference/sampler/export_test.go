@@ -19,10 +19,9 @@ func (m Model) TToSigma(t float32) float32     { return m.m.tToSigma(t) }
 
 var (
 	EvenTimesteps = evenTimesteps
+	BetaQuantile  = betaQuantile
 	SkipsNegative = skipsNegative
-	RestartSteps  = restartSteps
 	SampleOnly    = sample // Sample without the last mask blend
-	ErrStopped    = errStopped
 )
 
 // Resolve returns the scheduler that a request field leads to.

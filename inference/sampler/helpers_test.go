@@ -3,7 +3,6 @@ package sampler_test
 import (
 	"context"
 	"encoding/json"
-	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,10 +46,4 @@ func toFloat32(v []float64) []float32 {
 		out[i] = float32(x)
 	}
 	return out
-}
-
-// ulps is the distance of two float32 in representable steps.
-func ulps(a, b float32) int {
-	d := int(int32(math.Float32bits(a))) - int(int32(math.Float32bits(b)))
-	return max(d, -d)
 }

@@ -198,7 +198,8 @@ func (r *run) startTimesteps(job *Job, plan Img2ImgSteps) {
 	if in == nil {
 		return
 	}
-	if len(ts) == 0 { // strength 0 with a fixed step count: nothing to do
+	if plan.Schedule == 0 { // strength 0 with a fixed step count: nothing to do
+		r.timesteps = nil
 		copy(r.x, in.Latent)
 		return
 	}

@@ -106,13 +106,13 @@ func (tc scheduleCase) model(t *testing.T) sampler.Model {
 // correctly rounded on the CPU.
 const scheduleTolerance = 5e-6
 
-// sigmaUlps is the largest distance of a sigma in float32 steps.
-const sigmaUlps = 2
-
-// requireUlps compares float32 values that were recorded with full precision.
-func requireUlps(t *testing.T, want float64, got float32, limit int, what string, i int) {
+// requireSigmas compares within scheduleTolerance.
+func requireSigmas(t *testing.T, want []float64, got []float32) {
 	t.Helper()
-	require.LessOrEqual(t, ulps(float32(want), got), limit, "%s %d: want %v, got %v", what, i, want, got)
+	require.Len(t, got, len(want))
+	for i, w := range want {
+		require.InDelta(t, w, got[i], scheduleTolerance*w, "sigma %d", i)
+	}
 }
 
 func checkModel(t *testing.T, tc scheduleCase) {
@@ -140,9 +140,11 @@ func checkSigmaToT(t *testing.T, tc scheduleCase) {
 
 func checkTToSigma(t *testing.T, tc scheduleCase) {
 	m := tc.model(t)
-	for i, at := range tc.T {
-		requireUlps(t, tc.Sigmas[i], m.TToSigma(float32(at)), sigmaUlps, "sigma", i)
+	var got []float32
+	for _, at := range tc.T {
+		got = append(got, m.TToSigma(float32(at)))
 	}
+	requireSigmas(t, tc.Sigmas, got)
 }
 
 func checkSigmas(t *testing.T, tc scheduleCase) {
@@ -171,10 +173,7 @@ func checkSigmas(t *testing.T, tc scheduleCase) {
 	if tc.Img2Img != nil {
 		got = sampler.Tail(got, tc.Img2Img.plan())
 	}
-	require.Len(t, got, len(tc.Sigmas))
-	for i, want := range tc.Sigmas {
-		requireUlps(t, want, got[i], sigmaUlps, "sigma", i)
-	}
+	requireSigmas(t, tc.Sigmas, got)
 }
 
 // setOption sets an option by its A1111 name.
