@@ -20,6 +20,15 @@ func (s *Server) readModel(r *http.Request, m *schema.Model) (schema.Values, err
 	return m.Read(body)
 }
 
+// readObject reads a request body that may be any object.
+func (s *Server) readObject(r *http.Request) (*pyjson.Object, error) {
+	body, err := s.readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	return schema.ReadDict(body)
+}
+
 // readBody reads the request body as FastAPI does: JSON when the content type
 // says so or is missing, otherwise the raw bytes, which no model takes for an
 // object.

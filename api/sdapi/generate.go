@@ -172,6 +172,7 @@ func (c *call) keepOverrides() error {
 
 // run waits for the queue's turn and makes the pictures.
 func (c *call) run(ctx context.Context) (*inference.Result, error) {
+	defer c.server.finished.add(c.id)
 	job := inference.Job{ID: c.id, Name: c.tab.name}
 	if c.script != nil {
 		return c.script.run(ctx, c, job)

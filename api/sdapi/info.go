@@ -63,7 +63,7 @@ func (c *call) info(out *output) (string, error) {
 		"index_of_first_image", out.firstImage,
 		"infotexts", out.infotexts,
 		"styles", c.styles,
-		"job_timestamp", out.started.Format("20060102150405"),
+		"job_timestamp", out.started.Format(timestampLayout),
 		"clip_skip", r.Settings.ClipSkip,
 		"is_using_inpainting_conditioning", c.inpainting(),
 		"version", c.server.cfg.Version,

@@ -2,6 +2,7 @@ package sdapi
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"sdworker/api/infotext"
@@ -36,7 +37,6 @@ func (c *call) params(ctx context.Context, res *inference.Result, seed, subseed 
 		Tiling:            r.Tiling,
 		Emphasis:          r.Settings.Emphasis,
 		Encoded:           c.encodedTexts(),
-		Loras:             c.loraHashes(ctx, res.UsedLoRAs),
 		Sampling: infotext.Sampling{
 			EtaAncestral:       o.Float("eta_ancestral"),
 			EtaDDIM:            o.Float("eta_ddim"),
@@ -49,6 +49,7 @@ func (c *call) params(ctx context.Context, res *inference.Result, seed, subseed 
 			STmin:              o.Float("s_tmin"),
 			STmax:              o.Float("s_tmax"),
 			SNoise:             o.Float("s_noise"),
+			OldTimelines:       c.oldTimelines(),
 			PadConds:           res.PaddedConds && r.Settings.PadCondUncond,
 			PadCondsV0:         res.PaddedConds && r.Settings.PadCondUncondV0,
 		},
@@ -70,6 +71,9 @@ func (c *call) params(ctx context.Context, res *inference.Result, seed, subseed 
 	if o.Bool("add_version_to_infotext") {
 		p.Version = c.server.cfg.Version
 	}
+	if o.Bool("lora_add_hashes_to_infotext") {
+		p.Loras = c.loraHashes(ctx, res.UsedLoRAs)
+	}
 	if o.Bool("textual_inversion_add_hashes_to_infotext") {
 		p.Embeddings = c.embeddingHashes(ctx, res.UsedEmbeddings)
 	}
@@ -83,14 +87,14 @@ func (c *call) tabParams(p *infotext.Params) {
 	if h := r.Hires; h != nil {
 		p.DenoisingStrength = &r.DenoisingStrength
 		p.Hires = &infotext.Hires{
-			Sampler: h.Sampler, Scheduler: c.hires.scheduler, Prompt: h.Prompt, NegativePrompt: h.NegativePrompt,
+			Sampler: c.hires.named, Scheduler: c.hires.scheduler, Prompt: h.Prompt, NegativePrompt: h.NegativePrompt,
 			Scale: c.hires.scale, ResizeX: c.hires.resizeX, ResizeY: c.hires.resizeY, Steps: h.Steps, Upscaler: c.hires.upscaler,
 		}
 		if c.hires.checkpoint != nil {
 			p.Hires.Checkpoint = c.hires.checkpoint.ShortTitle()
 		}
 	}
-	p.Scripts = append(p.Scripts, c.unitTexts()...)
+	p.Scripts = append(c.unitTexts(), c.texts...)
 	init := r.Init
 	if init == nil {
 		return
@@ -144,6 +148,23 @@ func (c *call) encodedTexts() []string {
 		texts = append(texts, timetable(h.NegativePrompt, false, pass)...)
 	}
 	return texts
+}
+
+// oldTimelines reports whether option use_old_scheduling is on and changes what
+// the prompts mean.
+func (c *call) oldTimelines() bool {
+	if !c.req.Settings.OldEditingTimelines {
+		return false
+	}
+	for text, positive := range map[string]bool{c.req.Prompt: true, c.req.NegativePrompt: false} {
+		pass := prompt.Pass{Steps: c.req.Steps}
+		now := timetable(text, positive, pass)
+		pass.OldTimes = true
+		if !slices.Equal(now, timetable(text, positive, pass)) {
+			return true
+		}
+	}
+	return false
 }
 
 // timetable lists the texts of one prompt; tags are cut from positive ones only.

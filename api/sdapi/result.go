@@ -2,14 +2,9 @@ package sdapi
 
 import (
 	"context"
-	"net/http"
-	"runtime"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"sdworker/api/infotext"
-	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -26,12 +21,6 @@ type output struct {
 	firstImage int // index of the first picture that is no grid
 	extra      *pyjson.Object
 	notes      []string
-}
-
-// encodable is a picture with the text that goes into its file.
-type encodable struct {
-	pixels imageio.RGB
-	text   string
 }
 
 // reply makes the body of a generation reply. The engine is free meanwhile.
@@ -89,9 +78,9 @@ func (c *call) collect(ctx context.Context, res *inference.Result) *output {
 		text := infotext.Write(c.params(ctx, res, m.Seed, m.Subseed))
 		out.seeds, out.subseeds = append(out.seeds, m.Seed), append(out.subseeds, m.Subseed)
 		out.infotexts = append(out.infotexts, text)
-		out.images = append(out.images, encodable{m.Pixels, text})
+		out.images = append(out.images, encodable{pixels: m.Pixels, text: text})
 	}
-	out.extra = c.extraParams(res)
+	out.extra = extraParams(c.params(ctx, res, c.req.Seed, c.req.Subseed))
 	c.addGrid(out)
 	for _, m := range res.Maps {
 		out.images = append(out.images, encodable{pixels: m})
@@ -113,56 +102,16 @@ func (c *call) addGrid(out *output) {
 	}
 	rows := imageio.GridRows(len(pictures), int(c.opts.Int("n_rows")), c.req.BatchSize, c.opts.Bool("grid_prevent_empty_spots"))
 	text := out.infotexts[0]
-	out.images = append([]encodable{{imageio.Grid(pictures, rows), text}}, out.images...)
+	out.images = append([]encodable{{pixels: imageio.Grid(pictures, rows), text: text}}, out.images...)
 	out.infotexts = append([]string{text}, out.infotexts...)
 	out.firstImage = 1
 }
 
-// imageFormats are the values of option samples_format that can be sent.
-var imageFormats = []string{"png", "jpg", "jpeg", "webp"}
-
-func formatName(o options.Values) string { return o.Text("samples_format") }
-
-// encodeAll writes pictures as files of the format of the options, several at a
-// time, in their order.
-func encodeAll(ctx context.Context, images []encodable, o options.Values) ([][]byte, error) {
-	files := make([][]byte, len(images))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, m := range images {
-		group.Go(func() error {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			text := m.text
-			if !o.Bool("enable_pnginfo") {
-				text = ""
-			}
-			var err error
-			files[i], err = encode(m.pixels, text, o)
-			return err
-		})
-	}
-	return files, group.Wait()
-}
-
-// encode writes one picture with its infotext inside.
-func encode(m imageio.RGB, text string, o options.Values) ([]byte, error) {
-	switch formatName(o) {
-	case "png":
-		if text == "" {
-			return imageio.EncodePNG(m)
-		}
-		return imageio.EncodePNG(m, imageio.Text{Key: "parameters", Value: text})
-	}
-	return nil, refuse(http.StatusInternalServerError, "Invalid image format")
-}
-
 // extraParams is extra_generation_params of info.
-func (c *call) extraParams(*inference.Result) *pyjson.Object { return pyjson.NewObject() }
-
-// save writes the pictures into the output folder.
-func (c *call) save([][]byte, *output) error { return nil }
-
-func (c *call) pasteInfotext() error                                             { return nil }
-func sdUpscale(context.Context, *call, inference.Job) (*inference.Result, error) { return nil, nil }
+func extraParams(p infotext.Params) *pyjson.Object {
+	o := pyjson.NewObject()
+	for _, e := range p.Extra() {
+		o.Set(e.Key, e.Value)
+	}
+	return o
+}

@@ -45,24 +45,10 @@ func newRoutes(list []route) routes {
 	return rs
 }
 
-// find returns the routes of a path. A path that ends with "/*" in the table
-// takes all paths below it.
-func (rs routes) find(path string) []*route {
-	if found := rs.byPath[path]; found != nil {
-		return found
-	}
-	for at := strings.LastIndexByte(path, '/'); at > 0; at = strings.LastIndexByte(path[:at], '/') {
-		if found := rs.byPath[path[:at]+"/*"]; found != nil {
-			return found
-		}
-	}
-	return nil
-}
-
 // route finds the handler of a request and runs it.
 func (s *Server) route(w http.ResponseWriter, r *http.Request) error {
 	path := r.URL.Path
-	found := s.routes.find(path)
+	found := s.routes.byPath[path]
 	if found == nil {
 		return s.elsewhere(w, r)
 	}
@@ -91,7 +77,7 @@ func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) error {
 	} else {
 		path += "/"
 	}
-	if path != "" && s.routes.find(path) != nil {
+	if path != "" && s.routes.byPath[path] != nil {
 		target := *r.URL
 		target.Path, target.RawPath = path, ""
 		if r.Host != "" && !strings.HasPrefix(path, "//") {

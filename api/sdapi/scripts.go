@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/api/infotext"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
 )
@@ -97,8 +98,9 @@ func scriptNotFound(name string) error {
 type scriptCall struct {
 	script     *script // selectable, nil for none
 	scriptArgs []any
-	control    []any     // args of ControlNet
-	units      []*fields // those of them that act
+	texts      []infotext.Entry // what the script adds to the infotext
+	control    []any            // args of ControlNet
+	units      []*fields        // those of them that act
 }
 
 // chooseScript resolves script_name.

@@ -82,6 +82,8 @@ type Server struct {
 	routes  routes
 	started time.Time
 	appID   int64
+
+	finished finishedTasks
 }
 
 // New reads the options and returns the server.

@@ -18,6 +18,7 @@ const hiresDenoising = 0.75
 type hiresFacts struct {
 	checkpoint *Checkpoint
 	sampler    sampler.Info
+	named      *string // hr_sampler_name as sent; nil: that of the first pass
 	scheduler  *string // as sent; nil: that of the first pass
 	scale      float64
 	resizeX    int
@@ -106,7 +107,7 @@ func (c *call) hiresModels() error {
 		if err != nil {
 			return crash("AssertionError", "bad sampler name: %s", name)
 		}
-		h.sampler = info
+		h.sampler, h.named = info, &name
 	}
 	if h.scheduler != nil && *h.scheduler == "Use same scheduler" {
 		h.scheduler = nil

@@ -103,6 +103,11 @@ func (s *Store) write() error {
 			file.Set(f.Name, values.Get(f.Name))
 		}
 	}
+	for _, f := range builtin {
+		if value, ok := s.set[f.Name]; ok {
+			file.Set(f.Name, value)
+		}
+	}
 	for key, value := range s.other.All() {
 		file.Set(key, value)
 	}

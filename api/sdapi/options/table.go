@@ -53,11 +53,22 @@ func kindOf(def any) schema.Kind {
 	return schema.Any
 }
 
+// builtin are options of A1111's built-in extensions, which can be set but are not
+// in the table.
+var builtin = []schema.Field{
+	{Name: "enable_prompt_comments", Kind: schema.Boolean, Default: true, Nullable: true},
+	{Name: "lora_add_hashes_to_infotext", Kind: schema.Boolean, Default: true, Nullable: true},
+	{Name: "lora_preferred_name", Kind: schema.String, Default: "Alias from file", Nullable: true},
+	{Name: "sd_lora", Kind: schema.String, Default: "None", Nullable: true},
+}
+
 // fields finds an option by its key.
 var fields = func() map[string]*schema.Field {
-	m := make(map[string]*schema.Field, len(Table.Fields))
-	for i := range Table.Fields {
-		m[Table.Fields[i].Name] = &Table.Fields[i]
+	m := make(map[string]*schema.Field, len(Table.Fields)+len(builtin))
+	for _, list := range [][]schema.Field{Table.Fields, builtin} {
+		for i := range list {
+			m[list[i].Name] = &list[i]
+		}
 	}
 	return m
 }()
@@ -97,3 +108,6 @@ func accept(sent *pyjson.Object) (map[string]any, error) {
 	}
 	return out, nil
 }
+
+// Exists reports whether there is an option of this key.
+func Exists(key string) bool { return fields[key] != nil }

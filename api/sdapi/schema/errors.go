@@ -108,3 +108,12 @@ func QueryBool(name string, values []string, def bool) (bool, error) {
 	}
 	return b, nil
 }
+
+// ReadDict takes a body that may be any object.
+func ReadDict(body any) (*pyjson.Object, error) {
+	o, ok := toDict(body)
+	if !ok {
+		return nil, Errors{fault(errDict)}.at("body")
+	}
+	return o, nil
+}

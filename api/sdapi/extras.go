@@ -1,0 +1,247 @@
+package sdapi
+
+import (
+	"context"
+	"fmt"
+	"html"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+
+	"sdworker/api/infotext"
+	"sdworker/api/sdapi/pyjson"
+	"sdworker/api/sdapi/schema"
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+)
+
+// extrasSingle handles POST /sdapi/v1/extra-single-image.
+func (s *Server) extrasSingle(w http.ResponseWriter, r *http.Request) error {
+	body, err := s.readModel(r, &schema.ExtrasSingle)
+	if err != nil {
+		return err
+	}
+	in := &fields{Values: body}
+	files, info, err := s.extras(r.Context(), in, []any{in.text("image")})
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return crash("IndexError", "list index out of range")
+	}
+	return writeExtras(w, pyjson.NewObject("html_info", info, "image", files[0]))
+}
+
+// extrasBatch handles POST /sdapi/v1/extra-batch-images.
+func (s *Server) extrasBatch(w http.ResponseWriter, r *http.Request) error {
+	body, err := s.readModel(r, &schema.ExtrasBatch)
+	if err != nil {
+		return err
+	}
+	in := &fields{Values: body}
+	var images []any
+	for _, v := range in.list("imageList") {
+		data, _ := v.(*pyjson.Object).Get("data")
+		images = append(images, data)
+	}
+	files, info, err := s.extras(r.Context(), in, images)
+	if err != nil {
+		return err
+	}
+	return writeExtras(w, pyjson.NewObject("html_info", info, "images", files))
+}
+
+func writeExtras(w http.ResponseWriter, reply *pyjson.Object) error {
+	body, err := pyjson.Marshal(reply, pyjson.Compact)
+	if err != nil {
+		return err
+	}
+	writePlain(w, http.StatusOK, "application/json", body)
+	return nil
+}
+
+// extras processes pictures in one turn of the queue. info describes the last
+// one, as in A1111.
+func (s *Server) extras(ctx context.Context, in *fields, images []any) (files []any, info string, err error) {
+	o := s.options.Values()
+	type source struct {
+		pixels imageio.RGB
+		texts  []imageio.Text
+		text   string
+	}
+	var sources []source
+	for _, v := range images {
+		m, raw, err := s.picture(ctx, v, o)
+		if err != nil {
+			return nil, "", err
+		}
+		from := source{pixels: m.RGB(colour(o.Text("img2img_background_color")))}
+		meta := imageio.ReadInfo(raw)
+		from.text = meta.Parameters
+		for _, item := range meta.Items {
+			if text, ok := item.Value.(string); ok && item.Key != "postprocessing" {
+				from.texts = append(from.texts, imageio.Text{Key: item.Key, Value: text})
+			}
+		}
+		sources = append(sources, from)
+	}
+	p, err := s.postprocessing(in)
+	if err != nil {
+		return nil, "", err
+	}
+	var done []encodable
+	var said string
+	err = s.cfg.Queue.Do(ctx, inference.Job{ID: taskID("extras"), Name: "extras"},
+		func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
+			for _, from := range sources {
+				if hooks.Control.Interrupted() {
+					break
+				}
+				pixels, notes, err := p.apply(ctx, gen, hooks, from.pixels)
+				if err != nil {
+					return err
+				}
+				said = strings.Join(notes, ", ")
+				done = append(done, encodable{pixels, from.text, append(from.texts, imageio.Text{Key: "postprocessing", Value: said})})
+			}
+			return nil
+		})
+	if err != nil {
+		return nil, "", err
+	}
+	info = "<p>" + html.EscapeString(said) + "</p>"
+	if !in.flag("show_extras_results", true) {
+		return []any{}, info, nil
+	}
+	encoded, err := encodeAll(ctx, done, o)
+	if err != nil {
+		return nil, "", err
+	}
+	return pictures(encoded), info, nil
+}
+
+// postprocessing is what an extras request asks for.
+type postprocessing struct {
+	toSize       bool
+	factor       any // as it is printed
+	scale        float64
+	width        int
+	height       int
+	crop         bool
+	first        *inference.UpscaleRequest // nil: no upscaling
+	second       *inference.UpscaleRequest
+	secondWeight float64
+	faces        []string // notes of the face restorers, which have no model
+}
+
+func (s *Server) postprocessing(in *fields) (*postprocessing, error) {
+	factor, _ := in.Get("upscaling_resize")
+	p := &postprocessing{
+		toSize: in.whole("resize_mode") == 1, factor: factor, scale: in.number("upscaling_resize"),
+		width: in.whole("upscaling_resize_w"), height: in.whole("upscaling_resize_h"), crop: in.flag("upscaling_crop", true),
+		secondWeight: in.number("extras_upscaler_2_visibility"),
+	}
+	if in.err != nil {
+		return nil, in.err
+	}
+	if math.IsNaN(p.scale) || math.IsInf(p.scale, 0) {
+		return nil, pyjson.ErrNotFinite
+	}
+	var err error
+	if p.first, err = s.upscaler(in.text("upscaler_1")); err != nil || p.first == nil {
+		return p.withFaces(in), err
+	}
+	if p.second, err = s.upscaler(in.text("upscaler_2")); err != nil {
+		return nil, err
+	}
+	if p.secondWeight <= 0 {
+		p.second = nil
+	}
+	return p.withFaces(in), nil
+}
+
+func (p *postprocessing) withFaces(in *fields) *postprocessing {
+	if v := in.number("gfpgan_visibility"); v > 0 {
+		p.faces = append(p.faces, "GFPGAN visibility: "+infotext.Quote(rounded(v)))
+	}
+	if v := in.number("codeformer_visibility"); v > 0 {
+		p.faces = append(p.faces, "CodeFormer visibility: "+infotext.Quote(rounded(v)),
+			"CodeFormer weight: "+infotext.Quote(in.number("codeformer_weight")))
+	}
+	return p
+}
+
+func rounded(v float64) float64 { return math.Round(v*1000) / 1000 }
+
+// upscaler finds an upscaler by name; nil for None.
+func (s *Server) upscaler(name string) (*inference.UpscaleRequest, error) {
+	if name == "None" {
+		return nil, nil
+	}
+	if slices.Contains(builtinUpscalers, name) {
+		return &inference.UpscaleRequest{Upscaler: name}, nil
+	}
+	for _, u := range s.cfg.Catalog.Upscalers() {
+		if u.Name == name {
+			return &inference.UpscaleRequest{Upscaler: name, Model: u.Path}, nil
+		}
+	}
+	return nil, crash("AssertionError", "could not find upscaler named %s", name)
+}
+
+// apply processes one picture and returns the entries of its text.
+func (p *postprocessing) apply(ctx context.Context, gen inference.Generator, hooks inference.Hooks, m imageio.RGB) (imageio.RGB, []string, error) {
+	if p.first == nil {
+		return m, p.faces, nil
+	}
+	var notes []string
+	scale := p.scale
+	if p.toSize {
+		scale = max(float64(p.width)/float64(m.W), float64(p.height)/float64(m.H))
+		notes = append(notes, fmt.Sprintf("Postprocess upscale to: %dx%d", p.width, p.height))
+	} else {
+		notes = append(notes, "Postprocess upscale by: "+infotext.Quote(p.factor))
+	}
+	if side := scale * float64(max(m.W, m.H)); side >= maxExtrasSide || scale*float64(min(m.W, m.H)) < 8 {
+		return m, nil, inference.FieldError("upscaling_resize", "the result would have a side of %d pixels, want 8 to %d", int(side), maxExtrasSide)
+	}
+	run := func(req inference.UpscaleRequest) (imageio.RGB, error) {
+		req.Image, req.Scale = m, scale
+		out, err := gen.Upscale(ctx, &req, hooks)
+		if err == nil && p.toSize && p.crop {
+			cropped := imageio.NewRGB(p.width, p.height)
+			cropped.Paste(out, p.width/2-out.W/2, p.height/2-out.H/2)
+			out = cropped
+		}
+		return out, err
+	}
+	out, err := run(*p.first)
+	if err != nil {
+		return m, nil, err
+	}
+	if p.toSize && p.crop {
+		notes = append(notes, fmt.Sprintf("Postprocess crop to: %dx%d", out.W, out.H))
+	}
+	notes = append(notes, "Postprocess upscaler: "+infotext.Quote(p.first.Upscaler))
+	if p.second != nil {
+		other, err := run(*p.second)
+		if err != nil {
+			return m, nil, err
+		}
+		mix(out, other, p.secondWeight)
+		notes = append(notes, "Postprocess upscaler 2: "+infotext.Quote(p.second.Upscaler))
+	}
+	return out, append(notes, p.faces...), nil
+}
+
+// maxExtrasSide bounds the result of an upscaling in pixels.
+const maxExtrasSide = 2 * inference.MaxSide
+
+// mix moves m towards other by weight 0..1, cutting fractions as Pillow's blend
+// does. Both have the same size.
+func mix(m, other imageio.RGB, weight float64) {
+	for i, v := range m.Pix {
+		m.Pix[i] = uint8(float32(v) + float32(weight)*float32(int(other.Pix[i])-int(v)))
+	}
+}

@@ -1,0 +1,173 @@
+package sdapi
+
+import (
+	"net/http"
+
+	"sdworker/api/sdapi/pyjson"
+	"sdworker/api/sdapi/schema"
+	"sdworker/inference"
+)
+
+// jobState is what A1111's shared state says of the running job.
+type jobState struct {
+	inference.JobState
+	running bool
+	jobs    int // job_count: 0 when idle, -1 while the number is not known
+	step    int
+	steps   int // of the pass, 0 when none is being sampled
+	job     string
+}
+
+func (s *Server) jobState() jobState {
+	running, ok := s.cfg.Queue.Running()
+	if !ok || running.Started.IsZero() {
+		return jobState{JobState: inference.JobState{Started: s.cfg.Queue.Last().Started}}
+	}
+	j := jobState{JobState: running, running: true, jobs: -1, job: jobName(running)}
+	if running.Progress.Jobs > 0 {
+		j.jobs = running.Progress.Jobs
+	}
+	if running.Progress.Phase == inference.PhaseSampling {
+		j.step, j.steps = running.Progress.Step, running.Progress.Steps
+	}
+	return j
+}
+
+// jobName is the text of "job": the kind of job until its batches are counted.
+func jobName(j inference.JobState) string {
+	switch {
+	case j.Progress.Jobs > 0 && (j.Name == txt2img.name || j.Name == img2img.name):
+		return "Batch " + itoa(min(j.Progress.Job+1, j.Progress.Jobs)) + " out of " + itoa(j.Progress.Jobs)
+	case j.Name == txt2img.name || j.Name == img2img.name:
+		return "scripts_" + j.Name
+	}
+	return j.Name
+}
+
+// fraction is the progress of the job, 0..1, without the first hundredth that
+// /sdapi/v1/progress adds.
+func (j jobState) fraction() float64 {
+	if j.jobs <= 0 {
+		return 0
+	}
+	done := float64(j.Progress.Job) / float64(j.jobs)
+	if j.steps > 0 {
+		done += float64(j.step) / float64(j.steps) / float64(j.jobs)
+	}
+	return min(done, 1)
+}
+
+// progress handles GET /sdapi/v1/progress.
+func (s *Server) progress(r *http.Request) (any, error) {
+	skipImage, err := schema.QueryBool("skip_current_image", r.URL.Query()["skip_current_image"], false)
+	if err != nil {
+		return nil, err
+	}
+	j := s.jobState()
+	var fraction, eta float64
+	var image, text any
+	if j.running {
+		fraction = min(1, 0.01+j.fraction())
+		elapsed := s.cfg.Now().Sub(j.Started).Seconds()
+		eta = elapsed/fraction - elapsed
+		if !skipImage && j.Preview != nil {
+			file, err := encode(encodable{pixels: *j.Preview}, s.options.Values())
+			if err != nil {
+				return nil, err
+			}
+			image = pyjson.Base64(file)
+		}
+		text = textInfo(j)
+	}
+	return pyjson.NewObject("progress", fraction, "eta_relative", eta, "state", j.object(), "current_image", image, "textinfo", text), nil
+}
+
+// textInfo tells of phases that A1111 has words for.
+func textInfo(j jobState) any {
+	if j.Progress.Phase == inference.PhaseLoading {
+		return "Loading model..."
+	}
+	return nil
+}
+
+func (j jobState) object() *pyjson.Object {
+	timestamp := "0"
+	if !j.Started.IsZero() {
+		timestamp = j.Started.Format(timestampLayout)
+	}
+	no := 0
+	if j.running {
+		no = j.Progress.Job
+	}
+	return pyjson.NewObject(
+		"skipped", j.running && j.Skipped,
+		"interrupted", j.running && j.Interrupted,
+		"stopping_generation", false,
+		"job", j.job,
+		"job_count", j.jobs,
+		"job_timestamp", timestamp,
+		"job_no", no,
+		"sampling_step", j.step,
+		"sampling_steps", j.steps,
+	)
+}
+
+// timestampLayout is A1111's job_timestamp.
+const timestampLayout = "20060102150405"
+
+var taskProgress = &schema.Model{Name: "modules__progress__ProgressRequest", Fields: []schema.Field{
+	{Name: "id_task", Kind: schema.String, Nullable: true},
+	{Name: "id_live_preview", Kind: schema.Integer, Default: int64(-1)},
+	{Name: "live_preview", Kind: schema.Boolean, Default: true},
+}}
+
+// internalProgress handles POST /internal/progress, which knows tasks by id.
+func (s *Server) internalProgress(r *http.Request) (any, error) {
+	body, err := s.readModel(r, taskProgress)
+	if err != nil {
+		return nil, err
+	}
+	in := fields{Values: body}
+	id := in.text("id_task")
+	state, ahead, found := s.cfg.Queue.Find(id)
+	active := found && ahead == 0 && !state.Started.IsZero()
+	reply := pyjson.NewObject("active", active, "queued", found && !active, "completed", s.finished.has(id),
+		"progress", nil, "eta", nil, "live_preview", nil, "id_live_preview", -1, "textinfo", nil)
+	if !active {
+		text := "Waiting..."
+		if found {
+			text = "In queue: " + itoa(ahead) + "/" + itoa(max(len(s.cfg.Queue.IDs())-1, ahead))
+		}
+		reply.Set("textinfo", text)
+		return reply, nil
+	}
+	j := s.jobState()
+	fraction := j.fraction()
+	reply.Set("progress", fraction)
+	if fraction > 0 {
+		elapsed := s.cfg.Now().Sub(j.Started).Seconds()
+		reply.Set("eta", elapsed/fraction-elapsed)
+	}
+	reply.Set("textinfo", textInfo(j))
+	seen, _ := in.Get("id_live_preview")
+	reply.Set("id_live_preview", seen)
+	o := s.options.Values()
+	if o.Bool("live_previews_enable") && in.flag("live_preview", true) && j.Preview != nil && seen != int64(j.PreviewID) {
+		file, err := encode(encodable{pixels: *j.Preview}, o)
+		if err != nil {
+			return nil, err
+		}
+		reply.Set("live_preview", "data:"+mediaType(formatName(o))+";base64,"+base64Text(file))
+		reply.Set("id_live_preview", j.PreviewID)
+	}
+	return reply, nil
+}
+
+// pendingTasks handles GET /internal/pending-tasks.
+func (s *Server) pendingTasks(*http.Request) (any, error) {
+	ids := s.cfg.Queue.IDs()
+	if len(ids) > 0 {
+		ids = ids[1:]
+	}
+	return pyjson.NewObject("size", len(ids), "tasks", append([]string{}, ids...)), nil
+}

@@ -1,0 +1,141 @@
+package sdapi
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// save writes the pictures of a job into the output folder of the options, which
+// must lie below Config.OutputDir: any client may set these options.
+func (c *call) save(files [][]byte, out *output) error {
+	o := c.opts
+	if !o.Bool("samples_save") {
+		return nil
+	}
+	folder := o.Text("outdir_samples")
+	if folder == "" {
+		folder = o.Text("outdir_" + c.tab.name + "_samples")
+	}
+	folder = filepath.FromSlash(folder)
+	if o.Bool("save_to_dirs") {
+		folder = filepath.Join(folder, c.fill(o.Text("directories_filename_pattern"), out, 0))
+	}
+	if !filepath.IsLocal(folder) {
+		return fmt.Errorf("the output folder %q is not inside the server's own", folder)
+	}
+	base := c.server.cfg.OutputDir
+	if base == "" {
+		base = "."
+	}
+	folder = filepath.Join(base, folder)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	pattern := o.Text("samples_filename_pattern")
+	if pattern == "" {
+		pattern = "[seed]"
+		if !o.Bool("save_to_dirs") {
+			pattern = "[seed]-[prompt_spaces]"
+		}
+	}
+	next := nextNumber(folder)
+	for i, data := range files[out.firstImage:min(len(files), out.firstImage+len(out.seeds))] {
+		name := c.fill(pattern, out, i) + "." + formatName(o)
+		if o.Bool("save_images_add_number") {
+			name = fmt.Sprintf("%05d-%s", next+i, name)
+		}
+		if err := writeNew(filepath.Join(folder, name), data); err != nil {
+			return err
+		}
+		if o.Bool("save_txt") {
+			text := strings.TrimSuffix(name, filepath.Ext(name)) + ".txt"
+			if err := writeNew(filepath.Join(folder, text), []byte(out.infotexts[out.firstImage+i]+"\n")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeNew writes a file and never replaces one.
+func writeNew(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if errors.Is(err, fs.ErrExist) {
+		ext := filepath.Ext(path)
+		return writeNew(strings.TrimSuffix(path, ext)+"-1"+ext, data)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// nextNumber is one above the highest number that a file name begins with.
+func nextNumber(folder string) int {
+	highest := -1
+	entries, _ := os.ReadDir(folder) // a folder that cannot be read fails on writing
+	for _, e := range entries {
+		digits, _, found := strings.Cut(e.Name(), "-")
+		if n, err := strconv.Atoi(digits); found && err == nil {
+			highest = max(highest, n)
+		}
+	}
+	return highest + 1
+}
+
+var placeholder = regexp.MustCompile(`\[[a-z_]+\]`)
+
+// fill replaces the placeholders of a file name pattern. Unknown ones stay.
+func (c *call) fill(pattern string, out *output, image int) string {
+	const longest = 128 // characters of a file name: --filenames-max-length
+	seed := c.req.Seed
+	if image < len(out.seeds) {
+		seed = out.seeds[image]
+	}
+	text := placeholder.ReplaceAllStringFunc(pattern, func(name string) string {
+		switch name {
+		case "[seed]":
+			return strconv.FormatInt(seed, 10)
+		case "[steps]":
+			return itoa(c.req.Steps)
+		case "[cfg]":
+			return strconv.FormatFloat(c.req.CFGScale, 'g', -1, 64)
+		case "[width]":
+			return itoa(c.width)
+		case "[height]":
+			return itoa(c.height)
+		case "[sampler]":
+			return c.req.Sampler
+		case "[model_name]":
+			return c.checkpoint.Name
+		case "[model_hash]":
+			return c.checkpoint.ShortHash()
+		case "[date]":
+			return out.started.Format("2006-01-02")
+		case "[datetime]":
+			return out.started.Format(timestampLayout)
+		case "[job_timestamp]":
+			return out.started.Format(timestampLayout)
+		case "[prompt_spaces]", "[prompt]":
+			return c.req.Prompt
+		}
+		return name
+	})
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || strings.ContainsRune(`#<>:"/\|?*`, r) {
+			return '_'
+		}
+		return r
+	}, text)
+	if runes := []rune(text); len(runes) > longest {
+		text = string(runes[:longest])
+	}
+	return strings.Trim(text, ". ")
+}

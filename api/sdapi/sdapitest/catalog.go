@@ -1,0 +1,118 @@
+// Package sdapitest has stand-ins for what a sdapi.Server is made of: a catalog
+// of model files that do not exist and a generator that draws without a model.
+package sdapitest
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+
+	"sdworker/api/sdapi"
+)
+
+// Catalog is a sdapi.Catalog of the files that it lists.
+type Catalog struct {
+	CheckpointFiles []sdapi.Checkpoint
+	VAEFiles        []sdapi.VAE
+	LoRAFiles       []sdapi.LoRA
+	EmbeddingFiles  []sdapi.Embedding
+	UpscalerFiles   []sdapi.Upscaler
+	ControlFiles    []sdapi.ControlNet
+
+	ShortHash string // of every LoRA and embedding
+	Refreshed int    // calls of Refresh
+}
+
+var _ sdapi.Catalog = (*Catalog)(nil)
+
+// Checkpoint describes a checkpoint by its path below the model folder and its
+// sha256 ("" for none), as models.File does.
+func Checkpoint(rel, sum string) sdapi.Checkpoint {
+	stem := strings.TrimSuffix(rel, path.Ext(rel))
+	c := sdapi.Checkpoint{Path: "/models/" + rel, Title: rel, ModelName: strings.ReplaceAll(stem, "/", "_"), Name: path.Base(stem), SHA256: sum}
+	if sum != "" {
+		c.Title += " [" + c.ShortHash() + "]"
+	}
+	return c
+}
+
+// NewCatalog has two checkpoints, two LoRAs and one file of every other kind:
+// what the recorded infotexts were made with.
+func NewCatalog() *Catalog {
+	return &Catalog{
+		CheckpointFiles: []sdapi.Checkpoint{
+			Checkpoint("v1-5-pruned-emaonly.safetensors", "6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa"),
+			Checkpoint("other.safetensors", "cc6cb27103417325ff94f52b7a5d2dde45a7515b25c255d8e396c90014281516"),
+		},
+		VAEFiles:       []sdapi.VAE{{Path: "/models/VAE/sharp.safetensors", Name: "sharp.safetensors"}},
+		LoRAFiles:      []sdapi.LoRA{{Path: "/models/Lora/foo.safetensors", Name: "foo", Alias: "foo"}, {Path: "/models/Lora/bar.safetensors", Name: "bar", Alias: "barry", Metadata: map[string]any{"ss_output_name": "barry", "nested": map[string]any{"a": 1.5}}}},
+		EmbeddingFiles: []sdapi.Embedding{{Path: "/models/embeddings/style.pt", Name: "style", Vectors: 2, Width: 768}, {Path: "/models/embeddings/large.pt", Name: "large", Vectors: 1, Width: 1024}},
+		UpscalerFiles:  []sdapi.Upscaler{{Path: "/models/ESRGAN/R-ESRGAN 4x+.pth", Name: "R-ESRGAN 4x+", Scale: 4}},
+		ControlFiles:   []sdapi.ControlNet{{Path: "/models/ControlNet/canny.safetensors", Title: "canny [01234567]"}},
+		ShortHash:      "0123456789ab",
+	}
+}
+
+func (c *Catalog) Checkpoints() []sdapi.Checkpoint { return c.CheckpointFiles }
+
+func (c *Catalog) Checkpoint(name string) (sdapi.Checkpoint, bool) {
+	return find(c.CheckpointFiles, func(f sdapi.Checkpoint) bool {
+		return slices.Contains([]string{f.Title, f.ModelName, f.Name, f.ShortHash(), f.SHA256, strings.TrimPrefix(f.Path, "/models/")}, name) && name != ""
+	})
+}
+
+func (c *Catalog) ClosestCheckpoint(name string) (sdapi.Checkpoint, bool) {
+	return find(c.CheckpointFiles, func(f sdapi.Checkpoint) bool { return name != "" && strings.Contains(f.Title, name) })
+}
+
+func (c *Catalog) VAEs() []sdapi.VAE { return c.VAEFiles }
+
+func (c *Catalog) VAEFor(_ sdapi.Checkpoint, setting string) (sdapi.VAE, bool) {
+	return find(c.VAEFiles, func(f sdapi.VAE) bool { return f.Name == setting })
+}
+
+func (c *Catalog) LoRAs() []sdapi.LoRA { return c.LoRAFiles }
+
+func (c *Catalog) LoRA(name string) (string, bool) {
+	f, ok := find(c.LoRAFiles, func(f sdapi.LoRA) bool { return f.Name == name || f.Alias == name })
+	return f.Path, ok
+}
+
+func (c *Catalog) Embeddings() []sdapi.Embedding { return c.EmbeddingFiles }
+
+func (c *Catalog) Upscalers() []sdapi.Upscaler { return c.UpscalerFiles }
+
+func (c *Catalog) ControlNets() []sdapi.ControlNet { return c.ControlFiles }
+
+func (c *Catalog) ControlNet(name string) (sdapi.ControlNet, bool) {
+	return find(c.ControlFiles, func(f sdapi.ControlNet) bool { return f.Title == name || strings.HasPrefix(f.Title, name+" [") })
+}
+
+func (c *Catalog) PreviewDecoder() string { return "" }
+
+// SHA256 is the hash that the catalog has for a checkpoint, or one digit 64 times.
+func (c *Catalog) SHA256(_ context.Context, path string) (string, error) {
+	f, ok := find(c.CheckpointFiles, func(f sdapi.Checkpoint) bool { return f.Path == path })
+	if ok && f.SHA256 != "" {
+		return f.SHA256, nil
+	}
+	return strings.Repeat("a", 64), nil
+}
+
+func (c *Catalog) LoRAHash(context.Context, string) (string, error) { return c.ShortHash, nil }
+
+func (c *Catalog) EmbeddingHash(context.Context, string) (string, error) { return c.ShortHash, nil }
+
+func (c *Catalog) Refresh() error {
+	c.Refreshed++
+	return nil
+}
+
+func find[T any](list []T, is func(T) bool) (found T, ok bool) {
+	at := slices.IndexFunc(list, is)
+	if at < 0 {
+		return found, false
+	}
+	return list[at], true
+}

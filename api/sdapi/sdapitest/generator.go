@@ -1,0 +1,149 @@
+package sdapitest
+
+import (
+	"context"
+	"sync"
+
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+	"sdworker/inference/prompt"
+	"sdworker/inference/rng"
+)
+
+// Generator draws flat pictures at once: the colour is the seed. It checks
+// requests as a pipeline does and keeps the last one.
+type Generator struct {
+	// Wait, unless nil, is called after each step of a job.
+	Wait func(ctx context.Context, hooks inference.Hooks, step int) error
+	// Fail is the error of every job and load, if not nil.
+	Fail error
+	// Channels of the UNet; 0 means 4.
+	Channels int
+	// Preview is reported with every step, if not nil.
+	Preview *imageio.RGB
+
+	mu       sync.Mutex
+	last     *inference.Request
+	upscaled *inference.UpscaleRequest
+	loaded   inference.Files
+	jobs     int
+}
+
+var _ inference.Generator = (*Generator)(nil)
+
+// Last is the request of the last job.
+func (g *Generator) Last() *inference.Request {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.last
+}
+
+// Upscaled is the last request to enlarge a picture.
+func (g *Generator) Upscaled() *inference.UpscaleRequest {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.upscaled
+}
+
+// Jobs is how many jobs were run.
+func (g *Generator) Jobs() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.jobs
+}
+
+func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+	if err := req.Check(); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	g.last, g.loaded, g.jobs = req, req.Files, g.jobs+1
+	g.mu.Unlock()
+	if g.Fail != nil {
+		return nil, g.Fail
+	}
+	res := &inference.Result{Timings: inference.Timings{Sample: 0.25, Total: 0.5}}
+	passes := req.BatchNum
+	if req.Hires != nil {
+		passes *= 2
+	}
+	if g.Wait != nil {
+		for step := range req.Steps {
+			hooks.Report(inference.Progress{Phase: inference.PhaseSampling, Jobs: passes, Step: step, Steps: req.Steps, Preview: g.Preview})
+			if err := g.Wait(ctx, hooks, step); err != nil {
+				return nil, err
+			}
+			if ctx.Err() != nil {
+				return nil, &inference.Error{Code: inference.Canceled, Op: "generate", Msg: "canceled", Err: context.Cause(ctx)}
+			}
+			if hooks.Control.Interrupted() {
+				res.Interrupted = true
+				break
+			}
+		}
+	}
+	w, h := req.Width, req.Height
+	switch {
+	case req.Hires != nil && !res.Interrupted:
+		w, h = imageio.HiresSize{W: req.Hires.Width, H: req.Hires.Height, TruncateX: req.Hires.TruncateX, TruncateY: req.Hires.TruncateY}.Final()
+	case req.Init != nil && req.Init.Mask != nil && req.Init.Mask.OnlyMasked:
+		w, h = req.Init.Images[0].W, req.Init.Images[0].H
+	}
+	seeds, subseeds := rng.ImageSeeds(req.Seed, req.Subseed, req.SubseedStrength, req.Images())
+	for i := range seeds {
+		v := uint8(seeds[i])
+		res.Images = append(res.Images, inference.Image{Pixels: imageio.Fill(w, h, [3]uint8{v, v, v}), Seed: seeds[i], Subseed: subseeds[i]})
+	}
+	for range req.Control {
+		res.Maps = append(res.Maps, imageio.NewRGB(w, h))
+	}
+	_, networks := prompt.ExtractNetworks(req.Prompt)
+	loras, _ := prompt.LoRAs(networks)
+	for _, l := range loras {
+		if req.Files.LoRAs[l.Name] != "" {
+			res.UsedLoRAs = append(res.UsedLoRAs, l.Name)
+		}
+	}
+	return res, nil
+}
+
+func (g *Generator) Upscale(_ context.Context, req *inference.UpscaleRequest, _ inference.Hooks) (imageio.RGB, error) {
+	g.mu.Lock()
+	g.upscaled = req
+	g.mu.Unlock()
+	w, h := imageio.UpscaleSize(req.Image.W, req.Image.H, req.Scale)
+	return req.Image.Resize(w, h, imageio.Lanczos), g.Fail
+}
+
+func (g *Generator) Load(_ context.Context, files inference.Files, _ inference.Hooks) error {
+	if g.Fail != nil {
+		return g.Fail
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.loaded = files
+	return nil
+}
+
+func (g *Generator) Unload(context.Context) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.loaded = inference.Files{}
+	return nil
+}
+
+func (g *Generator) Status() inference.Status {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	channels := g.Channels
+	if channels == 0 {
+		channels = 4
+	}
+	s := inference.Status{Ready: true}
+	if g.loaded.Checkpoint != "" {
+		s.Engine = inference.EngineInfo{Checkpoint: g.loaded.Checkpoint, UNetChannels: channels, Device: "none", Backend: "cpu"}
+	}
+	return s
+}
+
+func (g *Generator) Close() error { return nil }

@@ -1,0 +1,173 @@
+package sdapi
+
+import (
+	"context"
+	"strings"
+
+	"sdworker/api/infotext"
+	"sdworker/api/sdapi/schema"
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+)
+
+// tileArgs are the arguments of the script "sd upscale".
+type tileArgs struct {
+	overlap  int // pixels
+	upscaler string
+	scale    float64
+}
+
+// readTileArgs reads the script's arguments; the first one is a heading of the
+// page and carries nothing. A missing tail takes the defaults.
+func (c *call) readTileArgs() (tileArgs, error) {
+	args := tileArgs{overlap: 64, upscaler: "None", scale: 2}
+	at := func(i int, kind schema.Kind) (any, error) {
+		if i >= len(c.scriptArgs) || c.scriptArgs[i] == nil {
+			return nil, nil
+		}
+		f := schema.Field{Kind: kind}
+		v, errs := f.Coerce(c.scriptArgs[i])
+		if len(errs) > 0 {
+			return nil, crash("TypeError", "argument %d of sd upscale: %s", i, errs[0].Msg)
+		}
+		return v, nil
+	}
+	overlap, err := at(1, schema.Integer)
+	if err != nil {
+		return args, err
+	}
+	if n, ok := overlap.(int64); ok {
+		args.overlap = int(n)
+	}
+	scale, err := at(3, schema.Number)
+	if err != nil {
+		return args, err
+	}
+	if f, ok := scale.(float64); ok {
+		args.scale = f
+	}
+	names := c.server.upscalerNames()
+	if len(c.scriptArgs) > 2 {
+		switch v := c.scriptArgs[2].(type) {
+		case string:
+			args.upscaler = ""
+			for _, name := range names {
+				if strings.EqualFold(name, v) {
+					args.upscaler = name
+				}
+			}
+			if args.upscaler == "" {
+				return args, crash("ValueError", "%s is not in list", quoted(strings.ToLower(v)))
+			}
+		case int64:
+			if v < 0 || int(v) >= len(names) {
+				return args, crash("IndexError", "list index out of range")
+			}
+			args.upscaler = names[v]
+		}
+	}
+	if !(args.scale > 0 && args.scale <= 16) || args.overlap < 0 || args.overlap >= min(c.req.Width, c.req.Height) {
+		return args, crash("ValueError", "sd upscale takes a scale above 0 and an overlap below the tile size")
+	}
+	return args, nil
+}
+
+// sdUpscale enlarges the init image, cuts it into tiles of width by height that
+// overlap, makes img2img of each and joins them (A1111 scripts/sd_upscale.py).
+// n_iter repeats it all with the next seed.
+func sdUpscale(ctx context.Context, c *call, job inference.Job) (*inference.Result, error) {
+	args, err := c.readTileArgs()
+	if err != nil {
+		return nil, err
+	}
+	enlarge, err := c.server.upscaler(args.upscaler)
+	if err != nil {
+		return nil, err
+	}
+	c.texts = append(c.texts, infotext.Entry{Key: "SD upscale overlap", Value: args.overlap}, infotext.Entry{Key: "SD upscale upscaler", Value: args.upscaler})
+	out := &inference.Result{}
+	repeats := c.req.BatchNum
+	err = c.server.cfg.Queue.Do(ctx, job, func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
+		source := c.req.Init.Images[0]
+		if enlarge != nil {
+			enlarge.Image, enlarge.Scale = source, args.scale
+			if source, err = gen.Upscale(ctx, enlarge, hooks); err != nil {
+				return err
+			}
+		}
+		grid := imageio.SplitTiles(source, c.req.Width, c.req.Height, args.overlap)
+		batches := (len(grid.Tiles) + c.req.BatchSize - 1) / c.req.BatchSize
+		for n := range repeats {
+			seed := c.req.Seed + int64(n)
+			work := tileJob{call: c, gen: gen, hooks: hooks, out: out, done: n * batches, jobs: repeats * batches}
+			if err := work.run(ctx, &grid, seed); err != nil {
+				return err
+			}
+			if out.Interrupted {
+				break
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// tileJob makes the tiles of one picture.
+type tileJob struct {
+	call  *call
+	gen   inference.Generator
+	hooks inference.Hooks
+	out   *inference.Result
+	done  int // batches before this picture
+	jobs  int // batches in all
+}
+
+func (t *tileJob) run(ctx context.Context, grid *imageio.TileGrid, seed int64) error {
+	size := t.call.req.BatchSize
+	start := seed
+	var made []imageio.RGB
+	for i := 0; i < len(grid.Tiles) && !t.hooks.Control.Interrupted(); i += size {
+		req := *t.call.req
+		init := *req.Init
+		init.Images = grid.Tiles[i:min(i+size, len(grid.Tiles))]
+		req.Init, req.BatchNum, req.Seed = &init, 1, start
+		req.BatchSize = len(init.Images)
+		hooks := t.hooks
+		batch := t.done + i/size
+		hooks.Progress = func(p inference.Progress) {
+			p.Job, p.Jobs = batch, t.jobs
+			t.hooks.Report(p)
+		}
+		res, err := t.gen.Generate(ctx, &req, hooks)
+		if err != nil {
+			return err
+		}
+		t.add(res)
+		for _, m := range res.Images {
+			made = append(made, m.Pixels)
+		}
+		start++ // A1111 goes on from the first seed of the batch
+	}
+	for len(made) < len(grid.Tiles) { // interrupted: what is missing is black
+		made = append(made, imageio.NewRGB(t.call.req.Width, t.call.req.Height))
+	}
+	t.out.Images = append(t.out.Images, inference.Image{Pixels: grid.Join(made), Seed: seed, Subseed: t.call.req.Subseed})
+	return nil
+}
+
+// add collects what a batch tells beside its pictures.
+func (t *tileJob) add(res *inference.Result) {
+	o := t.out
+	o.Interrupted = o.Interrupted || res.Interrupted
+	o.Skipped = o.Skipped || res.Skipped
+	if o.UsedLoRAs == nil {
+		o.UsedLoRAs, o.UsedEmbeddings, o.PaddedConds = res.UsedLoRAs, res.UsedEmbeddings, res.PaddedConds
+		o.Comments = res.Comments
+	}
+	o.Timings.Load += res.Timings.Load
+	o.Timings.Encode += res.Timings.Encode
+	o.Timings.Sample += res.Timings.Sample
+	o.Timings.Decode += res.Timings.Decode
+	o.Timings.Upscale += res.Timings.Upscale
+	o.Timings.Total += res.Timings.Total
+}
