@@ -58,13 +58,16 @@ func readEmbedding(path string) (*Embedding, error) {
 		return nil, err
 	}
 	var content fileContent
-	extension := strings.ToLower(filepath.Ext(path))
+	name, extension := splitName(path)
 	switch extension {
 	case ".safetensors":
 		content.tensors, err = readSafetensors(raw)
 	case ".pt", ".bin":
 		content, err = readTorch(raw)
 	case ".png":
+		if _, inner := splitName(name); inner == ".preview" {
+			return nil, ErrNoEmbedding
+		}
 		content, err = readPNG(raw)
 	default:
 		err = fmt.Errorf("%s files hold no embeddings: use .safetensors, .pt, .bin or .png", extension)
@@ -77,11 +80,17 @@ func readEmbedding(path string) (*Embedding, error) {
 		return nil, err
 	}
 	if e.Name == "" {
-		e.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
+		e.Name = name
 	}
 	hash := sha256.Sum256(raw)
 	e.Hash = hex.EncodeToString(hash[:])
 	return e, nil
+}
+
+// splitName returns the name of a file without its extension, and that in lower case.
+func splitName(path string) (name, extension string) {
+	name, extension = filepath.Base(path), filepath.Ext(path)
+	return strings.TrimSuffix(name, extension), strings.ToLower(extension)
 }
 
 func (c fileContent) embedding() (*Embedding, error) {

@@ -65,6 +65,7 @@ func TestReadEmbeddingRefuses(t *testing.T) {
 		})
 	}
 	for name, content := range map[string]string{
+		"x.preview.PNG":     "never read",
 		"note.txt":          "words",
 		"empty.safetensors": "",
 		"long.safetensors":  "\xff\xff\xff\xff\xff\xff\xff\xff{}",

@@ -30,7 +30,9 @@ func hiddenStates(values ...float32) []float32 {
 	return hidden
 }
 
+// weighted returns the first chunks of texts.
 func weighted(t *testing.T, texts ...string) []clip.Chunk {
+	t.Helper()
 	batch, err := clip.Encode(texts, clip.Options{})
 	require.NoError(t, err)
 	var chunks []clip.Chunk

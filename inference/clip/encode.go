@@ -16,9 +16,12 @@ const (
 
 // Options say how a text becomes chunks.
 type Options struct {
-	Emphasis       Emphasis
-	CommaBacktrack int         // how far before a chunk's end its last comma may be for a break after it; 0 breaks anywhere
-	Embeddings     *Embeddings // nil for none
+	Emphasis   Emphasis
+	Embeddings *Embeddings // nil for none
+
+	// CommaBacktrack is how many tokens before the end of a full chunk its last comma may
+	// stand to have the chunk end there. 0 ends a chunk anywhere.
+	CommaBacktrack int
 }
 
 // Chunk is one input of the text encoder.
