@@ -14,16 +14,16 @@ import (
 )
 
 // hashFile returns the sha256 of what follows offset in a file, in hex.
-func hashFile(ctx context.Context, f *os.File, offset int64) (string, error) {
+func hashFile(ctx context.Context, f *os.File, offset int64) (string, diskread.Stats, error) {
 	h := sha256.New()
-	_, err := diskread.Stream(ctx, f, offset, func(b []byte) error {
+	stats, err := diskread.Stream(ctx, f, offset, func(b []byte) error {
 		h.Write(b)
 		return nil
 	})
 	if err != nil {
-		return "", err
+		return "", stats, err
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
+	return hex.EncodeToString(h.Sum(nil)), stats, nil
 }
 
 // digest opens a file and hashes what follows the offset that start returns.
@@ -42,7 +42,7 @@ func digest(ctx context.Context, path string, start func(*os.File) (int64, error
 	if err != nil {
 		return "", nil, err
 	}
-	sum, err := hashFile(ctx, f, offset)
+	sum, _, err := hashFile(ctx, f, offset)
 	if err != nil {
 		return "", nil, err
 	}

@@ -1,10 +1,8 @@
 package safetensors
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 	"os"
 )
 
@@ -69,33 +67,4 @@ func (f *File) Float32s(name string) ([]float32, Tensor, error) {
 		return nil, t, fmt.Errorf("safetensors: %s: tensor %q: %w", f.Path, name, err)
 	}
 	return out, t, nil
-}
-
-// Decode widens or narrows the little-endian values in raw to float32. The
-// lengths must agree.
-func Decode(dst []float32, raw []byte, d DType) error {
-	if int64(len(raw)) != int64(len(dst))*d.Size() {
-		return fmt.Errorf("%d bytes are not %d values of type %s", len(raw), len(dst), d)
-	}
-	switch d {
-	case F16:
-		for i := range dst {
-			dst[i] = HalfToFloat(binary.LittleEndian.Uint16(raw[2*i:]))
-		}
-	case BF16:
-		for i := range dst {
-			dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16)
-		}
-	case F32:
-		for i := range dst {
-			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-		}
-	case F64:
-		for i := range dst {
-			dst[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(raw[8*i:])))
-		}
-	default:
-		return fmt.Errorf("type %s holds no floating point values that can be read", d)
-	}
-	return nil
 }

@@ -234,3 +234,42 @@ func FuzzReadHeader(f *testing.F) {
 		require.EqualValues(t, len(raw), h.DataStart+end)
 	})
 }
+
+func TestEightBitFloats(t *testing.T) {
+	for _, c := range []struct {
+		d    safetensors.DType
+		bits byte
+		want float64
+	}{
+		{safetensors.F8E4M3, 0x00, 0}, {safetensors.F8E4M3, 0x01, 0x1p-9}, {safetensors.F8E4M3, 0x38, 1}, {safetensors.F8E4M3, 0xb8, -1},
+		{safetensors.F8E4M3, 0x7e, 448}, {safetensors.F8E4M3, 0x7f, math.NaN()},
+		{safetensors.F8E5M2, 0x01, 0x1p-16}, {safetensors.F8E5M2, 0x3c, 1}, {safetensors.F8E5M2, 0x7b, 57344},
+		{safetensors.F8E5M2, 0x7c, math.Inf(1)}, {safetensors.F8E5M2, 0xfc, math.Inf(-1)}, {safetensors.F8E5M2, 0x7d, math.NaN()},
+	} {
+		var got [1]float32
+		require.NoError(t, safetensors.Decode(got[:], []byte{c.bits}, c.d))
+		if math.IsNaN(c.want) {
+			require.True(t, math.IsNaN(float64(got[0])), "%s %#x", c.d, c.bits)
+			continue
+		}
+		require.Equal(t, float32(c.want), got[0], "%s %#x", c.d, c.bits)
+	}
+}
+
+func TestEncode(t *testing.T) {
+	values := []float32{1, 1e9, float32(math.Inf(1)), float32(math.NaN()), 3.4e38}
+	for d, want := range map[safetensors.DType]int{safetensors.F16: 2, safetensors.BF16: 1, safetensors.F32: 0} {
+		raw := make([]byte, int64(len(values))*d.Size())
+		overflows, err := safetensors.Encode(raw, values, d)
+		require.NoError(t, err)
+		require.Equal(t, want, overflows, d)
+		back := make([]float32, len(values))
+		require.NoError(t, safetensors.Decode(back, raw, d))
+		require.Equal(t, float32(1), back[0])
+		require.True(t, math.IsNaN(float64(back[3])))
+	}
+	_, err := safetensors.Encode(make([]byte, 3), values, safetensors.F16)
+	require.Error(t, err)
+	_, err = safetensors.Encode(make([]byte, len(values)), values, safetensors.U8)
+	require.Error(t, err)
+}

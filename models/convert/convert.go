@@ -1,0 +1,304 @@
+// Package convert rewrites safetensors model files: half precision, without
+// what only training needs, with another VAE inside. Values are streamed; the
+// memory in use does not depend on the size of the file.
+package convert
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"sdworker/inference"
+	"sdworker/models"
+	"sdworker/models/safetensors"
+	"sdworker/models/sd1"
+)
+
+// Options of a conversion.
+type Options struct {
+	DType    safetensors.DType       // type of all floating point values: F16, BF16, F32; "" keeps them
+	Prune    bool                    // keep only what makes pictures: no EMA copy, no optimizer state
+	VAE      string                  // path of a VAE file that replaces the checkpoint's own; "" keeps it
+	Progress func(done, total int64) // bytes written, called from several goroutines; may be nil
+}
+
+// Result of a conversion.
+type Result struct {
+	Tensors int
+	Dropped int   // tensors of the source that are not in it
+	Bytes   int64 // of the new file
+}
+
+// item is one tensor of the new file and where its values come from.
+type item struct {
+	from *safetensors.File
+	old  safetensors.Tensor
+	name string
+	to   safetensors.DType
+}
+
+// Write converts the file src into dst, which may be the same path. Nothing is
+// visible under dst before it is complete. Errors are *inference.Error; a value
+// that the new type cannot hold is Invalid.
+func Write(ctx context.Context, src, dst string, o Options) (Result, error) {
+	switch o.DType {
+	case "", safetensors.F16, safetensors.BF16, safetensors.F32:
+	default:
+		return Result{}, inference.Errorf(inference.Invalid, "convert", "type %s cannot be written; use F16, BF16 or F32 (quantized types are the engine's work)", o.DType)
+	}
+	info, err := inspect(src)
+	if err != nil {
+		return Result{}, err
+	}
+	file, err := safetensors.Open(src)
+	if err != nil {
+		return Result{}, failed(src, err)
+	}
+	defer file.Close()
+	items := plan(file, info.Kind, o)
+	if o.VAE != "" {
+		vae, err := openVAE(info, o.VAE)
+		if err != nil {
+			return Result{}, err
+		}
+		defer vae.Close()
+		items = bake(items, vae, o)
+	}
+	if len(items) == 0 {
+		return Result{}, inference.Errorf(inference.Invalid, "convert", "nothing of %s would be left", src)
+	}
+	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
+	h, err := layout(file.Metadata, items)
+	if err != nil {
+		return Result{}, failed(src, err)
+	}
+	if err := write(ctx, dst, h, items, o.Progress); err != nil {
+		return Result{}, err
+	}
+	kept := 0
+	for _, it := range items {
+		if it.from == file {
+			kept++
+		}
+	}
+	return Result{Tensors: len(items), Dropped: len(file.Tensors) - kept, Bytes: h.DataStart + h.DataSize()}, nil
+}
+
+func inspect(path string) (*models.Info, error) {
+	info, err := models.Inspect(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Format != models.Safetensors {
+		return nil, inference.Errorf(inference.Invalid, "convert", "%s is a %s file; only safetensors files are converted here", path, info.Format)
+	}
+	return info, nil
+}
+
+// plan lists what stays of the source file.
+func plan(file *safetensors.File, kind models.Kind, o Options) []item {
+	var items []item
+	for _, t := range file.Tensors {
+		name := currentName(t.Name)
+		if o.Prune && kind == models.Checkpoint && !needed(name) {
+			continue
+		}
+		items = append(items, item{from: file, old: t, name: name, to: target(t.DType, o.DType)})
+	}
+	return items
+}
+
+func target(old, wanted safetensors.DType) safetensors.DType {
+	if wanted == "" || !old.IsFloat() {
+		return old
+	}
+	return wanted
+}
+
+// currentName renames the text encoder of files from 2022, which lack one level
+// in its names.
+func currentName(name string) string {
+	const old = "cond_stage_model.transformer."
+	for _, part := range []string{"embeddings.", "encoder.", "final_layer_norm."} {
+		if rest, ok := strings.CutPrefix(name, old+part); ok {
+			return sd1.CLIPPrefix + part + rest
+		}
+	}
+	return name
+}
+
+// needed tells the parts of a checkpoint that make pictures, and the marks by
+// which programs know a v-prediction model.
+func needed(name string) bool {
+	for _, prefix := range []string{"model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "unet.", "vae.", "text_encoder.", "te."} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return name == "v_pred" || name == "ztsnr"
+}
+
+func openVAE(checkpoint *models.Info, path string) (*safetensors.File, error) {
+	if checkpoint.Kind != models.Checkpoint {
+		return nil, inference.Errorf(inference.Invalid, "convert", "%s is no checkpoint, so no VAE can be baked into it", checkpoint.Path)
+	}
+	info, err := models.Check(path, models.VAE, models.CheckOptions{})
+	if err != nil {
+		return nil, err
+	}
+	if info.Format != models.Safetensors {
+		return nil, inference.Errorf(inference.Invalid, "convert", "%s is a %s file; the VAE must be safetensors", path, info.Format)
+	}
+	if _, ok := info.Lookup("decoder.conv_in.weight"); !ok {
+		return nil, inference.Errorf(inference.Invalid, "convert", "%s uses the names of diffusers; a VAE with the original names is needed", path)
+	}
+	vae, err := safetensors.Open(path)
+	if err != nil {
+		return nil, failed(path, err)
+	}
+	return vae, nil
+}
+
+// bake puts a VAE in the place of the checkpoint's.
+func bake(items []item, vae *safetensors.File, o Options) []item {
+	items = slices.DeleteFunc(items, func(i item) bool { return strings.HasPrefix(i.name, sd1.VAEPrefix) })
+	for _, t := range vae.Tensors {
+		if strings.HasPrefix(t.Name, "loss.") || strings.HasPrefix(t.Name, "model_ema.") {
+			continue // training leftovers of the published VAE files
+		}
+		items = append(items, item{from: vae, old: t, name: sd1.VAEPrefix + t.Name, to: target(t.DType, o.DType)})
+	}
+	return items
+}
+
+// layout makes the header. Hashes in the metadata would not be true any more.
+func layout(metadata map[string]string, items []item) (*safetensors.Header, error) {
+	meta := map[string]string{"format": "pt"}
+	for k, v := range metadata {
+		if !strings.HasPrefix(k, "sshs_") && k != "modelspec.hash_sha256" {
+			meta[k] = v
+		}
+	}
+	list := make([]safetensors.Tensor, len(items))
+	for i, it := range items {
+		list[i] = safetensors.Tensor{Name: it.name, DType: it.to, Shape: it.old.Shape}
+	}
+	return safetensors.Layout(meta, list)
+}
+
+// blockValues is how many values are converted at a time.
+const blockValues = 1 << 20
+
+// block is a part of one tensor.
+type block struct {
+	item  int
+	first int64 // value within the tensor
+}
+
+func write(ctx context.Context, dst string, h *safetensors.Header, items []item, progress func(done, total int64)) (err error) {
+	out, err := os.CreateTemp(filepath.Dir(dst), "."+filepath.Base(dst)+".*")
+	if err != nil {
+		return failed(dst, err)
+	}
+	defer func() {
+		if err != nil {
+			err = failed(dst, errors.Join(err, out.Close(), os.Remove(out.Name())))
+		}
+	}()
+	if _, err := h.WriteTo(out); err != nil {
+		return err
+	}
+	blocks := make(chan block)
+	workers, ctx := errgroup.WithContext(ctx)
+	workers.Go(func() error {
+		defer close(blocks)
+		for i, t := range h.Tensors {
+			for first := int64(0); first < t.Elements(); first += blockValues {
+				select {
+				case blocks <- block{i, first}:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+		return nil
+	})
+	var done atomic.Int64
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() error {
+			var c converter
+			for b := range blocks {
+				n, err := c.copy(out, h, items[b.item], h.Tensors[b.item], b.first)
+				if err != nil {
+					return err
+				}
+				if total := done.Add(n); progress != nil {
+					progress(total, h.DataSize())
+				}
+			}
+			return nil
+		})
+	}
+	if err := workers.Wait(); err != nil {
+		return err
+	}
+	if err := errors.Join(out.Chmod(0o644), out.Sync()); err != nil {
+		return err
+	}
+	if err := os.Rename(out.Name(), dst); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// converter holds the buffers of one worker.
+type converter struct {
+	raw    [8 * blockValues]byte
+	values [blockValues]float32
+}
+
+// copy writes one block of a tensor and returns its bytes.
+func (c *converter) copy(out *os.File, h *safetensors.Header, it item, t safetensors.Tensor, first int64) (int64, error) {
+	n := min(blockValues, t.Elements()-first)
+	raw := c.raw[:n*it.old.DType.Size()]
+	if k, err := it.from.Raw(it.old).ReadAt(raw, first*it.old.DType.Size()); k < len(raw) {
+		return 0, fmt.Errorf("read %s: %w", it.old.Name, err)
+	}
+	if it.to != it.old.DType {
+		values := c.values[:n]
+		if err := safetensors.Decode(values, raw, it.old.DType); err != nil {
+			return 0, fmt.Errorf("%s: %w", it.old.Name, err)
+		}
+		raw = c.raw[:n*it.to.Size()]
+		overflows, err := safetensors.Encode(raw, values, it.to)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", it.old.Name, err)
+		}
+		if overflows > 0 {
+			return 0, inference.Errorf(inference.Invalid, "convert", "tensor %s has values that %s cannot hold; convert to BF16 or F32", it.old.Name, it.to)
+		}
+	}
+	if _, err := out.WriteAt(raw, h.DataStart+t.Offset+first*it.to.Size()); err != nil {
+		return 0, err
+	}
+	return int64(len(raw)), nil
+}
+
+func failed(path string, err error) error {
+	var known *inference.Error
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &inference.Error{Code: inference.Canceled, Op: "convert", Msg: "the conversion was stopped", Err: err}
+	}
+	return &inference.Error{Code: inference.Internal, Op: "convert", Msg: "cannot convert " + path, Err: err}
+}
