@@ -270,7 +270,10 @@ func newShelf(t *testing.T) *shelf {
 		s.objects[r.URL.Path], s.types[r.URL.Path] = body, r.Header.Get("Content-Type")
 		w.Header().Set("ETag", `"1"`)
 	}))
-	t.Cleanup(s.Close)
+	t.Cleanup(func() {
+		s.Close()
+		http.DefaultClient.CloseIdleConnections()
+	})
 	return s
 }
 

@@ -1,0 +1,133 @@
+package runpod_test
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/api/runpod"
+	"sdworker/api/runpod/runpodtest"
+)
+
+// scripted is the handler that scenarios ask for.
+func scripted(ctx context.Context, job runpod.Job) (any, error) {
+	var in struct {
+		Return   any
+		Error    string
+		Sleep    float64
+		Progress int
+	}
+	if err := json.Unmarshal(job.Input, &in); err != nil {
+		return nil, err
+	}
+	for i := range in.Progress {
+		job.Progress(i + 1)
+		time.Sleep(200 * time.Millisecond)
+	}
+	select {
+	case <-time.After(time.Duration(in.Sleep * float64(time.Second))):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if in.Error != "" {
+		return nil, errors.New(in.Error)
+	}
+	return in.Return, nil
+}
+
+func TestScenarios(t *testing.T) {
+	for _, sc := range runpodtest.Scenarios() {
+		t.Run(sc.Name, func(t *testing.T) {
+			inBubble(t, setup{server: sc.Options}, scripted, func(r *rig) {
+				require.NoError(r.t, sc.Run(r.t.Context(), r.Server))
+			})
+		})
+	}
+}
+
+// TestScenariosOverSockets plays some of them with real connections.
+func TestScenariosOverSockets(t *testing.T) {
+	for _, sc := range runpodtest.Scenarios() {
+		switch sc.Name {
+		case "job in Hub templates", "job-take: dropped and cut", "job-done: dropped", "stop of a running job", "result too large":
+		default:
+			continue
+		}
+		t.Run(sc.Name, func(t *testing.T) {
+			require.NoError(t, sc.Play(t.Context(), func(ctx context.Context, environ map[string]string) error {
+				cfg, err := runpod.LoadConfig(environ)
+				if err != nil {
+					return err
+				}
+				return runpod.Start(ctx, scripted, cfg)
+			}))
+		})
+	}
+}
+
+//go:embed testdata/sdk_worker.py
+var sdkWorker []byte
+
+// TestScenariosOfTheSDK plays the same scenarios with RunPod's Python SDK and
+// logs what it does. It is how the test server was checked, and how a new
+// release of the SDK is: the plain scenarios must pass there as well.
+func TestScenariosOfTheSDK(t *testing.T) {
+	python := os.Getenv("RUNPOD_SDK_PYTHON")
+	if python == "" {
+		t.Skip("RUNPOD_SDK_PYTHON does not name a Python interpreter that has the package runpod")
+	}
+	script := filepath.Join(t.TempDir(), "worker.py")
+	require.NoError(t, os.WriteFile(script, sdkWorker, 0o600))
+	start := func(ctx context.Context, environ map[string]string) error {
+		cmd := exec.Command(python, script)
+		cmd.Dir = t.TempDir()
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS=true", "RUNPOD_SKIP_GPU_CHECK=true", "RUNPOD_SKIP_FITNESS_CHECKS=true"}
+		for k, v := range environ {
+			cmd.Env = append(cmd.Env, k+"="+v)
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its ping process too
+		log, err := os.Create(filepath.Join(t.ArtifactDir(), "sdk.log"))
+		if err != nil {
+			return err
+		}
+		defer log.Close()
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		exited := make(chan error, 1)
+		go func() { exited <- cmd.Wait() }()
+		select {
+		case err := <-exited:
+			return errors.Join(errors.New("the worker ended"), err)
+		case <-ctx.Done():
+			err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			<-exited
+			return err
+		}
+	}
+	must := map[string]bool{
+		"job in production templates": true, "job in Hub templates": true, "job in templates with an empty query": true,
+		"failing job": true, "job-done: server errors": true, "heartbeat names the running job": true,
+	}
+	for _, sc := range runpodtest.Scenarios() {
+		t.Run(sc.Name, func(t *testing.T) {
+			err := sc.Play(t.Context(), start)
+			if must[sc.Name] {
+				require.NoError(t, err)
+			}
+			t.Logf("%v", err)
+		})
+	}
+	rep, err := runpodtest.Measure(t.Context(), runpodtest.MeasureOptions{Jobs: 20}, start)
+	t.Logf("%+v %v", rep, err)
+}
