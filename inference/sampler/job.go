@@ -90,7 +90,7 @@ const (
 )
 
 // UNet predicts the noise (or v) of all rows of a batch in one call and returns
-// it in the shape of Batch.X. It must not keep the batch.
+// it in the shape of Batch.X. It must keep neither the batch nor the result.
 type UNet func(ctx context.Context, b *Batch) ([]float32, error)
 
 // Batch is the input of one UNet call.

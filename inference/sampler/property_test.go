@@ -105,6 +105,8 @@ func drawOptions(t *rapid.T) sampler.Options {
 	o.SGMNoiseMultiplier = rapid.Bool().Draw(t, "sgm noise")
 	o.FixSteps = rapid.Bool().Draw(t, "fix steps")
 	o.OldKarrasSigmas = rapid.Bool().Draw(t, "old sigmas")
+	o.ZeroTerminalSNR = rapid.Bool().Draw(t, "zero terminal snr")
+	o.DowncastAlphas = rapid.Bool().Draw(t, "downcast alphas")
 	o.ExtraNoise = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "extra noise")
 	o.UniPC.Variant = rapid.SampledFrom(sampler.UniPCVariants).Draw(t, "variant")
 	o.UniPC.SkipType = rapid.SampledFrom(sampler.UniPCSkipTypes).Draw(t, "skip type")
@@ -113,8 +115,8 @@ func drawOptions(t *rapid.T) sampler.Options {
 	return o
 }
 
-// drawJob returns a job of any sampler for the seeds.
-func drawJob(t *rapid.T, in inputs, seeds []int64) func(seeds []int64, init []float32) *sampler.Job {
+// drawJob returns how to make one drawn job for any seeds and init latents.
+func drawJob(t *rapid.T, in inputs) func(seeds []int64, init []float32) *sampler.Job {
 	var names []string
 	for _, info := range sampler.All() {
 		names = append(names, info.Name)
@@ -148,7 +150,7 @@ func TestAnyOptionsGiveFiniteLatents(t *testing.T) {
 	in := loadInputs(t)
 	rapid.Check(t, func(t *rapid.T) {
 		seeds := []int64{rapid.Int64Range(0, 1<<40).Draw(t, "seed")}
-		got, err := sampler.Sample(context.Background(), drawJob(t, in, seeds)(seeds, in.init[0][:smallShape.Len()]))
+		got, err := sampler.Sample(context.Background(), drawJob(t, in)(seeds, in.init[0][:smallShape.Len()]))
 		require.NoError(t, err)
 		for _, v := range got {
 			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
@@ -164,17 +166,17 @@ func TestAnImageIsTheSameAloneAndInABatch(t *testing.T) {
 	in := loadInputs(t)
 	rapid.Check(t, func(t *rapid.T) {
 		seeds := rapid.SliceOfN(rapid.Int64Range(0, 1<<40), 2, 3).Draw(t, "seeds")
-		make := drawJob(t, in, seeds)
+		jobOf := drawJob(t, in)
 		size := smallShape.Len()
 		init := in.init[0][:len(seeds)*size]
-		batch := make(seeds, init)
+		batch := jobOf(seeds, init)
 		if batch.Sampler == "DPM adaptive" {
 			return
 		}
 		all, err := sampler.Sample(context.Background(), batch)
 		require.NoError(t, err)
 		for i := range seeds {
-			alone, err := sampler.Sample(context.Background(), make(seeds[i:i+1], init[i*size:(i+1)*size]))
+			alone, err := sampler.Sample(context.Background(), jobOf(seeds[i:i+1], init[i*size:(i+1)*size]))
 			require.NoError(t, err)
 			require.Equal(t, alone, all[i*size:(i+1)*size], "image %d", i)
 		}

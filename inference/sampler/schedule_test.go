@@ -375,3 +375,16 @@ func TestFindRefusesAliasesAndOtherCase(t *testing.T) {
 		require.Equal(t, name, unknown.Name)
 	}
 }
+
+func FuzzParseLegacy(f *testing.F) {
+	for _, name := range []string{"", "Euler", "DPM++ 2M SDE Karras", "Euler SGM Uniform", " Karras", "Karras Karras"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		samplerName, scheduler := sampler.ParseLegacy(name)
+		_, err := sampler.Find(samplerName)
+		require.NoError(t, err)
+		_, ok := sampler.FindScheduler(scheduler)
+		require.True(t, ok)
+	})
+}
