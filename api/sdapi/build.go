@@ -43,6 +43,9 @@ func (c *call) build(ctx context.Context) error {
 		c.req.DenoisingStrength = *d
 	}
 	c.buildPrompts()
+	if err := c.checkRefiner(); err != nil {
+		return err
+	}
 	if err := c.buildFiles(); err != nil {
 		return err
 	}
@@ -80,6 +83,22 @@ func (c *call) check() error {
 		return refuse(http.StatusInternalServerError, "Invalid image format")
 	}
 	return r.Check()
+}
+
+// checkRefiner finds the refiner, which no job uses: it would take over from a
+// checkpoint of another family.
+func (c *call) checkRefiner() error {
+	name := c.in.text("refiner_checkpoint")
+	if name == "" || name == "None" {
+		return nil
+	}
+	if _, ok := c.server.cfg.Catalog.ClosestCheckpoint(name); !ok {
+		return crash("Exception", "Could not find checkpoint with name %s", name)
+	}
+	if at := c.in.maybeNumber("refiner_switch_at"); at != nil && *at > 0 && *at < 1 {
+		c.note("the refiner %s is not supported and did nothing", quoted(name))
+	}
+	return nil
 }
 
 // seed reads a seed field; null and negative numbers mean a random one.

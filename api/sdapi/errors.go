@@ -82,7 +82,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	reply := asReply(r.Context(), err)
-	if reply.status >= http.StatusInternalServerError && reply.class != httpException && r.Context().Err() == nil {
+	if reply.cause != nil && reply.status >= http.StatusInternalServerError && r.Context().Err() == nil {
 		zerolog.Ctx(r.Context()).Error().Err(err).Str("path", r.URL.Path).Msg("request failed")
 	}
 	copyHeader(w.Header(), reply.header)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sdworker/api/sdapi/options"
+	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -81,6 +82,9 @@ func (s *Server) generate(t *tab) handler {
 // prepare checks a request in A1111's order and completes it. Nothing after it
 // can fail by fault of the client.
 func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, error) {
+	if !pyjson.Finite(in.Object) { // the echo could not be written
+		return nil, pyjson.ErrNotFinite
+	}
 	c := &call{server: s, tab: t, in: fields{Values: in}, opts: s.options.Values(), started: s.cfg.Now()}
 	if t == img2img {
 		if v, _ := in.Get("init_images"); v == nil {

@@ -200,3 +200,24 @@ func appendUnicode(dst []byte, r rune) []byte {
 	}
 	return append(dst, '\\', 'u', hexDigits[r>>12], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 }
+
+// Finite reports whether a value that was decoded holds no NaN and no infinity.
+func Finite(v any) bool {
+	switch v := v.(type) {
+	case float64:
+		return !math.IsNaN(v) && !math.IsInf(v, 0)
+	case []any:
+		for _, item := range v {
+			if !Finite(item) {
+				return false
+			}
+		}
+	case *Object:
+		for _, item := range v.All() {
+			if !Finite(item) {
+				return false
+			}
+		}
+	}
+	return true
+}
