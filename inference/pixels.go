@@ -1,6 +1,10 @@
 package inference
 
-import "sdworker/inference/imageio"
+import (
+	"math"
+
+	"sdworker/inference/imageio"
+)
 
 // toRGB turns planar pixels [3,h,w] of 0..1 into bytes as A1111 does: times
 // 255, cut off, not rounded.
@@ -24,6 +28,14 @@ func toByte(v float32) uint8 {
 		return 255
 	}
 	return uint8(v * 255)
+}
+
+// roundRGB is toRGB with rounding, as A1111 reads an upscaler model's output.
+func roundRGB(planar []float32, h, w int) imageio.RGB {
+	for i, v := range planar {
+		planar[i] = (float32(math.RoundToEven(float64(v)*255)) + 0.25) / 255
+	}
+	return toRGB(planar, h, w)
 }
 
 // toPlanar turns a picture into planar pixels [3,h,w] of 0..1.

@@ -84,7 +84,7 @@ func upscaleOnce(ctx context.Context, eng Engine, req *UpscaleRequest, m imageio
 	if err != nil {
 		return m, err
 	}
-	return toRGB(out, m.H*factor, m.W*factor), nil
+	return roundRGB(out, m.H*factor, m.W*factor), nil
 }
 
 // resizeWith gives m exactly w by h pixels as resize_image of modules/images.py
