@@ -90,9 +90,9 @@ func deviation(logAlpha float64) float64 { return math.Sqrt(1 - math.Exp(2*logAl
 
 func halfLogSNR(logAlpha float64) float64 { return logAlpha - math.Log(deviation(logAlpha)) }
 
-// timeOf inverts the half log-SNR.
+// timeOf inverts the half log-SNR between half the first time and 1.
 func (m *noiseModel) timeOf(lambda float64) float64 {
-	low, high := 0.0, 1.0
+	low, high := 0.5/trainingSteps, 1.0
 	for range 60 {
 		mid := (low + high) / 2
 		if halfLogSNR(m.logAlpha(mid)) > lambda {
