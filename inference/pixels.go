@@ -1,41 +1,35 @@
 package inference
 
-import (
-	"math"
+import "sdworker/inference/imageio"
 
-	"sdworker/inference/imageio"
-)
+// toRGB turns planar pixels [3,h,w] of 0..1 into bytes as A1111 does with what
+// the VAE gives: times 255, cut off, not rounded.
+func toRGB(planar []float32, h, w int) imageio.RGB { return interleave(planar, h, w, 0) }
 
-// toRGB turns planar pixels [3,h,w] of 0..1 into bytes as A1111 does: times
-// 255, cut off, not rounded.
-func toRGB(planar []float32, h, w int) imageio.RGB {
+// roundRGB is toRGB with rounding, as A1111 does with what an upscaler model
+// gives.
+func roundRGB(planar []float32, h, w int) imageio.RGB { return interleave(planar, h, w, 0.5) }
+
+func interleave(planar []float32, h, w int, bias float32) imageio.RGB {
 	m := imageio.NewRGB(w, h)
 	plane := h * w
 	r, g, b := planar[:plane], planar[plane:2*plane], planar[2*plane:3*plane]
 	for i := range plane {
-		m.Pix[3*i] = toByte(r[i])
-		m.Pix[3*i+1] = toByte(g[i])
-		m.Pix[3*i+2] = toByte(b[i])
+		m.Pix[3*i] = toByte(r[i], bias)
+		m.Pix[3*i+1] = toByte(g[i], bias)
+		m.Pix[3*i+2] = toByte(b[i], bias)
 	}
 	return m
 }
 
-func toByte(v float32) uint8 {
+func toByte(v, bias float32) uint8 {
 	if !(v > 0) { // also NaN
 		return 0
 	}
 	if v >= 1 {
 		return 255
 	}
-	return uint8(v * 255)
-}
-
-// roundRGB is toRGB with rounding, as A1111 reads an upscaler model's output.
-func roundRGB(planar []float32, h, w int) imageio.RGB {
-	for i, v := range planar {
-		planar[i] = (float32(math.RoundToEven(float64(v)*255)) + 0.25) / 255
-	}
-	return toRGB(planar, h, w)
+	return uint8(v*255 + bias)
 }
 
 // toPlanar turns a picture into planar pixels [3,h,w] of 0..1.

@@ -34,7 +34,7 @@ func approximate(latent []float32, h, w int) imageio.RGB {
 			for k := range LatentChannels {
 				sum += latent[k*plane+i] * latentRGB[k][c]
 			}
-			m.Pix[3*i+c] = toByte((sum + 1) / 2)
+			m.Pix[3*i+c] = toByte((sum+1)/2, 0)
 		}
 	}
 	return m
