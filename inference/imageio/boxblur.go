@@ -54,41 +54,43 @@ func (b box) value(sum, far uint32) uint8 {
 
 func (b box) rows(dst, src []uint8, w, h, channels int) {
 	clamp := func(x int) int { return min(max(x, 0), w-1) * channels }
-	for y := range h {
-		for c := range channels {
-			at := y*w*channels + c
+	inBands(h, len(dst), func(from, to int) {
+		for i := from * channels; i < to*channels; i++ {
+			at := i/channels*w*channels + i%channels
 			in, out := src[at:], dst[at:]
 			sum := uint32(0)
 			for x := -b.radius - 1; x < b.radius; x++ {
 				sum += uint32(in[clamp(x)])
 			}
 			for x := range w {
-				sum += uint32(in[clamp(x+b.radius)]) - uint32(in[clamp(x-b.radius-1)])
-				far := uint32(in[clamp(x-b.radius-1)]) + uint32(in[clamp(x+b.radius+1)])
-				out[x*channels] = b.value(sum, far)
+				leave := uint32(in[clamp(x-b.radius-1)])
+				sum += uint32(in[clamp(x+b.radius)]) - leave
+				out[x*channels] = b.value(sum, leave+uint32(in[clamp(x+b.radius+1)]))
 			}
 		}
-	}
+	})
 }
 
 // columns blurs down rows of stride bytes.
 func (b box) columns(dst, src []uint8, stride, h int) {
-	row := func(y int) []uint8 {
-		y = min(max(y, 0), h-1)
-		return src[y*stride : (y+1)*stride]
-	}
-	sums := make([]uint32, stride)
-	for y := -b.radius - 1; y < b.radius; y++ {
-		for i, v := range row(y) {
-			sums[i] += uint32(v)
+	inBands(stride, len(dst), func(from, to int) {
+		row := func(y int) []uint8 {
+			y = min(max(y, 0), h-1)
+			return src[y*stride+from : y*stride+to]
 		}
-	}
-	for y := range h {
-		leave, enter, far := row(y-b.radius-1), row(y+b.radius), row(y+b.radius+1)
-		out := dst[y*stride:][:stride]
-		for i := range sums {
-			sums[i] += uint32(enter[i]) - uint32(leave[i])
-			out[i] = b.value(sums[i], uint32(leave[i])+uint32(far[i]))
+		sums := make([]uint32, to-from)
+		for y := -b.radius - 1; y < b.radius; y++ {
+			for i, v := range row(y) {
+				sums[i] += uint32(v)
+			}
 		}
-	}
+		for y := range h {
+			leave, enter, far := row(y-b.radius-1), row(y+b.radius), row(y+b.radius+1)
+			out := dst[y*stride+from:][:len(sums)]
+			for i := range sums {
+				sums[i] += uint32(enter[i]) - uint32(leave[i])
+				out[i] = b.value(sums[i], uint32(leave[i])+uint32(far[i]))
+			}
+		}
+	})
 }

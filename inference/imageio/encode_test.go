@@ -97,20 +97,28 @@ func TestPNGOfPicturesAndMasks(t *testing.T) {
 
 func TestEncodersConcurrently(t *testing.T) {
 	m := photo(32, 32)
-	want, err := imageio.EncodePNG(m)
-	require.NoError(t, err)
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for range 5 {
-				got, err := imageio.EncodePNG(m)
-				if err != nil || !bytes.Equal(want, got) {
-					t.Error("a concurrent call gave another file")
-				}
+	for name, encode := range map[string]func() ([]byte, error){
+		"png":  func() ([]byte, error) { return imageio.EncodePNG(m, imageio.Text{Key: "parameters", Value: "кот"}) },
+		"jpeg": func() ([]byte, error) { return imageio.EncodeJPEG(m, 80, "a cat") },
+		"webp": func() ([]byte, error) { return imageio.EncodeWebP(m, 80, false, "a cat") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			want, err := encode()
+			require.NoError(t, err)
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					for range 5 {
+						got, err := encode()
+						if err != nil || !bytes.Equal(want, got) {
+							t.Errorf("a concurrent call gave another file: %v", err)
+						}
+					}
+				})
 			}
+			wg.Wait()
 		})
 	}
-	wg.Wait()
 }
 
 func TestExifEqualsPiexif(t *testing.T) {

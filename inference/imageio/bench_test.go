@@ -94,3 +94,16 @@ func BenchmarkEncodeWebP(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkFillMasked(b *testing.B) {
+	m, mask := photo(512, 512), imageio.NewGray(512, 512)
+	for i := range mask.Pix {
+		if i%512 > 200 && i/512 > 200 {
+			mask.Pix[i] = 255
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		imageio.FillMasked(m, mask)
+	}
+}
