@@ -82,8 +82,8 @@ func (j Job) Progress(v any) {
 }
 
 // Stream sends v as the next part of the job's output and returns when it was
-// accepted. The job's final output is then the list of all parts. A part must
-// not exceed StreamLimit.
+// accepted. A part must not exceed StreamLimit. A handler that streams may return
+// nil; what it returns otherwise is the job's output at the end.
 func (j Job) Stream(ctx context.Context, v any) error {
 	body, err := encodeValue(v)
 	if err != nil {

@@ -133,7 +133,7 @@ func (o *outbox) finish(ctx context.Context, f final, stopPod bool) error {
 	kind := postFinal
 	if o.streamed {
 		kind = postStreamEnd
-		if f.err == "" {
+		if f.err == "" && string(f.output) == "null" {
 			f.output = bytes.Join([][]byte{[]byte("["), bytes.Join(o.parts, []byte(",")), []byte("]")}, nil)
 		}
 	}

@@ -20,12 +20,11 @@ type pinger struct {
 	http  *http.Client
 	log   zerolog.Logger
 	ids   func() []string // jobs held, oldest first
-	thaw  func()          // called after the process was not running for a while
 	agent string
 }
 
-func newPinger(cfg Config, log zerolog.Logger, ids func() []string, thaw func()) (*pinger, error) {
-	p := &pinger{cfg: cfg, http: newHTTP(cfg), log: log, ids: ids, thaw: thaw, agent: userAgent(cfg)}
+func newPinger(cfg Config, log zerolog.Logger, ids func() []string) (*pinger, error) {
+	p := &pinger{cfg: cfg, http: newHTTP(cfg), log: log, ids: ids, agent: userAgent(cfg)}
 	if cfg.PingURL == "" {
 		return p, nil
 	}
@@ -54,7 +53,7 @@ func (p *pinger) run(ctx context.Context) {
 	every := p.cfg.pingEvery()
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	for seen := time.Now().Round(0); ; { // Round strips the monotonic clock, which may stand still while frozen
+	for {
 		select {
 		case slots <- struct{}{}:
 			flying.Go(func() {
@@ -68,13 +67,6 @@ func (p *pinger) run(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		now := time.Now().Round(0)
-		if now.Sub(seen) > 3*every {
-			p.log.Info().Dur("gap_ms", now.Sub(seen)).Msg("the worker was frozen for a while")
-			p.http.CloseIdleConnections()
-			p.thaw()
-		}
-		seen = now
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -108,13 +109,15 @@ func serveAPI(ctx context.Context, h Handler, cfg Config, addr string) error {
 	cfg.Log.Info().Str("url", "http://"+listener.Addr().String()).Msg("serving the endpoint API")
 
 	work, stop := context.WithCancel(ctx)
+	var pinging sync.WaitGroup
+	defer pinging.Wait()
 	defer stop()
 	if cfg.PingURL != "" {
-		p, err := newPinger(api.cfg, cfg.Log, api.worker.ids, func() {})
+		p, err := newPinger(api.cfg, cfg.Log, api.worker.ids)
 		if err != nil {
 			return err
 		}
-		go p.run(work)
+		pinging.Go(func() { p.run(work) })
 	}
 	worked := make(chan error, 1)
 	go func() { worked <- api.Work(work) }()

@@ -26,7 +26,7 @@ func Start(ctx context.Context, h Handler, cfg Config) error {
 		return err
 	}
 	w := newWorker(cfg, h, c)
-	p, err := newPinger(cfg, cfg.Log, w.ids, c.http.CloseIdleConnections)
+	p, err := newPinger(cfg, cfg.Log, w.ids)
 	if err != nil {
 		return err
 	}
@@ -35,6 +35,14 @@ func Start(ctx context.Context, h Handler, cfg Config) error {
 	pings, endPings := context.WithCancel(context.WithoutCancel(ctx))
 	var pinging sync.WaitGroup
 	pinging.Go(func() { p.run(pings) })
+	pinging.Go(func() {
+		watchClock(pings, time.Now, func(gap time.Duration) {
+			cfg.Log.Info().Dur("gap_ms", gap).Msg("the worker was frozen for a while; connections are made anew")
+			p.http.CloseIdleConnections()
+			c.http.CloseIdleConnections()
+			w.repoll()
+		})
+	})
 	defer pinging.Wait()
 	defer endPings()
 
@@ -151,7 +159,13 @@ func (w *worker) takeLoop(polls, base context.Context) {
 			return
 		}
 		asked := time.Now()
-		a := w.plane.take(polls, n, busy)
+		poll, cut := context.WithCancel(polls)
+		w.mu.Lock()
+		w.cutPoll = cut
+		w.mu.Unlock()
+		a := w.plane.take(poll, n, busy)
+		cutShort := poll.Err() != nil
+		cut()
 		for _, job := range a.jobs {
 			w.accept(base, job)
 		}
@@ -162,6 +176,7 @@ func (w *worker) takeLoop(polls, base context.Context) {
 			return
 		}
 		switch {
+		case cutShort:
 		case a.err != nil:
 			failures++
 			wait := failed.NextBackOff()

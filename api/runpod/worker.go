@@ -41,7 +41,8 @@ type worker struct {
 
 	early map[string]time.Time // stop signals that came before their job
 
-	endPolls context.CancelFunc // ends the job-take under way
+	endPolls context.CancelFunc // ends the job-take under way, for good
+	cutPoll  context.CancelFunc // ends it so that another one begins
 }
 
 // run is one job held.
@@ -62,7 +63,7 @@ const (
 )
 
 func newWorker(cfg Config, h Handler, p plane) *worker {
-	w := &worker{cfg: cfg, handler: h, plane: p, log: cfg.Log, slots: cfg.Concurrency, early: map[string]time.Time{}, endPolls: func() {}}
+	w := &worker{cfg: cfg, handler: h, plane: p, log: cfg.Log, slots: cfg.Concurrency, early: map[string]time.Time{}, endPolls: func() {}, cutPoll: func() {}}
 	w.changed = sync.NewCond(&w.mu)
 	return w
 }
@@ -166,49 +167,59 @@ func (w *worker) startNext() {
 
 // execute does one job and answers it.
 func (w *worker) execute(r *run) {
-	log := zerolog.Ctx(r.ctx)
 	start := time.Now()
 	value, err := w.call(r)
+	if w.release(r) {
+		w.answer(r, value, err, start)
+		return
+	}
+	r.job.out.shut()
+	zerolog.Ctx(r.ctx).Info().Dur("ms", time.Since(start)).Msg("job stopped by the platform")
+}
 
-	// The slot is free before the answer is encoded and posted.
+// release frees r's slot, before the answer is encoded and posted, and tells
+// whether an answer is wanted.
+func (w *worker) release(r *run) (wanted bool) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.executing--
-	stopped := errors.Is(context.Cause(r.ctx), ErrStopped)
-	if !stopped {
+	if wanted = !r.stopped(); wanted {
 		r.state = answered
 	}
 	w.startNext()
 	w.changed.Broadcast()
-	w.mu.Unlock()
-	if stopped {
-		r.job.out.shut()
-		log.Info().Dur("ms", time.Since(start)).Msg("job stopped by the platform")
-		return
-	}
+	return wanted
+}
+
+func (r *run) stopped() bool { return errors.Is(context.Cause(r.ctx), ErrStopped) }
+
+// answer posts what the handler returned and forgets the job.
+func (w *worker) answer(r *run, value any, err error, start time.Time) {
 	if err != nil && errors.Is(context.Cause(r.ctx), ErrShutdown) {
 		err = ErrShutdown
 	}
 	f := encodeFinal(value, err)
-	if max := r.job.MaxOutput(); len(f.output) > max {
-		f = final{refresh: f.refresh, err: fmt.Sprintf("the result of %.1f MB exceeds RunPod's limit of %.0f MB; ask for less in one job, or let the worker upload it to a bucket", float64(len(f.output))/1e6, float64(max+envelope)/1e6)}
+	if most := r.job.MaxOutput(); len(f.output) > most {
+		f = final{refresh: f.refresh, err: fmt.Sprintf("the result of %.1f MB exceeds RunPod's limit of %.0f MB; ask for less in one job, or let the worker upload it to a bucket", float64(len(f.output))/1e6, float64(most+envelope)/1e6)}
 	}
 	stopPod := w.seal(r, f.refresh)
 
-	post, cancel := context.WithCancelCause(w.post)
-	release := context.AfterFunc(r.ctx, func() {
-		if errors.Is(context.Cause(r.ctx), ErrStopped) {
-			cancel(ErrStopped) // nobody wants the answer any more
+	post, cancel := context.WithCancel(w.post)
+	unhook := context.AfterFunc(r.ctx, func() {
+		if r.stopped() {
+			cancel() // nobody wants the answer any more
 		}
 	})
 	postErr := r.job.out.finish(post, f, stopPod)
-	release()
-	cancel(nil)
+	unhook()
+	cancel()
 	w.forget(r)
 
+	log := zerolog.Ctx(r.ctx)
 	event := log.Info()
 	switch {
-	case errors.Is(context.Cause(r.ctx), ErrStopped):
-		log.Info().Msg("job stopped by the platform while its answer was on the way")
+	case r.stopped():
+		event.Msg("job stopped by the platform while its answer was on the way")
 		return
 	case postErr != nil:
 		event = log.Error().AnErr("post", postErr)
@@ -310,6 +321,14 @@ func (w *worker) close() {
 	w.closing = true
 	w.endPolls()
 	w.changed.Broadcast()
+}
+
+// repoll begins a new job-take: the connection of the one under way is most
+// likely dead.
+func (w *worker) repoll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cutPoll()
 }
 
 // abandon ends all jobs in hand; their callers are told to send them again.

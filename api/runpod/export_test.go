@@ -1,0 +1,4 @@
+package runpod
+
+// WatchClock lets tests freeze a worker without freezing the test.
+var WatchClock = watchClock
