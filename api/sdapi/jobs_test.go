@@ -1,0 +1,269 @@
+package sdapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/sdapitest"
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+	"sdworker/internal/vectors"
+)
+
+// held is a generator whose jobs stop at a step until they are let go.
+type held struct {
+	*sdapitest.Generator
+	at   chan int      // the step that a job has reached
+	next chan struct{} // lets it do the next one
+}
+
+func hold() *held {
+	h := &held{&sdapitest.Generator{}, make(chan int), make(chan struct{})}
+	h.Wait = func(ctx context.Context, _ inference.Hooks, step int) error {
+		select {
+		case h.at <- step:
+		case <-ctx.Done():
+			return nil
+		}
+		select {
+		case <-h.next:
+		case <-ctx.Done():
+		}
+		return nil
+	}
+	return h
+}
+
+// startHeld makes a server on such a generator, for depth jobs at a time.
+func startHeld(t *testing.T, depth int, change ...func(*sdapi.Config)) (*fixture, *held) {
+	h := hold()
+	f := start(t, append([]func(*sdapi.Config){func(c *sdapi.Config) {
+		c.Queue = inference.NewQueue(h, depth)
+		c.Now = time.Now
+	}}, change...)...)
+	return f, h
+}
+
+// later sends a request in the background.
+func (f *fixture) later(ctx context.Context, path string, body any) <-chan reply {
+	raw, err := json.Marshal(body)
+	require.NoError(f.t, err)
+	done := make(chan reply, 1)
+	go func() {
+		w := httptest.NewRecorder()
+		f.server.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", path, bytes.NewReader(raw)))
+		done <- reply{w.Code, w.Header(), w.Body.Bytes()}
+	}()
+	return done
+}
+
+func TestProgressVectors(t *testing.T) {
+	var file struct {
+		Cases []struct {
+			Name  string
+			Input struct {
+				JobCount      int `json:"job_count"`
+				JobNo         int `json:"job_no"`
+				SamplingStep  int `json:"sampling_step"`
+				SamplingSteps int `json:"sampling_steps"`
+			}
+			Want float64
+		}
+	}
+	vectors.Load(t, "progress.json", &file)
+	require.NotEmpty(t, file.Cases)
+	for _, tc := range file.Cases {
+		t.Run(tc.Name, func(t *testing.T) {
+			f := start(t)
+			ask := func() {
+				got := f.get("/sdapi/v1/progress").object(t)
+				require.InDelta(t, tc.Want, got["progress"], 1e-6)
+				state := got["state"].(map[string]any)
+				require.EqualValues(t, tc.Input.JobCount, state["job_count"])
+				require.EqualValues(t, tc.Input.JobNo, state["job_no"])
+				require.EqualValues(t, tc.Input.SamplingStep, state["sampling_step"])
+				require.EqualValues(t, tc.Input.SamplingSteps, state["sampling_steps"])
+			}
+			if tc.Input.JobCount == 0 {
+				ask()
+				return
+			}
+			err := f.queue.Do(t.Context(), inference.Job{Name: "txt2img"}, func(_ context.Context, _ inference.Generator, hooks inference.Hooks) error {
+				hooks.Report(inference.Progress{Phase: inference.PhaseSampling, Job: tc.Input.JobNo, Jobs: tc.Input.JobCount,
+					Step: tc.Input.SamplingStep, Steps: tc.Input.SamplingSteps})
+				ask()
+				return nil
+			})
+			require.NoError(t, err)
+		})
+	}
+}
+
+func TestProgressOfAJob(t *testing.T) {
+	f, h := startHeld(t, 0)
+	idle := f.get("/sdapi/v1/progress")
+	require.Equal(t, `{"progress":0.0,"eta_relative":0.0,"state":{"skipped":false,"interrupted":false,"stopping_generation":false,"job":"","job_count":0,`+
+		`"job_timestamp":"0","job_no":0,"sampling_step":0,"sampling_steps":0},"current_image":null,"textinfo":null}`, string(idle.body))
+
+	preview := imageio.NewRGB(8, 8)
+	h.Preview = &preview
+	first := f.later(t.Context(), "/sdapi/v1/txt2img", map[string]any{"steps": 4, "width": 64, "height": 64, "force_task_id": "first"})
+	require.Equal(t, 0, <-h.at)
+	second := f.later(t.Context(), "/sdapi/v1/img2img", map[string]any{"steps": 1, "width": 64, "height": 64, "force_task_id": "second", "init_images": []string{encoded(t, 8, 8)}})
+	require.Eventually(t, func() bool { return len(f.queue.IDs()) == 2 }, 5*time.Second, time.Millisecond)
+	h.next <- struct{}{}
+	require.Equal(t, 1, <-h.at)
+
+	got := f.get("/sdapi/v1/progress").object(t)
+	require.InDelta(t, 0.26, got["progress"], 1e-6)
+	require.Positive(t, got["eta_relative"])
+	require.NotEmpty(t, got["current_image"])
+	require.Equal(t, "Batch 1 out of 1", got["state"].(map[string]any)["job"])
+	require.Nil(t, f.get("/sdapi/v1/progress?skip_current_image=true").object(t)["current_image"])
+
+	task := func(id string, seen int) map[string]any {
+		return f.post("/internal/progress", map[string]any{"id_task": id, "id_live_preview": seen}).object(t)
+	}
+	running := task("first", -1)
+	require.Equal(t, true, running["active"])
+	require.InDelta(t, 0.25, running["progress"], 1e-6)
+	require.True(t, strings.HasPrefix(running["live_preview"].(string), "data:image/png;base64,"))
+	require.Nil(t, task("first", int(running["id_live_preview"].(float64)))["live_preview"], "the same picture is not sent twice")
+	waiting := task("second", -1)
+	require.Equal(t, []any{false, true, false, "In queue: 1/1"}, []any{waiting["active"], waiting["queued"], waiting["completed"], waiting["textinfo"]})
+	require.Equal(t, `{"size":1,"tasks":["second"]}`, string(f.get("/internal/pending-tasks").body))
+	require.Equal(t, 1.0, f.get("/queue/status").object(t)["queue_size"])
+
+	for range 3 {
+		h.next <- struct{}{}
+		<-h.at
+	}
+	h.next <- struct{}{}
+	require.Equal(t, 200, (<-first).status)
+	require.Equal(t, true, task("first", -1)["completed"])
+	require.Equal(t, 200, (<-second).status)
+	require.Equal(t, "Waiting...", task("unknown", -1)["textinfo"])
+}
+
+func TestInterrupt(t *testing.T) {
+	f, h := startHeld(t, 0)
+	job := f.later(t.Context(), "/sdapi/v1/txt2img", map[string]any{"steps": 100, "width": 64, "height": 64})
+	<-h.at
+	require.Equal(t, 200, f.post("/sdapi/v1/interrupt", nil).status)
+	require.Equal(t, true, f.get("/sdapi/v1/progress").object(t)["state"].(map[string]any)["interrupted"])
+	h.next <- struct{}{}
+	require.Len(t, (<-job).generated(t).images, 1, "what there is comes with 200")
+
+	job = f.later(t.Context(), "/sdapi/v1/txt2img", map[string]any{"steps": 1, "width": 64, "height": 64})
+	<-h.at
+	require.Equal(t, false, f.get("/sdapi/v1/progress").object(t)["state"].(map[string]any)["interrupted"], "the flag is cleared by the next job")
+	h.next <- struct{}{}
+	<-job
+}
+
+func TestClientGoesAway(t *testing.T) {
+	f, h := startHeld(t, 0)
+	ctx, leave := context.WithCancel(t.Context())
+	job := f.later(ctx, "/sdapi/v1/txt2img", map[string]any{"steps": 100, "width": 64, "height": 64})
+	<-h.at
+	leave()
+	require.Equal(t, 503, (<-job).status)
+	require.Empty(t, f.queue.IDs(), "the job is gone")
+}
+
+func TestQueueFull(t *testing.T) {
+	f, h := startHeld(t, 1)
+	job := f.later(t.Context(), "/sdapi/v1/txt2img", map[string]any{"steps": 1, "width": 64, "height": 64})
+	<-h.at
+	got := f.post("/sdapi/v1/txt2img", small(nil))
+	require.Equal(t, 429, got.status)
+	require.NotEmpty(t, got.header.Get("Retry-After"))
+	require.Equal(t, []string{"error", "detail", "body", "errors"}, keysOf(t, got.body))
+	h.next <- struct{}{}
+	require.Equal(t, 200, (<-job).status)
+}
+
+func TestDeadline(t *testing.T) {
+	f, h := startHeld(t, 0, func(c *sdapi.Config) { c.Deadline = 20 * time.Millisecond })
+	job := f.later(t.Context(), "/sdapi/v1/txt2img", map[string]any{"steps": 100, "width": 64, "height": 64})
+	<-h.at
+	got := <-job
+	require.Equal(t, 504, got.status)
+	require.Contains(t, string(got.body), "took longer")
+}
+
+func TestErrorsOfTheGenerator(t *testing.T) {
+	f := start(t)
+	for _, tc := range []struct {
+		err    error
+		status int
+		want   string
+	}{
+		{&inference.Error{Code: inference.Exhausted, Msg: "out of memory"}, 500, `{"error":"OutOfMemoryError","detail":"","body":"","errors":"out of memory"}`},
+		{&inference.Error{Code: inference.Broken, Msg: "the engine died"}, 500, `{"error":"RuntimeError","detail":"","body":"","errors":"the engine died"}`},
+		{&inference.Error{Code: inference.NotFound, Msg: "no such LoRA"}, 404, `{"error":"HTTPException","detail":"no such LoRA","body":"","errors":""}`},
+		{errors.New("secret"), 500, `{"error":"RuntimeError","detail":"","body":"","errors":"internal error, see the log of the server"}`},
+	} {
+		f.gen.Fail = tc.err
+		got := f.post("/sdapi/v1/txt2img", small(nil))
+		require.Equal(t, tc.status, got.status)
+		require.JSONEq(t, tc.want, string(got.body))
+	}
+}
+
+// Memory stays flat over many small requests.
+func TestMemoryStaysFlat(t *testing.T) {
+	n := 10_000
+	if testing.Short() {
+		n = 1000
+	}
+	f := start(t)
+	body, err := json.Marshal(small(map[string]any{"prompt": "a cat"}))
+	require.NoError(t, err)
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	run := func(n int) {
+		for range n {
+			w := httptest.NewRecorder()
+			f.server.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/sdapi/v1/txt2img", bytes.NewReader(body)))
+			require.Equal(t, 200, w.Code)
+		}
+	}
+	run(n / 10)
+	before := heap()
+	run(n)
+	const slack = 1 << 20 // the test's own log
+	require.Less(t, heap(), before+slack)
+}
+
+func BenchmarkTxt2Img(b *testing.B) {
+	for name, size := range map[string]int{"64": 64, "512": 512} {
+		b.Run(name, func(b *testing.B) {
+			f := start(b)
+			body, err := json.Marshal(map[string]any{"prompt": "a cat", "steps": 1, "width": size, "height": size})
+			require.NoError(b, err)
+			b.ReportAllocs()
+			for b.Loop() {
+				w := httptest.NewRecorder()
+				f.server.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/sdapi/v1/txt2img", bytes.NewReader(body)))
+				require.Equal(b, 200, w.Code)
+			}
+		})
+	}
+}
