@@ -69,6 +69,8 @@ func samplerError(err error) error {
 		return err
 	case errors.As(err, &unknown):
 		return &Error{Code: NotFound, Op: "sample", Field: "sampler_name", Msg: err.Error()}
+	case errors.Is(err, sampler.ErrNaN):
+		return &Error{Code: Internal, Op: "sample", Msg: err.Error()}
 	case CodeOf(err) == Canceled:
 		return &Error{Code: Canceled, Op: "sample", Msg: "canceled", Err: err}
 	}
