@@ -49,6 +49,8 @@ func (c *call) params(ctx context.Context, res *inference.Result, seed, subseed 
 			STmin:              o.Float("s_tmin"),
 			STmax:              o.Float("s_tmax"),
 			SNoise:             o.Float("s_noise"),
+			NoiseSchedule:      o.Text("sd_noise_schedule"),
+			DowncastAlphas:     r.Settings.DowncastAlphas,
 			OldTimelines:       c.oldTimelines(),
 			PadConds:           res.PaddedConds && r.Settings.PadCondUncond,
 			PadCondsV0:         res.PaddedConds && r.Settings.PadCondUncondV0,

@@ -152,3 +152,5 @@ func small(more map[string]any) map[string]any {
 	}
 	return body
 }
+
+func b64(data []byte) string { return base64.StdEncoding.EncodeToString(data) }

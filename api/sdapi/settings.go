@@ -30,6 +30,8 @@ func settings(o options.Values, in *fields) inference.Settings {
 	st.OldKarrasSigmas = o.Bool("use_old_karras_scheduler_sigmas")
 	st.SGMNoiseMultiplier = o.Bool("sgm_noise_multiplier")
 	st.Quantize = o.Bool("enable_quantization")
+	st.ZeroTerminalSNR = o.Text("sd_noise_schedule") == "Zero Terminal SNR"
+	st.DowncastAlphas = o.Bool("use_downcasted_alpha_bar")
 	st.UniPC.Variant = o.Text("uni_pc_variant")
 	st.UniPC.SkipType = o.Text("uni_pc_skip_type")
 	st.UniPC.Order = int(o.Int("uni_pc_order"))

@@ -1,0 +1,150 @@
+package sdapi_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+	"sdworker/internal/vectors"
+)
+
+func TestScriptErrors(t *testing.T) {
+	f := start(t)
+	for _, tc := range []struct {
+		body   string
+		status int
+		detail string
+	}{
+		{`{"script_name": "nope"}`, 422, "Script 'nope' not found"},
+		{`{"script_name": "seed"}`, 422, "Script 'seed' not found"},
+		{`{"script_name": "SD Upscale"}`, 422, "Script 'SD Upscale' not found"}, // of img2img only
+		{`{"script_name": "X/Y/Z plot"}`, 422, "Script 'X/Y/Z plot' is not available on this server"},
+		{`{"script_name": ""}`, 200, ""},
+		{`{"alwayson_scripts": {"Nope": {"args": []}}}`, 422, "Script 'Nope' not found"},
+		{`{"alwayson_scripts": {"x/y/z plot": {"args": []}}}`, 422, "Cannot have a selectable script in the always on scripts params"},
+		{`{"alwayson_scripts": {"Seed": {"args": [1, 2, 3, 4, 5, 6, 7, 8]}}}`, 200, ""},
+		{`{"alwayson_scripts": {"Refiner": {}}}`, 200, ""},
+		{`{"alwayson_scripts": {"seed": null}}`, 500, ""},
+		{`{"alwayson_scripts": {"seed": {"args": null}}}`, 500, ""},
+		{`{"alwayson_scripts": {"ControlNet": {"args": []}}}`, 200, ""},
+		{`{"alwayson_scripts": {"ControlNet": {"args": [{}, {"enabled": true}, {"enabled": false, "model": "zzz"}, null, 3]}}}`, 200, ""},
+		{`{"alwayson_scripts": {"controlnet": {"args": [{"enabled": true, "model": "zzz", "image": "x"}]}}}`, 500, ""},
+		{`{"script_name": "nope", "sampler_name": "nope"}`, 422, "Script 'nope' not found"}, // scripts are looked for first
+		{`{"alwayson_scripts": {"nope": {}}, "sampler_name": "nope"}`, 404, "Sampler not found"},
+	} {
+		t.Run(tc.body, func(t *testing.T) {
+			got := f.post("/sdapi/v1/txt2img", tc.body[:len(tc.body)-1]+`, "width": 64, "height": 64}`)
+			require.Equal(t, tc.status, got.status, "%s", got.body)
+			if tc.detail != "" {
+				var four map[string]string
+				require.NoError(t, json.Unmarshal(got.body, &four))
+				require.Equal(t, tc.detail, four["detail"])
+			}
+		})
+	}
+}
+
+func TestControlNetUnit(t *testing.T) {
+	var file struct {
+		Cases []struct {
+			Input string
+			Want  any
+		}
+	}
+	vectors.Load(t, "controlnet_unit_fields.json", &file)
+	require.NotEmpty(t, file.Cases)
+	unit := map[string]any{}
+	for _, tc := range file.Cases {
+		unit[tc.Input] = tc.Want
+	}
+	unit["enabled"], unit["model"], unit["image"] = true, "canny [01234567]", encoded(t, 16, 16)
+	f := start(t)
+	send := func(unit map[string]any) (generated, inference.ControlUnit) {
+		g := f.post("/sdapi/v1/txt2img", small(map[string]any{"alwayson_scripts": map[string]any{"ControlNet": map[string]any{"args": []any{unit}}}})).generated(t)
+		require.Len(t, f.gen.Last().Control, 1)
+		return g, f.gen.Last().Control[0]
+	}
+	defaults := inference.ControlUnit{Model: "/models/ControlNet/canny.safetensors", Module: "none", Weight: 1, ResizeMode: 1, End: 1,
+		Resolution: -1, ThresholdA: -1, ThresholdB: -1, LowRes: true, HighRes: true, ReturnMap: true}
+	g, got := send(unit)
+	require.Equal(t, 16, got.Image.W)
+	got.Image = defaults.Image
+	require.Equal(t, defaults, got)
+	require.Len(t, g.images, 2, "the map comes after the pictures")
+
+	bare := map[string]any{"enabled": true, "model": "canny", "input_image": encoded(t, 16, 16)}
+	g, got = send(bare)
+	require.Contains(t, g.info["infotexts"].([]any)[0], `ControlNet 0: "Module: none, Model: canny, Weight: 1.0, Resize Mode: Crop and Resize, `+
+		`Processor Res: -1, Threshold A: -1, Threshold B: -1, Guidance Start: 0, Guidance End: 1, Pixel Perfect: False, Control Mode: Balanced"`)
+	got.Image = defaults.Image
+	require.Equal(t, defaults, got, "fields left out have the same defaults")
+
+	_, got = send(map[string]any{"enabled": true, "model": "canny", "module": "canny", "image": map[string]any{"image": encoded(t, 16, 16), "mask": nil},
+		"weight": 0.5, "resize_mode": 2, "guidance": 0.75, "lowvram": true, "control_mode": "My prompt is more important", "hr_option": "Low res only",
+		"processor_res": 256, "threshold_a": 50, "pixel_perfect": true, "save_detected_map": false, "something": "else"})
+	got.Image = defaults.Image
+	require.Equal(t, inference.ControlUnit{Model: "/models/ControlNet/canny.safetensors", Module: "canny", Weight: 0.5, ResizeMode: 2, End: 0.75,
+		Mode: inference.ControlPrompt, PixelPerfect: true, Resolution: 256, ThresholdA: 50, ThresholdB: -1, LowRes: true}, got)
+}
+
+func TestADetailer(t *testing.T) {
+	var file struct {
+		Cases []struct {
+			Input string
+			Want  any
+		}
+	}
+	vectors.Load(t, "adetailer_fields.json", &file)
+	require.NotEmpty(t, file.Cases)
+	unit := map[string]any{"ad_model": "face_yolov8n.pt"}
+	for _, tc := range file.Cases {
+		unit[tc.Input] = tc.Want
+	}
+	f := start(t)
+	send := func(args ...any) []any {
+		g := f.post("/sdapi/v1/txt2img", small(map[string]any{"alwayson_scripts": map[string]any{"ADetailer": map[string]any{"args": append([]any{}, args...)}}})).generated(t)
+		return g.info["notes"].([]any)
+	}
+	require.Equal(t, []any{"script adetailer is not available on this server and did nothing"}, send(true, false, unit))
+	require.Empty(t, send(false))
+	require.Empty(t, send())
+}
+
+func TestSDUpscale(t *testing.T) {
+	f := start(t)
+	g := f.post("/sdapi/v1/img2img", map[string]any{
+		"init_images": []string{encoded(t, 64, 64)}, "width": 64, "height": 64, "steps": 2, "seed": 5, "n_iter": 2, "batch_size": 2,
+		"script_name": "SD upscale", "script_args": []any{"", 8, "lanczos", 2.0},
+	}).generated(t)
+	require.Len(t, g.images, 2)
+	require.Equal(t, 10, f.gen.Jobs(), "9 tiles in batches of 2, twice")
+	m, _ := reply{}.picture(t, b64(g.images[0]))
+	require.Equal(t, [2]int{128, 128}, [2]int{m.W, m.H})
+	require.Equal(t, []any{5.0, 6.0}, g.info["all_seeds"])
+	require.Contains(t, g.info["infotexts"].([]any)[0], "SD upscale overlap: 8, SD upscale upscaler: Lanczos")
+	for _, args := range []string{`["", 64]`, `["", 8, "zzz"]`, `["", 8, 99]`, `["", "x"]`, `["", 8, "None", -1]`} {
+		got := f.post("/sdapi/v1/img2img", `{"init_images": ["`+encoded(t, 64, 64)+`"], "width": 64, "height": 64, "script_name": "sd upscale", "script_args": `+args+`}`)
+		require.Equal(t, 500, got.status, args)
+	}
+}
+
+func TestDetect(t *testing.T) {
+	f := start(t)
+	image := encoded(t, 32, 16)
+	o := f.post("/controlnet/detect", map[string]any{"controlnet_module": "canny", "controlnet_input_images": []string{image}, "controlnet_processor_res": 64}).object(t)
+	require.Equal(t, "Success", o["info"])
+	m, _ := reply{}.picture(t, o["images"].([]any)[0])
+	require.Equal(t, [2]int{128, 64}, [2]int{m.W, m.H})
+	for body, detail := range map[string]string{
+		`{"controlnet_module": "zzz"}`:   "Module not available",
+		`{"controlnet_module": "canny"}`: "No image selected",
+	} {
+		got := f.post("/controlnet/detect", body)
+		require.Equal(t, 422, got.status)
+		require.Contains(t, string(got.body), detail)
+	}
+	require.Contains(t, f.get("/controlnet/module_list?alias_names=false").object(t)["module_list"], "canny")
+	require.Contains(t, f.get("/controlnet/control_types").object(t)["control_types"], "Canny")
+}
