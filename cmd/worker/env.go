@@ -5,6 +5,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"sdworker/api/runpod"
+	"sdworker/api/runpod/bridge"
+	"sdworker/api/runpod/bucket"
 )
 
 var envVerb = &verb{
@@ -25,7 +29,11 @@ func writeTable(w io.Writer) {
 			if f.preset != "" {
 				preset = "`" + f.preset + "`"
 			}
-			fmt.Fprintf(w, "| `%s` | `--%s` | %s | %s |\n", f.variable, f.flag, preset, strings.ReplaceAll(f.doc, "|", `\|`))
+			name := "`--" + f.flag + "`"
+			if s.variablesOnly {
+				name = ""
+			}
+			fmt.Fprintf(w, "| `%s` | %s | %s | %s |\n", f.variable, name, preset, strings.ReplaceAll(f.doc, "|", `\|`))
 		}
 	}
 }
@@ -33,7 +41,10 @@ func writeTable(w io.Writer) {
 // everySetting lists all settings that the environment may give.
 func everySetting() []settings {
 	return append(new(common).settings(),
-		apiSettingsOf(new(apiSettings)), servingSettings(new(serving)), accessSettings(new(access)))
+		apiSettingsOf(new(apiSettings)), servingSettings(new(serving)), accessSettings(new(access)),
+		fetchSettingsOf(new(fetchSettings)), startSettingsOf(new(startSettings)),
+		settings{title: "RunPod:", target: new(runpod.Config), environment: true, variablesOnly: true},
+		bridgeSettings(new(bridge.Config)), bucketSettings(new(bucket.Config)))
 }
 
 func apiSettingsOf(a *apiSettings) settings {

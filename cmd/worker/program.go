@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-
-	"sdworker/inference"
 )
 
 // Exit statuses. Ctrl-C gives 130, see signaled.
@@ -39,7 +37,10 @@ type verb struct {
 
 	// settings returns the structs whose fields become flags.
 	settings func() []settings
-	run      func(ctx context.Context, p *program, c *call) error
+	// foreign, unless nil, registers flags of another kind and returns what
+	// their values go to, which becomes call.foreign.
+	foreign func(fs *flag.FlagSet) any
+	run     func(ctx context.Context, p *program, c *call) error
 }
 
 // call is one parsed command line.
@@ -47,6 +48,8 @@ type call struct {
 	verb  *verb
 	args  []string
 	given map[string]string // flags by variable name, see settings
+
+	foreign any
 }
 
 // usageError is a mistake in the command line or the configuration.
@@ -76,7 +79,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 			fmt.Fprintf(p.err, "Try: %s\n", usage.hint)
 		}
 		return statusUsage
-	case errors.As(context.Cause(ctx), &sig) && inference.CodeOf(err) == inference.Canceled:
+	case errors.As(context.Cause(ctx), &sig): // whatever the error says, that is why
 		fmt.Fprintf(p.err, "worker: %s\n", sig)
 		return sig.status()
 	}
@@ -189,6 +192,12 @@ func (p *program) printFlags(v *verb, path string, w io.Writer) {
 	fmt.Fprintf(w, "%s\n\nUsage: %s\n", v.short, usage)
 	if v.long != "" {
 		fmt.Fprintf(w, "\n%s\n", v.long)
+	}
+	if v.foreign != nil {
+		fs := flag.NewFlagSet(v.name, flag.ContinueOnError)
+		v.foreign(fs)
+		fmt.Fprintln(w)
+		fs.VisitAll(func(f *flag.Flag) { fmt.Fprintf(w, "  --%s\n        %s\n", f.Name, f.Usage) })
 	}
 	for _, s := range v.allSettings() {
 		fmt.Fprintf(w, "\n%s\n", s.title)

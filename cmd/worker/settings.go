@@ -18,9 +18,10 @@ import (
 // when environment is set, from the environment. Field tags are those of package
 // env, and doc for the help. The variable MODELS_DIR is the flag --models-dir.
 type settings struct {
-	title       string
-	target      any // pointer to the struct
-	environment bool
+	title         string
+	target        any // pointer to the struct
+	environment   bool
+	variablesOnly bool // no flags
 }
 
 // field is one setting.
@@ -111,6 +112,9 @@ func parse(v *verb, args []string) (*call, error) {
 			fs.Var(&recorder{f, c.given}, f.flag, f.doc)
 			names = append(names, "--"+f.flag)
 		}
+	}
+	if v.foreign != nil {
+		c.foreign = v.foreign(fs)
 	}
 	var errs []error
 	for {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -26,9 +25,7 @@ var versionVerb = &verb{
 		}
 		b := build{Version: version(), Go: runtime.Version(), Engine: sdcpp.Version()}
 		if o.JSON {
-			enc := json.NewEncoder(p.out)
-			enc.SetIndent("", "  ")
-			return enc.Encode(b)
+			return p.printJSON(b)
 		}
 		b.print(p)
 		return nil

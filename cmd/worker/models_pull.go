@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"sdworker/models"
+	"sdworker/models/fetch"
+)
+
+// pullOptions are the flags of worker models pull.
+type pullOptions struct {
+	To     string `env:"TO" doc:"folder above the folders of each kind; without it the first of MODELS_DIR, else ~/.local/share/sdworker/models"`
+	Kind   string `env:"KIND" doc:"what the file is: checkpoint, vae, lora, embedding, controlnet, upscaler or preview; without it the source or the file tells"`
+	Name   string `env:"NAME" doc:"file name to store it under"`
+	SHA256 string `env:"SHA256" doc:"digest that the file must have"`
+	Force  bool   `env:"FORCE" doc:"fetch it even if it is there"`
+	Quiet  bool   `env:"QUIET" doc:"print nothing but the path"`
+}
+
+var modelsPullVerb = &verb{
+	name: "pull", args: "[MODEL ...]", short: "fetch model files",
+	long: "MODEL is one of " + strings.Join(fetch.Names(), ", ") + ` (default ` + fetch.Default + `),
+a Hugging Face file org/repo/file, a Civitai model version civitai:ID, or any
+http or https address. HF_TOKEN and CIVITAI_TOKEN give access to what needs it.
+A fetch that was cut goes on where it stopped.`,
+	settings: func() []settings { return new(pullCommand).settings() },
+	run: func(ctx context.Context, p *program, c *call) error {
+		pull := &pullCommand{program: p}
+		if err := c.load(p.environ, pull.settings()...); err != nil {
+			return err
+		}
+		refs := c.args
+		if len(refs) == 0 {
+			refs = []string{fetch.Default}
+		}
+		return pull.run(ctx, refs)
+	},
+}
+
+// pullCommand is one run of worker models pull.
+type pullCommand struct {
+	program *program
+	options pullOptions
+	fetch   fetchSettings
+	modelsCommand
+}
+
+func (c *pullCommand) settings() []settings {
+	own := []settings{{title: "File:", target: &c.options}, fetchSettingsOf(&c.fetch)}
+	return append(own, c.modelsCommand.settings()...)
+}
+
+func (c *pullCommand) run(ctx context.Context, refs []string) error {
+	if len(refs) > 1 && (c.options.Name != "" || c.options.SHA256 != "") {
+		return usagef("--name and --sha256 are for one file, %d are named", len(refs))
+	}
+	fetcher := c.program.newFetcher(&c.fetch, &c.log)
+	defer fetcher.Close()
+	for _, ref := range refs {
+		show := c.program.newDownloadDisplay(ref, c.options.Quiet)
+		result, err := fetcher.Pull(ctx, ref, c.root(), fetch.PullOptions{
+			Kind: models.Kind(c.options.Kind), Name: c.options.Name, SHA256: c.options.SHA256,
+			AllowPickle: c.models.AllowPickle, Force: c.options.Force, Progress: show.show,
+		})
+		show.done()
+		if err != nil {
+			return fmt.Errorf("%s: %w", ref, err)
+		}
+		fmt.Fprintln(c.program.out, result.Path)
+		if !c.options.Quiet {
+			c.program.tellFetched(result)
+		}
+	}
+	return nil
+}
+
+// root is the folder that files are fetched into.
+func (c *pullCommand) root() string {
+	if c.options.To != "" {
+		return c.options.To
+	}
+	return c.models.fetchRoot(c.program.environ)
+}
+
+// fetchRoot is the first configured folder, or the user's own.
+func (m *modelSettings) fetchRoot(environ map[string]string) string {
+	if dirs := m.configured(); len(dirs) > 0 {
+		return dirs[0]
+	}
+	roots, _ := m.usual(environ)
+	for _, root := range roots {
+		if strings.HasSuffix(root, "sdworker/models") {
+			return root
+		}
+	}
+	return "models"
+}
+
+func (p *program) tellFetched(r fetch.Result) {
+	switch {
+	case r.Present:
+		fmt.Fprintln(p.err, "it was there already")
+	case r.Elapsed > 0:
+		fmt.Fprintf(p.err, "%d MiB in %s, sha256 %s\n", r.Bytes>>20, r.Elapsed.Round(100*time.Millisecond), r.SHA256)
+	}
+}
+
+// downloadDisplay shows a download: a bar on a terminal, else a line now and
+// then.
+type downloadDisplay struct {
+	program *program
+	name    string
+	quiet   bool
+	bar     *progressbar.ProgressBar
+	spoken  time.Time
+}
+
+func (p *program) newDownloadDisplay(name string, quiet bool) *downloadDisplay {
+	return &downloadDisplay{program: p, name: name, quiet: quiet}
+}
+
+func (d *downloadDisplay) show(p fetch.Progress) {
+	switch {
+	case d.quiet:
+	case isTerminal(d.program.err):
+		if d.bar == nil {
+			d.bar = progressbar.NewOptions64(p.Total, progressbar.OptionSetWriter(d.program.err), progressbar.OptionSetDescription(d.name),
+				progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionSetWidth(30),
+				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionOnCompletion(func() { fmt.Fprintln(d.program.err) }))
+		}
+		_ = d.bar.Set64(p.Done)
+	case time.Since(d.spoken) >= linesEvery:
+		d.spoken = time.Now()
+		rate := 0.0
+		if s := p.Elapsed.Seconds(); s > 0 {
+			rate = float64(p.Done-p.Resumed) / s / (1 << 20)
+		}
+		if p.Total > 0 {
+			fmt.Fprintf(d.program.err, "%s: %d of %d MiB, %.1f MiB/s\n", d.name, p.Done>>20, p.Total>>20, rate)
+		} else {
+			fmt.Fprintf(d.program.err, "%s: %d MiB, %.1f MiB/s\n", d.name, p.Done>>20, rate)
+		}
+	}
+}
+
+func (d *downloadDisplay) done() {
+	if d.bar != nil && !d.bar.IsFinished() {
+		_ = d.bar.Exit() // leaves the bar as it is
+		fmt.Fprintln(d.program.err)
+	}
+}
+
+// removeOptions are the flags of worker models rm.
+type removeOptions struct {
+	Force bool `env:"FORCE" doc:"remove files that were not fetched by this program, too"`
+}
+
+var modelsRemoveVerb = &verb{
+	name: "rm", args: "FILE ...", short: "remove fetched model files",
+	settings: func() []settings {
+		return []settings{{title: "Removal:", target: new(removeOptions)}, fetchSettingsOf(new(fetchSettings))}
+	},
+	run: func(_ context.Context, p *program, c *call) error {
+		var o removeOptions
+		var f fetchSettings
+		if err := c.load(p.environ, settings{target: &o}, fetchSettingsOf(&f)); err != nil {
+			return err
+		}
+		if len(c.args) == 0 {
+			return usagef("no file is named")
+		}
+		cache := p.fetchCache(&f)
+		for _, path := range c.args {
+			err := cache.Remove(path)
+			if err != nil && o.Force {
+				err = os.Remove(path)
+			}
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(p.err, "removed", path)
+		}
+		return nil
+	},
+}
