@@ -10,13 +10,13 @@ const gaussianPasses = 3
 // (Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended
 // box filtering", SSVM 2011).
 func gaussianBlur(pix []uint8, w, h, channels int, deviation float32) []uint8 {
-	box := newBox(boxRadius(deviation))
 	out := append([]uint8(nil), pix...)
-	tmp := make([]uint8, len(pix))
-	for range gaussianPasses {
-		box.rows(tmp, out, w, h, channels)
-		out, tmp = tmp, out
+	if deviation == 0 {
+		return out
 	}
+	box := newBox(boxRadius(deviation))
+	box.rows(out, w, h, channels)
+	tmp := make([]uint8, len(pix))
 	for range gaussianPasses {
 		box.columns(tmp, out, w*channels, h)
 		out, tmp = tmp, out
@@ -52,23 +52,43 @@ func (b box) value(sum, far uint32) uint8 {
 	return uint8((sum*b.inner + far*b.far + 1<<23) >> 24)
 }
 
-func (b box) rows(dst, src []uint8, w, h, channels int) {
-	clamp := func(x int) int { return min(max(x, 0), w-1) * channels }
-	inBands(h, len(dst), func(from, to int) {
+// rows blurs along rows in place, all passes of one channel of a row at once.
+func (b box) rows(pix []uint8, w, h, channels int) {
+	side := b.radius + 1
+	inBands(h, len(pix), func(from, to int) {
+		line := make([]uint32, w+2*side) // the channel, its outermost values repeated on both sides
+		inner, blurred := line[side:side+w], make([]uint32, w)
 		for i := from * channels; i < to*channels; i++ {
-			at := i/channels*w*channels + i%channels
-			in, out := src[at:], dst[at:]
-			sum := uint32(0)
-			for x := -b.radius - 1; x < b.radius; x++ {
-				sum += uint32(in[clamp(x)])
+			in := pix[i/channels*w*channels+i%channels:]
+			for x := range inner {
+				inner[x] = uint32(in[x*channels])
 			}
-			for x := range w {
-				leave := uint32(in[clamp(x-b.radius-1)])
-				sum += uint32(in[clamp(x+b.radius)]) - leave
-				out[x*channels] = b.value(sum, leave+uint32(in[clamp(x+b.radius+1)]))
+			for range gaussianPasses {
+				for k := range side {
+					line[k], line[side+w+k] = inner[0], inner[w-1]
+				}
+				b.line(blurred, line)
+				copy(inner, blurred)
+			}
+			for x, v := range inner {
+				in[x*channels] = uint8(v)
 			}
 		}
 	})
+}
+
+// line blurs one line; padded has radius+1 more values than out on each side.
+func (b box) line(out, padded []uint32) {
+	width := 2*b.radius + 1
+	sum := uint32(0)
+	for _, v := range padded[:width] {
+		sum += v
+	}
+	leave, enter, far := padded[:len(out)], padded[width:][:len(out)], padded[width+1:][:len(out)]
+	for x := range out {
+		sum += enter[x] - leave[x]
+		out[x] = uint32(b.value(sum, leave[x]+far[x]))
+	}
 }
 
 // columns blurs down rows of stride bytes.
