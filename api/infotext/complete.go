@@ -37,7 +37,7 @@ var defaults = []Entry{
 }
 
 // complete adds what a text does not say but means.
-func complete(f Fields) {
+func (r Reader) complete(f Fields) {
 	if f["Emphasis"] == nil && (weighted(f.Prompt()) || weighted(f.NegativePrompt())) {
 		f["Emphasis"] = "Original"
 	}
@@ -56,13 +56,21 @@ func complete(f Fields) {
 	if _, ok := f["Cache FP16 weight for LoRA"]; !ok && f["FP8 weight"] != "Disable" {
 		f["Cache FP16 weight for LoRA"] = false
 	}
-	oldHires(f)
-	oldVersions(f)
+	r.oldHires(f)
+	if !r.IgnoreVersion {
+		oldVersions(f)
+	}
 }
 
 // oldHires turns the "First pass size" of texts from before 2023 into today's
 // terms, in which Size is the first pass and Hires resize the result.
-func oldHires(f Fields) {
+func (r Reader) oldHires(f Fields) {
+	if w, _ := f.number("Hires resize-1"); r.HiresIsSize && w != 0 {
+		if h, _ := f.number("Hires resize-2"); h != 0 {
+			f["Size-1"], f["Size-2"] = w, h
+			return
+		}
+	}
 	passW, ok := f.number("First pass size-1")
 	if !ok {
 		return

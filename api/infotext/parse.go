@@ -34,6 +34,14 @@ type Reader struct {
 	// infotext_styles "Apply"; without it: "Apply if any").
 	AlwaysStyles bool
 
+	// HiresIsSize makes the size of a hires pass the Size (option
+	// use_old_hires_fix_width_height).
+	HiresIsSize bool
+
+	// IgnoreVersion leaves out the rules for texts of older versions (option
+	// auto_backcompat off).
+	IgnoreVersion bool
+
 	// Skip are keys to drop from the result (option infotext_skip_pasting).
 	Skip []string
 }
@@ -77,7 +85,7 @@ func (r Reader) Parse(s string) Fields {
 	for _, m := range pairs {
 		f.add(m[1], m[2])
 	}
-	complete(f)
+	r.complete(f)
 	for _, key := range r.Skip {
 		delete(f, key)
 	}

@@ -100,6 +100,14 @@ func TestParseStyles(t *testing.T) {
 	require.Contains(t, none.Parse("a"), "Styles array")
 }
 
+func TestParseOptions(t *testing.T) {
+	const text = "Steps: 1, Sampler: DDIM, Seed: 1, Size: 64x64, Hires resize: 128x256, Version: v1.5.0"
+	got := infotext.Reader{HiresIsSize: true, IgnoreVersion: true}.Parse(text)
+	require.Equal(t, 128, got["Size-1"])
+	require.Equal(t, 256, got["Size-2"])
+	require.NotContains(t, got, "Pad conds v0")
+}
+
 func TestParseSkips(t *testing.T) {
 	got := infotext.Reader{Skip: []string{"Seed", "RNG"}}.Parse("Steps: 1, Sampler: Euler, Seed: 1")
 	require.NotContains(t, got, "Seed")

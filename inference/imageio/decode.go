@@ -61,7 +61,8 @@ type format struct {
 // byte. The orientation that a camera stored is applied, as A1111 does.
 //
 // The error is a *TooLargeError or wraps ErrNotPicture.
-func Decode(data []byte, maxPixels int) (Decoded, error) {
+func Decode(data []byte, maxPixels int) (d Decoded, err error) {
+	defer refusePanic(&err)
 	w, h, err := Size(data)
 	if err != nil {
 		return Decoded{}, err
@@ -80,6 +81,7 @@ func Decode(data []byte, maxPixels int) (Decoded, error) {
 // Size reads the width and height of a picture file in pixels, as stored, from its
 // header. The error wraps ErrNotPicture.
 func Size(data []byte) (w, h int, err error) {
+	defer refusePanic(&err)
 	f, ok := sniff(data)
 	if !ok {
 		return 0, 0, ErrNotPicture
@@ -92,6 +94,14 @@ func Size(data []byte) (w, h int, err error) {
 		return 0, 0, fmt.Errorf("%w: it has no pixels", ErrNotPicture)
 	}
 	return config.Width, config.Height, nil
+}
+
+// refusePanic turns a panic of a decoder, which a hostile file may provoke, into an
+// error: one request must not end the program.
+func refusePanic(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%w: the decoder failed: %v", ErrNotPicture, r)
+	}
 }
 
 // sniff finds the format by the first bytes of the file.
