@@ -73,6 +73,7 @@ var detectRequest = &schema.Model{Name: "Body_detect_controlnet_detect_post", Fi
 	{Name: "controlnet_threshold_b", Kind: schema.Number, Default: int64(-1)},
 	{Name: "controlnet_masks", Kind: schema.Strings, Default: []any{}},
 	{Name: "low_vram", Kind: schema.Boolean, Default: false},
+	{Name: "controlnet_images", Kind: schema.Strings, Default: []any{}}, // what the Python client calls the images
 }}
 
 // detect handles POST /controlnet/detect: preprocessors alone, without a job.
@@ -87,7 +88,7 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusUnprocessableEntity, "Module not available")
 	}
 	o := s.options.Values()
-	images := in.list("controlnet_input_images")
+	images := append(in.list("controlnet_input_images"), in.list("controlnet_images")...)
 	if len(images) == 0 {
 		return refuse(http.StatusUnprocessableEntity, "No image selected")
 	}
