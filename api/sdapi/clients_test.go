@@ -54,3 +54,11 @@ func TestNodeClients(t *testing.T) {
 	}
 	runClient(t, node, "testdata/clients/node_clients.mjs", folder)
 }
+
+func TestGoClient(t *testing.T) {
+	program := filepath.Join(clientFolder(t), "goclient")
+	if _, err := os.Stat(program); err != nil {
+		t.Skip("the Go client is not built: run api/sdapi/testdata/clients/install.sh")
+	}
+	runClient(t, program)
+}

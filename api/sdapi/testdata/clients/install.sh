@@ -13,3 +13,6 @@ if command -v npm >/dev/null; then
 	cp "$here/package.json" "$folder/"
 	(cd "$folder" && npm install --no-audit --no-fund --silent)
 fi
+if command -v go >/dev/null; then
+	(cd "$here/goclient" && go build -o "$folder/goclient" .)
+fi
