@@ -412,3 +412,43 @@ func TestLogNamesTheJobAndNotItsPrompt(t *testing.T) {
 		require.False(t, strings.Contains(r.log.String(), "secret"))
 	})
 }
+
+func TestEngineNeverWaitsForTheNetwork(t *testing.T) {
+	var engine chan struct{} // made in the bubble, and no mutex: waiting for it must count as idle
+	var begun time.Time
+	var idle, last time.Duration
+	h := func(context.Context, runpod.Job) (any, error) {
+		time.Sleep(50 * time.Millisecond) // decode
+		engine <- struct{}{}
+		if last > 0 {
+			idle += time.Since(begun) - last
+		}
+		time.Sleep(time.Second) // sampling
+		last = time.Since(begun)
+		<-engine
+		time.Sleep(300 * time.Millisecond) // encode
+		return strings.Repeat("x", 1000), nil
+	}
+	slow := runpodtest.Answer{Delay: 200 * time.Millisecond}
+	inBubble(t, setup{
+		config: func(c *runpod.Config) {
+			c.Overlap = true
+			engine, begun = make(chan struct{}, 1), time.Now()
+		},
+		before: func(s *runpodtest.Server) {
+			for range 40 {
+				s.Script(runpodtest.TakeRoute, slow)
+				s.Script(runpodtest.DoneRoute, slow)
+			}
+		},
+	}, h, func(r *rig) {
+		var ids []string
+		for i := range 20 {
+			ids = append(ids, r.Submit(i))
+		}
+		for _, id := range ids {
+			r.wait(id)
+		}
+		require.Zero(t, idle)
+	})
+}

@@ -1,9 +1,3 @@
-// Package runpodtest is RunPod's control plane for tests: a strict server that
-// hands out jobs, plays back scripted faults, and notes every way in which a
-// worker breaks the protocol.
-//
-// It was checked against RunPod's own Python SDK; docs/runpod-sdk.md tells what
-// came of it.
 package runpodtest
 
 import (
