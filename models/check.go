@@ -10,7 +10,7 @@ import (
 
 // CheckOptions says what the caller accepts beside the usual.
 type CheckOptions struct {
-	AllowPickle bool // .ckpt, .pt and .pth, whose content only the engine's reader sees
+	AllowPickle bool // .ckpt, .pt and .pth
 	ExternalVAE bool // a checkpoint may come without a VAE
 }
 
@@ -30,11 +30,8 @@ func Check(path string, kind Kind, o CheckOptions) (*Info, error) {
 
 // Fits decides whether an inspected file can be used as the given kind.
 func (i *Info) Fits(kind Kind, o CheckOptions) error {
-	if i.Format == Pickle {
-		if !o.AllowPickle {
-			return refuse(i.Path, "is a PyTorch pickle, which can carry hidden code; convert it to .safetensors, or allow pickle files in the configuration if you trust its source")
-		}
-		return nil
+	if i.Format == Pickle && !o.AllowPickle {
+		return refuse(i.Path, "is a PyTorch pickle, which can carry hidden code; rewrite it with `worker models convert`, or allow pickle files in the configuration if you trust its source")
 	}
 	if i.Kind != kind {
 		return refuse(i.Path, "holds %s, not %s", i.content(), kind.label())
@@ -93,7 +90,10 @@ func labels(list []Arch) string {
 // predicate, or "" when nothing is wrong.
 func (i *Info) problem(kind Kind, o CheckOptions) string {
 	for _, t := range i.Tensors {
-		if i.Format == Safetensors && !engineReads[t.DType] {
+		if t.Strided {
+			return fmt.Sprintf("stores tensor %s out of order, which the engine does not notice", t.Name)
+		}
+		if i.Format != GGUF && !engineReads[t.DType] {
 			return fmt.Sprintf("stores tensor %s as %s, which the engine cannot read; convert it to F16", t.Name, t.DType)
 		}
 		if len(t.Shape) > maxEngineRank {
@@ -184,10 +184,7 @@ func (i *Info) controlNetProblem() string {
 }
 
 func (i *Info) embeddingProblem() string {
-	t := i.Tensors[0]
-	if got, ok := i.Lookup("emb_params"); ok {
-		t = got
-	}
+	t := i.vectors()
 	if len(t.Shape) == 0 || len(t.Shape) > 2 || t.Shape[len(t.Shape)-1] != sd1.TextWidth {
 		return fmt.Sprintf("holds vectors of shape %v; accepted are [n,%d]", t.Shape, sd1.TextWidth)
 	}

@@ -191,7 +191,7 @@ func (c *Catalog) notFound(name string) error {
 	for _, f := range c.current.Load().files {
 		if f.Kind == Checkpoint && !c.listed(f) && slices.Contains(f.aliases(), name) {
 			return inference.Errorf(inference.Invalid, "models",
-				"%s is a PyTorch pickle, which can carry hidden code; convert it to .safetensors, or allow pickle files in the configuration", f.Path)
+				"%s is a PyTorch pickle, which can carry hidden code; rewrite it with `worker models convert`, or allow pickle files in the configuration", f.Path)
 		}
 	}
 	return inference.Errorf(inference.NotFound, "models", "there is no checkpoint named %q; `worker models ls` shows what there is (searched: %s)", name, places)

@@ -116,13 +116,9 @@ func (i *Info) Components() []Component {
 		at := slices.IndexFunc(parts, func(p part) bool {
 			return slices.ContainsFunc(p.prefixes, func(s string) bool { return strings.HasPrefix(t.Name, s) })
 		})
-		n := int64(1)
-		for _, side := range t.Shape {
-			n *= side
-		}
 		sums[at].Name = parts[at].name
 		sums[at].Tensors++
-		sums[at].Values += n
+		sums[at].Values += t.Values()
 	}
 	return slices.DeleteFunc(sums, func(c Component) bool { return c.Tensors == 0 })
 }

@@ -2,12 +2,13 @@ package models
 
 import (
 	"context"
-	"fmt"
+	"os"
 	"slices"
 	"strings"
 
 	"sdworker/models/safetensors"
 	"sdworker/models/sd1"
+	"sdworker/models/torchfile"
 )
 
 // Embeddings returns the textual inversions in A1111's order; of two with the
@@ -27,7 +28,7 @@ func (c *Catalog) Vectors(f File) ([][]float32, error) {
 	if v, ok := c.vectors.Load(f.key()); ok {
 		return v.([][]float32), nil
 	}
-	v, err := loadVectors(f.Path)
+	v, err := loadVectors(f.Path, CheckOptions{AllowPickle: c.config.AllowPickle})
 	if err != nil {
 		return nil, err
 	}
@@ -36,24 +37,33 @@ func (c *Catalog) Vectors(f File) ([][]float32, error) {
 }
 
 // loadVectors reads emb_params, or the only tensor of the file.
-func loadVectors(path string) ([][]float32, error) {
-	if _, err := Check(path, Embedding, CheckOptions{}); err != nil {
+func loadVectors(path string, o CheckOptions) ([][]float32, error) {
+	info, err := Check(path, Embedding, o)
+	if err != nil {
 		return nil, err
 	}
-	file, err := safetensors.Open(path)
+	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("models: %w", err)
+		return nil, openError(path, err)
 	}
 	defer file.Close()
-	name := file.Tensors[0].Name
-	if _, ok := file.Lookup("emb_params"); ok {
-		name = "emb_params"
+	raw := make([]byte, info.vectors().Bytes)
+	if _, err := file.ReadAt(raw, info.vectors().Offset); err != nil {
+		return nil, readError(path, err)
 	}
-	values, _, err := file.Float32s(name)
-	if err != nil {
+	values := make([]float32, info.vectors().Values())
+	if err := safetensors.Decode(values, raw, safetensors.DType(info.vectors().DType)); err != nil {
 		return nil, refuse(path, "cannot be read: %v", err)
 	}
 	return slices.Collect(slices.Chunk(values, sd1.TextWidth)), nil
+}
+
+// vectors is the tensor of an embedding that holds its vectors.
+func (i *Info) vectors() Tensor {
+	if t, ok := i.Lookup(torchfile.EmbeddingKey); ok {
+		return t
+	}
+	return i.Tensors[0]
 }
 
 // EmbeddingHash returns the twelve digits that stand in "TI hashes": of the

@@ -9,13 +9,26 @@ import (
 	"sdworker/inference"
 	"sdworker/models/gguf"
 	"sdworker/models/safetensors"
+	"sdworker/models/torchfile"
 )
 
 // Tensor is one tensor of a file, whatever the container.
 type Tensor struct {
-	Name  string
-	DType string
-	Shape []int64 // slowest axis first
+	Name    string
+	DType   string
+	Shape   []int64 // slowest axis first
+	Offset  int64   // of the first value in the file
+	Bytes   int64
+	Strided bool // the values do not lie in order, which PyTorch files allow
+}
+
+// Values returns the product of the shape.
+func (t Tensor) Values() int64 {
+	n := int64(1)
+	for _, side := range t.Shape {
+		n *= side
+	}
+	return n
 }
 
 // Info is what the header of a file tells.
@@ -25,9 +38,9 @@ type Info struct {
 	Format      Format
 	Kind        Kind
 	Arch        Arch
-	DType       string            // of most values; empty for pickles
+	DType       string            // of most values
 	Values      int64             // numbers stored
-	Tensors     []Tensor          // in file order; nil for pickles
+	Tensors     []Tensor          // in file order
 	Metadata    map[string]string // nil when there is none
 	VPrediction bool              // the file says that its UNet predicts v
 	index       map[string]int
@@ -94,7 +107,7 @@ func InspectReader(r io.ReaderAt, size int64) (*Info, error) {
 		}
 		info.Metadata = h.Metadata
 		for _, t := range h.Tensors {
-			info.Tensors = append(info.Tensors, Tensor{t.Name, string(t.DType), t.Shape})
+			info.Tensors = append(info.Tensors, Tensor{Name: t.Name, DType: string(t.DType), Shape: t.Shape, Offset: h.DataStart + t.Offset, Bytes: t.Size})
 		}
 	case GGUF:
 		h, err := gguf.ReadHeader(r, size)
@@ -103,10 +116,17 @@ func InspectReader(r io.ReaderAt, size int64) (*Info, error) {
 		}
 		info.Metadata = h.Metadata
 		for _, t := range h.Tensors {
-			info.Tensors = append(info.Tensors, Tensor{t.Name, t.Type, t.Shape})
+			info.Tensors = append(info.Tensors, Tensor{Name: t.Name, DType: t.Type, Shape: t.Shape, Offset: h.DataStart + t.Offset, Bytes: t.Size})
 		}
 	case Pickle:
-		return info, nil // only the engine's own reader looks inside
+		c, err := torchfile.Read(r, size)
+		if err != nil {
+			return nil, contentErrorOf(err)
+		}
+		info.Metadata = c.Notes
+		for _, t := range c.Tensors {
+			info.Tensors = append(info.Tensors, Tensor{Name: t.Name, DType: string(t.DType), Shape: t.Shape, Offset: t.Offset, Bytes: t.Size, Strided: t.Strided})
+		}
 	}
 	info.summarize()
 	info.recognize()
@@ -119,10 +139,7 @@ func (i *Info) summarize() {
 	values := map[string]int64{}
 	for at, t := range i.Tensors {
 		i.index[t.Name] = at
-		n := int64(1)
-		for _, side := range t.Shape {
-			n *= side
-		}
+		n := t.Values()
 		values[t.DType] += n
 		i.Values += n
 		if n := values[t.DType]; i.DType == "" || n > values[i.DType] {
@@ -142,11 +159,9 @@ func (e *contentError) Error() string { return "the file " + e.sentence }
 func (e *contentError) Unwrap() error { return e.cause }
 
 func contentErrorOf(err error) error {
-	var format *safetensors.FormatError
-	switch {
-	case errors.As(err, &format):
-		return &contentError{"is " + err.Error(), err}
-	case errors.Is(err, gguf.ErrFormat):
+	var tensors *safetensors.FormatError
+	var torch *torchfile.FormatError
+	if errors.As(err, &tensors) || errors.As(err, &torch) || errors.Is(err, gguf.ErrFormat) {
 		return &contentError{"is " + err.Error(), err}
 	}
 	return err

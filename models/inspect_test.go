@@ -175,13 +175,15 @@ func TestOptionsOpenDoors(t *testing.T) {
 	_, err := models.Check(bare, models.Checkpoint, models.CheckOptions{ExternalVAE: true})
 	require.NoError(t, err)
 
-	pickle := filepath.Join(dir, "model.ckpt")
-	require.NoError(t, os.WriteFile(pickle, []byte("PK\x03\x04 and more"), 0o600))
-	_, err = models.Check(pickle, models.Checkpoint, models.CheckOptions{})
+	pickle := "torchfile/testdata/embedding.pt"
+	_, err = models.Check(pickle, models.Embedding, models.CheckOptions{})
 	require.ErrorContains(t, err, "is a PyTorch pickle")
-	info, err := models.Check(pickle, models.Checkpoint, models.CheckOptions{AllowPickle: true})
+	info, err := models.Check(pickle, models.Embedding, models.CheckOptions{AllowPickle: true})
 	require.NoError(t, err)
 	require.Equal(t, models.Pickle, info.Format)
+	require.Equal(t, "500", info.Metadata["step"])
+	_, err = models.Check("torchfile/testdata/strided.pt", models.Checkpoint, models.CheckOptions{AllowPickle: true})
+	require.ErrorContains(t, err, "holds no model")
 }
 
 // Extra tensors of every trainer and year are no reason to refuse.
@@ -230,6 +232,7 @@ func TestNoModelAtAll(t *testing.T) {
 		{"truncated", string(whole[:len(whole)-1]), "is truncated"},
 		{"cut header", string(whole[:20]), "truncated"},
 		{"old ggml", "tjgg\x03\x00\x00\x00", "old ggml format"},
+		{"broken pickle", "PK\x03\x04 and more", "broken or truncated"},
 		{"GGUF cut", "GGUF\x03\x00", "is truncated"},
 		{"GGUF version", "GGUF\x09\x00\x00\x00" + string(make([]byte, 16)), "version 9"},
 	} {

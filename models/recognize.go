@@ -2,6 +2,8 @@ package models
 
 import (
 	"strings"
+
+	"sdworker/models/torchfile"
 )
 
 // Markers are tensor names that only one kind of file has. Order matters: a
@@ -69,14 +71,19 @@ func isAdapter(name string) bool {
 }
 
 func isEmbedding(i *Info) bool {
-	if i.has("emb_params") || i.has("clip_g") || i.has("clip_l") {
+	if i.has(torchfile.EmbeddingKey) || i.has("clip_g") || i.has("clip_l") {
 		return true
 	}
 	if len(i.Tensors) != 1 {
 		return false
 	}
-	shape := i.Tensors[0].Shape
-	return len(shape) == 2 && shape[0] <= 128 && textWidths[shape[1]] != ""
+	switch shape := i.Tensors[0].Shape; len(shape) {
+	case 1:
+		return textWidths[shape[0]] != ""
+	case 2:
+		return shape[0] <= 128 && textWidths[shape[1]] != ""
+	}
+	return false
 }
 
 // textWidths maps the width of the text states to the family that uses it.
@@ -150,10 +157,7 @@ func (i *Info) embeddingArch() Arch {
 	if i.has("clip_g") {
 		return SDXL
 	}
-	shape := i.Tensors[0].Shape
-	if t, ok := i.Lookup("emb_params"); ok {
-		shape = t.Shape
-	}
+	shape := i.vectors().Shape
 	if len(shape) == 0 {
 		return OtherArch
 	}

@@ -143,19 +143,12 @@ func (s *scan) looseFiles(dir string) {
 	}
 }
 
-// file lists one file by what its header says; a pickle counts as a checkpoint
-// if it is named like one.
+// file lists one file by what its header says.
 func (s *scan) file(full, name, repo string, info fs.FileInfo) {
 	if !hasExtension(name, LoRA) {
 		return
 	}
-	kind := Checkpoint
-	if !isPickleName(name) {
-		kind = s.classify(full, info)
-	} else if !strings.HasSuffix(strings.ToLower(name), ".ckpt") {
-		return
-	}
-	if kind != Unknown {
+	if kind := s.classify(full, info); kind != Unknown {
 		s.add(full, name, repo, kind, info)
 	}
 }

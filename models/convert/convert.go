@@ -1,5 +1,5 @@
-// Package convert rewrites safetensors model files: half precision, without
-// what only training needs, with another VAE inside. Values are streamed; the
+// Package convert rewrites model files as safetensors: out of PyTorch pickles, in
+// half precision, without what only training needs, with another VAE inside. Values are streamed; the
 // memory in use does not depend on the size of the file.
 package convert
 
@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -39,11 +40,13 @@ type Result struct {
 
 // item is one tensor of the new file and where its values come from.
 type item struct {
-	from *safetensors.File
-	old  safetensors.Tensor
+	from io.ReaderAt
+	old  models.Tensor
 	name string
 	to   safetensors.DType
 }
+
+func (i item) oldType() safetensors.DType { return safetensors.DType(i.old.DType) }
 
 // Write converts the file src into dst, which may be the same path. Nothing is
 // visible under dst before it is complete. Errors are *inference.Error; a value
@@ -54,29 +57,28 @@ func Write(ctx context.Context, src, dst string, o Options) (Result, error) {
 	default:
 		return Result{}, inference.Errorf(inference.Invalid, "convert", "type %s cannot be written; use F16, BF16 or F32 (quantized types are the engine's work)", o.DType)
 	}
-	info, err := inspect(src)
+	info, file, err := open(src)
 	if err != nil {
 		return Result{}, err
 	}
-	file, err := safetensors.Open(src)
-	if err != nil {
-		return Result{}, failed(src, err)
-	}
 	defer file.Close()
-	items := plan(file, info.Kind, o)
+	items, err := plan(file, info, o)
+	if err != nil {
+		return Result{}, err
+	}
 	if o.VAE != "" {
-		vae, err := openVAE(info, o.VAE)
+		vae, from, err := openVAE(info, o.VAE)
 		if err != nil {
 			return Result{}, err
 		}
-		defer vae.Close()
-		items = bake(items, vae, o)
+		defer from.Close()
+		items = bake(items, vae, from, o)
 	}
 	if len(items) == 0 {
 		return Result{}, inference.Errorf(inference.Invalid, "convert", "nothing of %s would be left", src)
 	}
 	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
-	h, err := layout(file.Metadata, items)
+	h, err := layout(info.Metadata, items)
 	if err != nil {
 		return Result{}, failed(src, err)
 	}
@@ -89,34 +91,42 @@ func Write(ctx context.Context, src, dst string, o Options) (Result, error) {
 			kept++
 		}
 	}
-	return Result{Tensors: len(items), Dropped: len(file.Tensors) - kept, Bytes: h.DataStart + h.DataSize()}, nil
+	return Result{Tensors: len(items), Dropped: len(info.Tensors) - kept, Bytes: h.DataStart + h.DataSize()}, nil
 }
 
-func inspect(path string) (*models.Info, error) {
+func open(path string) (*models.Info, *os.File, error) {
 	info, err := models.Inspect(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if info.Format != models.Safetensors {
-		return nil, inference.Errorf(inference.Invalid, "convert", "%s is a %s file; only safetensors files are converted here", path, info.Format)
+	if info.Format == models.GGUF {
+		return nil, nil, inference.Errorf(inference.Invalid, "convert", "%s is a GGUF file; only safetensors and PyTorch files are converted here", path)
 	}
-	return info, nil
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, nil, failed(path, err)
+	}
+	return info, file, nil
 }
 
 // plan lists what stays of the source file.
-func plan(file *safetensors.File, kind models.Kind, o Options) []item {
+func plan(file *os.File, info *models.Info, o Options) ([]item, error) {
 	var items []item
-	for _, t := range file.Tensors {
+	for _, t := range info.Tensors {
 		name := currentName(t.Name)
-		if o.Prune && kind == models.Checkpoint && !needed(name) {
+		if o.Prune && info.Kind == models.Checkpoint && !needed(name) {
 			continue
 		}
-		items = append(items, item{from: file, old: t, name: name, to: target(t.DType, o.DType)})
+		if t.Strided {
+			return nil, inference.Errorf(inference.Invalid, "convert", "tensor %s of %s does not store its values in order, which is not converted here", t.Name, info.Path)
+		}
+		items = append(items, item{from: file, old: t, name: name, to: target(t, o.DType)})
 	}
-	return items
+	return items, nil
 }
 
-func target(old, wanted safetensors.DType) safetensors.DType {
+func target(t models.Tensor, wanted safetensors.DType) safetensors.DType {
+	old := safetensors.DType(t.DType)
 	if wanted == "" || !old.IsFloat() {
 		return old
 	}
@@ -146,35 +156,28 @@ func needed(name string) bool {
 	return name == "v_pred" || name == "ztsnr"
 }
 
-func openVAE(checkpoint *models.Info, path string) (*safetensors.File, error) {
+func openVAE(checkpoint *models.Info, path string) (*models.Info, *os.File, error) {
 	if checkpoint.Kind != models.Checkpoint {
-		return nil, inference.Errorf(inference.Invalid, "convert", "%s is no checkpoint, so no VAE can be baked into it", checkpoint.Path)
+		return nil, nil, inference.Errorf(inference.Invalid, "convert", "%s is no checkpoint, so no VAE can be baked into it", checkpoint.Path)
 	}
-	info, err := models.Check(path, models.VAE, models.CheckOptions{})
+	info, err := models.Check(path, models.VAE, models.CheckOptions{AllowPickle: true})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if info.Format != models.Safetensors {
-		return nil, inference.Errorf(inference.Invalid, "convert", "%s is a %s file; the VAE must be safetensors", path, info.Format)
+	if _, ok := info.Lookup("decoder.conv_in.weight"); !ok || info.Format == models.GGUF {
+		return nil, nil, inference.Errorf(inference.Invalid, "convert", "%s uses other names or another format than VAE files do; a safetensors file with the original names is needed", path)
 	}
-	if _, ok := info.Lookup("decoder.conv_in.weight"); !ok {
-		return nil, inference.Errorf(inference.Invalid, "convert", "%s uses the names of diffusers; a VAE with the original names is needed", path)
-	}
-	vae, err := safetensors.Open(path)
-	if err != nil {
-		return nil, failed(path, err)
-	}
-	return vae, nil
+	return open(path)
 }
 
 // bake puts a VAE in the place of the checkpoint's.
-func bake(items []item, vae *safetensors.File, o Options) []item {
+func bake(items []item, vae *models.Info, from io.ReaderAt, o Options) []item {
 	items = slices.DeleteFunc(items, func(i item) bool { return strings.HasPrefix(i.name, sd1.VAEPrefix) })
 	for _, t := range vae.Tensors {
 		if strings.HasPrefix(t.Name, "loss.") || strings.HasPrefix(t.Name, "model_ema.") {
 			continue // training leftovers of the published VAE files
 		}
-		items = append(items, item{from: vae, old: t, name: sd1.VAEPrefix + t.Name, to: target(t.DType, o.DType)})
+		items = append(items, item{from: from, old: t, name: sd1.VAEPrefix + t.Name, to: target(t, o.DType)})
 	}
 	return items
 }
@@ -268,13 +271,13 @@ type converter struct {
 // copy writes one block of a tensor and returns its bytes.
 func (c *converter) copy(out *os.File, h *safetensors.Header, it item, t safetensors.Tensor, first int64) (int64, error) {
 	n := min(blockValues, t.Elements()-first)
-	raw := c.raw[:n*it.old.DType.Size()]
-	if k, err := it.from.Raw(it.old).ReadAt(raw, first*it.old.DType.Size()); k < len(raw) {
+	raw := c.raw[:n*it.oldType().Size()]
+	if k, err := it.from.ReadAt(raw, it.old.Offset+first*it.oldType().Size()); k < len(raw) {
 		return 0, fmt.Errorf("read %s: %w", it.old.Name, err)
 	}
-	if it.to != it.old.DType {
+	if it.to != it.oldType() {
 		values := c.values[:n]
-		if err := safetensors.Decode(values, raw, it.old.DType); err != nil {
+		if err := safetensors.Decode(values, raw, it.oldType()); err != nil {
 			return 0, fmt.Errorf("%s: %w", it.old.Name, err)
 		}
 		raw = c.raw[:n*it.to.Size()]

@@ -81,8 +81,8 @@ func TestTypes(t *testing.T) {
 func TestRefuses(t *testing.T) {
 	dir := t.TempDir()
 	big := store(t, filepath.Join(dir, "big"), nil, safetensors.F32, map[string][]float32{"a": {70000}})
-	pickle := filepath.Join(dir, "p.ckpt")
-	require.NoError(t, os.WriteFile(pickle, []byte("PK\x03\x04"), 0o600))
+	gguf := filepath.Join(dir, "m.gguf")
+	require.NoError(t, os.WriteFile(gguf, append([]byte("GGUF\x03\x00\x00\x00"), make([]byte, 64)...), 0o600))
 	lora := modelstest.Write(t, filepath.Join(dir, "l"), nil, modelstest.F16("lora_te_x.lora_down.weight", 4, 768))
 	ema := modelstest.Write(t, filepath.Join(dir, "e"), nil, modelstest.F16("model.diffusion_model.x", 1))
 	before, err := os.ReadDir(dir)
@@ -95,7 +95,8 @@ func TestRefuses(t *testing.T) {
 	}{
 		{big, convert.Options{DType: safetensors.F16}, inference.Invalid, "values that F16 cannot hold"},
 		{big, convert.Options{DType: "Q8_0"}, inference.Invalid, "the engine's work"},
-		{pickle, convert.Options{}, inference.Invalid, "only safetensors"},
+		{gguf, convert.Options{}, inference.Invalid, "only safetensors"},
+		{"../torchfile/testdata/strided.pt", convert.Options{}, inference.Invalid, "in order"},
 		{filepath.Join(dir, "none"), convert.Options{}, inference.NotFound, "no file"},
 		{lora, convert.Options{VAE: lora}, inference.Invalid, "no checkpoint"},
 		{ema, convert.Options{VAE: lora}, inference.Invalid, "not a VAE"},
@@ -185,4 +186,22 @@ func TestLargeTensor(t *testing.T) {
 	_, err := convert.Write(context.Background(), src, dst, convert.Options{DType: safetensors.F16})
 	require.NoError(t, err)
 	require.Equal(t, values, floats(t, dst, "a"))
+}
+
+// A PyTorch file becomes a safetensors file with the same values.
+func TestPickle(t *testing.T) {
+	dst := filepath.Join(t.TempDir(), "d.safetensors")
+	for _, name := range []string{"zip.ckpt", "old.ckpt"} {
+		res, err := convert.Write(context.Background(), filepath.Join("../torchfile/testdata", name), dst, convert.Options{DType: safetensors.F32})
+		require.NoError(t, err)
+		require.Equal(t, 8, res.Tensors)
+		require.Equal(t, []float32{-2.5, -1.5, -0.5, 0.5, 1.5, 2.5}, floats(t, dst, "a"))
+		require.Equal(t, []float32{1, -2, 0.5, 65504}, floats(t, dst, "half"))
+		require.Equal(t, []float32{3}, floats(t, dst, "scalar"))
+		require.Equal(t, []float32{0.5, 1.5, 2.5}, floats(t, dst, "view"))
+	}
+	_, err := convert.Write(context.Background(), "../torchfile/testdata/embedding.pt", dst, convert.Options{})
+	require.NoError(t, err)
+	_, err = models.Check(dst, models.Embedding, models.CheckOptions{})
+	require.NoError(t, err)
 }

@@ -182,7 +182,7 @@ func TestPull(t *testing.T) {
 		"/l.safetensors":    good,
 		"/page.safetensors": []byte("<!DOCTYPE html><html>please log in</html>"),
 		"/cut.safetensors":  good[:len(good)-10],
-		"/p.ckpt":           []byte("PK\x03\x04 whatever"),
+		"/p.ckpt":           content(t, "../torchfile/testdata/embedding.pt"),
 	}
 	s := serve(t, nil)
 	s.answer(func(_ int, w http.ResponseWriter, r *http.Request) bool {
@@ -202,13 +202,13 @@ func TestPull(t *testing.T) {
 		"/l.safetensors":    "holds a LoRA, not a checkpoint",
 		"/page.safetensors": "is a web page",
 		"/cut.safetensors":  "is truncated",
-		"/p.ckpt":           "pickle",
+		"/p.ckpt":           "is a PyTorch pickle",
 	} {
 		_, err := f.Pull(context.Background(), s.URL+ref, root, fetch.PullOptions{})
 		require.Equal(t, inference.Invalid, inference.CodeOf(err), ref)
 		require.ErrorContains(t, err, want)
 		only(t, filepath.Join(root, "Stable-diffusion"))
 	}
-	_, err = f.Pull(context.Background(), s.URL+"/p.ckpt", root, fetch.PullOptions{AllowPickle: true})
+	_, err = f.Pull(context.Background(), s.URL+"/p.ckpt", root, fetch.PullOptions{Kind: models.Embedding, AllowPickle: true})
 	require.NoError(t, err)
 }

@@ -1,0 +1,382 @@
+// Package torchfile reads the model files of PyTorch (.ckpt, .pt, .pth, .bin)
+// without Python and without running anything that is in them: names, types and
+// shapes of the tensors, and where their values lie in the file. Both the zip
+// format (PyTorch 1.6 and later) and the one before are read.
+package torchfile
+
+import (
+	"archive/zip"
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"path"
+	"strconv"
+	"strings"
+
+	"sdworker/models/safetensors"
+)
+
+// Limits that bound the work a hostile file can cause.
+const (
+	maxPickle  = 64 << 20 // bytes of the description
+	maxTensors = safetensors.MaxTensors
+	maxRank    = safetensors.MaxRank
+)
+
+// FormatError says in one sentence why a file cannot be read.
+type FormatError struct{ Reason string }
+
+// Error returns the reason.
+func (e *FormatError) Error() string { return "not a readable PyTorch file: " + e.Reason }
+
+func malformed(format string, args ...any) error {
+	return &FormatError{fmt.Sprintf(format, args...)}
+}
+
+// Tensor is one tensor of a file.
+type Tensor struct {
+	Name    string
+	DType   safetensors.DType
+	Shape   []int64
+	Offset  int64 // of the first value in the file
+	Size    int64 // bytes, if Strided is false
+	Strided bool  // the values do not lie in order
+}
+
+// Contents is what a file holds.
+type Contents struct {
+	Tensors []Tensor          // in the order of the file's dictionary
+	Notes   map[string]string // texts and numbers beside the tensors, such as the step of an embedding
+}
+
+// Read reads the description in a file of the given length. What the file does
+// wrong is a *FormatError; other errors come from r.
+func Read(r io.ReaderAt, size int64) (*Contents, error) {
+	var head [4]byte
+	if _, err := r.ReadAt(head[:min(size, 4)], 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if string(head[:]) == "PK\x03\x04" {
+		return readZip(r, size)
+	}
+	return readOld(r, size)
+}
+
+// storage is a run of values that tensors share.
+type storage struct {
+	key    string
+	dtype  safetensors.DType
+	numel  int64
+	offset int64 // of the view within the storage named by key, in values
+}
+
+// tensor is a view of a storage.
+type tensor struct {
+	storage        storage
+	offset         int64 // in values
+	shape, strides []int64
+}
+
+// storageTypes maps PyTorch's storage classes.
+var storageTypes = map[string]safetensors.DType{
+	"FloatStorage": safetensors.F32, "HalfStorage": safetensors.F16, "BFloat16Storage": safetensors.BF16, "DoubleStorage": safetensors.F64,
+	"LongStorage": safetensors.I64, "IntStorage": safetensors.I32, "ShortStorage": safetensors.I16, "CharStorage": safetensors.I8,
+	"ByteStorage": safetensors.U8, "BoolStorage": safetensors.Bool,
+}
+
+// reference reads ("storage", class, key, place, number of values[, view]).
+func reference(v any) (any, error) {
+	t, ok := v.(tuple)
+	if !ok || len(t) < 5 || t[0] != "storage" {
+		return nil, malformed("it refers to something that is no storage")
+	}
+	class, _ := t[1].(global)
+	key, okKey := t[2].(string)
+	numel, okNumel := t[4].(int64)
+	if !okKey || !okNumel || numel < 0 {
+		return nil, malformed("it refers to a storage without name or size")
+	}
+	s := storage{key: key, dtype: storageTypes[class.name], numel: numel}
+	if len(t) > 5 {
+		if view, ok := t[5].(tuple); ok && len(view) == 3 {
+			offset, ok := view[1].(int64)
+			size, ok2 := view[2].(int64)
+			if !ok || !ok2 || offset < 0 || size < 0 || offset > numel-size {
+				return nil, malformed("a view lies outside its storage")
+			}
+			s.offset, s.numel = offset, size
+		}
+	}
+	return s, nil
+}
+
+// rebuild recognises the calls that make a tensor; ok is false for all others.
+func rebuild(g global, args []any) (v any, ok bool, err error) {
+	if g.module != "torch._utils" || len(args) == 0 {
+		return nil, false, nil
+	}
+	switch g.name {
+	case "_rebuild_parameter", "_rebuild_parameter_with_state":
+		return args[0], true, nil
+	case "_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3":
+	default:
+		return nil, false, nil
+	}
+	if len(args) < 4 {
+		return nil, true, malformed("a tensor lacks its shape")
+	}
+	s, ok1 := args[0].(storage)
+	offset, ok2 := args[1].(int64)
+	shape, ok3 := numbers(args[2])
+	strides, ok4 := numbers(args[3])
+	if !ok1 || !ok2 || !ok3 || !ok4 || len(shape) != len(strides) || len(shape) > maxRank || offset < 0 {
+		return nil, true, malformed("a tensor is described wrongly")
+	}
+	if len(args) > 6 { // v3 names the type, as its storage is untyped
+		if g, ok := args[6].(global); ok {
+			s.dtype = dtypes[g.name]
+			if n := s.dtype.Size(); n > 0 {
+				s.numel /= n
+			}
+		}
+	}
+	return tensor{s, offset, shape, strides}, true, nil
+}
+
+// dtypes maps the names of torch.dtype.
+var dtypes = map[string]safetensors.DType{
+	"float32": safetensors.F32, "float16": safetensors.F16, "bfloat16": safetensors.BF16, "float64": safetensors.F64,
+	"int64": safetensors.I64, "int32": safetensors.I32, "uint8": safetensors.U8, "bool": safetensors.Bool,
+}
+
+func numbers(v any) ([]int64, bool) {
+	t, ok := v.(tuple)
+	if !ok {
+		return nil, false
+	}
+	out := make([]int64, len(t))
+	for i, x := range t {
+		n, ok := x.(int64)
+		if !ok || n < 0 {
+			return nil, false
+		}
+		out[i] = n
+	}
+	return out, true
+}
+
+func readZip(r io.ReaderAt, size int64) (*Contents, error) {
+	archive, err := zip.NewReader(r, size)
+	if err != nil {
+		return nil, malformed("its archive is broken or truncated")
+	}
+	files := map[string]*zip.File{}
+	var pickle *zip.File
+	for _, f := range archive.File {
+		files[f.Name] = f
+		if path.Base(f.Name) == "data.pkl" && (pickle == nil || len(f.Name) < len(pickle.Name)) {
+			pickle = f
+		}
+	}
+	if pickle == nil {
+		return nil, malformed("it is an archive without a description of tensors")
+	}
+	folder := path.Dir(pickle.Name)
+	if order, ok := files[path.Join(folder, "byteorder")]; ok {
+		if text, err := readEntry(order, 16); err != nil || string(text) != "little" {
+			return nil, malformed("its values are not little endian")
+		}
+	}
+	raw, err := readEntry(pickle, maxPickle)
+	if err != nil {
+		return nil, err
+	}
+	root, err := run(&counter{Reader: bufio.NewReader(strings.NewReader(string(raw))), end: int64(len(raw))})
+	if err != nil {
+		return nil, err
+	}
+	return contents(root, func(s storage) (at, bytes int64, err error) {
+		f, ok := files[path.Join(folder, "data", s.key)]
+		if !ok {
+			return 0, 0, malformed("the values of storage %q are missing", s.key)
+		}
+		if f.Method != zip.Store {
+			return 0, 0, malformed("its values are compressed")
+		}
+		at, err = f.DataOffset()
+		if err != nil {
+			return 0, 0, malformed("its archive is broken")
+		}
+		return at, int64(min(f.UncompressedSize64, math.MaxInt64)), nil
+	}, size)
+}
+
+func readEntry(f *zip.File, limit int64) ([]byte, error) {
+	in, err := f.Open()
+	if err != nil {
+		return nil, malformed("its archive is broken")
+	}
+	defer in.Close()
+	raw, err := io.ReadAll(io.LimitReader(in, limit+1))
+	if err != nil {
+		return nil, malformed("its archive is broken: %v", err)
+	}
+	if int64(len(raw)) > limit {
+		return nil, malformed("its description is larger than %d bytes", limit)
+	}
+	return raw, nil
+}
+
+// run executes one pickle.
+func run(c *counter) (any, error) {
+	m := &machine{r: c, memo: map[uint32]any{}, persistent: reference}
+	v, err := m.run()
+	if err != nil {
+		var format *FormatError
+		if errors.As(err, &format) {
+			return nil, err
+		}
+		return nil, malformed("%v", err)
+	}
+	return v, nil
+}
+
+// magic begins the old format, as PyTorch's torch/serialization.py spells it:
+// 0x1950a86a20f9469cfc6c.
+const magic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+
+// readOld reads the format before PyTorch 1.6: pickles of magic number, protocol,
+// machine, tree and storage keys, then every storage behind its length.
+func readOld(r io.ReaderAt, size int64) (*Contents, error) {
+	c := &counter{Reader: bufio.NewReader(io.NewSectionReader(r, 0, size)), end: min(size, maxPickle)}
+	var parts [5]any
+	for i := range parts {
+		v, err := run(c)
+		if err != nil {
+			return nil, err
+		}
+		parts[i] = v
+		if i == 0 && v != magic {
+			return nil, malformed("it is a pickle, but not one of PyTorch")
+		}
+	}
+	keys, ok := parts[4].(*list)
+	if !ok {
+		return nil, malformed("its list of storages is missing")
+	}
+	sizes := map[string]int64{}
+	if err := storageSizes(parts[3], sizes); err != nil {
+		return nil, err
+	}
+	type place struct{ at, bytes int64 }
+	places := map[string]place{}
+	at := c.pos
+	for _, k := range keys.items {
+		key, ok := k.(string)
+		width := sizes[key]
+		var length [8]byte
+		if _, err := r.ReadAt(length[:], at); err != nil || !ok {
+			return nil, malformed("it is truncated")
+		}
+		n := int64(binary.LittleEndian.Uint64(length[:]))
+		at += 8
+		if n < 0 || width == 0 && n > 0 || width > 0 && n > (size-at)/width {
+			return nil, malformed("it is truncated")
+		}
+		places[key] = place{at, n * width}
+		at += n * width
+	}
+	return contents(parts[3], func(s storage) (int64, int64, error) {
+		p, ok := places[s.key]
+		if !ok {
+			return 0, 0, malformed("the values of storage %q are missing", s.key)
+		}
+		return p.at, p.bytes, nil
+	}, size)
+}
+
+// contents lists the tensors of the dictionary that counts, with their places.
+func contents(root any, locate func(storage) (at, bytes int64, err error), size int64) (*Contents, error) {
+	d, err := choose(root)
+	if err != nil {
+		return nil, err
+	}
+	out := &Contents{Notes: notes(root)}
+	seen := map[string]bool{}
+	for i, k := range d.keys {
+		name, ok := k.(string)
+		t, isTensor := d.values[i].(tensor)
+		if !ok || !isTensor || seen[name] {
+			continue
+		}
+		seen[name] = true
+		if len(out.Tensors) == maxTensors {
+			return nil, malformed("more than %d tensors", maxTensors)
+		}
+		placed, err := place(name, t, locate, size)
+		if err != nil {
+			return nil, err
+		}
+		out.Tensors = append(out.Tensors, placed)
+	}
+	return out, nil
+}
+
+// place finds the values of a tensor and checks that they are there.
+func place(name string, t tensor, locate func(storage) (int64, int64, error), size int64) (Tensor, error) {
+	width := t.storage.dtype.Size()
+	if width == 0 {
+		return Tensor{}, malformed("tensor %.100q has an unknown type", name)
+	}
+	at, bytes, err := locate(t.storage)
+	if err != nil {
+		return Tensor{}, err
+	}
+	out := Tensor{Name: name, DType: t.storage.dtype, Shape: t.shape}
+	values, reach := int64(1), int64(1)
+	for i := len(t.shape) - 1; i >= 0; i-- {
+		side := t.shape[i]
+		if side > 1 && t.strides[i] != values {
+			out.Strided = true
+		}
+		if side > 0 && (values > math.MaxInt32*int64(1<<20)/side || t.strides[i] > math.MaxInt32*int64(1<<20)/side) {
+			return Tensor{}, malformed("tensor %.100q has an impossible shape", name)
+		}
+		values *= side
+		reach += max(side-1, 0) * t.strides[i]
+	}
+	if values == 0 {
+		reach = 0
+	}
+	first := t.storage.offset + t.offset
+	if t.offset > math.MaxInt32*int64(1<<20) || (first+reach)*width > bytes || at+bytes > size {
+		return Tensor{}, malformed("it is truncated: tensor %.100q lies outside its storage", name)
+	}
+	out.Offset, out.Size = at+first*width, values*width
+	return out, nil
+}
+
+// notes are the small values beside the tensors at the top of the tree.
+func notes(root any) map[string]string {
+	d, ok := asDict(root)
+	if !ok {
+		return nil
+	}
+	out := map[string]string{}
+	for i, k := range d.keys {
+		name, ok := k.(string)
+		if !ok {
+			continue
+		}
+		switch v := d.values[i].(type) {
+		case string:
+			out[name] = v
+		case int64:
+			out[name] = strconv.FormatInt(v, 10)
+		}
+	}
+	return out
+}

@@ -1,0 +1,95 @@
+package torchfile
+
+// wrappers are the keys under which programs store the dictionary of tensors:
+// trainers of checkpoints, ESRGAN (the averaged weights first), embeddings.
+var wrappers = []string{"state_dict", "params_ema", "params", "string_to_param"}
+
+// EmbeddingKey is the name that the vectors of a textual inversion get, as in
+// safetensors files.
+const EmbeddingKey = "emb_params"
+
+// choose finds the dictionary of tensors in what the file holds.
+func choose(root any) (*dict, error) {
+	d, ok := asDict(root)
+	if !ok {
+		return nil, malformed("it holds a Python object and not a dictionary of tensors")
+	}
+	for _, key := range wrappers {
+		v, ok := d.get(key)
+		if !ok {
+			continue
+		}
+		inner, ok := parameters(v)
+		if !ok {
+			continue
+		}
+		if key == "string_to_param" && len(inner.values) > 0 {
+			return &dict{keys: []any{EmbeddingKey}, values: inner.values[:1]}, nil
+		}
+		return inner, nil
+	}
+	return d, nil
+}
+
+// parameters takes a dictionary, or PyTorch's ParameterDict, which is an object
+// that keeps one in its state.
+func parameters(v any) (*dict, bool) {
+	if d, ok := asDict(v); ok {
+		return d, true
+	}
+	o, ok := v.(*object)
+	if !ok {
+		return nil, false
+	}
+	state, ok := asDict(o.state)
+	if !ok {
+		return nil, false
+	}
+	inner, ok := state.get("_parameters")
+	if !ok {
+		return nil, false
+	}
+	return asDict(inner)
+}
+
+// maxDepth bounds how deep a tree is searched; a pickle can be as deep as it is
+// long, or contain itself.
+const maxDepth = 6
+
+// storageSizes notes the width of the values of every storage in a tree.
+func storageSizes(root any, sizes map[string]int64) error {
+	budget := maxTensors
+	var walk func(v any, depth int) error
+	walk = func(v any, depth int) error {
+		if budget--; budget < 0 {
+			return malformed("it holds too many values")
+		}
+		if depth > maxDepth {
+			return nil
+		}
+		if t, ok := v.(tensor); ok {
+			sizes[t.storage.key] = t.storage.dtype.Size()
+			return nil
+		}
+		var inner []any
+		if d, ok := asDict(v); ok {
+			inner = d.values
+		} else {
+			switch v := v.(type) {
+			case *list:
+				inner = v.items
+			case tuple:
+				inner = v
+			case *object:
+				inner = []any{v.state}
+			}
+		}
+		for _, x := range inner {
+			if err := walk(x, depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return walk(root, 0)
+}
