@@ -27,8 +27,7 @@ type Config struct {
 	Format  string `env:"RUNPOD_RECODE" doc:"re-encode images of a result too large for RunPod as jpeg or webp; default: fail with an error"`
 	Quality int    `env:"RUNPOD_RECODE_QUALITY" envDefault:"90" doc:"first quality tried when images are re-encoded, 1 to 100"`
 
-	MaxDownload         int64 `env:"RUNPOD_MAX_DOWNLOAD_BYTES" envDefault:"5368709120" doc:"largest file that a job may have downloaded"`
-	AllowPrivateSources bool  `env:"RUNPOD_ALLOW_PRIVATE_DOWNLOAD_URLS" doc:"let jobs download from addresses that are not public"`
+	MaxDownload int64 `env:"RUNPOD_MAX_DOWNLOAD_BYTES" envDefault:"5368709120" doc:"largest file that a job may have downloaded"`
 
 	Bucket bucket.Config
 }
@@ -43,7 +42,9 @@ type Options struct {
 
 	// SplitSampler resolves a sampler name of the time before A1111 1.9, which
 	// included the scheduler, such as "DPM++ 2M Karras". ok is false for a name
-	// that is none. May be nil.
+	// that is none. A result counts only when it is the beginning of the name:
+	// a misspelt name is refused by the API, not replaced by another sampler.
+	// May be nil.
 	SplitSampler func(name string) (sampler, scheduler string, ok bool)
 
 	// Watch returns a context under which progress of the work is reported. May

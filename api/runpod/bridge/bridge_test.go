@@ -50,6 +50,9 @@ func split(name string) (sampler, scheduler string, ok bool) {
 	if s, ok := strings.CutSuffix(name, " Karras"); ok {
 		return s, "Karras", true
 	}
+	if name == "Eulr" { // what A1111 makes of an unknown name when it reads an infotext
+		return "DPM++ 2M", "Automatic", true
+	}
 	return "", "", false
 }
 
@@ -97,6 +100,7 @@ func TestInputsBecomeRequests(t *testing.T) {
 		{name: "combined sampler index", input: `{"sampler_index":"Euler Karras","scheduler":"Automatic"}`, path: "txt2img", body: `{"sampler_index":"Euler","scheduler":"Karras"}`},
 		{name: "scheduler wins", input: `{"sampler_name":"Euler Karras","scheduler":"Uniform"}`, path: "txt2img", body: `{"sampler_name":"Euler","scheduler":"Uniform"}`},
 		{name: "plain sampler", input: `{"sampler_name":"Euler a"}`, path: "txt2img", body: `{"sampler_name":"Euler a"}`},
+		{name: "misspelt sampler", input: `{"sampler_name":"Eulr"}`, path: "txt2img", body: `{"sampler_name":"Eulr"}`},
 		{name: "sampler of a wrong type", input: `{"sampler_name":7}`, path: "txt2img", body: `{"sampler_name":7}`},
 		{name: "hires sampler", input: `{"hr_sampler_name":"Euler Karras"}`, path: "txt2img", body: `{"hr_sampler_name":"Euler","hr_scheduler":"Karras"}`},
 		{name: "structured sampler", input: `{"api":{"method":"post","endpoint":"/sdapi/v1/img2img/"},"payload":{"sampler_name":"Euler Karras"}}`, path: "img2img", body: `{"sampler_name":"Euler","scheduler":"Karras"}`},

@@ -12,15 +12,16 @@ import (
 )
 
 // Fetcher stores model files. The bridge has checked the arguments: URLs are http
-// or https and paths are inside a model folder. Connections must go through
-// PublicClient, which keeps jobs away from the worker's own network.
+// or https and paths are inside a model folder. A Fetcher connects to public
+// addresses only, since jobs must not reach the worker's own network, and refuses
+// files above maxBytes (0: its own limit).
 type Fetcher interface {
 	// Download stores the file at source as path, whole or not at all.
-	Download(ctx context.Context, source, path string) error
+	Download(ctx context.Context, source, path string, maxBytes int64) error
 
 	// Sync stores the files of a Hugging Face repository that dir lacks and
 	// returns their names relative to dir. token may be "".
-	Sync(ctx context.Context, repo, token, dir string) ([]string, error)
+	Sync(ctx context.Context, repo, token, dir string, maxBytes int64) ([]string, error)
 }
 
 // errNoFetcher is the answer of a worker that does not download for jobs.
@@ -46,7 +47,7 @@ func (b *bridge) download(ctx context.Context, payload json.RawMessage) (any, er
 	if err != nil {
 		return nil, err
 	}
-	if err := b.Fetcher.Download(ctx, in.Source, path); err != nil {
+	if err := b.Fetcher.Download(ctx, in.Source, path, b.MaxDownload); err != nil {
 		return nil, fmt.Errorf("source_url: %w", err)
 	}
 	return map[string]string{"msg": "Download successful", "source_url": in.Source, "download_path": in.Path}, nil
@@ -72,7 +73,7 @@ func (b *bridge) sync(ctx context.Context, payload json.RawMessage) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	files, err := b.Fetcher.Sync(ctx, in.Repo, in.Token, dir)
+	files, err := b.Fetcher.Sync(ctx, in.Repo, in.Token, dir, b.MaxDownload)
 	if err != nil {
 		return nil, fmt.Errorf("repo_id: %w", err)
 	}

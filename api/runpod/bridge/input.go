@@ -176,7 +176,7 @@ func (b *bridge) splitSamplers(in object) {
 			continue
 		}
 		sampler, scheduler, ok := b.SplitSampler(name)
-		if !ok {
+		if !ok || sampler == name || sampler == "" || !strings.HasPrefix(name, sampler) {
 			continue
 		}
 		in[f.sampler], _ = json.Marshal(sampler) // a string always encodes
