@@ -1,0 +1,175 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"sdworker/inference"
+)
+
+// Config is what a Server is made of. API and Queue are required; for the rest
+// zero means the default of the same name.
+type Config struct {
+	API   http.Handler     // the A1111 API
+	Queue *inference.Queue // the queue in front of which API stands
+
+	Keep       time.Duration // how long an output is kept once its job has ended
+	MaxResults int           // ended jobs that are kept
+	MaxBytes   int64         // of all outputs together; the newest one is kept whatever its size
+
+	Heartbeat time.Duration // between comments in a quiet event stream
+	Poll      time.Duration // between looks at the queue while a client listens
+}
+
+// Defaults of Config.
+const (
+	DefaultKeep       = time.Hour
+	DefaultMaxResults = 1000
+	DefaultMaxBytes   = 512 << 20
+	DefaultHeartbeat  = 15 * time.Second
+	DefaultPoll       = 100 * time.Millisecond
+)
+
+// Server answers the routes of the package. It is safe for concurrent use and
+// must be closed.
+type Server struct {
+	cfg   Config
+	mux   *http.ServeMux
+	store store
+
+	working sync.WaitGroup // one for every job that has not ended
+}
+
+// New returns a server without jobs.
+func New(cfg Config) *Server {
+	cfg.Keep = cmp.Or(cfg.Keep, DefaultKeep)
+	cfg.MaxResults = cmp.Or(cfg.MaxResults, DefaultMaxResults)
+	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, DefaultHeartbeat)
+	cfg.Poll = cmp.Or(cfg.Poll, DefaultPoll)
+	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s.store = newStore(cfg.Keep, cfg.MaxResults, cfg.MaxBytes)
+	for _, rt := range s.routes() {
+		s.mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
+			if err := rt.handle(w, r); err != nil {
+				writeError(w, err)
+			}
+		})
+	}
+	return s
+}
+
+// route is one method of one path.
+type route struct {
+	method, path string
+	handle       func(w http.ResponseWriter, r *http.Request) error
+	summary      string
+}
+
+func (s *Server) routes() []route {
+	return []route{
+		{http.MethodPost, "/v1/jobs", s.submit, "Submit a job"},
+		{http.MethodGet, "/v1/jobs", s.list, "All jobs, the newest first"},
+		{http.MethodGet, "/v1/jobs/{id}", s.show, "State of a job, and its output once there is one"},
+		{http.MethodDelete, "/v1/jobs/{id}", s.remove, "Stop a job and forget its output"},
+		{http.MethodPost, "/v1/jobs/{id}/cancel", s.cancel, "Stop a job within one step"},
+		{http.MethodGet, "/v1/jobs/{id}/events", s.events, "Server-sent events: status, progress, preview, done"},
+		{http.MethodGet, "/v1/jobs/{id}/images/{n}", s.image, "One picture of the output as a file"},
+	}
+}
+
+// ServeHTTP answers one request. Credentials, origins and the size of bodies are
+// checked by whoever mounts the server.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+// Close cancels all jobs, waits until they have ended, which ends the event
+// streams, and forgets the outputs.
+func (s *Server) Close() error {
+	for _, j := range s.store.close() {
+		j.stop(errClosing)
+	}
+	s.working.Wait()
+	s.store.clear()
+	return nil
+}
+
+func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
+	sub, err := readSubmission(r)
+	if err != nil {
+		return err
+	}
+	j, replayed, err := s.store.admit(sub, func() *job { return s.start(r, sub) })
+	if err != nil {
+		return err
+	}
+	select {
+	case <-j.admitted:
+	case <-r.Context().Done():
+		return nil // the job goes on
+	}
+	if reply := j.refusal(); reply != nil {
+		copyReply(w, reply)
+		return nil
+	}
+	if replayed {
+		w.Header().Set("Idempotency-Replayed", "true")
+	}
+	w.Header().Set("Location", "/v1/jobs/"+j.id)
+	return s.answer(w, r, j, http.StatusAccepted)
+}
+
+func (s *Server) show(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.store.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, j, http.StatusOK)
+}
+
+// answer sends the document of j, with its output, after waiting for its end as
+// long as the query asks.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, j *job, status int) error {
+	if err := wait(r, j); err != nil {
+		return err
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return writeDocument(w, status, s.look(r, j))
+}
+
+func (s *Server) cancel(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.store.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if err := j.stopAndWait(r.Context()); err != nil {
+		return err
+	}
+	return writeDocument(w, http.StatusOK, s.look(r, j).withoutOutput())
+}
+
+func (s *Server) remove(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.store.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if err := j.stopAndWait(r.Context()); err != nil {
+		return err
+	}
+	s.store.drop(j)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// stopAndWait cancels j and waits for its end, at most one step of the engine.
+func (j *job) stopAndWait(ctx context.Context) error {
+	j.stop(errCanceled)
+	select {
+	case <-j.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
