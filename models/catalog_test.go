@@ -344,6 +344,13 @@ func TestHasherAndItsMemory(t *testing.T) {
 	require.Equal(t, list[1].Path, <-done)
 	want := sha(t, list[0].Path)
 	require.Equal(t, "a.safetensors ["+want[:10]+"]", c.Checkpoints()[0].Title())
+	learned := strings.Repeat("12", 32)
+	lay(t, dir, "Stable-diffusion/c.safetensors")
+	require.NoError(t, c.Refresh())
+	require.NoError(t, c.LearnSHA256(filepath.Join(dir, "Stable-diffusion/c.safetensors"), learned))
+	require.Equal(t, learned, c.Checkpoints()[2].SHA256)
+	require.Error(t, c.LearnSHA256(list[0].Path, "short"))
+	require.Error(t, c.LearnSHA256(filepath.Join(dir, "none"), learned))
 	cancel()
 	wait.Wait()
 

@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 )
@@ -89,4 +90,17 @@ func (c *Catalog) SHA256(ctx context.Context, path string) (string, error) {
 
 func hashError(path string, err error) error {
 	return fmt.Errorf("models: hash of %s: %w", path, err)
+}
+
+// LearnSHA256 records the hash of a file that somebody else computed, such as
+// the one that wrote or fetched it, so that it is not read again.
+func (c *Catalog) LearnSHA256(path, sum string) error {
+	if !isSHA256(sum) {
+		return fmt.Errorf("models: %q is no sha256", sum)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return hashError(path, err)
+	}
+	return c.learn(path, info, func(d *digests) { d.SHA256 = sum })
 }

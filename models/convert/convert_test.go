@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"sdworker/inference"
 	"sdworker/models"
@@ -18,6 +19,8 @@ import (
 	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // store writes tensors with values.
 func store(t *testing.T, path string, metadata map[string]string, d safetensors.DType, values map[string][]float32) string {

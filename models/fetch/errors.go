@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -104,6 +105,8 @@ func (f *Fetcher) failure(src Source, err error) error {
 		return known
 	case errors.Is(err, errAddress):
 		return &inference.Error{Code: inference.Invalid, Op: "fetch", Msg: "the URL leads to an address that is not public", Err: err}
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return &inference.Error{Code: inference.Invalid, Op: "fetch", Msg: "the model folder cannot be written to; choose another one or change its permissions", Err: err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &inference.Error{Code: inference.Exhausted, Op: "fetch", Msg: "the disk is full; free some space, the download goes on where it stopped", Err: err}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -11,10 +11,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Counts published for the real models.
 func TestShapes(t *testing.T) {
