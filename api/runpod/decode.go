@@ -16,24 +16,22 @@ func decodeJobs(body []byte) (jobs []Job, skipped int, err error) {
 	if len(body) == 0 {
 		return nil, 0, nil
 	}
-	var items []json.RawMessage
-	switch body[0] {
-	case '{':
-		items = []json.RawMessage{body}
-		if !json.Valid(body) {
-			return nil, 0, errors.New("job-take answered with invalid JSON")
-		}
-	case '[':
-		if err := json.Unmarshal(body, &items); err != nil {
+	if body[0] == '{' {
+		job, err := decodeJob(body)
+		switch {
+		case isSyntax(err):
 			return nil, 0, fmt.Errorf("job-take answered with invalid JSON: %w", err)
+		case err != nil:
+			return nil, 1, nil
 		}
-	default:
-		if !json.Valid(body) {
-			return nil, 0, errors.New("job-take answered with invalid JSON")
-		}
+		return []Job{job}, 0, nil
+	}
+	var items []json.RawMessage // stays nil for null, a text or a number
+	if err := json.Unmarshal(body, &items); isSyntax(err) {
+		return nil, 0, fmt.Errorf("job-take answered with invalid JSON: %w", err)
 	}
 	for _, item := range items {
-		if job, ok := decodeJob(item); ok {
+		if job, err := decodeJob(item); err == nil {
 			jobs = append(jobs, job)
 		} else {
 			skipped++
@@ -42,23 +40,31 @@ func decodeJobs(body []byte) (jobs []Job, skipped int, err error) {
 	return jobs, skipped, nil
 }
 
-func decodeJob(item json.RawMessage) (Job, bool) {
+func isSyntax(err error) bool {
+	_, ok := errors.AsType[*json.SyntaxError](err)
+	return ok
+}
+
+// errNoID is a job that cannot be answered.
+var errNoID = errors.New("the job has no id")
+
+func decodeJob(item json.RawMessage) (Job, error) {
 	var wire struct {
 		ID    json.RawMessage `json:"id"`
 		Input json.RawMessage `json:"input"`
 		S3    json.RawMessage `json:"s3Config"`
 	}
-	if json.Unmarshal(item, &wire) != nil {
-		return Job{}, false
+	if err := json.Unmarshal(item, &wire); err != nil {
+		return Job{}, err
 	}
 	var id string
 	if json.Unmarshal(wire.ID, &id) != nil || id == "" {
-		return Job{}, false
+		return Job{}, errNoID
 	}
 	job := Job{ID: id, Input: wire.Input, Raw: item}
 	var s3 *S3Config
 	if json.Unmarshal(wire.S3, &s3) == nil {
 		job.S3 = s3
 	}
-	return job, true
+	return job, nil
 }

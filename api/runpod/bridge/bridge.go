@@ -104,26 +104,25 @@ func (b *bridge) do(ctx context.Context, job runpod.Job) (any, error) {
 	if b.Watch != nil {
 		ctx = b.Watch(ctx, job.Progress)
 	}
-	status, body := b.roundTrip(ctx, call)
+	status, isJSON, body := b.roundTrip(ctx, call)
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
 	if status != http.StatusOK {
 		failure := &runpod.Failure{Message: sentence(status, body, call)}
 		if call.structured && json.Valid(body) {
-			failure.Output = json.RawMessage(body) // as ashley's worker does
+			failure.Output = runpod.Verbatim(body) // as ashley's worker does
 		}
 		return nil, failure
 	}
-	if !json.Valid(body) {
-		text, err := json.Marshal(string(body))
-		return json.RawMessage(text), err
+	if !isJSON {
+		return string(body), nil
 	}
 	return b.deliver(ctx, job, call, body)
 }
 
-// roundTrip calls the API in memory.
-func (b *bridge) roundTrip(ctx context.Context, c call) (int, []byte) {
+// roundTrip calls the API in memory. isJSON goes by the reply's content type.
+func (b *bridge) roundTrip(ctx context.Context, c call) (status int, isJSON bool, body []byte) {
 	req := (&http.Request{
 		Method:     c.method,
 		URL:        &url.URL{Path: "/" + c.endpoint, RawQuery: c.query},
@@ -147,7 +146,8 @@ func (b *bridge) roundTrip(ctx context.Context, c call) (int, []byte) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
-	return w.status, bytes.TrimSpace(w.body.Bytes())
+	body = bytes.TrimSpace(w.body.Bytes())
+	return w.status, strings.HasPrefix(w.header.Get("Content-Type"), "application/json") && len(body) > 0, body
 }
 
 type readCloser struct{ *bytes.Reader }

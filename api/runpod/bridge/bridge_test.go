@@ -37,7 +37,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.requests = append(a.requests, seen{r.Method, r.URL.Path, r.URL.RawQuery, string(body)})
-	w.Header().Set("Content-Type", "application/json")
+	if json.Valid([]byte(a.body)) {
+		w.Header().Set("Content-Type", "application/json")
+	}
 	if a.status != 0 {
 		w.WriteHeader(a.status)
 	}
@@ -69,6 +71,10 @@ func do(t *testing.T, h runpod.Handler, input string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if raw, ok := v.(runpod.Verbatim); ok {
+		require.True(t, json.Valid(raw))
+		return string(raw), nil
+	}
 	out, err := json.Marshal(v)
 	require.NoError(t, err)
 	return string(out), nil
@@ -88,13 +94,13 @@ func TestInputsBecomeRequests(t *testing.T) {
 		{name: "empty init images", input: `{"prompt":"a","init_images":[]}`, path: "txt2img", body: `{"prompt":"a","init_images":[]}`},
 		{name: "null init images", input: `{"prompt":"a","init_images":null}`, path: "txt2img", body: `{"prompt":"a","init_images":null}`},
 		{name: "init images of a wrong type", input: `{"init_images":"x"}`, path: "img2img", body: `{"init_images":"x"}`},
-		{name: "mode", input: `{"mode":"IMG2IMG","prompt":"a"}`, path: "img2img", body: `{"prompt":"a"}`},
-		{name: "mode wins", input: `{"mode":"txt2img","init_images":["x"]}`, path: "txt2img", body: `{"init_images":["x"]}`},
+		{name: "mode", input: `{"mode":"IMG2IMG","prompt":"a"}`, path: "img2img", body: `{"mode":"IMG2IMG","prompt":"a"}`},
+		{name: "mode wins", input: `{"mode":"txt2img","init_images":["x"]}`, path: "txt2img", body: `{"mode":"txt2img","init_images":["x"]}`},
 		{name: "wrapped twice", input: `{"input":{"prompt":"a"}}`, path: "txt2img", body: `{"prompt":"a"}`},
 		{name: "Hub test", input: `{"name":"basic","input":{"prompt":"a"},"timeout":1000}`, path: "txt2img", body: `{"prompt":"a"}`},
 		{name: "wrapped structure", input: `{"input":{"api":{"method":"GET","endpoint":"/sdapi/v1/samplers"},"payload":{}}}`, method: "GET", path: "samplers"},
-		{name: "aliases", input: `{"num_inference_steps":12,"guidance_scale":3.5}`, path: "txt2img", body: `{"steps":12,"cfg_scale":3.5}`},
-		{name: "aliases give way", input: `{"num_inference_steps":12,"steps":7}`, path: "txt2img", body: `{"steps":7}`},
+		{name: "aliases", input: `{"num_inference_steps":12,"guidance_scale":3.5}`, path: "txt2img", body: `{"num_inference_steps":12,"guidance_scale":3.5,"steps":12,"cfg_scale":3.5}`},
+		{name: "aliases give way", input: `{"num_inference_steps":12,"steps":7}`, path: "txt2img", body: `{"num_inference_steps":12,"steps":7}`},
 		{name: "aliases are for flat inputs", input: `{"api":{"method":"POST","endpoint":"sdapi/v1/txt2img"},"payload":{"guidance_scale":3}}`, path: "txt2img", body: `{"guidance_scale":3}`},
 		{name: "combined sampler", input: `{"sampler_name":"DPM++ 2M Karras"}`, path: "txt2img", body: `{"sampler_name":"DPM++ 2M","scheduler":"Karras"}`},
 		{name: "combined sampler index", input: `{"sampler_index":"Euler Karras","scheduler":"Automatic"}`, path: "txt2img", body: `{"sampler_index":"Euler","scheduler":"Karras"}`},
@@ -201,7 +207,7 @@ func TestErrorBodiesBecomeSentences(t *testing.T) {
 			failure, ok := errors.AsType[*runpod.Failure](err)
 			require.True(t, ok)
 			if strings.HasPrefix(tc.input, `{"api"`) {
-				require.JSONEq(t, tc.body, string(failure.Output.(json.RawMessage)), "this shape carries A1111's body")
+				require.JSONEq(t, tc.body, string(failure.Output.(runpod.Verbatim)), "this shape carries A1111's body")
 			} else {
 				require.Nil(t, failure.Output)
 			}
@@ -234,6 +240,7 @@ func TestProgressIsWatched(t *testing.T) {
 	type key struct{}
 	server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		require.NotNil(t, r.Context().Value(key{}))
+		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{}`)
 	})
 	h := newBridge(t, bridge.Options{API: server, Watch: func(ctx context.Context, report func(any)) context.Context {
@@ -327,7 +334,7 @@ func TestRequestsOwnBucket(t *testing.T) {
 	job := runpod.Job{ID: "j", Input: json.RawMessage(`{"prompt":"a"}`), S3: &runpod.S3Config{AccessID: "id", AccessSecret: "s", BucketName: "mine", EndpointURL: s.URL, ObjectPath: "out/here"}}
 	v, err := h(t.Context(), job)
 	require.NoError(t, err)
-	require.Regexp(t, `^`+s.URL+`/mine/out/here/j/[0-9a-f]{8}\.png\?`, images(t, string(v.(json.RawMessage)))[0])
+	require.Regexp(t, `^`+s.URL+`/mine/out/here/j/[0-9a-f]{8}\.png\?`, images(t, string(v.(runpod.Verbatim)))[0])
 
 	job.S3.AccessSecret = ""
 	_, err = h(t.Context(), job)

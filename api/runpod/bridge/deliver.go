@@ -32,7 +32,7 @@ var pictureRoutes = map[string]bool{
 
 // deliver turns the API's reply into the job's output: as it is, with links to
 // uploaded pictures, or with smaller pictures.
-func (b *bridge) deliver(ctx context.Context, job runpod.Job, c call, body json.RawMessage) (any, error) {
+func (b *bridge) deliver(ctx context.Context, job runpod.Job, c call, body runpod.Verbatim) (any, error) {
 	tooLarge := len(body) > job.MaxOutput()
 	if !pictureRoutes[c.endpoint] {
 		if tooLarge {
@@ -101,7 +101,7 @@ func (b *bridge) storeFor(job runpod.Job) (*bucket.Bucket, error) {
 
 // replacePictures calls replace for every picture of a reply and puts the text it
 // returns in the picture's place. Entries that are no base64 stay.
-func replacePictures(ctx context.Context, body json.RawMessage, replace func(context.Context, []byte) (string, error)) (json.RawMessage, error) {
+func replacePictures(ctx context.Context, body runpod.Verbatim, replace func(context.Context, []byte) (string, error)) (runpod.Verbatim, error) {
 	var reply object
 	if err := json.Unmarshal(body, &reply); err != nil {
 		return body, nil // not an object: no pictures

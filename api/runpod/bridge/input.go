@@ -62,7 +62,7 @@ func (b *bridge) parse(input json.RawMessage) (call, error) {
 	if _, ok := in["api"]; ok {
 		return b.parseStructured(in)
 	}
-	return b.parseFlat(in)
+	return b.parseFlat(in, input)
 }
 
 // parseStructured reads {"api": {"method", "endpoint"}, "payload"}.
@@ -110,8 +110,11 @@ func (b *bridge) parseStructured(in object) (call, error) {
 		c.query = q.Encode()
 		return c, nil
 	}
-	if c.endpoint == txt2img || c.endpoint == img2img {
-		b.splitSamplers(payload)
+	if c.endpoint != txt2img && c.endpoint != img2img || !b.splitSamplers(payload) {
+		if c.payload = in["payload"]; !in.has("payload") {
+			c.payload = json.RawMessage("{}")
+		}
+		return c, nil
 	}
 	return c, c.encode(payload)
 }
@@ -128,13 +131,15 @@ var aliases = map[string]string{
 	"guidance_scale":      "cfg_scale",
 }
 
-// parseFlat reads the bare fields of a txt2img or img2img request.
-func (b *bridge) parseFlat(in object) (call, error) {
+// parseFlat reads the bare fields of a txt2img or img2img request. text is the
+// same as in; it is passed on as it is unless a field has to be changed, since
+// encoding megabytes of images again takes its time.
+func (b *bridge) parseFlat(in object, text json.RawMessage) (call, error) {
 	c := call{method: http.MethodPost, endpoint: txt2img}
-	var images []json.RawMessage
-	if in.has("init_images") && (json.Unmarshal(in["init_images"], &images) != nil || len(images) > 0) {
+	if in.has("init_images") && !emptyList(in["init_images"]) {
 		c.endpoint = img2img
 	}
+	changed := false
 	if in.has("mode") {
 		mode, _ := in.text("mode")
 		switch strings.ToLower(mode) {
@@ -146,15 +151,23 @@ func (b *bridge) parseFlat(in object) (call, error) {
 			return c, fmt.Errorf("mode is %s; it must be txt2img or img2img", in["mode"])
 		}
 	}
-	delete(in, "mode")
 	for alias, field := range aliases {
 		if in.has(alias) && !in.has(field) {
 			in[field] = in[alias]
+			changed = true
 		}
-		delete(in, alias)
 	}
-	b.splitSamplers(in)
-	return c, c.encode(in)
+	if b.splitSamplers(in) || changed {
+		return c, c.encode(in)
+	}
+	c.payload = text
+	return c, nil
+}
+
+// emptyList tells whether raw, which is valid JSON, is a list without items.
+func emptyList(raw json.RawMessage) bool {
+	raw = bytes.TrimSpace(raw)
+	return raw[0] == '[' && bytes.TrimSpace(raw[1:])[0] == ']'
 }
 
 // samplerFields pairs sampler fields with the scheduler that goes with them.
@@ -164,11 +177,11 @@ var samplerFields = []struct{ sampler, scheduler string }{
 	{"hr_sampler_name", "hr_scheduler"},
 }
 
-// splitSamplers replaces combined names such as "DPM++ 2M Karras". A scheduler
-// that the request names is kept.
-func (b *bridge) splitSamplers(in object) {
+// splitSamplers replaces combined names such as "DPM++ 2M Karras" and tells
+// whether there was one. A scheduler that the request names is kept.
+func (b *bridge) splitSamplers(in object) (changed bool) {
 	if b.SplitSampler == nil {
-		return
+		return false
 	}
 	for _, f := range samplerFields {
 		name, ok := in.text(f.sampler)
@@ -183,7 +196,9 @@ func (b *bridge) splitSamplers(in object) {
 		if given, ok := in.text(f.scheduler); !ok || given == "" || strings.EqualFold(given, "automatic") {
 			in[f.scheduler], _ = json.Marshal(scheduler)
 		}
+		changed = true
 	}
+	return changed
 }
 
 // encode sets the payload.
