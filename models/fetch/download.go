@@ -161,7 +161,7 @@ func (d *download) store(body io.Reader, offset int64, watch *watchdog) (n int64
 			n += int64(k)
 			d.bytes.Add(int64(k))
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return n, nil
 		}
 		if err != nil {
