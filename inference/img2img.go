@@ -181,7 +181,7 @@ func resizeLatents(l latents, h, w int) latents {
 
 // repeat gives every image of a batch the same latents when there is one only.
 func repeat(l latents, batch int) latents {
-	if l.n != 1 || batch == 1 {
+	if l.n != 1 || batch == 1 || l.data == nil {
 		return l
 	}
 	return latents{n: batch, h: l.h, w: l.w, data: slices.Repeat(l.data, batch)}

@@ -294,6 +294,16 @@ func TestSeveralInitImagesMakeTheBatch(t *testing.T) {
 	}
 }
 
+func TestOneInitImageServesTheBatch(t *testing.T) {
+	b := newBench(t, nil)
+	batch := b.run(t, img2img(func(r *inference.Request) { r.BatchSize = 3 }))
+	require.Len(t, batch.Images, 3)
+	for i, m := range batch.Images {
+		alone := b.run(t, img2img(func(r *inference.Request) { r.Seed = m.Seed }))
+		require.Equal(t, alone.Images[0].Pixels, m.Pixels, "image %d", i)
+	}
+}
+
 func TestInpaintingCheckpointGetsNineChannels(t *testing.T) {
 	b := newBench(t, func() *enginetest.Fake {
 		return &enginetest.Fake{Description: inference.EngineInfo{UNetChannels: 9}}
