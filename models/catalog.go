@@ -3,6 +3,8 @@ package models
 import (
 	"context"
 	"io/fs"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +19,8 @@ type Config struct {
 	HashFile    string            // where hashes are kept between runs; "" keeps them in memory
 }
 
-// Catalog knows the model files below the configured places. Looking up costs
-// no system call; Refresh and RefreshIfChanged look at the disk. All methods are
+// Catalog knows the model files below the configured places. Most look-ups cost no
+// system call; Refresh and RefreshIfChanged look at the disk. All methods are
 // safe for concurrent use.
 type Catalog struct {
 	config Config
@@ -116,8 +118,9 @@ func (c *Catalog) scan() error {
 	for _, file := range c.config.Files {
 		s.single(file)
 	}
-	for kind, dirs := range c.config.Folders {
-		for _, dir := range dirs {
+	for _, kind := range slices.Sorted(maps.Keys(c.config.Folders)) {
+		for _, dir := range c.config.Folders[kind] {
+			s.place++
 			s.folder(dir, kind)
 		}
 	}

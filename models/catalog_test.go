@@ -176,6 +176,9 @@ func TestHuggingFaceCache(t *testing.T) {
 		require.Equal(t, digest, f.SHA256)
 		require.Equal(t, "Deliberate_v6.safetensors [ababababab]", f.Title())
 	}
+	byShortName, err := c.Resolve("deliberate-v6")
+	require.NoError(t, err)
+	require.Equal(t, digest, byShortName.SHA256)
 
 	require.NoError(t, os.WriteFile(filepath.Join(repo, "refs/main"), []byte("../../elsewhere"), 0o600))
 	require.NoError(t, c.Refresh())
@@ -267,6 +270,12 @@ func TestResolve(t *testing.T) {
 	require.Equal(t, inference.Invalid, inference.CodeOf(err))
 	require.ErrorContains(t, err, "pickle")
 
+	_, err = c.Resolve("deliberate-v6")
+	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	lay(t, dir, "Stable-diffusion/Deliberate_v6.safetensors")
+	byShortName, err := c.Resolve("deliberate-v6")
+	require.NoError(t, err)
+	require.Equal(t, "Deliberate_v6.safetensors", byShortName.Name)
 	lay(t, dir, "Stable-diffusion/new.safetensors")
 	f, err := c.Resolve("new")
 	require.NoError(t, err, "a miss looks at the disk again")

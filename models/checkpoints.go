@@ -132,27 +132,42 @@ func (c *Catalog) ClosestCheckpoint(name string) (File, bool) {
 	return File{}, false
 }
 
-// Resolve finds what the operator means by the name of a checkpoint: a path, a
-// name that ClosestCheckpoint knows, or, for "", the first one. When nothing fits
+// Resolve finds what the operator means by the name of a checkpoint: a path,
+// the short name of a published model, a name that ClosestCheckpoint knows, or,
+// for "", the first one. When nothing fits
 // it looks at the disk again before it gives up with code NotFound. Names that
 // come with a request must not be paths: use Checkpoint or ClosestCheckpoint.
 func (c *Catalog) Resolve(name string) (File, error) {
 	if f, ok := c.fileAt(name); ok {
 		return f, nil
 	}
+	var unreadable error
 	for range 2 {
 		if name == "" {
 			if list := c.checkpoints().list; len(list) > 0 {
 				return list[0], nil
 			}
-		} else if f, ok := c.ClosestCheckpoint(name); ok {
+		} else if f, ok := c.byOperatorsName(name); ok {
 			return f, nil
 		}
-		if err := c.Refresh(); err != nil {
-			return File{}, &inference.Error{Code: inference.NotFound, Op: "models", Msg: "a model folder cannot be read", Err: err}
+		unreadable = c.Refresh()
+	}
+	err := c.notFound(name)
+	err.Err = unreadable
+	return File{}, err
+}
+
+// byOperatorsName prefers the exact file behind a short name to a file whose title
+// happens to contain it.
+func (c *Catalog) byOperatorsName(name string) (File, bool) {
+	if n, ok := FindNamed(name); ok {
+		for _, exact := range []string{n.Repo + "/" + n.File, n.FileName()} {
+			if f, ok := c.Checkpoint(exact); ok {
+				return f, true
+			}
 		}
 	}
-	return File{}, c.notFound(name)
+	return c.ClosestCheckpoint(name)
 }
 
 // fileAt takes an existing path as a checkpoint, with the name it has in the lists
@@ -179,7 +194,7 @@ func (c *Catalog) fileAt(path string) (File, bool) {
 }
 
 // notFound says what could not be found and what can be done.
-func (c *Catalog) notFound(name string) error {
+func (c *Catalog) notFound(name string) *inference.Error {
 	places := strings.Join(c.config.Roots, ", ")
 	if places == "" {
 		places = "no folder is configured"

@@ -54,7 +54,7 @@ func (f *Fetcher) tokenHint(src Source) string {
 	case sameURLHost(src.URL, f.endpoint(envCivitaiEndpoint, civitaiEndpoint)):
 		return "set " + envCivitaiToken + " to an API key of Civitai"
 	}
-	return "if the file needs a login, set " + envHFToken + " to a token of an account that has access"
+	return "check the name; if the file needs a login, set " + envHFToken + " to a token of an account that has access"
 }
 
 // waitError is a failure after which the server asked for a pause.

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"path"
 	"regexp"
-	"slices"
 	"strings"
 
 	"sdworker/inference"
@@ -25,30 +24,11 @@ type Source struct {
 	token string // sent as a bearer token to the host of URL, and to no other
 }
 
-// named are the models that have a short name here.
-var named = map[string]struct {
-	ref, name, sha256 string
-	kind              models.Kind
-}{
-	"deliberate-v6": {ref: "XpucT/Deliberate/Deliberate_v6.safetensors", kind: models.Checkpoint},
-	"sd-v1-5": {ref: "stable-diffusion-v1-5/stable-diffusion-v1-5/v1-5-pruned-emaonly.safetensors", kind: models.Checkpoint,
-		sha256: "6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa"},
-	"vae-ft-mse": {ref: "stabilityai/sd-vae-ft-mse-original/vae-ft-mse-840000-ema-pruned.safetensors", kind: models.VAE},
-	"taesd":      {ref: "madebyollin/taesd/diffusion_pytorch_model.safetensors", name: "taesd.safetensors", kind: models.Preview},
-}
-
 // Default is the model that is fetched when nobody chose one.
 const Default = "deliberate-v6"
 
-// Names lists the short names.
-func Names() []string {
-	var list []string
-	for name := range named {
-		list = append(list, name)
-	}
-	slices.Sort(list)
-	return list
-}
+// Names lists the short names that Resolve knows.
+func Names() []string { return models.ShortNames() }
 
 // Environment variables that Resolve reads.
 const (
@@ -77,12 +57,9 @@ var (
 // file behind a version.
 func (f *Fetcher) Resolve(ctx context.Context, ref string) (Source, error) {
 	ref = strings.TrimSpace(ref)
-	if n, ok := named[strings.ToLower(ref)]; ok {
-		src, err := f.huggingFace(n.ref)
-		src.Kind, src.SHA256 = n.kind, n.sha256
-		if n.name != "" {
-			src.Name = n.name
-		}
+	if n, ok := models.FindNamed(ref); ok {
+		src, err := f.hubFile(n.Repo, "main", n.File)
+		src.Kind, src.SHA256, src.Name = n.Kind, n.SHA256, n.FileName()
 		return src, err
 	}
 	if m := civitaiRef.FindStringSubmatch(ref); m != nil {
