@@ -111,6 +111,10 @@ func (i *Info) problem(kind Kind, o CheckOptions) string {
 		return i.controlNetProblem()
 	case Embedding:
 		return i.embeddingProblem()
+	case Upscaler:
+		return i.upscalerProblem()
+	case Preview:
+		return i.previewProblem()
 	}
 	return ""
 }
@@ -181,34 +185,6 @@ func (i *Info) controlNetProblem() string {
 	var want sd1.Net
 	want.ControlNet(prefix, width)
 	return i.lacks(want)
-}
-
-func (i *Info) embeddingProblem() string {
-	t := i.vectors()
-	if len(t.Shape) == 0 || len(t.Shape) > 2 || t.Shape[len(t.Shape)-1] != sd1.TextWidth {
-		return fmt.Sprintf("holds vectors of shape %v; accepted are [n,%d]", t.Shape, sd1.TextWidth)
-	}
-	return ""
-}
-
-// loraProblem demands that the two factors of every layer have the same rank,
-// which the engine takes for granted.
-func (i *Info) loraProblem() string {
-	for _, t := range i.Tensors {
-		for _, pair := range [][2]string{{".lora_down.", ".lora_up."}, {".lora_A.", ".lora_B."}, {".lora.down.", ".lora.up."}, {"_lora.down.", "_lora.up."}} {
-			if !strings.Contains(t.Name, pair[0]) {
-				continue
-			}
-			up, ok := i.Lookup(strings.Replace(t.Name, pair[0], pair[1], 1))
-			if !ok {
-				return fmt.Sprintf("has a tensor %s without its partner", t.Name)
-			}
-			if len(t.Shape) < 2 || len(up.Shape) < 2 || t.Shape[0] != up.Shape[1] {
-				return fmt.Sprintf("has factors of shape %v and %v at %s, which do not fit", t.Shape, up.Shape, t.Name)
-			}
-		}
-	}
-	return ""
 }
 
 // convShape returns the channels of a convolution, or ok false.

@@ -157,6 +157,11 @@ func TestRefusals(t *testing.T) {
 		{"SDXL embedding", models.Embedding, []safetensors.Tensor{f("clip_l", 4, 768), f("clip_g", 4, 1280)}, "Stable Diffusion XL"},
 		{"Flux VAE", models.VAE, []safetensors.Tensor{f("decoder.conv_in.weight", 512, 16, 3, 3), f("decoder.conv_out.weight", 3, 128, 3, 3)}, "another model family"},
 		{"incomplete VAE", models.VAE, parameters(t, synth.Options{Kind: synth.VAE}, without("encoder.mid")), "missing"},
+		{"upscaler of 12 channels", models.Upscaler, []safetensors.Tensor{f("conv_first.weight", 64, 12, 3, 3), f("body.0.rdb1.conv1.weight", 32, 64, 3, 3)}, "12 channels"},
+		{"narrow upscaler", models.Upscaler, []safetensors.Tensor{f("conv_first.weight", 32, 3, 3, 3), f("body.0.rdb1.conv1.weight", 32, 32, 3, 3)}, "32 features"},
+		{"incomplete upscaler", models.Upscaler, parameters(t, synth.Options{Kind: synth.ESRGAN, Size: synth.Full}, without("body.3.")), "missing, the first is body.3."},
+		{"preview of 16 channels", models.Preview, []safetensors.Tensor{f("decoder.layers.0.weight", 64, 16, 3, 3)}, "of shape [64 16 3 3]"},
+		{"preview with old names", models.Preview, []safetensors.Tensor{f("1.weight", 64, 4, 3, 3), f("3.conv.0.weight", 64, 64, 3, 3)}, "models pull taesd"},
 		{"diffusers ControlNet", models.ControlNet, []safetensors.Tensor{f("controlnet_cond_embedding.conv_in.weight", 16, 3, 3, 3), f("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", 320, 768)}, "diffusers names"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -199,6 +204,13 @@ func TestExtrasAreIgnored(t *testing.T) {
 	info, err := models.Check(path, models.Checkpoint, models.CheckOptions{})
 	require.NoError(t, err)
 	require.True(t, info.VPrediction)
+}
+
+// An upscaler by two has one layer less.
+func TestUpscalerByTwo(t *testing.T) {
+	list := parameters(t, synth.Options{Kind: synth.ESRGAN}, without("conv_up2"))
+	_, err := models.Check(modelstest.Write(t, filepath.Join(t.TempDir(), "m.safetensors"), nil, list...), models.Upscaler, models.CheckOptions{})
+	require.NoError(t, err)
 }
 
 func TestNewerNamesOfTheVAEAttention(t *testing.T) {
