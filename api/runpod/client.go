@@ -53,7 +53,7 @@ func newClient(cfg Config) (*client, error) {
 // are noticed by keep-alive probes; HTTP/2 would put all calls on one of them.
 func newHTTP(cfg Config) *http.Client {
 	if cfg.Transport != nil {
-		return &http.Client{Transport: cfg.Transport}
+		return &http.Client{Transport: cfg.Transport, CheckRedirect: keepPosts}
 	}
 	dialer := &net.Dialer{
 		Timeout:         10 * time.Second,
@@ -61,7 +61,7 @@ func newHTTP(cfg Config) *http.Client {
 	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	return &http.Client{Transport: &http.Transport{
+	return &http.Client{CheckRedirect: keepPosts, Transport: &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         dialer.DialContext,
 		TLSHandshakeTimeout: 10 * time.Second,
@@ -70,6 +70,15 @@ func newHTTP(cfg Config) *http.Client {
 		WriteBufferSize:     64 << 10,
 		Protocols:           protocols,
 	}}
+}
+
+// keepPosts refuses redirects that would turn a POST into a GET: the result would
+// be lost and the call look like a success.
+func keepPosts(req *http.Request, via []*http.Request) error {
+	if req.Method != via[0].Method || len(via) > 5 {
+		return http.ErrUseLastResponse
+	}
+	return nil
 }
 
 func userAgent(cfg Config) string {
@@ -140,7 +149,7 @@ func (c *client) take(ctx context.Context, n int, busy bool) answer {
 	if len(body) > maxTakeBody {
 		return answer{err: fmt.Errorf("job-take: body larger than %d bytes", maxTakeBody)}
 	}
-	if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t != "application/json" && len(body) > 0 {
+	if t := mediaType(resp); !mayBeJSON[t] && len(body) > 0 {
 		return answer{err: fmt.Errorf("job-take answered with %q instead of JSON", t)}
 	}
 	jobs, skipped, err := decodeJobs(body)
@@ -225,6 +234,15 @@ func (c *client) post(ctx context.Context, kind postKind, job string, body []byt
 		return &postError{status: resp.StatusCode, retryAfter: retryAfter(resp)}
 	}
 	return nil
+}
+
+// mayBeJSON are the content types of a job. The platform sends application/json;
+// the others are what servers say that do not care.
+var mayBeJSON = map[string]bool{"application/json": true, "text/plain": true, "application/octet-stream": true, "": true}
+
+func mediaType(resp *http.Response) string {
+	t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return t
 }
 
 // drain reads what little is left of a body, so that the connection can be used

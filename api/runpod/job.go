@@ -83,7 +83,8 @@ func (j Job) Progress(v any) {
 
 // Stream sends v as the next part of the job's output and returns when it was
 // accepted. A part must not exceed StreamLimit. A handler that streams may return
-// nil; what it returns otherwise is the job's output at the end.
+// nil; what it returns otherwise is the job's output at the end. Call it from one
+// goroutine at a time.
 func (j Job) Stream(ctx context.Context, v any) error {
 	body, err := encodeValue(v)
 	if err != nil {
@@ -119,9 +120,17 @@ func (f *Failure) Error() string { return f.Message }
 
 // final is the content of a job's one final answer.
 type final struct {
-	output  []byte // JSON, nil for none
-	err     string // "" for success
-	refresh bool
+	output []byte // JSON, nil for none
+	err    string // "" for success
+}
+
+// wantsRefresh tells whether what a handler returned asks for a new worker.
+func wantsRefresh(value any, err error) bool {
+	if failure, ok := errors.AsType[*Failure](err); ok {
+		return failure.Refresh
+	}
+	r, ok := value.(Result)
+	return err == nil && ok && r.Refresh
 }
 
 // encodeFinal turns what a handler returned into a final answer. It does not
@@ -132,7 +141,7 @@ func encodeFinal(value any, err error) final {
 		f.err = err.Error()
 		value = nil
 		if failure, ok := errors.AsType[*Failure](err); ok {
-			value, f.refresh = failure.Output, failure.Refresh
+			value = failure.Output
 		}
 		if f.err == "" {
 			f.err = "the job failed without a reason"
@@ -142,7 +151,7 @@ func encodeFinal(value any, err error) final {
 		}
 	}
 	if r, ok := value.(Result); ok {
-		value, f.refresh = r.Output, r.Refresh
+		value = r.Output
 	}
 	body, encErr := encodeValue(value)
 	if encErr != nil {

@@ -20,6 +20,7 @@ func TestResultIsPostedUntilAccepted(t *testing.T) {
 		"rate limit":     {{Status: 429}, {Status: 429, RetryAfter: "30"}},
 		"credentials":    {{Status: 401}, {Status: 403}},
 		"one odd answer": {{Status: 404}},
+		"redirect":       {{Status: 302, Location: "/elsewhere"}},
 		"silence":        {{Delay: 5 * time.Minute, Drop: true}},
 	} {
 		t.Run(name, func(t *testing.T) {

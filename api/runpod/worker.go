@@ -14,8 +14,9 @@ import (
 // JobField is the log field that holds a job's id.
 const JobField = "job"
 
-// maxUnposted bounds the finished jobs whose answers are not accepted yet; above
-// it no more jobs are taken, since nobody would learn their results either.
+// maxUnposted bounds, beyond the slots, the finished jobs whose answers are not
+// accepted yet; above it no more jobs are taken, since nobody would learn their
+// results either.
 const maxUnposted = 8
 
 // earlyStop is how long a stop signal for a job that is not held is remembered:
@@ -38,6 +39,7 @@ type worker struct {
 	executing int // handlers that have not returned, those of stopped jobs included
 	closing   bool
 	refresh   bool // the last job to be answered asks for a new worker
+	last      *run // that job, once it is known
 
 	early map[string]time.Time // stop signals that came before their job
 
@@ -114,7 +116,7 @@ func (w *worker) room() (n int, busy bool) {
 		if n <= 0 && !w.cfg.RefreshWorker {
 			n += w.cfg.Prefetch // only when all slots are busy: an idle worker leaves jobs to others
 		}
-		if n > 0 && unposted < maxUnposted {
+		if n > 0 && unposted < maxUnposted+w.slots {
 			return n, len(w.held) > 0
 		}
 		w.changed.Wait()
@@ -169,7 +171,7 @@ func (w *worker) startNext() {
 func (w *worker) execute(r *run) {
 	start := time.Now()
 	value, err := w.call(r)
-	if w.release(r) {
+	if w.release(r, w.cfg.RefreshWorker || wantsRefresh(value, err)) {
 		w.answer(r, value, err, start)
 		return
 	}
@@ -178,13 +180,17 @@ func (w *worker) execute(r *run) {
 }
 
 // release frees r's slot, before the answer is encoded and posted, and tells
-// whether an answer is wanted.
-func (w *worker) release(r *run) (wanted bool) {
+// whether an answer is wanted. With refresh it is the end of taking jobs.
+func (w *worker) release(r *run, refresh bool) (wanted bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.executing--
 	if wanted = !r.stopped(); wanted {
 		r.state = answered
+	}
+	if refresh {
+		w.refresh, w.closing = true, true
+		w.endPolls()
 	}
 	w.startNext()
 	w.changed.Broadcast()
@@ -200,9 +206,9 @@ func (w *worker) answer(r *run, value any, err error, start time.Time) {
 	}
 	f := encodeFinal(value, err)
 	if most := r.job.MaxOutput(); len(f.output) > most {
-		f = final{refresh: f.refresh, err: fmt.Sprintf("the result of %.1f MB exceeds RunPod's limit of %.0f MB; ask for less in one job, or let the worker upload it to a bucket", float64(len(f.output))/1e6, float64(most+envelope)/1e6)}
+		f = final{err: fmt.Sprintf("the result of %.1f MB exceeds RunPod's limit of %.0f MB; ask for less in one job, or let the worker upload it to a bucket", float64(len(f.output))/1e6, float64(most+envelope)/1e6)}
 	}
-	stopPod := w.seal(r, f.refresh)
+	stopPod := w.seal(r)
 
 	post, cancel := context.WithCancel(w.post)
 	unhook := context.AfterFunc(r.ctx, func() {
@@ -252,15 +258,11 @@ func (w *worker) call(r *run) (value any, err error) {
 // seal notes that r's answer is about to be posted and tells whether it is the
 // one that asks for a new worker: the last one, once all others are accepted,
 // because the platform stops the pod when it reads it.
-func (w *worker) seal(r *run, refresh bool) (stopPod bool) {
+func (w *worker) seal(r *run) (stopPod bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r.sealed = true
-	if refresh || w.cfg.RefreshWorker {
-		w.refresh, w.closing = true, true
-		w.endPolls()
-	}
-	if !w.refresh {
+	if !w.refresh || w.last != nil {
 		return false
 	}
 	for _, h := range w.held {
@@ -268,7 +270,7 @@ func (w *worker) seal(r *run, refresh bool) (stopPod bool) {
 			return false
 		}
 	}
-	for len(w.held) > 1 {
+	for w.last = r; len(w.held) > 1; {
 		w.changed.Wait()
 	}
 	return true

@@ -116,6 +116,32 @@ func TestTakeSurvivesEveryAnswer(t *testing.T) {
 	})
 }
 
+func TestContentTypesOfAJob(t *testing.T) {
+	for kind, taken := range map[string]bool{
+		"application/json": true, "application/json; charset=utf-8": true, "text/plain; charset=utf-8": true, "text/html": false, "image/png": false,
+	} {
+		t.Run(kind, func(t *testing.T) {
+			var calls atomic.Int32
+			h := func(_ context.Context, job runpod.Job) (any, error) {
+				calls.Add(1)
+				return job.Input, nil
+			}
+			synctest.Test(t, func(t *testing.T) {
+				server := runpodtest.New(runpodtest.Options{})
+				server.Script(runpodtest.TakeRoute, runpodtest.Answer{Status: 200, Body: `{"id":"x","input":1}`, ContentType: kind})
+				cfg, err := runpod.LoadConfig(server.Env())
+				require.NoError(t, err)
+				cfg.Transport = server.Transport()
+				ctx, stop := context.WithTimeout(t.Context(), time.Second)
+				defer stop()
+				require.NoError(t, runpod.Start(ctx, h, cfg))
+				require.NoError(t, server.Close())
+				require.Equal(t, taken, calls.Load() == 1)
+			})
+		})
+	}
+}
+
 func TestTakeWaitsAsTold(t *testing.T) {
 	inBubble(t, setup{before: func(s *runpodtest.Server) {
 		s.Script(runpodtest.TakeRoute, runpodtest.Answer{Status: 429}, runpodtest.Answer{Status: 429, RetryAfter: "20"})
@@ -288,6 +314,30 @@ func TestRefreshIsAskedForByTheLastAnswer(t *testing.T) {
 		first, second := r.Submit(0), r.Submit(1)
 		require.False(t, r.wait(first).Finals[0].StopPod, "the platform would stop the pod with a job in hand")
 		require.True(t, r.wait(second).Finals[0].StopPod)
+	})
+}
+
+func TestRefreshWithAJobThatArrivesLate(t *testing.T) {
+	h := func(_ context.Context, job runpod.Job) (any, error) {
+		switch string(job.Input) {
+		case `"refresh"`:
+			time.Sleep(500 * time.Millisecond)
+			return runpod.Result{Refresh: true}, nil
+		case `"stuck"`:
+			time.Sleep(200 * time.Millisecond)
+		}
+		return 1, nil
+	}
+	inBubble(t, setup{config: func(c *runpod.Config) { c.Concurrency = 3 }, before: func(s *runpodtest.Server) {
+		s.Script(runpodtest.TakeRoute, runpodtest.Answer{}, runpodtest.Answer{Slow: time.Second})
+		s.Script(runpodtest.DoneRoute, runpodtest.Answer{Delay: 3 * time.Second})
+	}}, h, func(r *rig) {
+		stuck, refresh := r.Submit("stuck"), r.Submit("refresh")
+		r.until(refresh, func(rec runpodtest.Record) bool { return len(rec.HandedOut) == 1 })
+		late := r.Submit("late")
+		require.False(t, r.wait(stuck).Finals[0].StopPod)
+		require.False(t, r.wait(late).Finals[0].StopPod)
+		require.True(t, r.wait(refresh).Finals[0].StopPod)
 	})
 }
 

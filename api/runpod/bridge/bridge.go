@@ -105,7 +105,7 @@ func (b *bridge) do(ctx context.Context, job runpod.Job) (any, error) {
 		ctx = b.Watch(ctx, job.Progress)
 	}
 	status, isJSON, body := b.roundTrip(ctx, call)
-	if err := ctx.Err(); err != nil {
+	if status != http.StatusOK && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if status != http.StatusOK {

@@ -228,9 +228,10 @@ func TestRepliesOfEveryTypeArePassedOn(t *testing.T) {
 
 func TestStopReachesTheAPI(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	server := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		cancel(runpod.ErrStopped)
 		<-r.Context().Done()
+		w.WriteHeader(http.StatusInternalServerError)
 	})
 	_, err := newBridge(t, bridge.Options{API: server})(ctx, runpod.Job{Input: json.RawMessage(`{"prompt":"a"}`)})
 	require.ErrorIs(t, err, runpod.ErrStopped)

@@ -11,23 +11,30 @@
 //
 // A server that is too lax proves nothing, and one that is too strict proves the
 // wrong thing. So the scenarios were played with an echo worker on RunPod's
-// Python SDK as well (TestScenariosOfTheSDK repeats it; last done on 2026-11-24
-// with runpod 1.12.0, Python 3.11, on two shared cores).
+// Python SDK as well, releases 1.12.0 and 2.0.0rc2 with Python 3.11, on
+// 2026-11-24 and two busy cores; TestScenariosOfTheSDK repeats it.
+//
 // Everything that the SDK does right passes: jobs in all three template styles,
 // failing jobs, progress, all answers of job-take, two server errors in a row to
 // a result, heartbeats of one second, stop of an asynchronous handler. What the
-// server objects to is what is known about the SDK:
+// server objects to, with both releases unless one is named, is known of the SDK:
 //
 //   - a progress post that is slow arrives after the result and reopens the job;
 //   - job-takes answered at once with 204 are repeated without any pause;
 //   - a result is lost after three server errors, after one dropped connection,
 //     after one 429, and when it is too large;
 //   - the same job handed out twice is answered twice;
-//   - a job with a numeric id stops the worker from taking jobs, and one without
-//     an input is never answered;
-//   - a repeated heartbeat names jobs that were answered meanwhile;
+//   - after a job with a numeric id no more jobs are answered, and a job without
+//     an input never is;
+//   - a repeated heartbeat names jobs that were answered meanwhile (1.12.0);
 //   - a heartbeat interval below one second means no heartbeat;
-//   - six trivial jobs take six seconds, because of the pause of one second after
-//     every hand-out. Measured: 56 ms from hand-out to answer, 947 ms from answer
-//     to the next hand-out (medians), 1.0 jobs a second.
+//   - six trivial jobs take six seconds, because of a pause of one second after
+//     every hand-out.
+//
+// What Measure found, medians of 20 jobs:
+//
+//	                                1.12.0     2.0.0rc2
+//	hand-out to answer              56 ms      1.1 ms
+//	answer to next hand-out         947 ms     1003 ms
+//	jobs a second                   1.0        1.0
 package runpodtest

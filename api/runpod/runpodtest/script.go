@@ -25,6 +25,7 @@ type Answer struct {
 	Body        string        // with ContentType, application/json unless set
 	ContentType string        //
 	RetryAfter  string        // header
+	Location    string        // header
 	Delay       time.Duration // wait before anything else
 	Drop        bool          // close the connection instead of answering
 	Lose        bool          // do what was asked, then close the connection without an answer
@@ -80,6 +81,9 @@ func (a Answer) play(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if a.RetryAfter != "" {
 		w.Header().Set("Retry-After", a.RetryAfter)
+	}
+	if a.Location != "" {
+		w.Header().Set("Location", a.Location)
 	}
 	a.send(w, a.Status, kind, []byte(a.Body))
 	return true
