@@ -1,0 +1,109 @@
+package openai
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"sdworker/api/loopback"
+)
+
+// apiError is an error in OpenAI's shape.
+type apiError struct {
+	status  int
+	Message string  `json:"message"`
+	Type    string  `json:"type"`
+	Param   *string `json:"param"`
+	Code    *string `json:"code"`
+
+	retryAfter string
+}
+
+func (e *apiError) Error() string { return e.Message }
+
+// Types of errors.
+const (
+	typeInvalid = "invalid_request_error"
+	typeServer  = "server_error"
+	typeLimit   = "requests"
+)
+
+// invalid is an error about one parameter.
+func invalid(param, code, format string, args ...any) *apiError {
+	return &apiError{status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Type: typeInvalid, Param: text(param), Code: text(code)}
+}
+
+// text is nil for "", which JSON shows as null.
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func writeError(w http.ResponseWriter, err error) {
+	var e *apiError
+	if !errors.As(err, &e) {
+		e = &apiError{status: http.StatusInternalServerError, Message: "internal error", Type: typeServer}
+	}
+	if e.retryAfter != "" {
+		w.Header().Set("Retry-After", e.retryAfter)
+	}
+	writeJSON(w, e.status, map[string]any{"error": e})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte(`{"error":{"message":"internal error","type":"server_error","param":null,"code":null}}`)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that went away is not our error
+}
+
+// params are the parameters of OpenAI that stand for fields of A1111.
+var params = map[string]string{
+	"width": "size", "height": "size", "batch_size": "n", "n_iter": "n",
+	"init_images": "image", "override_settings": "model",
+}
+
+// fromReply translates an error of the A1111 API.
+func fromReply(reply *loopback.Reply) *apiError {
+	e := &apiError{status: reply.Status, Message: http.StatusText(reply.Status), retryAfter: reply.Header.Get("Retry-After")}
+	var body struct {
+		Detail json.RawMessage `json:"detail"`
+		Errors string          `json:"errors"`
+	}
+	_ = json.Unmarshal(reply.Body, &body) // what cannot be read has the status's text
+	var faults []struct {
+		Loc []any  `json:"loc"`
+		Msg string `json:"msg"`
+	}
+	var detail string
+	if json.Unmarshal(body.Detail, &faults) == nil && len(faults) > 0 && len(faults[0].Loc) > 1 {
+		name := fmt.Sprint(faults[0].Loc[1]) // after "body"
+		if own, ok := params[name]; ok {
+			name = own
+		}
+		e.Message, e.Param = name+": "+faults[0].Msg, text(name)
+	} else if json.Unmarshal(body.Detail, &detail) == nil && detail != "" {
+		e.Message = detail
+	} else if body.Errors != "" {
+		e.Message = body.Errors
+	}
+	switch {
+	case e.status == http.StatusUnauthorized:
+		e.Type, e.Code = typeInvalid, text("invalid_api_key")
+	case e.status == http.StatusTooManyRequests:
+		e.Type, e.Code = typeLimit, text("rate_limit_exceeded")
+	case e.status == http.StatusUnprocessableEntity:
+		e.Type, e.status = typeInvalid, http.StatusBadRequest
+	case e.status < http.StatusInternalServerError:
+		e.Type = typeInvalid
+	default:
+		e.Type = typeServer
+	}
+	return e
+}

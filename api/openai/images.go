@@ -1,0 +1,136 @@
+package openai
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"sdworker/api/loopback"
+	"sdworker/inference/imageio"
+)
+
+// generate handles POST /v1/images/generations.
+func (s *server) generate(w http.ResponseWriter, r *http.Request) error {
+	b, err := readJSON(r)
+	if err != nil {
+		return err
+	}
+	q, err := s.translate(r.Context(), loopback.Credentials(r), b)
+	if err != nil {
+		return err
+	}
+	q.path, q.event = "/sdapi/v1/txt2img", "image_generation"
+	return s.answer(w, r, q)
+}
+
+// edit handles POST /v1/images/edits.
+func (s *server) edit(w http.ResponseWriter, r *http.Request) error {
+	b, form, err := readForm(r)
+	if err != nil {
+		return err
+	}
+	defer form.RemoveAll()
+	pictures, err := files(form, "image")
+	if err != nil {
+		return err
+	}
+	if len(pictures) != 1 {
+		return invalid("image", "", "%d images were sent; one can be edited at a time", len(pictures))
+	}
+	picture, err := decode("image", pictures[0])
+	if err != nil {
+		return err
+	}
+	mask := picture // its own transparency stands for a missing mask
+	masks, err := files(form, "mask")
+	if err != nil {
+		return err
+	}
+	if len(masks) > 0 {
+		if mask, err = decode("mask", masks[0]); err != nil {
+			return err
+		}
+		if mask.W != picture.W || mask.H != picture.H {
+			return invalid("mask", "", "the mask is %dx%d pixels, the image %dx%d; they must be of one size", mask.W, mask.H, picture.W, picture.H)
+		}
+		if !mask.HasAlpha {
+			return invalid("mask", "", "the mask has no alpha channel; make the pixels transparent that are to be repainted")
+		}
+	}
+
+	q, err := s.translate(r.Context(), loopback.Credentials(r), b)
+	if err != nil {
+		return err
+	}
+	q.path, q.event = "/sdapi/v1/img2img", "image_edit"
+	q.fields["init_images"] = []string{base64.StdEncoding.EncodeToString(pictures[0])}
+	setDefault(q.fields, "width", picture.W)
+	setDefault(q.fields, "height", picture.H)
+	if holes, any := repainted(mask); any {
+		file, err := imageio.EncodeGrayPNG(holes)
+		if err != nil {
+			return err
+		}
+		q.fields["mask"] = base64.StdEncoding.EncodeToString(file)
+		setDefault(q.fields, "inpaint_full_res", false) // the prompt describes the whole picture
+	}
+	return s.answer(w, r, q)
+}
+
+func setDefault(fields map[string]any, name string, v any) {
+	if _, ok := fields[name]; !ok {
+		fields[name] = v
+	}
+}
+
+func decode(param string, data []byte) (imageio.Decoded, error) {
+	m, err := imageio.Decode(data, imageio.MaxPixels)
+	var large *imageio.TooLargeError
+	switch {
+	case errors.As(err, &large):
+		return m, invalid(param, "", "%s: %s", param, large)
+	case err != nil:
+		return m, invalid(param, "invalid_image_file", "%s: %s", param, err)
+	}
+	return m, nil
+}
+
+// repainted turns transparency into A1111's mask, where white is repainted, and
+// reports whether there is any.
+func repainted(m imageio.Decoded) (mask imageio.Gray, any bool) {
+	mask = imageio.NewGray(m.W, m.H)
+	if !m.HasAlpha {
+		return mask, false
+	}
+	for i := range mask.Pix {
+		mask.Pix[i] = 255 - m.Pix[4*i+3]
+		any = any || mask.Pix[i] > 0
+	}
+	return mask, any
+}
+
+// answer runs a request and replies in one piece or in events.
+func (s *server) answer(w http.ResponseWriter, r *http.Request, q *request) error {
+	if q.stream {
+		return s.stream(w, r, q)
+	}
+	fields, err := json.Marshal(q.fields)
+	if err != nil {
+		return err
+	}
+	reply := loopback.Post(r.Context(), s.cfg.API, q.path, loopback.Credentials(r), fields)
+	if reply.Status != http.StatusOK {
+		return fromReply(reply)
+	}
+	data, err := q.images(reply.Body)
+	if err != nil {
+		return err
+	}
+	if timing := reply.Header.Get("Server-Timing"); timing != "" {
+		w.Header().Set("Server-Timing", timing)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"created": time.Now().Unix(), "data": data, "output_format": q.format, "background": "opaque"})
+	return nil
+}

@@ -1,0 +1,148 @@
+package openai
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"sdworker/api/loopback"
+)
+
+// stream answers with server-sent events: unfinished pictures, then the
+// finished ones. An error before the work begins has its usual form.
+func (s *server) stream(w http.ResponseWriter, r *http.Request, q *request) error {
+	// The end of this function ends the request to A1111, too.
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	id := "openai-" + rand.Text()
+	q.fields["force_task_id"] = id
+	fields, err := json.Marshal(q.fields)
+	if err != nil {
+		return err
+	}
+	client := loopback.Credentials(r)
+	done := make(chan *loopback.Reply, 1)
+	go func() { done <- loopback.Post(ctx, s.cfg.API, q.path, client, fields) }()
+
+	out := &events{w: w, prefix: q.event, format: q.format}
+	look := time.NewTicker(s.cfg.Poll)
+	defer look.Stop()
+	for seen := -1; ; {
+		select {
+		case <-look.C:
+			t := s.task(ctx, client, id, seen)
+			if t.Active {
+				out.begin() // A1111 has accepted the request
+			}
+			seen = max(seen, t.PreviewID)
+			// Spread over the work, as far as previews are made.
+			if due := float64(out.partial+1) / float64(q.partial+1); t.Preview != "" && out.partial < q.partial && t.Progress >= due {
+				out.partialImage(t.Preview)
+			}
+		case reply := <-done:
+			return out.finish(q, reply)
+		case <-ctx.Done():
+			<-done
+			return nil
+		}
+		if out.err != nil {
+			cancel()
+		}
+	}
+}
+
+// task is what A1111 tells of a request in hand.
+type task struct {
+	Active    bool    `json:"active"`
+	Progress  float64 `json:"progress"`     // 0..1
+	Preview   string  `json:"live_preview"` // data URL, "" when there is no new one
+	PreviewID int     `json:"id_live_preview"`
+}
+
+func (s *server) task(ctx context.Context, client http.Header, id string, seen int) (t task) {
+	body, err := json.Marshal(map[string]any{"id_task": id, "id_live_preview": seen})
+	if err != nil {
+		return task{}
+	}
+	reply := loopback.Post(ctx, s.cfg.API, "/internal/progress", client, body)
+	if reply.Status != http.StatusOK || json.Unmarshal(reply.Body, &t) != nil {
+		return task{}
+	}
+	return t
+}
+
+// events writes the events of one reply.
+type events struct {
+	w              http.ResponseWriter
+	prefix, format string
+	begun          bool
+	partial        int   // partial images sent
+	err            error // the client went away
+}
+
+// begin sends the header, so that the client and what is between know that an
+// answer comes.
+func (e *events) begin() {
+	if e.begun {
+		return
+	}
+	e.begun = true
+	h := e.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold events back
+	e.w.WriteHeader(http.StatusOK)
+	e.err = http.NewResponseController(e.w).Flush()
+}
+
+func (e *events) send(event string, fields map[string]any) {
+	e.begin()
+	if e.err != nil {
+		return
+	}
+	fields["type"] = event
+	data, err := json.Marshal(fields)
+	if err == nil {
+		_, err = fmt.Fprintf(e.w, "event: %s\ndata: %s\n\n", event, data)
+	}
+	if err == nil {
+		err = http.NewResponseController(e.w).Flush()
+	}
+	e.err = err
+}
+
+func (e *events) partialImage(dataURL string) {
+	head, data, _ := strings.Cut(dataURL, ";base64,")
+	e.send(e.prefix+".partial_image", map[string]any{
+		"b64_json": data, "partial_image_index": e.partial,
+		"created_at": time.Now().Unix(), "output_format": strings.TrimPrefix(head, "data:image/"), "background": "opaque",
+	})
+	e.partial++
+}
+
+// finish sends the pictures, or the error in the form that is still possible.
+func (e *events) finish(q *request, reply *loopback.Reply) error {
+	if reply.Status != http.StatusOK {
+		failure := fromReply(reply)
+		if !e.begun {
+			return failure
+		}
+		e.send("error", map[string]any{"error": failure})
+		return nil
+	}
+	q.asURL = false // events have no other form
+	images, err := q.images(reply.Body)
+	if err != nil {
+		return err
+	}
+	for _, m := range images {
+		e.send(e.prefix+".completed", map[string]any{
+			"b64_json": m.Base64, "created_at": time.Now().Unix(), "output_format": e.format, "background": "opaque",
+		})
+	}
+	return nil
+}
