@@ -1,0 +1,7 @@
+#!/bin/sh
+# Puts OpenAI's Python package into a folder, for the test that drives it:
+#   install.sh [FOLDER]     default: the sdworker-clients folder of the user's cache
+set -eu
+folder=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/sdworker-clients}/openai
+[ -x "$folder/bin/python" ] || python3 -m venv "$folder"
+"$folder/bin/pip" install --quiet openai==3.54.0
