@@ -2,7 +2,6 @@ package runpod_test
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"os"
@@ -74,8 +73,26 @@ func TestScenariosOverSockets(t *testing.T) {
 	}
 }
 
-//go:embed testdata/sdk_worker.py
-var sdkWorker []byte
+// sdkWorker is the handler of scripted on RunPod's own SDK.
+const sdkWorker = `import asyncio
+
+import runpod
+from runpod.serverless.modules.rp_progress import progress_update
+
+
+async def handler(job):
+    task = job["input"]
+    for i in range(task.get("progress", 0)):
+        progress_update(job, i + 1)
+        await asyncio.sleep(0.2)
+    await asyncio.sleep(task.get("sleep", 0))
+    if task.get("error"):
+        return {"error": task["error"]}
+    return task.get("return")
+
+
+runpod.serverless.start({"handler": handler})
+`
 
 // TestScenariosOfTheSDK plays the same scenarios with RunPod's Python SDK and
 // logs what it does. It is how the test server was checked, and how a new
@@ -86,7 +103,7 @@ func TestScenariosOfTheSDK(t *testing.T) {
 		t.Skip("RUNPOD_SDK_PYTHON does not name a Python interpreter that has the package runpod")
 	}
 	script := filepath.Join(t.TempDir(), "worker.py")
-	require.NoError(t, os.WriteFile(script, sdkWorker, 0o600))
+	require.NoError(t, os.WriteFile(script, []byte(sdkWorker), 0o600))
 	start := func(ctx context.Context, environ map[string]string) error {
 		cmd := exec.Command(python, script)
 		cmd.Dir = t.TempDir()

@@ -126,27 +126,37 @@ func (w *worker) room() (n int, busy bool) {
 // accept takes over a job that was handed out.
 func (w *worker) accept(base context.Context, job Job) {
 	log := w.log.With().Str(JobField, job.ID).Logger()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, r := range w.held {
-		if r.job.ID == job.ID {
-			log.Warn().Msg("the job was handed out twice; it is done once")
-			return
-		}
-	}
-	if at, ok := w.early[job.ID]; ok {
-		delete(w.early, job.ID)
-		if time.Since(at) < earlyStop {
-			log.Info().Msg("job stopped by the platform before it arrived")
-			return
-		}
-	}
 	job.out = newOutbox(w.plane, job.ID, w.cfg, log)
 	ctx, cancel := context.WithCancelCause(log.WithContext(base))
-	w.held = append(w.held, &run{job: job, ctx: ctx, cancel: cancel})
+	why := w.hold(&run{job: job, ctx: ctx, cancel: cancel})
+	if why != "" {
+		cancel(nil)
+		log.Warn().Msg(why)
+		return
+	}
 	log.Debug().Int("bytes", len(job.Input)).Msg("job taken")
+}
+
+// hold adds a job, or tells why it is not to be done. Nothing is logged under the
+// lock: a log that blocks must not hold up the heartbeat.
+func (w *worker) hold(r *run) (why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range w.held {
+		if h.job.ID == r.job.ID {
+			return "the job was handed out twice; it is done once"
+		}
+	}
+	if at, ok := w.early[r.job.ID]; ok {
+		delete(w.early, r.job.ID)
+		if time.Since(at) < earlyStop {
+			return "job stopped by the platform before it arrived"
+		}
+	}
+	w.held = append(w.held, r)
 	w.startNext()
 	w.changed.Broadcast()
+	return ""
 }
 
 // startNext starts waiting jobs as far as slots are free. w.mu is held.
@@ -206,7 +216,10 @@ func (w *worker) answer(r *run, value any, err error, start time.Time) {
 	}
 	f := encodeFinal(value, err)
 	if most := r.job.MaxOutput(); len(f.output) > most {
-		f = final{err: fmt.Sprintf("the result of %.1f MB exceeds RunPod's limit of %.0f MB; ask for less in one job, or let the worker upload it to a bucket", float64(len(f.output))/1e6, float64(most+envelope)/1e6)}
+		if f.err == "" {
+			f.err = fmt.Sprintf("the result of %.1f MB exceeds RunPod's limit of %.0f MB; ask for less in one job, or let the worker upload it to a bucket", float64(len(f.output))/1e6, float64(most+envelope)/1e6)
+		}
+		f.output = nil
 	}
 	stopPod := w.seal(r)
 
