@@ -2,6 +2,7 @@ package sdapi
 
 import (
 	"context"
+	"math"
 	"strings"
 
 	"sdworker/api/infotext"
@@ -68,6 +69,14 @@ func (c *call) readTileArgs() (tileArgs, error) {
 	}
 	if !(args.scale > 0 && args.scale <= 16) || args.overlap < 0 || args.overlap >= min(c.req.Width, c.req.Height) {
 		return args, crash("ValueError", "sd upscale takes a scale above 0 and an overlap below the tile size")
+	}
+	side := func(length, tile int) float64 {
+		return math.Ceil((float64(length)*args.scale - float64(args.overlap)) / float64(tile-args.overlap))
+	}
+	source := c.req.Init.Images[0]
+	tiles := side(source.W, c.req.Width) * side(source.H, c.req.Height) * float64(c.req.BatchNum)
+	if tiles > inference.MaxImages {
+		return args, inference.FieldError("script_args", "sd upscale would make %.0f tiles, want at most %d", tiles, inference.MaxImages)
 	}
 	return args, nil
 }

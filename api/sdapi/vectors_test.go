@@ -374,7 +374,9 @@ func TestCmdFlagVectors(t *testing.T) {
 func TestListVectors(t *testing.T) {
 	f := start(t)
 	for name, path := range map[string]string{"samplers_list.json": "samplers", "schedulers_list.json": "schedulers"} {
-		var file struct{ Cases []struct{ Want json.RawMessage } }
+		var file struct {
+			Cases []struct{ Want json.RawMessage }
+		}
 		vectors.Load(t, name, &file)
 		var want []string
 		for _, tc := range file.Cases {

@@ -19,6 +19,9 @@ type Generator struct {
 	Fail error
 	// Channels of the UNet; 0 means 4.
 	Channels int
+	// Limit is how many pixels a job may have; above it there is no memory. 0
+	// means no limit.
+	Limit int
 	// Preview is reported with every step, if not nil.
 	Preview *imageio.RGB
 
@@ -61,6 +64,13 @@ func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks 
 	g.mu.Unlock()
 	if g.Fail != nil {
 		return nil, g.Fail
+	}
+	size := req.Width * req.Height
+	if req.Hires != nil {
+		size = max(size, req.Hires.Width*req.Hires.Height)
+	}
+	if g.Limit > 0 && size*req.Images() > g.Limit {
+		return nil, inference.Errorf(inference.Exhausted, "generate", "out of memory")
 	}
 	res := &inference.Result{Timings: inference.Timings{Sample: 0.25, Total: 0.5}}
 	passes := req.BatchNum
@@ -112,6 +122,9 @@ func (g *Generator) Upscale(_ context.Context, req *inference.UpscaleRequest, _ 
 	g.upscaled = req
 	g.mu.Unlock()
 	w, h := imageio.UpscaleSize(req.Image.W, req.Image.H, req.Scale)
+	if g.Limit > 0 && w*h > g.Limit {
+		return imageio.RGB{}, inference.Errorf(inference.Exhausted, "upscale", "out of memory")
+	}
 	return req.Image.Resize(w, h, imageio.Lanczos), g.Fail
 }
 
