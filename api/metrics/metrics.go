@@ -1,0 +1,197 @@
+// Package metrics counts what the worker does and shows it to Prometheus.
+//
+// Names begin with sdworker_ and follow Prometheus's conventions: seconds and
+// bytes, _total for counters. No label holds what a client sent, so that their
+// number stays small.
+package metrics
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+)
+
+const namespace = "sdworker"
+
+// Metrics are the metrics of one process. It is safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	jobs     *prometheus.CounterVec   // by kind and outcome
+	duration *prometheus.HistogramVec // by kind
+	phases   *prometheus.CounterVec   // by phase
+	images   prometheus.Counter
+	steps    prometheus.Counter
+	starts   prometheus.Counter
+	requests *prometheus.HistogramVec // by route and code
+}
+
+// jobSeconds are buckets from a tiny picture on a GPU to a large batch on a CPU.
+var jobSeconds = []float64{0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800}
+
+// New returns metrics that are all zero, those of the Go runtime and the process
+// among them.
+func New() *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		jobs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "jobs_total",
+			Help: "Calls of the engine that ended, by kind (txt2img, img2img, upscale, load, unload) and outcome (ok, interrupted or the code of the error).",
+		}, []string{"kind", "outcome"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "job_duration_seconds", Buckets: jobSeconds,
+			Help: "Time that the engine took for a job, without the wait for its turn.",
+		}, []string{"kind"}),
+		phases: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "phase_seconds_total",
+			Help: "Time of finished picture jobs by phase.",
+		}, []string{"phase"}),
+		images: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "images_total", Help: "Pictures made.",
+		}),
+		steps: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "sampling_steps_total", Help: "Sampling steps done, a step of a batch counting once.",
+		}),
+		starts: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "engine_starts_total", Help: "Starts of the engine process; all but the first are restarts.",
+		}),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "http_request_duration_seconds", Buckets: append([]float64{0.001, 0.005, 0.025, 0.1}, jobSeconds...),
+			Help: "Time of HTTP requests by the first parts of their path and status.",
+		}, []string{"route", "code"}),
+	}
+	m.registry.MustRegister(m.jobs, m.duration, m.phases, m.images, m.steps, m.starts, m.requests,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler answers GET /metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{Registry: m.registry})
+}
+
+// Watch adds the state of a queue and of the generator behind it. It may be
+// called once.
+func (m *Metrics) Watch(q *inference.Queue) { m.registry.MustRegister(newState(q)) }
+
+// EngineStarted counts a start of the engine process.
+func (m *Metrics) EngineStarted() { m.starts.Inc() }
+
+// Requests counts the requests that h answers. The label route is a pattern of
+// known, or "other".
+func (m *Metrics) Requests(h http.Handler, known ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		route := prometheus.Labels{"route": pattern(r.URL.Path, known)}
+		promhttp.InstrumentHandlerDuration(m.requests.MustCurryWith(route), h).ServeHTTP(w, r)
+	})
+}
+
+// pattern returns the known pattern of a path: the path itself, or one that ends
+// in a slash and begins it.
+func pattern(path string, known []string) string {
+	best := "other"
+	for _, p := range known {
+		if p == path {
+			return p
+		}
+		if strings.HasSuffix(p, "/") && strings.HasPrefix(path, p) {
+			best = p
+		}
+	}
+	return best
+}
+
+// Observe counts what gen does.
+func (m *Metrics) Observe(gen inference.Generator) inference.Generator { return &observed{gen, m} }
+
+// observed is a generator whose calls are counted.
+type observed struct {
+	inference.Generator
+	m *Metrics
+}
+
+func (o *observed) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+	kind := "txt2img"
+	if req.Init != nil {
+		kind = "img2img"
+	}
+	hooks = o.m.countSteps(hooks)
+	var res *inference.Result
+	err := o.m.timed(kind, func() (err error) {
+		res, err = o.Generator.Generate(ctx, req, hooks)
+		return err
+	}, func() bool { return res.Interrupted })
+	if err != nil {
+		return res, err
+	}
+	o.m.images.Add(float64(len(res.Images)))
+	for phase, seconds := range map[string]float64{
+		"load": res.Timings.Load, "encode": res.Timings.Encode, "sample": res.Timings.Sample,
+		"decode": res.Timings.Decode, "upscale": res.Timings.Upscale,
+	} {
+		o.m.phases.WithLabelValues(phase).Add(seconds)
+	}
+	return res, nil
+}
+
+func (o *observed) Upscale(ctx context.Context, req *inference.UpscaleRequest, hooks inference.Hooks) (imageio.RGB, error) {
+	var out imageio.RGB
+	err := o.m.timed("upscale", func() (err error) {
+		out, err = o.Generator.Upscale(ctx, req, hooks)
+		return err
+	}, never)
+	return out, err
+}
+
+func (o *observed) Load(ctx context.Context, files inference.Files, hooks inference.Hooks) error {
+	return o.m.timed("load", func() error { return o.Generator.Load(ctx, files, hooks) }, never)
+}
+
+func (o *observed) Unload(ctx context.Context) error {
+	return o.m.timed("unload", func() error { return o.Generator.Unload(ctx) }, never)
+}
+
+func never() bool { return false }
+
+// timed counts a job by its outcome and duration. interrupted is asked when do
+// succeeded.
+func (m *Metrics) timed(kind string, do func() error, interrupted func() bool) error {
+	timer := prometheus.NewTimer(m.duration.WithLabelValues(kind))
+	err := do()
+	timer.ObserveDuration()
+	outcome := "ok"
+	switch {
+	case err != nil:
+		outcome = string(inference.CodeOf(err))
+	case interrupted():
+		outcome = "interrupted"
+	}
+	m.jobs.WithLabelValues(kind, outcome).Inc()
+	return err
+}
+
+// countSteps counts the steps that a job reports.
+func (m *Metrics) countSteps(hooks inference.Hooks) inference.Hooks {
+	report := hooks.Progress
+	pass, step := 0, 0
+	hooks.Progress = func(p inference.Progress) { // on the job's goroutine
+		if p.Job != pass || p.Step < step {
+			pass, step = p.Job, 0
+		}
+		if p.Phase == inference.PhaseSampling && p.Step > step {
+			m.steps.Add(float64(p.Step - step))
+			step = p.Step
+		}
+		if report != nil {
+			report(p)
+		}
+	}
+	return hooks
+}

@@ -1,0 +1,135 @@
+package metrics_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/stretchr/testify/require"
+
+	"sdworker/api/metrics"
+	"sdworker/api/sdapi/sdapitest"
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+)
+
+func scrape(t *testing.T, m *metrics.Metrics) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	require.Equal(t, 200, w.Code)
+	return w.Body.String()
+}
+
+func request() *inference.Request {
+	return &inference.Request{
+		Prompt: "a fox", Sampler: "Euler", Steps: 3, CFGScale: 7, Width: 64, Height: 64, BatchSize: 2, BatchNum: 1,
+		Files: inference.Files{Checkpoint: "/models/a.safetensors"}, Settings: inference.DefaultSettings(),
+	}
+}
+
+// lines are those of a scrape that a test expects.
+func requireLines(t *testing.T, text string, lines ...string) {
+	t.Helper()
+	for _, want := range lines {
+		require.Contains(t, "\n"+text, "\n"+want+"\n")
+	}
+}
+
+func TestJobs(t *testing.T) {
+	m := metrics.New()
+	fake := &sdapitest.Generator{Wait: func(context.Context, inference.Hooks, int) error { return nil }}
+	gen := m.Observe(fake)
+	queue := inference.NewQueue(gen, 0)
+	m.Watch(queue)
+	run := func(req *inference.Request) error {
+		_, err := queue.Generate(t.Context(), inference.Job{ID: "a"}, req)
+		return err
+	}
+	requireLines(t, scrape(t, m), "sdworker_model_loaded 0", "sdworker_images_total 0", "sdworker_sampling_steps_total 0")
+	require.NoError(t, run(request()))
+	img2img := request()
+	img2img.DenoisingStrength = 0.5
+	img2img.Init = &inference.Init{Images: []imageio.RGB{imageio.NewRGB(64, 64)}, NoiseMultiplier: 1}
+	require.NoError(t, run(img2img))
+	requireLines(t, scrape(t, m),
+		`sdworker_jobs_total{kind="txt2img",outcome="ok"} 1`,
+		`sdworker_jobs_total{kind="img2img",outcome="ok"} 1`,
+		`sdworker_job_duration_seconds_count{kind="txt2img"} 1`,
+		`sdworker_phase_seconds_total{phase="sample"} 0.5`,
+		"sdworker_images_total 4",
+		"sdworker_sampling_steps_total 4", // the stand-in tells of steps 0, 1 and 2
+		`sdworker_queue_jobs{state="waiting"} 0`,
+		"sdworker_engine_ready 1",
+		"sdworker_model_loaded 1",
+	)
+
+	fake.Wait = func(_ context.Context, hooks inference.Hooks, _ int) error {
+		text := scrape(t, m)
+		requireLines(t, text, `sdworker_queue_jobs{state="running"} 1`)
+		hooks.Control.Interrupt()
+		return nil
+	}
+	require.NoError(t, run(request()))
+	fake.Fail = &inference.Error{Code: inference.Exhausted, Msg: "out of memory"}
+	require.Error(t, run(request()))
+	fake.Fail = errors.New("unknown")
+	require.Error(t, gen.Load(t.Context(), inference.Files{}, inference.Hooks{}))
+	fake.Fail = nil
+	require.NoError(t, gen.Unload(t.Context()))
+	_, err := gen.Upscale(t.Context(), &inference.UpscaleRequest{Image: imageio.NewRGB(8, 8), Scale: 2}, inference.Hooks{})
+	require.NoError(t, err)
+	requireLines(t, scrape(t, m),
+		`sdworker_jobs_total{kind="txt2img",outcome="interrupted"} 1`,
+		`sdworker_jobs_total{kind="txt2img",outcome="exhausted"} 1`,
+		`sdworker_jobs_total{kind="load",outcome="internal"} 1`,
+		`sdworker_jobs_total{kind="unload",outcome="ok"} 1`,
+		`sdworker_jobs_total{kind="upscale",outcome="ok"} 1`,
+		"sdworker_model_loaded 0",
+	)
+}
+
+// statusOnly is a generator that has nothing but a status.
+type statusOnly struct {
+	inference.Generator
+	status inference.Status
+}
+
+func (g statusOnly) Status() inference.Status { return g.status }
+
+func TestMemory(t *testing.T) {
+	m := metrics.New()
+	m.Watch(inference.NewQueue(statusOnly{status: inference.Status{
+		Memory: inference.Memory{DeviceFree: 5, DeviceTotal: 10}, Engine: inference.EngineInfo{WeightBytes: 7},
+	}}, 0))
+	requireLines(t, scrape(t, m), "sdworker_device_memory_free_bytes 5", "sdworker_device_memory_total_bytes 10", "sdworker_model_weight_bytes 7", "sdworker_engine_ready 0")
+}
+
+func TestRequests(t *testing.T) {
+	m := metrics.New()
+	h := m.Requests(http.NotFoundHandler(), "/v1/jobs", "/v1/jobs/", "/sdapi/v1/txt2img")
+	for _, path := range []string{"/v1/jobs", "/v1/jobs/abc", "/v1/jobs/def/events", "/sdapi/v1/txt2img", "/%2e%2e/secret", "/x"} {
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil))
+	}
+	requireLines(t, scrape(t, m),
+		`sdworker_http_request_duration_seconds_count{code="404",route="/v1/jobs"} 1`,
+		`sdworker_http_request_duration_seconds_count{code="404",route="/v1/jobs/"} 2`,
+		`sdworker_http_request_duration_seconds_count{code="404",route="/sdapi/v1/txt2img"} 1`,
+		`sdworker_http_request_duration_seconds_count{code="404",route="other"} 2`,
+	)
+}
+
+func TestNamesFollowConventions(t *testing.T) {
+	m := metrics.New()
+	m.Watch(inference.NewQueue(m.Observe(&sdapitest.Generator{}), 0))
+	m.EngineStarted()
+	text := scrape(t, m)
+	requireLines(t, text, "sdworker_engine_starts_total 1")
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	require.NoError(t, err)
+	require.Empty(t, problems)
+}

@@ -1,0 +1,58 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sdworker/inference"
+)
+
+// state collects what a queue and its generator tell of themselves at the
+// moment.
+type state struct {
+	queue                        *inference.Queue
+	jobs, ready, loaded, weights *prometheus.Desc
+	free, total                  *prometheus.Desc
+}
+
+func newState(q *inference.Queue) *state {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
+	}
+	return &state{
+		queue:   q,
+		jobs:    desc("queue_jobs", "Jobs in the queue by state: waiting or running.", "state"),
+		ready:   desc("engine_ready", "1 when a job can start without waiting for the engine process."),
+		loaded:  desc("model_loaded", "1 when a checkpoint is loaded."),
+		weights: desc("model_weight_bytes", "Size of the loaded weights."),
+		free:    desc("device_memory_free_bytes", "Free memory of the device; absent when it is not known."),
+		total:   desc("device_memory_total_bytes", "Memory of the device; absent when it is not known."),
+	}
+}
+
+func (s *state) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(s, ch) }
+
+func (s *state) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	jobs := len(s.queue.IDs())
+	running := min(jobs, 1)
+	gauge(s.jobs, float64(running), "running")
+	gauge(s.jobs, float64(jobs-running), "waiting")
+	status := s.queue.Generator().Status()
+	gauge(s.ready, one(status.Ready))
+	gauge(s.loaded, one(status.Engine.Checkpoint != ""))
+	gauge(s.weights, float64(status.Engine.WeightBytes))
+	if status.Memory.DeviceTotal > 0 {
+		gauge(s.free, float64(status.Memory.DeviceFree))
+		gauge(s.total, float64(status.Memory.DeviceTotal))
+	}
+}
+
+// one is 1 for true.
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
