@@ -33,6 +33,7 @@ type Config struct {
 	AccessKey   string `env:"BUCKET_ACCESS_KEY_ID" doc:"S3 access key id"`
 	SecretKey   string `env:"BUCKET_SECRET_ACCESS_KEY,unset" doc:"S3 secret access key"`
 	Name        string `env:"BUCKET_NAME" doc:"bucket; default the one in BUCKET_ENDPOINT_URL, else month and year such as 11-26, as in RunPod's SDK"`
+	Region      string `env:"BUCKET_REGION" doc:"region of the bucket; default the one in BUCKET_ENDPOINT_URL, else us-east-1"`
 	Prefix      string `env:"BUCKET_PREFIX" doc:"path in front of the object names"`
 
 	// Transport, if not nil, carries the requests.
@@ -59,6 +60,9 @@ func Open(cfg Config) (*Bucket, error) {
 	p, err := locate(cfg.EndpointURL)
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Region != "" {
+		p.region = cfg.Region
 	}
 	client, err := minio.New(p.host, &minio.Options{
 		Creds:        credentials.NewStaticV4(cfg.AccessKey, cfg.SecretKey, ""),
@@ -91,7 +95,7 @@ var (
 		regexp.MustCompile(`^(.+)\.([a-z0-9]+\.digitaloceanspaces\.com)$`),
 	}
 	regionInHost = []*regexp.Regexp{
-		regexp.MustCompile(`(?:^|\.)s3[.-](?:dualstack\.)?([a-z0-9-]+)\.`),
+		regexp.MustCompile(`(?:^|\.)s3[.-](?:dualstack\.)?([a-z0-9-]+)\.[a-z0-9-]+\.[a-z]`), // not the domain of s3.example.com
 		regexp.MustCompile(`(?:^|\.)([a-z0-9]+)\.digitaloceanspaces\.com$`),
 	}
 )
@@ -103,7 +107,7 @@ func locate(endpoint string) (place, error) {
 	}
 	p := place{host: u.Host, secure: u.Scheme == "https", region: "us-east-1"}
 	for _, re := range regionInHost {
-		if m := re.FindStringSubmatch(u.Hostname()); m != nil && m[1] != "amazonaws" {
+		if m := re.FindStringSubmatch(u.Hostname()); m != nil {
 			p.region = m[1]
 			break
 		}

@@ -32,6 +32,9 @@ func TestObjectsLieWhereTheSDKPutsThem(t *testing.T) {
 		{"DigitalOcean", "https://mine.nyc3.digitaloceanspaces.com", "", "", "nyc3.digitaloceanspaces.com/mine/" + month + "/j", "nyc3"},
 		{"bucket in path", "https://acc.r2.cloudflarestorage.com/mine", "", "", "acc.r2.cloudflarestorage.com/mine/" + month + "/j", "us-east-1"},
 		{"bucket and folder in path", "https://host:9000/mine/folder/", "x", "", "host:9000/mine/folder/x/j", "us-east-1"},
+		{"AWS, global", "https://my.bucket.s3.amazonaws.com", "", "", "s3.dualstack.us-east-1.amazonaws.com/my.bucket/" + month + "/j", "us-east-1"},
+		{"region in another provider's host", "https://s3.eu-central-1.wasabisys.com", "mine", "", "s3.eu-central-1.wasabisys.com/mine/j", "eu-central-1"},
+		{"own domain", "https://s3.example.com", "mine", "", "s3.example.com/mine/j", "us-east-1"},
 		{"plain host", "http://minio:9000", "mine", "out/put", "minio:9000/mine/out/put/j", "us-east-1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -47,6 +50,15 @@ func TestObjectsLieWhereTheSDKPutsThem(t *testing.T) {
 			require.Contains(t, link, "X-Amz-Expires=604800")
 		})
 	}
+}
+
+func TestRegionCanBeSet(t *testing.T) {
+	wire := &recorded{}
+	b, err := bucket.Open(bucket.Config{EndpointURL: "https://s3.internal.example.com/mine", AccessKey: "id", SecretKey: "s", Region: "here", Transport: wire})
+	require.NoError(t, err)
+	_, err = b.Put(t.Context(), "j", []byte("x"), "png")
+	require.NoError(t, err)
+	require.Contains(t, wire.auth, "/here/s3/aws4_request")
 }
 
 func TestOpen(t *testing.T) {
