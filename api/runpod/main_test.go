@@ -97,13 +97,14 @@ func (r *rig) wait(id string) runpodtest.Record {
 	return record
 }
 
-// until waits for a state of a job.
+// until waits for a state of a job, and for the worker to have noticed.
 func (r *rig) until(id string, cond func(runpodtest.Record) bool) runpodtest.Record {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Hour)
 	defer cancel()
 	record, err := r.Until(ctx, id, cond)
 	require.NoError(r.t, err, "log:\n%s", r.log)
+	synctest.Wait()
 	return record
 }
 

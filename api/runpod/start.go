@@ -149,8 +149,8 @@ func (w *worker) takeLoop(polls, base context.Context) {
 	// An answer without a job that comes at once is normal, but not asked for a
 	// thousand times a second; errors wait longer.
 	const held = time.Second // a long poll lasts at least this
-	empty := newBackoff(20*time.Millisecond, time.Second)
-	failed := newBackoff(100*time.Millisecond, 10*time.Second)
+	empty := newBackoff(20*time.Millisecond, 500*time.Millisecond)
+	failed := newBackoff(100*time.Millisecond, 5*time.Second)
 	failures := 0
 	for {
 		w.resize()

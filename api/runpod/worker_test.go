@@ -158,11 +158,11 @@ func TestTakeBacksOff(t *testing.T) {
 		answer   runpodtest.Answer
 		from, to int // calls in a minute
 	}{
-		"empty at once": {runpodtest.Answer{Status: 204}, 40, 130},
-		"frozen":        {runpodtest.Answer{Status: 400}, 40, 130},
-		"server error":  {runpodtest.Answer{Status: 500}, 5, 25},
-		"wrong key":     {runpodtest.Answer{Status: 401}, 5, 25},
-		"dropped":       {runpodtest.Answer{Drop: true}, 5, 25},
+		"empty at once": {runpodtest.Answer{Status: 204}, 80, 240},
+		"frozen":        {runpodtest.Answer{Status: 400}, 80, 240},
+		"server error":  {runpodtest.Answer{Status: 500}, 8, 40},
+		"wrong key":     {runpodtest.Answer{Status: 401}, 8, 40},
+		"dropped":       {runpodtest.Answer{Drop: true}, 8, 40},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, setup{before: func(s *runpodtest.Server) {
