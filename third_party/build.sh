@@ -150,7 +150,7 @@ cmake -S "$work/src" -B "$work/build" "${flags[@]}" >"$work/cmake.log" 2>&1 || {
 	die "cmake failed"
 }
 
-say "4/4 compiling with $jobs jobs; on 2 processors the CPU engine takes about 3 minutes"
+say "4/4 compiling with $jobs jobs; on 2 processors the CPU engine takes about 2 minutes"
 if ! cmake --build "$work/build" --parallel "$jobs" >"$work/build.log" 2>&1; then
 	grep -m5 -B2 -A8 -iE '(error|fatal):? ' "$work/build.log" >&2 || tail -n 30 "$work/build.log" >&2
 	cp "$work/build.log" "$cache/failed-$backend.log"

@@ -36,17 +36,14 @@ func sdwLog(level C.int, text *C.char) {
 	log.WithLevel(zerologLevel(int(level))).Str("component", "engine").Msg(line)
 }
 
-// zerologLevel maps the engine's levels (debug, info, warn, error). What it calls
-// info is about its own work, so it is debug here.
+// zerologLevel maps the engine's levels (debug, info, warn, error). Its info is
+// about its own work, and its errors come back to the caller as errors, so both
+// are debug here.
 func zerologLevel(level int) zerolog.Level {
-	switch level {
-	case 2:
+	if level == 2 {
 		return zerolog.WarnLevel
-	case 3:
-		return zerolog.ErrorLevel
-	default:
-		return zerolog.DebugLevel
 	}
+	return zerolog.DebugLevel
 }
 
 // sdwProgress hands on how many weights are loaded. A panic must not unwind

@@ -31,9 +31,10 @@ var initialize = sync.OnceFunc(func() { C.sdw_init() })
 
 // Engine is one loaded checkpoint.
 type Engine struct {
-	mu   sync.Mutex // held during a native call
-	c    *C.sdw_engine
-	info inference.EngineInfo
+	mu     sync.Mutex // held during a native call
+	c      *C.sdw_engine
+	thread *thread // makes every native call
+	info   inference.EngineInfo
 
 	memory     uint64      // bytes of the device
 	checkpoint os.FileInfo // as it was opened
@@ -72,15 +73,18 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	defer C.free(unsafe.Pointer(checkpoint))
 	defer C.free(unsafe.Pointer(device))
 
-	e := &Engine{checkpoint: stat}
-	err = status(op, func(buf *C.char, n C.int) C.sdw_status {
-		return C.sdw_open(checkpoint, device, C.int(threads(o.Threads)), fused(o), C.uintptr_t(handle), &e.c, buf, n)
+	e := &Engine{checkpoint: stat, thread: newThread()}
+	e.thread.run(func() {
+		err = status(op, func(buf *C.char, n C.int) C.sdw_status {
+			return C.sdw_open(checkpoint, device, C.int(threads(o.Threads)), fused(o), C.uintptr_t(handle), &e.c, buf, n)
+		})
 	})
 	if watch.panicked != nil {
 		e.Close()
 		panic(watch.panicked)
 	}
 	if err != nil {
+		e.Close()
 		return nil, err
 	}
 	e.describe(o.Checkpoint)
@@ -233,8 +237,12 @@ func (e *Engine) DecodePreview(ctx context.Context, taesd string, latent []float
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	C.sdw_close(e.c)
-	e.c = nil
+	if e.thread == nil {
+		return nil
+	}
+	e.thread.run(func() { C.sdw_close(e.c) })
+	e.thread.stop()
+	e.c, e.thread = nil, nil
 	return nil
 }
 
@@ -255,7 +263,8 @@ func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.
 	C.sdw_arm(e.c)
 	left := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() { defer close(left); C.sdw_cancel(e.c) })
-	err := status(op, fn)
+	var err error
+	e.thread.run(func() { err = status(op, fn) })
 	if !stop() {
 		<-left // the canceler has let go of e.c, so Close is safe
 	}

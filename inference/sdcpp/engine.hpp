@@ -32,15 +32,15 @@ struct Failure {
 
 [[noreturn]] void fail(sdw_status status, const char* format, ...) __attribute__((format(printf, 2, 3)));
 
-// last_error returns and forgets the last error line that the engine logged on
-// behalf of this process; empty if there was none.
-std::string last_error();
+// first_error returns and forgets the first error line that the engine logged
+// since the last time; empty if there was none.
+std::string first_error();
 
 // guard runs f, which may throw, and turns what it throws into a status.
 template <class F>
 sdw_status guard(char* err, int cap, F f) {
     try {
-        last_error();
+        first_error();
         f();
         return SDW_OK;
     } catch (const Failure& e) {
@@ -133,7 +133,7 @@ struct Graph : Runner {
         std::vector<ggml_tensor*> used, prepared;
         if (!this->prepare_execute_graph_weights(graph, used, prepared, true)) {
             drop();
-            fail(SDW_BROKEN, "%s: weights are not ready: %s", this->get_desc().c_str(), last_error().c_str());
+            fail(SDW_BROKEN, "%s: weights are not ready: %s", this->get_desc().c_str(), first_error().c_str());
         }
         this->kept_compute_param_tensor_set.insert(prepared.begin(), prepared.end());
         if (!this->alloc_compute_buffer(graph) || !ggml_gallocr_alloc_graph(this->compute_allocr, graph)) {
@@ -232,6 +232,10 @@ struct Module {
 // Preview is a loaded TAESD decoder. It is defined in networks.cpp, since its header
 // of the engine has functions that a program may contain once only.
 struct Preview;
+
+// read_header reads what a file holds into an empty loader and checks that the
+// file has room for it. what names the kind of file in errors.
+void read_header(ModelLoader& loader, const std::string& file, const char* what, const std::string& prefix = "", SDVersion version = VERSION_COUNT);
 
 // load_weights registers the tensors of a runner and reads them onto the device.
 size_t load_weights(ModelManager& weights, Device& device, const char* what, std::map<std::string, ggml_tensor*> tensors);

@@ -199,9 +199,7 @@ std::vector<float> difference(const Adapter& a, const std::string& name) {
 std::map<std::string, Adapter> read_file(const std::string& file, SDVersion version, int threads) {
     ModelLoader loader;
     loader.set_n_threads(threads);
-    if (!loader.init_from_file_and_convert_name(file, "lora.", version)) {
-        fail(SDW_INVALID, "not readable: %s", last_error().c_str());
-    }
+    read_header(loader, file, "LoRA", "lora.", version);
     std::map<std::string, Adapter> adapters;
     std::map<std::string, ggml_tensor> targets;
     for (const auto& [name, storage] : loader.get_tensor_storage_map()) {
@@ -232,7 +230,7 @@ std::map<std::string, Adapter> read_file(const std::string& file, SDVersion vers
         return true;
     };
     if (!loader.load_tensors(give)) {
-        fail(SDW_INVALID, "not readable: %s", last_error().c_str());
+        fail(SDW_INVALID, "%s is not readable as a LoRA: %s", file.c_str(), first_error().c_str());
     }
     return adapters;
 }
@@ -264,11 +262,9 @@ void LoRAs::restore(Device& device, const std::string& checkpoint, std::map<std:
     if (!originals) {
         // Not the loader of the weights: on the CPU its mapping of the file is what
         // the merged weights were written to.
-        originals = std::make_unique<ModelLoader>();
-        if (!originals->init_from_file_and_convert_name(checkpoint)) {
-            originals.reset();
-            fail(SDW_BROKEN, "%s cannot be read again: %s", checkpoint.c_str(), last_error().c_str());
-        }
+        auto loader = std::make_unique<ModelLoader>();
+        read_header(*loader, checkpoint, "checkpoint");
+        originals = std::move(loader);
     }
     originals->set_n_threads(device.threads);
     std::map<std::string, ggml_tensor> targets;
@@ -285,7 +281,7 @@ void LoRAs::restore(Device& device, const std::string& checkpoint, std::map<std:
         return true;
     };
     if (!originals->load_tensors(give, false, &touched)) {
-        fail(SDW_BROKEN, "%s cannot be read again: %s", checkpoint.c_str(), last_error().c_str());
+        fail(SDW_BROKEN, "%s cannot be read again: %s", checkpoint.c_str(), first_error().c_str());
     }
     touched.clear();
 }

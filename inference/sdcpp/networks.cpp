@@ -132,9 +132,7 @@ static Control& open_control(sdw_engine& e, const std::string& file) {
         auto& module        = kept.front();
         ModelLoader& loader = module.weights->loader();
         module.weights->set_enable_mmap(e.device.cpu);
-        if (!loader.init_from_file_and_convert_name(file, "", VERSION_SD1)) {
-            fail(SDW_INVALID, "%s is not readable as a ControlNet: %s", file.c_str(), last_error().c_str());
-        }
+        read_header(loader, file, "ControlNet", "", VERSION_SD1);
         const auto& map = loader.get_tensor_storage_map();
         auto first      = map.find("input_blocks.0.0.weight");
         if (map.find("zero_convs.0.0.weight") == map.end() || first == map.end()) {
@@ -297,9 +295,7 @@ sdw_status sdw_set_vae(sdw_engine* e, const char* file, char* err, int cap) {
         auto module         = std::make_unique<Module<Autoencoder>>();
         ModelLoader& loader = module->weights->loader();
         module->weights->set_enable_mmap(e->device.cpu);
-        if (!loader.init_from_file_and_convert_name(file, "vae.", VERSION_SD1)) {
-            fail(SDW_INVALID, "%s is not readable as a VAE: %s", file, last_error().c_str());
-        }
+        read_header(loader, file, "VAE", "vae.", VERSION_SD1);
         half_precision(loader);
         module->runner = std::make_unique<Autoencoder>(e->device.backend, loader.get_tensor_storage_map(), "first_stage_model", false,
                                                        false, VERSION_SD1, module->weights);
@@ -317,9 +313,7 @@ sdw_status sdw_preview(sdw_engine* e, const char* file, const float* latent, int
         if (!e->preview || e->preview->file != file) {
             auto module         = std::make_shared<Preview>();
             ModelLoader& loader = module->weights->loader();
-            if (!loader.init_from_file_and_convert_name(file, "tae.", VERSION_SD1)) {
-                fail(SDW_INVALID, "%s is not readable as a TAESD decoder: %s", file, last_error().c_str());
-            }
+            read_header(loader, file, "TAESD decoder", "tae.", VERSION_SD1);
             module->runner = std::make_unique<PreviewDecoder>(e->device.backend, loader.get_tensor_storage_map(), "tae", true,
                                                               VERSION_SD1, module->weights);
             std::map<std::string, ggml_tensor*> tensors;
@@ -344,9 +338,7 @@ sdw_status sdw_upscale_factor(sdw_engine* e, const char* file, int* factor, char
         if (!e->upscaler || e->upscaler->file != file) {
             auto module         = std::make_unique<Module<Upscaler>>();
             ModelLoader& loader = module->weights->loader();
-            if (!loader.init_from_file_and_convert_name(file, "", VERSION_ESRGAN)) {
-                fail(SDW_INVALID, "%s is not readable as an ESRGAN model: %s", file, last_error().c_str());
-            }
+            read_header(loader, file, "ESRGAN model", "", VERSION_ESRGAN);
             half_precision(loader);
             const auto& map = loader.get_tensor_storage_map();
             if (map.find("conv_first.weight") == map.end()) {

@@ -26,8 +26,8 @@ type Options struct {
 	Attention  Attention      // see the constants
 	Log        zerolog.Logger // receives the engine's own log; process-wide, the last Open wins
 
-	// Progress, unless nil, is called while weights load, from the goroutine that
-	// called Open; total may change between calls. An error does not stop the load.
+	// Progress, unless nil, is called while weights load and before Open returns,
+	// from another goroutine. Open passes its panic on.
 	Progress func(done, total int)
 }
 

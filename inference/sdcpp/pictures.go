@@ -11,6 +11,17 @@ import (
 	"unsafe"
 
 	"sdworker/inference"
+	"sdworker/inference/sdcpp/tiles"
+)
+
+// Sizes of tiles in cells: latent cells for the VAE, pixels for upscalers. The
+// VAE's overlap covers the reach of its convolutions. The upscaler's numbers are
+// A1111's defaults, ESRGAN_tile and ESRGAN_tile_overlap.
+const (
+	vaeTile        = 64
+	vaeOverlap     = 16
+	upscaleTile    = 192
+	upscaleOverlap = 8
 )
 
 // Encode implements inference.Engine.
@@ -29,11 +40,11 @@ func (e *Engine) Encode(ctx context.Context, in inference.PixelInput) ([]float32
 	if !e.tiled(in.Tiles, h, w) {
 		return encode(in.Pixels, h, w, in.Tiling)
 	}
-	g := grid{
-		h: h, w: w, tile: vaeTile, overlap: vaeOverlap, wrap: in.Tiling,
-		inScale: inference.LatentScale, inPlanes: 3, outScale: 1, outPlanes: 2 * inference.LatentChannels,
+	g := tiles.Grid{
+		H: h, W: w, Tile: vaeTile, Overlap: vaeOverlap, Wrap: in.Tiling,
+		InScale: inference.LatentScale, InPlanes: 3, OutScale: 1, OutPlanes: 2 * inference.LatentChannels,
 	}
-	return g.run(in.Pixels, func(tile []float32, h, w int) ([]float32, error) { return encode(tile, h, w, false) })
+	return g.Run(in.Pixels, func(tile []float32, h, w int) ([]float32, error) { return encode(tile, h, w, false) })
 }
 
 // Decode implements inference.Engine.
@@ -51,11 +62,11 @@ func (e *Engine) Decode(ctx context.Context, in inference.LatentInput) ([]float3
 	if !e.tiled(in.Tiles, in.H, in.W) {
 		return decode(in.Latent, in.H, in.W, in.Tiling)
 	}
-	g := grid{
-		h: in.H, w: in.W, tile: vaeTile, overlap: vaeOverlap, wrap: in.Tiling,
-		inScale: 1, inPlanes: inference.LatentChannels, outScale: inference.LatentScale, outPlanes: 3,
+	g := tiles.Grid{
+		H: in.H, W: in.W, Tile: vaeTile, Overlap: vaeOverlap, Wrap: in.Tiling,
+		InScale: 1, InPlanes: inference.LatentChannels, OutScale: inference.LatentScale, OutPlanes: 3,
 	}
-	return g.run(in.Latent, func(tile []float32, h, w int) ([]float32, error) { return decode(tile, h, w, false) })
+	return g.Run(in.Latent, func(tile []float32, h, w int) ([]float32, error) { return decode(tile, h, w, false) })
 }
 
 func (e *Engine) tiled(mode inference.TileMode, h, w int) bool {
@@ -65,7 +76,7 @@ func (e *Engine) tiled(mode inference.TileMode, h, w int) bool {
 	case inference.TileNever:
 		return false
 	default:
-		return wantTiles(h, w, e.memory)
+		return tiles.Wanted(h, w, e.memory)
 	}
 }
 
@@ -89,11 +100,11 @@ func (e *Engine) UpscalePixels(ctx context.Context, model string, pixels []float
 		return nil, 0, err
 	}
 	factor := int(c)
-	g := grid{
-		h: h, w: w, tile: upscaleTile, overlap: upscaleOverlap,
-		inScale: 1, inPlanes: 3, outScale: factor, outPlanes: 3,
+	g := tiles.Grid{
+		H: h, W: w, Tile: upscaleTile, Overlap: upscaleOverlap,
+		InScale: 1, InPlanes: 3, OutScale: factor, OutPlanes: 3,
 	}
-	out, err := g.run(pixels, func(tile []float32, h, w int) ([]float32, error) {
+	out, err := g.Run(pixels, func(tile []float32, h, w int) ([]float32, error) {
 		out := make([]float32, 3*h*w*factor*factor)
 		err := e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
 			return C.sdw_upscale(e.c, floats(tile), C.int(h), C.int(w), floats(out), buf, n)

@@ -8,8 +8,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
-#include <thread>
 
+#include <malloc.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ggml-backend.h"
@@ -41,6 +42,9 @@ thread_local uintptr_t progress_handle = 0;
 
 void keep_error(const char* text) {
     std::lock_guard<std::mutex> lock(error_mutex);
+    if (!error_line.empty()) {
+        return; // the first one is nearest to the cause
+    }
     const char* message = strstr(text, " - "); // the engine puts "file:line - " in front
     error_line          = message != nullptr ? message + 3 : text;
     while (!error_line.empty() && isspace(static_cast<unsigned char>(error_line.back()))) {
@@ -163,13 +167,42 @@ void fail(sdw_status status, const char* format, ...) {
     throw Failure{status, text};
 }
 
-std::string last_error() {
+std::string first_error() {
     std::lock_guard<std::mutex> lock(error_mutex);
     return std::exchange(error_line, std::string());
 }
 
 void half_precision(ModelLoader& loader) {
     loader.set_wtype_override(GGML_TYPE_F16);
+}
+
+void read_header(ModelLoader& loader, const std::string& file, const char* what, const std::string& prefix, SDVersion version) {
+    bool read = false;
+    std::string why;
+    try {
+        read = loader.init_from_file_and_convert_name(file, prefix, version);
+    } catch (const std::exception& e) {
+        why = e.what(); // of the JSON parser, for a header of the wrong form
+    }
+    if (!read) {
+        fail(SDW_INVALID, "%s is not readable as a %s: %s", file.c_str(), what, (why.empty() ? first_error() : why).c_str());
+    }
+    struct stat st {};
+    if (stat(file.c_str(), &st) != 0) {
+        fail(SDW_INVALID, "%s: %s", file.c_str(), strerror(errno));
+    }
+    const int64_t size = st.st_size;
+    for (const auto& [name, storage] : loader.get_tensor_storage_map()) {
+        int64_t left = size; // what the tensor may hold at most, divided down by its sides
+        for (int64_t side : storage.ne) {
+            left = side < 1 ? 0 : left / side;
+        }
+        const bool packed = storage.index_in_zip >= 0; // its offset counts inside the archive
+        if (left == 0 || (!packed && (storage.offset > static_cast<uint64_t>(size) ||
+                                      storage.nbytes_to_read() > size - static_cast<int64_t>(storage.offset)))) {
+            fail(SDW_INVALID, "%s ends before its tensor %s: the file is incomplete", file.c_str(), name.c_str());
+        }
+    }
 }
 
 size_t load_weights(ModelManager& weights, Device& device, const char* what, std::map<std::string, ggml_tensor*> tensors) {
@@ -181,10 +214,10 @@ size_t load_weights(ModelManager& weights, Device& device, const char* what, std
     weights.set_n_threads(device.threads);
     if (!weights.register_param_tensors(what, std::move(tensors), ModelManager::ResidencyMode::ParamBackend, device.backend, device.backend, &bytes) ||
         !weights.validate_registered_tensors()) {
-        fail(SDW_INVALID, "%s: %s", what, last_error().c_str());
+        fail(SDW_INVALID, "%s: %s", what, first_error().c_str());
     }
     if (!weights.prepare_params(all)) {
-        std::string why = last_error();
+        std::string why = first_error();
         bool memory     = why.find("alloc") != std::string::npos;
         fail(memory ? SDW_OOM : SDW_BROKEN, "%s: %s", what, why.c_str());
     }
@@ -215,7 +248,7 @@ sdw_status sdw_open(const char* checkpoint, const char* device, int threads, int
         e->checkpoint     = checkpoint;
         e->device.backend = ggml_backend_dev_init(dev, nullptr);
         if (e->device.backend == nullptr) {
-            fail(SDW_BROKEN, "device %s does not start: %s", ggml_backend_dev_name(dev), last_error().c_str());
+            fail(SDW_BROKEN, "device %s does not start: %s", ggml_backend_dev_name(dev), first_error().c_str());
         }
         e->device.cpu     = ggml_backend_dev_type(dev) == GGML_BACKEND_DEVICE_TYPE_CPU;
         e->device.threads = threads;
@@ -224,9 +257,7 @@ sdw_status sdw_open(const char* checkpoint, const char* device, int threads, int
         e->weights->set_n_threads(threads);
         e->weights->set_enable_mmap(e->device.cpu);
         ModelLoader& loader = e->weights->loader();
-        if (!loader.init_from_file_and_convert_name(checkpoint)) {
-            fail(SDW_INVALID, "%s is not readable as a checkpoint: %s", checkpoint, last_error().c_str());
-        }
+        read_header(loader, checkpoint, "checkpoint");
         e->version = loader.get_sd_version();
         sd1_or_fail(checkpoint, e->version);
         half_precision(loader);
@@ -256,6 +287,9 @@ void sdw_close(sdw_engine* e) {
     if (e != nullptr) {
         delete e;
         live--;
+#ifdef __GLIBC__
+        malloc_trim(0); // loading leaves the arenas of many threads in pieces
+#endif
     }
 }
 
@@ -272,6 +306,16 @@ void sdw_describe(const sdw_engine* e, sdw_info* out) {
 void sdw_arm(sdw_engine* e) { e->device.cancel = false; }
 void sdw_cancel(sdw_engine* e) { e->device.cancel = true; }
 int sdw_live(void) { return live; }
+
+uint64_t sdw_heap(void) {
+#ifdef __GLIBC__
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+#else
+    return 0;
+#endif
+}
+
 int sdw_abi(void) { return SDW_ABI; }
 const char* sdw_key(void) { return SDW_ENGINE_KEY; }
 const char* sdw_pin(void) { return SDW_ENGINE_PIN; }

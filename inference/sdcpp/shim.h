@@ -98,8 +98,9 @@ sdw_status sdw_upscale(sdw_engine *e, const float *pixels, int h, int w, float *
 // sdw_weights_hash digests every weight as it lies on the device.
 uint64_t sdw_weights_hash(sdw_engine *e);
 
-// sdw_live counts open engines.
+// sdw_live counts open engines; sdw_heap is what malloc has given out, in bytes.
 int sdw_live(void);
+uint64_t sdw_heap(void);
 
 // Facts about build and machine. sdw_device describes device i and returns 0 when
 // there is no such device.

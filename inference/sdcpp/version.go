@@ -24,6 +24,16 @@ func Version() Build {
 // Live returns the number of open engines.
 func Live() int { return int(C.sdw_live()) }
 
+// weightsHash digests every weight as it lies on the device.
+func (e *Engine) weightsHash() uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return uint64(C.sdw_weights_hash(e.c))
+}
+
+// nativeHeap returns how many bytes C++ has allocated and not freed.
+func nativeHeap() int { return int(C.sdw_heap()) }
+
 // cpuFeatures reads the names set to 1 in the engine's "NAME = 1 | OTHER = 0".
 func cpuFeatures(info string) []string {
 	var names []string

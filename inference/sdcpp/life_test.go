@@ -1,0 +1,107 @@
+//go:build cgo && sdcpp
+
+package sdcpp_test
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+	"sdworker/inference/enginetest"
+	"sdworker/inference/sdcpp"
+	"sdworker/models/synth"
+)
+
+// privateBytes returns the memory of this process that is not backed by a file.
+func privateBytes(t *testing.T) int {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	require.NoError(t, err)
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+			kib, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")))
+			require.NoError(t, err)
+			return kib << 10
+		}
+	}
+	require.Fail(t, "no RssAnon in /proc/self/status")
+	return 0
+}
+
+func TestOpenAndCloseManyTimes(t *testing.T) {
+	path, lora := model(t, synth.Checkpoint), model(t, synth.LoRA)
+	cycle := func(i int) {
+		e := open(t, sdcpp.Options{Checkpoint: path})
+		_, err := e.PredictNoise(t.Context(), unetInput(4, 4))
+		require.NoError(t, err)
+		if i%5 == 0 {
+			require.NoError(t, e.SetLoRAs(t.Context(), []inference.LoRA{{Path: lora, UNet: 1, TextEncoder: 1}}))
+		}
+		require.NoError(t, e.Close())
+	}
+	cycle(0) // first uses of allocators and thread pools
+	debug.FreeOSMemory()
+	heap, private := sdcpp.NativeHeap(), privateBytes(t)
+	for i := range 50 {
+		cycle(i)
+	}
+	debug.FreeOSMemory()
+	require.Less(t, sdcpp.NativeHeap()-heap, 1<<20, "native allocations left by 50 engines")
+	require.Less(t, privateBytes(t)-private, 128<<20, "growth over 50 engines, with what malloc keeps for later")
+	require.Zero(t, sdcpp.Live())
+}
+
+func TestCloseDuringACall(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 3 {
+				_, err := e.PredictNoise(t.Context(), unetInput(8, 8))
+				if err != nil {
+					require.Equal(t, inference.Broken, inference.CodeOf(err))
+				}
+			}
+		})
+		wg.Go(func() { require.NoError(t, e.Close()) })
+	}
+	wg.Wait()
+	require.Zero(t, sdcpp.Live())
+}
+
+func TestLoRAsLeaveNoTraceInTheWeights(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	want := e.WeightsHash()
+	kohya, diffusers := model(t, synth.LoRA), model(t, synth.LoRADiffusers)
+	for _, set := range [][]inference.LoRA{
+		{{Path: kohya, UNet: 1, TextEncoder: 1}},
+		{{Path: diffusers, UNet: 0.7, TextEncoder: 0.3}},
+		{{Path: kohya, UNet: -1}, {Path: diffusers, UNet: 2, TextEncoder: 2}},
+	} {
+		require.NoError(t, e.SetLoRAs(t.Context(), set))
+		require.NotEqual(t, want, e.WeightsHash())
+	}
+	require.NoError(t, e.SetLoRAs(t.Context(), nil))
+	require.Equal(t, want, e.WeightsHash())
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := e.SetLoRAs(ctx, []inference.LoRA{{Path: kohya, UNet: 1}})
+	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, want, e.WeightsHash())
+}
+
+func unetInput(h, w int) inference.UNetInput {
+	return inference.UNetInput{
+		Latent: enginetest.Noise(1, inference.LatentChannels*h*w), H: h, W: w, Timestep: []float32{500},
+		Context: enginetest.Noise(2, inference.ChunkTokens*inference.TextWidth),
+	}
+}

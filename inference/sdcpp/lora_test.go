@@ -1,0 +1,201 @@
+//go:build cgo && sdcpp
+
+package sdcpp_test
+
+import (
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+	"sdworker/inference/sdcpp"
+	"sdworker/models/safetensors"
+	"sdworker/models/synth"
+)
+
+type array struct {
+	shape  []int64
+	values []float32
+}
+
+// matrix fills an array with multiples of 1/64, so that sums and products are exact.
+func matrix(seed int, shape ...int64) array {
+	n := int64(1)
+	for _, s := range shape {
+		n *= s
+	}
+	a := array{shape: shape, values: make([]float32, n)}
+	for i := range a.values {
+		a.values[i] = float32((i*37+seed*11)%9-4) / 64
+	}
+	return a
+}
+
+func filled(v float32, shape ...int64) array {
+	a := matrix(0, shape...)
+	for i := range a.values {
+		a.values[i] = v
+	}
+	return a
+}
+
+func scalar(v float32) array { return array{values: []float32{v}} }
+
+// times returns a[n][r] * b[r][m].
+func times(a, b array) array {
+	r := b.shape[0]
+	n, m := int64(len(a.values))/r, int64(len(b.values))/r
+	out := array{shape: []int64{n, m}, values: make([]float32, n*m)}
+	for i := range n {
+		for k := range r {
+			for j := range m {
+				out.values[i*m+j] += a.values[i*r+k] * b.values[k*m+j]
+			}
+		}
+	}
+	return out
+}
+
+func (a array) shaped(shape ...int64) array { return array{shape, a.values} }
+
+// writeLoRA writes float32 arrays as a safetensors file.
+func writeLoRA(t *testing.T, arrays map[string]array) string {
+	t.Helper()
+	var list []safetensors.Tensor
+	for name, a := range arrays {
+		list = append(list, safetensors.Tensor{Name: name, DType: safetensors.F32, Shape: a.shape})
+	}
+	slices.SortFunc(list, func(a, b safetensors.Tensor) int { return len(a.Name) - len(b.Name) })
+	header, err := safetensors.Layout(nil, list)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "lora.safetensors")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = header.WriteTo(f)
+	require.NoError(t, err)
+	for _, tensor := range header.Tensors {
+		require.NoError(t, binary.Write(f, binary.LittleEndian, arrays[tensor.Name].values))
+	}
+	return path
+}
+
+// One change of one weight, written in every form that adapter files have: the
+// merged weights must agree bit by bit.
+func TestAdapterForms(t *testing.T) {
+	const rank = 4
+	const ch = 4 * 32 // the tiny UNet's width in the middle
+	const kohya = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+	const diffusers = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+	up, down := matrix(1, ch, rank), matrix(2, rank, ch)
+	product := times(up, down)
+
+	const conv = "lora_unet_mid_block_resnets_0_conv1"
+	core := filled(0, rank, rank, 3, 3) // a unit matrix in the middle of the kernel
+	for i := range rank {
+		core.values[(i*rank+i)*9+4] = 1
+	}
+	center := filled(0, rank, ch, 3, 3)
+	for i, v := range down.values {
+		center.values[i*9+4] = v
+	}
+
+	const text = "lora_te_text_model_encoder_layers_3_self_attn_k_proj"
+	textUp, textDown := matrix(3, 768, rank), matrix(4, rank, 768)
+
+	const wide = "lora_unet_mid_block_attentions_0_transformer_blocks_0_ff_net_2" // [ch, 4*ch]
+	left, right := matrix(5, 2, 4), matrix(6, ch/2, ch)
+
+	for name, forms := range map[string]map[string]map[string]array{
+		"linear": {
+			"kohya":             {kohya + ".lora_up.weight": up, kohya + ".lora_down.weight": down, kohya + ".alpha": scalar(rank)},
+			"kohya, no alpha":   {kohya + ".lora_up.weight": up, kohya + ".lora_down.weight": down},
+			"kohya, half alpha": {kohya + ".lora_up.weight": scaled(up, 2), kohya + ".lora_down.weight": down, kohya + ".alpha": scalar(rank / 2)},
+			"PEFT":              {diffusers + ".lora_B.weight": up, diffusers + ".lora_A.weight": down},
+			"whole":             {kohya + ".diff": product},
+			"LoHa": {
+				kohya + ".hada_w1_a": up, kohya + ".hada_w1_b": down,
+				kohya + ".hada_w2_a": filled(1, ch, 1), kohya + ".hada_w2_b": filled(1, 1, ch), kohya + ".alpha": scalar(rank),
+			},
+			"LoKr, whole": {kohya + ".lokr_w1": filled(1, 1, 1), kohya + ".lokr_w2": product},
+			"LoKr, parts": {kohya + ".lokr_w1": filled(1, 1, 1), kohya + ".lokr_w2_a": up, kohya + ".lokr_w2_b": down, kohya + ".alpha": scalar(rank)},
+		},
+		"convolution": {
+			"kohya": {conv + ".lora_up.weight": up.shaped(ch, rank, 1, 1), conv + ".lora_down.weight": center},
+			"Tucker": {
+				conv + ".lora_up.weight": up.shaped(ch, rank, 1, 1), conv + ".lora_down.weight": down.shaped(rank, ch, 1, 1),
+				conv + ".lora_mid.weight": core,
+			},
+		},
+		"text encoder": {
+			"kohya": {text + ".lora_up.weight": textUp, text + ".lora_down.weight": textDown},
+			"whole": {text + ".diff": times(textUp, textDown)},
+		},
+		"Kronecker": {
+			"LoKr":  {wide + ".lokr_w1": left, wide + ".lokr_w2": right},
+			"whole": {wide + ".diff": kronecker(left, right)},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+			defer e.Close()
+			plain := e.WeightsHash()
+			var want uint64
+			for form, arrays := range forms {
+				require.NoError(t, e.SetLoRAs(t.Context(), []inference.LoRA{{Path: writeLoRA(t, arrays), UNet: 0.5, TextEncoder: 0.5}}), form)
+				got := e.WeightsHash()
+				require.NotEqual(t, plain, got, form)
+				if want == 0 {
+					want = got
+				}
+				require.Equal(t, want, got, form)
+			}
+			require.NoError(t, e.SetLoRAs(t.Context(), nil))
+			require.Equal(t, plain, e.WeightsHash())
+		})
+	}
+}
+
+func TestAdaptersThatDoNotFit(t *testing.T) {
+	const name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	plain := e.WeightsHash()
+	for form, arrays := range map[string]map[string]array{
+		"of a wider model":  {name + ".lora_up.weight": matrix(1, 1280, 4), name + ".lora_down.weight": matrix(2, 4, 1280)},
+		"of two ranks":      {name + ".lora_up.weight": matrix(1, 128, 3), name + ".lora_down.weight": matrix(2, 4, 128)},
+		"without up":        {name + ".lora_down.weight": matrix(2, 4, 128)},
+		"without down":      {name + ".lora_up.weight": matrix(1, 128, 4)},
+		"Kronecker vectors": {name + ".lokr_w1": filled(1, 4), name + ".lokr_w2": filled(1, 32)},
+		"core of no kernel": {name + ".lora_up.weight": matrix(1, 128, 4), name + ".lora_down.weight": matrix(2, 4, 128), name + ".lora_mid.weight": filled(1, 4, 4)},
+		"of another model":  {"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": matrix(1, 4, 128)},
+	} {
+		err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: writeLoRA(t, arrays), UNet: 1, TextEncoder: 1}})
+		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%s: %v", form, err)
+		require.Equal(t, plain, e.WeightsHash(), form)
+	}
+}
+
+func scaled(a array, by float32) array {
+	out := array{a.shape, slices.Clone(a.values)}
+	for i := range out.values {
+		out.values[i] *= by
+	}
+	return out
+}
+
+// kronecker returns the Kronecker product of two matrices.
+func kronecker(a, b array) array {
+	ra, ca, rb, cb := a.shape[0], a.shape[1], b.shape[0], b.shape[1]
+	out := array{shape: []int64{ra * rb, ca * cb}, values: make([]float32, ra*ca*rb*cb)}
+	for i := range ra * rb {
+		for j := range ca * cb {
+			out.values[i*ca*cb+j] = a.values[i/rb*ca+j/cb] * b.values[i%rb*cb+j%cb]
+		}
+	}
+	return out
+}
