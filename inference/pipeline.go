@@ -2,7 +2,6 @@ package inference
 
 import (
 	"context"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,22 +23,16 @@ type PipelineOptions struct {
 
 // Pipeline is the Generator of this process: it turns requests into pictures by
 // calling an Engine's networks in the order that A1111 does.
-//
-// All engine calls happen on one locked operating system thread, since CUDA
-// contexts and OpenMP thread pools belong to the thread that made them.
 type Pipeline struct {
 	open OpenFunc
 	opts PipelineOptions
 
-	turn   sync.Mutex // held by the job in hand
-	loaded []*model   // most recently used first; guarded by turn
 	status atomic.Pointer[Status]
 
-	embeddings embeddingFiles // guarded by turn
-
-	tasks  chan func() // runs on the native thread
-	closed chan struct{}
-	once   sync.Once
+	turn       sync.Mutex // held by the job in hand; guards what follows
+	loaded     []*model   // most recently used first
+	embeddings embeddingFiles
+	closed     bool
 }
 
 // model is a loaded checkpoint with what was set on it since.
@@ -58,42 +51,19 @@ var _ Generator = (*Pipeline)(nil)
 // name them.
 func NewPipeline(open OpenFunc, opts PipelineOptions) *Pipeline {
 	opts.Warm = max(opts.Warm, 1)
-	p := &Pipeline{open: open, opts: opts, tasks: make(chan func()), closed: make(chan struct{})}
+	p := &Pipeline{open: open, opts: opts}
 	p.status.Store(&Status{Ready: true})
-	go p.nativeThread()
 	return p
 }
 
-func (p *Pipeline) nativeThread() {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	for {
-		select {
-		case task := <-p.tasks:
-			task()
-		case <-p.closed:
-			return
-		}
-	}
-}
-
-// onThread runs fn on the native thread, one job at a time.
-func (p *Pipeline) onThread(fn func() error) error {
+// exclusive runs fn when no other job does.
+func (p *Pipeline) exclusive(fn func() error) error {
 	p.turn.Lock()
 	defer p.turn.Unlock()
-	var err error
-	done := make(chan struct{})
-	task := func() {
-		defer close(done)
-		err = fn()
-	}
-	select {
-	case p.tasks <- task:
-		<-done
-		return err
-	case <-p.closed:
+	if p.closed {
 		return &Error{Code: Broken, Op: "pipeline", Msg: "the engine is shut down"}
 	}
+	return fn()
 }
 
 // Generate makes the pictures of req.
@@ -102,7 +72,7 @@ func (p *Pipeline) Generate(ctx context.Context, req *Request, hooks Hooks) (*Re
 		return nil, err
 	}
 	var res *Result
-	err := p.onThread(func() (err error) {
+	err := p.exclusive(func() (err error) {
 		start := time.Now()
 		j := &job{pipeline: p, req: req, hooks: hooks, res: &Result{}}
 		if err := j.run(ctx); err != nil {
@@ -117,7 +87,7 @@ func (p *Pipeline) Generate(ctx context.Context, req *Request, hooks Hooks) (*Re
 
 // Load makes files.Checkpoint and files.VAE ready.
 func (p *Pipeline) Load(ctx context.Context, files Files, hooks Hooks) error {
-	return p.onThread(func() error {
+	return p.exclusive(func() error {
 		_, err := p.use(ctx, files.Checkpoint, files.VAE, hooks)
 		return err
 	})
@@ -125,7 +95,7 @@ func (p *Pipeline) Load(ctx context.Context, files Files, hooks Hooks) error {
 
 // Unload frees all weights.
 func (p *Pipeline) Unload(context.Context) error {
-	return p.onThread(func() error {
+	return p.exclusive(func() error {
 		p.drop(0)
 		return nil
 	})
@@ -143,18 +113,15 @@ func (p *Pipeline) Status() Status {
 // Close waits for the job in hand and frees everything. It may be called more
 // than once.
 func (p *Pipeline) Close() error {
-	p.once.Do(func() {
-		_ = p.onThread(func() error {
-			p.drop(0)
-			return nil
-		})
-		close(p.closed)
-	})
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	p.closed = true
+	p.drop(0)
 	return nil
 }
 
 // use returns the model of a checkpoint with the given VAE, loading it if need
-// be. It runs on the native thread.
+// be.
 func (p *Pipeline) use(ctx context.Context, checkpoint, vae string, hooks Hooks) (*model, error) {
 	if checkpoint == "" {
 		return nil, &Error{Code: NotFound, Op: "load", Msg: "no checkpoint is chosen: put a Stable Diffusion 1.5 checkpoint into the model folder or name one with --model"}

@@ -28,7 +28,7 @@ func (p *Pipeline) Upscale(ctx context.Context, req *UpscaleRequest, hooks Hooks
 		return upscale(ctx, nil, req, hooks)
 	}
 	var out imageio.RGB
-	err := p.onThread(func() (err error) {
+	err := p.exclusive(func() (err error) {
 		if len(p.loaded) == 0 {
 			return Errorf(NotFound, "upscale", "no checkpoint is loaded, so no engine runs that could upscale with a model")
 		}
