@@ -213,6 +213,7 @@ func TestLinksAndLoops(t *testing.T) {
 }
 
 func sha(t *testing.T, path string) string {
+	t.Helper()
 	raw, err := os.ReadFile(path)
 	require.NoError(t, err)
 	sum := sha256.Sum256(raw)
@@ -526,7 +527,7 @@ func TestUnreadableFolder(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "Stable-diffusion/a.safetensors", "Lora/l.safetensors")
 	require.NoError(t, os.Chmod(filepath.Join(dir, "Lora"), 0))
-	defer os.Chmod(filepath.Join(dir, "Lora"), 0o700)
+	t.Cleanup(func() { require.NoError(t, os.Chmod(filepath.Join(dir, "Lora"), 0o700)) })
 	c := models.NewCatalog(models.Config{Roots: []string{dir}})
 	require.Error(t, c.Refresh())
 	require.Len(t, c.Checkpoints(), 1)
@@ -562,7 +563,9 @@ func TestConcurrentUse(t *testing.T) {
 func TestDefaultPlaces(t *testing.T) {
 	env := map[string]string{"HOME": "/home/u", "HF_HOME": "/hf"}
 	roots, files := models.DefaultPlaces(func(k string) string { return env[k] })
-	require.Equal(t, []string{"/hf/hub", "/runpod-volume/huggingface-cache/hub", "/runpod-volume", "/workspace",
-		"/home/u/.local/share/sdworker/models", "/home/u/.cache/huggingface/hub", "/models"}, roots)
+	require.Equal(t, []string{
+		"/hf/hub", "/runpod-volume/huggingface-cache/hub", "/runpod-volume", "/workspace",
+		"/home/u/.local/share/sdworker/models", "/home/u/.cache/huggingface/hub", "/models",
+	}, roots)
 	require.Equal(t, []string{"/model.safetensors"}, files)
 }

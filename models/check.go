@@ -74,8 +74,9 @@ func accepts(kind Kind) []Arch {
 		return []Arch{SD1, SD1Inpaint}
 	case VAE, LoRA, Embedding, ControlNet:
 		return []Arch{SD1}
+	default:
+		return nil
 	}
-	return nil
 }
 
 func labels(list []Arch) string {
@@ -115,8 +116,9 @@ func (i *Info) problem(kind Kind, o CheckOptions) string {
 		return i.upscalerProblem()
 	case Preview:
 		return i.previewProblem()
+	default:
+		return ""
 	}
-	return ""
 }
 
 // What the engine's safetensors reader takes (safetensors_io.cpp); it passes

@@ -45,8 +45,11 @@ func TestComponents(t *testing.T) {
 	info, err := models.Inspect(path)
 	require.NoError(t, err)
 	require.Equal(t, []models.Component{
-		{Name: "unet", Tensors: 686, Values: 859_520_964}, {Name: "text encoder", Tensors: 196, Values: 123_060_480},
-		{Name: "vae", Tensors: 248, Values: 83_653_863}, {Name: "ema copy", Tensors: 1, Values: 3}, {Name: "other", Tensors: 1, Values: 1000},
+		{Name: "unet", Tensors: 686, Values: 859_520_964},
+		{Name: "text encoder", Tensors: 196, Values: 123_060_480},
+		{Name: "vae", Tensors: 248, Values: 83_653_863},
+		{Name: "ema copy", Tensors: 1, Values: 3},
+		{Name: "other", Tensors: 1, Values: 1000},
 	}, info.Components())
 	require.False(t, info.Synthetic())
 }

@@ -39,8 +39,9 @@ func FolderFor(kind Kind) string {
 		return "ESRGAN"
 	case Preview:
 		return "VAE-approx"
+	default:
+		return "Stable-diffusion"
 	}
-	return "Stable-diffusion"
 }
 
 // subRoots are the places below a root where model folders are looked for. A
@@ -57,8 +58,9 @@ func extensions(kind Kind) []string {
 		return []string{".safetensors", ".gguf", ".ckpt"}
 	case Embedding:
 		return []string{".safetensors", ".pt", ".bin"}
+	default:
+		return []string{".safetensors", ".gguf", ".pt", ".pth", ".ckpt"}
 	}
-	return []string{".safetensors", ".gguf", ".pt", ".pth", ".ckpt"}
 }
 
 func hasExtension(name string, kind Kind) bool {

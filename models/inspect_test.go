@@ -86,23 +86,28 @@ func TestRefusals(t *testing.T) {
 		{"SD2", models.Checkpoint, []safetensors.Tensor{
 			f("model.diffusion_model.input_blocks.0.0.weight", 320, 4, 3, 3),
 			f("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", 320, 1024),
-			f("cond_stage_model.model.token_embedding.weight", 49408, 1024)}, "Stable Diffusion 2.x; accepted is Stable Diffusion 1.x"},
+			f("cond_stage_model.model.token_embedding.weight", 49408, 1024),
+		}, "Stable Diffusion 2.x; accepted is Stable Diffusion 1.x"},
 		{"SDXL", models.Checkpoint, []safetensors.Tensor{
 			f("model.diffusion_model.input_blocks.0.0.weight", 320, 4, 3, 3),
 			f("model.diffusion_model.label_emb.0.0.weight", 1280, 2816),
-			f("conditioner.embedders.1.model.token_embedding.weight", 49408, 1280)}, "Stable Diffusion XL"},
+			f("conditioner.embedders.1.model.token_embedding.weight", 49408, 1280),
+		}, "Stable Diffusion XL"},
 		{"SDXL without encoders", models.Checkpoint, []safetensors.Tensor{
 			f("model.diffusion_model.input_blocks.0.0.weight", 320, 4, 3, 3),
-			f("model.diffusion_model.label_emb.0.0.weight", 1280, 2816)}, "Stable Diffusion XL"},
+			f("model.diffusion_model.label_emb.0.0.weight", 1280, 2816),
+		}, "Stable Diffusion XL"},
 		{"Flux", models.Checkpoint, []safetensors.Tensor{f("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", 9, 9)}, "for Flux"},
 		{"Flux transformer", models.Checkpoint, []safetensors.Tensor{f("double_blocks.0.img_attn.qkv.weight", 9, 9)}, "a Flux model"},
 		{"SD3", models.Checkpoint, []safetensors.Tensor{f("model.diffusion_model.joint_blocks.0.x.weight", 9, 9)}, "Stable Diffusion 3"},
 		{"edit", models.Checkpoint, []safetensors.Tensor{
 			f("model.diffusion_model.input_blocks.0.0.weight", 320, 8, 3, 3), f("model.diffusion_model.middle_block.1.norm.weight", 1280),
-			f("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", 320, 768)}, "InstructPix2Pix"},
+			f("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", 320, 768),
+		}, "InstructPix2Pix"},
 		{"distilled", models.Checkpoint, []safetensors.Tensor{
 			f("model.diffusion_model.input_blocks.0.0.weight", 320, 4, 3, 3),
-			f("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", 320, 768)}, "distilled"},
+			f("model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight", 320, 768),
+		}, "distilled"},
 		{"other transformer", models.Checkpoint, []safetensors.Tensor{f("model.diffusion_model.cap_embedder.0.weight", 9)}, "another model family"},
 		{"no text encoder", models.Checkpoint, parameters(t, checkpoint, without("cond_stage_model.")), "no text encoder"},
 		{"no VAE", models.Checkpoint, parameters(t, checkpoint, without("first_stage_model.")), "no VAE"},
@@ -146,10 +151,12 @@ func TestRefusals(t *testing.T) {
 		{"nothing", models.Checkpoint, nil, "no tensors"},
 		{"SDXL LoRA", models.LoRA, []safetensors.Tensor{
 			f("lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight", 4, 2048),
-			f("lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_up.weight", 640, 4)}, "Stable Diffusion XL"},
+			f("lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_up.weight", 640, 4),
+		}, "Stable Diffusion XL"},
 		{"SD2 LoRA", models.LoRA, []safetensors.Tensor{
 			f("lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", 4, 1024),
-			f("lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight", 1024, 4)}, "Stable Diffusion 2.x"},
+			f("lora_te_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight", 1024, 4),
+		}, "Stable Diffusion 2.x"},
 		{"Flux LoRA", models.LoRA, []safetensors.Tensor{f("transformer.single_transformer_blocks.0.attn.to_k.lora_A.weight", 4, 3072)}, "Flux"},
 		{"LoRA half", models.LoRA, []safetensors.Tensor{f("lora_te_x.lora_down.weight", 4, 768)}, "without its partner"},
 		{"LoRA ranks", models.LoRA, []safetensors.Tensor{f("lora_te_x.lora_down.weight", 4, 768), f("lora_te_x.lora_up.weight", 768, 8)}, "do not fit"},

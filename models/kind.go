@@ -35,8 +35,9 @@ func (k Kind) label() string {
 		return "an ESRGAN upscaler"
 	case Preview:
 		return "a TAESD preview decoder"
+	default:
+		return "no model that is known here"
 	}
-	return "no model that is known here"
 }
 
 // Arch is the model family a file was made for.
@@ -74,8 +75,9 @@ func (a Arch) label() string {
 		return "Stable Diffusion 3"
 	case Flux:
 		return "Flux"
+	default:
+		return "another model family"
 	}
-	return "another model family"
 }
 
 // Format is the container of a file.

@@ -18,8 +18,10 @@ type Named struct {
 // named lists them by short name.
 var named = []Named{
 	{Short: "deliberate-v6", Repo: "XpucT/Deliberate", File: "Deliberate_v6.safetensors", Kind: Checkpoint},
-	{Short: "sd-v1-5", Repo: "stable-diffusion-v1-5/stable-diffusion-v1-5", File: "v1-5-pruned-emaonly.safetensors", Kind: Checkpoint,
-		SHA256: "6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa"},
+	{
+		Short: "sd-v1-5", Repo: "stable-diffusion-v1-5/stable-diffusion-v1-5", File: "v1-5-pruned-emaonly.safetensors", Kind: Checkpoint,
+		SHA256: "6ce0161689b3853acaa03779ec93eafe75a02f4ced659bee03f50797806fa2fa",
+	},
 	{Short: "taesd", Repo: "madebyollin/taesd", File: "diffusion_pytorch_model.safetensors", Name: "taesd.safetensors", Kind: Preview},
 	{Short: "vae-ft-mse", Repo: "stabilityai/sd-vae-ft-mse-original", File: "vae-ft-mse-840000-ema-pruned.safetensors", Kind: VAE},
 }

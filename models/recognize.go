@@ -52,6 +52,7 @@ func (i *Info) recognize() {
 		i.Arch = i.embeddingArch()
 	case Unknown:
 		i.Arch = OtherArch
+	default:
 	}
 	i.VPrediction = i.has("v_pred") || strings.HasPrefix(i.Metadata["modelspec.prediction_type"], "v")
 }

@@ -19,6 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // content is longer than two blocks and not a multiple of one.
 func content(t *testing.T) (string, []byte) {
+	t.Helper()
 	b := make([]byte, 10<<20+12345)
 	r := rand.NewChaCha8([32]byte{1})
 	_, _ = r.Read(b)

@@ -38,6 +38,7 @@ func TestIsPublic(t *testing.T) {
 
 // on starts a server on another address of the loopback network.
 func on(t *testing.T, address string, h http.Handler) *httptest.Server {
+	t.Helper()
 	l, err := net.Listen("tcp", address+":0")
 	require.NoError(t, err)
 	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: h, ReadHeaderTimeout: time.Second}}

@@ -188,10 +188,10 @@ func (c *Cache) read() (map[string]Entry, error) {
 		return nil, fmt.Errorf("fetch: %w", err)
 	}
 	var stored struct{ Files map[string]Entry }
-	if json.Unmarshal(raw, &stored) != nil || stored.Files == nil {
-		return map[string]Entry{}, nil // a broken record protects all files
+	if json.Unmarshal(raw, &stored) == nil && stored.Files != nil {
+		return stored.Files, nil
 	}
-	return stored.Files, nil
+	return map[string]Entry{}, nil // a broken record protects all files
 }
 
 // recordTimeout is how long another process may hold the record.

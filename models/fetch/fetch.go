@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/netip"
 	"os"
@@ -152,8 +153,11 @@ func (f *Fetcher) fetch(ctx context.Context, src Source, dest string, o Options)
 // any file of that name will do.
 func (f *Fetcher) present(ctx context.Context, src Source, dest string) (Result, bool, error) {
 	info, err := os.Stat(dest)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return Result{}, false, nil
+	}
+	if err != nil {
+		return Result{}, false, err
 	}
 	res := Result{Path: dest, Bytes: info.Size(), Present: true}
 	if f.config.Cache != nil {
@@ -235,8 +239,10 @@ var errWrongBytes = errors.New("the bytes are not those of the expected file")
 
 func (f *Fetcher) verify(src Source, p *part, sum string, o Options) error {
 	if src.SHA256 != "" && sum != src.SHA256 {
-		return &inference.Error{Code: inference.Invalid, Op: "fetch", Err: errWrongBytes,
-			Msg: fmt.Sprintf("%s has the sha256 %s where %s is expected; it was thrown away", redacted(src.URL), sum, src.SHA256)}
+		return &inference.Error{
+			Code: inference.Invalid, Op: "fetch", Err: errWrongBytes,
+			Msg: fmt.Sprintf("%s has the sha256 %s where %s is expected; it was thrown away", redacted(src.URL), sum, src.SHA256),
+		}
 	}
 	if o.Verify == nil {
 		return nil

@@ -38,6 +38,7 @@ func random(n int, seed byte) ([]byte, string) {
 
 // fetcher is quick to try again and takes only 127.0.0.1 for public.
 func fetcher(t *testing.T, change func(*fetch.Config)) *fetch.Fetcher {
+	t.Helper()
 	config := fetch.Config{FirstWait: time.Millisecond, StallTimeout: 300 * time.Millisecond, MaxTries: 5, AllowRequestURLs: true}
 	if change != nil {
 		change(&config)
@@ -341,7 +342,8 @@ func TestFails(t *testing.T) {
 			return true
 		}, code: inference.Busy, want: "gave up", most: 100},
 		{name: "wrong bytes", source: fetch.Source{SHA256: wrong}, code: inference.Invalid, want: "has the sha256", most: 100},
-		{name: "wrong bytes in one part", source: fetch.Source{SHA256: func() string { _, s := random(6*chunk, 4); return s }()},
+		{
+			name: "wrong bytes in one part", source: fetch.Source{SHA256: func() string { _, s := random(6*chunk, 4); return s }()},
 			before: func(_ int, w http.ResponseWriter, r *http.Request) bool {
 				if r.Header.Get("Range") != fmt.Sprintf("bytes=%d-%d", 2*chunk, 3*chunk-1) {
 					return false
@@ -351,7 +353,8 @@ func TestFails(t *testing.T) {
 				w.Header().Set("ETag", `"one"`)
 				http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(bad))
 				return true
-			}, code: inference.Invalid, want: "has the sha256", most: 100},
+			}, code: inference.Invalid, want: "has the sha256", most: 100,
+		},
 		{name: "wrong size", source: fetch.Source{Bytes: 7}, code: inference.Invalid, want: "bytes where 7 are expected", most: 1},
 		{name: "too large", o: fetch.Options{MaxBytes: 1000}, code: inference.Invalid, want: "larger than the 1000 bytes", most: 1},
 		{name: "too large, length hidden", o: fetch.Options{MaxBytes: 1000}, before: func(_ int, w http.ResponseWriter, _ *http.Request) bool {
@@ -458,14 +461,17 @@ func TestResumeIsSuspicious(t *testing.T) {
 	}{
 		{"new version on the server", func(_ *testing.T, s *server, _ string) { s.replace(body, `"two"`) }},
 		{"spoiled bytes", func(t *testing.T, s *server, dest string) {
+			t.Helper()
 			s.replace(body, `"one"`)
 			require.NoError(t, os.WriteFile(dest+".part", other, 0o600))
 		}},
 		{"shortened", func(t *testing.T, s *server, dest string) {
+			t.Helper()
 			s.replace(body, `"one"`)
 			require.NoError(t, os.Truncate(dest+".part", 100))
 		}},
 		{"broken state", func(t *testing.T, s *server, dest string) {
+			t.Helper()
 			s.replace(body, `"one"`)
 			require.NoError(t, os.WriteFile(dest+".part.json", []byte("{"), 0o600))
 		}},

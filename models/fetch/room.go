@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"math"
 	"path/filepath"
 
 	"github.com/dustin/go-humanize"
@@ -25,21 +26,16 @@ func (f *Fetcher) makeRoom(ctx context.Context, dest string, size int64) error {
 		}
 	}
 	need := size - allocated(dest+partSuffix) + spare
-	free, err := freeBytes(filepath.Dir(dest))
-	if err != nil {
-		return nil // no figure is no reason to refuse
-	}
+	free := freeBytes(filepath.Dir(dest))
 	if free < need && f.config.Cache != nil {
 		if err := f.config.Cache.free(ctx, need-free, dest); err != nil {
 			return err
 		}
-		if free, err = freeBytes(filepath.Dir(dest)); err != nil {
-			return nil
-		}
+		free = freeBytes(filepath.Dir(dest))
 	}
 	if free < need {
 		return inference.Errorf(inference.Exhausted, "fetch", "%s has %s free and %s are needed; free some space or choose another folder",
-			filepath.Dir(dest), humanize.IBytes(uint64(max(free, 0))), humanize.IBytes(uint64(need)))
+			filepath.Dir(dest), humanize.IBytes(uint64(free)), humanize.IBytes(uint64(need)))
 	}
 	return nil
 }
@@ -53,10 +49,12 @@ func allocated(path string) int64 {
 	return s.Blocks * 512 // st_blocks counts in this unit everywhere on Linux
 }
 
-func freeBytes(dir string) (int64, error) {
+// freeBytes returns the room on the disk of dir. A file system that does not tell
+// has room for everything: writing will show.
+func freeBytes(dir string) int64 {
 	var s unix.Statfs_t
-	if err := unix.Statfs(dir, &s); err != nil {
-		return 0, err
+	if unix.Statfs(dir, &s) != nil {
+		return math.MaxInt64
 	}
-	return int64(s.Bavail) * s.Bsize, nil
+	return int64(s.Bavail) * s.Bsize
 }

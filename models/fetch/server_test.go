@@ -24,6 +24,7 @@ type server struct {
 }
 
 func serve(t *testing.T, body []byte) *server {
+	t.Helper()
 	s := &server{body: body, etag: `"one"`}
 	s.Server = httptest.NewServer(http.HandlerFunc(s.handle))
 	t.Cleanup(s.Close)

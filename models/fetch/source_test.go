@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference"
@@ -80,13 +81,13 @@ func TestHuggingFace(t *testing.T) {
 	body, sum := random(4*chunk, 20)
 	storage := serve(t, body)
 	storage.answer(func(_ int, _ http.ResponseWriter, r *http.Request) bool {
-		require.Empty(t, r.Header.Get("Authorization"))
+		assert.Empty(t, r.Header.Get("Authorization"))
 		return false
 	})
 	announced := sum
 	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		require.Equal(t, "Bearer secret", r.Header.Get("Authorization"))
-		require.Equal(t, "/XpucT/Deliberate/resolve/main/Deliberate_v6.safetensors", r.URL.Path)
+		assert.Equal(t, "Bearer secret", r.Header.Get("Authorization"))
+		assert.Equal(t, "/XpucT/Deliberate/resolve/main/Deliberate_v6.safetensors", r.URL.Path)
 		w.Header().Set("X-Linked-Etag", `"`+announced+`"`)
 		// Another name for this machine is another host to a client.
 		http.Redirect(w, r, strings.Replace(storage.URL, "127.0.0.1", "localhost", 1)+"/blob?signature=abc", http.StatusFound)
@@ -113,21 +114,24 @@ func TestCivitai(t *testing.T) {
 	files := serve(t, body)
 	var api *httptest.Server
 	answer := func(w http.ResponseWriter, r *http.Request) {
-		require.Equal(t, "Bearer key", r.Header.Get("Authorization"))
+		assert.Equal(t, "Bearer key", r.Header.Get("Authorization"))
 		if r.URL.Path != "/api/v1/model-versions/456" {
 			w.WriteHeader(http.StatusNotFound)
 			return
 		}
 		file := func(name, format string, primary bool) map[string]any {
-			return map[string]any{"name": name, "downloadUrl": api.URL + "/api/download/models/456", "primary": primary,
-				"metadata": map[string]string{"format": format}, "hashes": map[string]string{"SHA256": strings.ToUpper(sum)}}
+			return map[string]any{
+				"name": name, "downloadUrl": api.URL + "/api/download/models/456", "primary": primary,
+				"metadata": map[string]string{"format": format}, "hashes": map[string]string{"SHA256": strings.ToUpper(sum)},
+			}
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{"model": map[string]string{"type": "LORA"}, "files": []any{
-			map[string]any{"name": "no url"}, file("x.ckpt", "PickleTensor", true), file("x.safetensors", "SafeTensor", false)}})
+			map[string]any{"name": "no url"}, file("x.ckpt", "PickleTensor", true), file("x.safetensors", "SafeTensor", false),
+		}})
 	}
 	api = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/api/download/") {
-			require.Equal(t, "Bearer key", r.Header.Get("Authorization"))
+			assert.Equal(t, "Bearer key", r.Header.Get("Authorization"))
 			http.Redirect(w, r, files.URL+"/x", http.StatusTemporaryRedirect)
 			return
 		}

@@ -97,8 +97,10 @@ func TestMalformed(t *testing.T) {
 		"unknown value":    {start(0, 1).text("k").num(uint32(99)).Bytes(), "unknown type 99"},
 		"huge array":       {start(0, 1).text("k").num(uint32(9), uint32(10), uint64(1<<62)).Bytes(), "an array of"},
 		"long array":       {start(0, 1).text("k").num(uint32(9), uint32(10), uint64(50)).Bytes(), "an array of"},
-		"deep arrays": {start(0, 1).text("k").num(uint32(9), uint32(9), uint64(1), uint32(9), uint64(1), uint32(9), uint64(1), uint32(9), uint64(1)).Bytes(),
-			"array"},
+		"deep arrays": {
+			start(0, 1).text("k").num(uint32(9), uint32(9), uint64(1), uint32(9), uint64(1), uint32(9), uint64(1), uint32(9), uint64(1)).Bytes(),
+			"array",
+		},
 		"alignment":      {start(0, 1).text("general.alignment").num(uint32(4), uint32(0)).Bytes(), "alignment"},
 		"rank":           {start(1, 0).tensor("t", 0, 0, 1, 1, 1, 1, 1).end(4), "dimensions"},
 		"zero side":      {start(1, 0).tensor("t", 0, 0, 0).end(4), "impossible shape"},

@@ -15,16 +15,16 @@ import (
 
 // Write makes a safetensors file with the given tensors and zero values, and
 // the folders above it. Offsets and sizes are filled in.
-func Write(t testing.TB, path string, metadata map[string]string, tensors ...safetensors.Tensor) string {
-	t.Helper()
+func Write(tb testing.TB, path string, metadata map[string]string, tensors ...safetensors.Tensor) string {
+	tb.Helper()
 	h, err := safetensors.Layout(metadata, tensors)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	var b bytes.Buffer
 	_, err = h.WriteTo(&b)
-	require.NoError(t, err)
-	require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
-	require.NoError(t, os.Truncate(path, h.DataStart+h.DataSize()))
+	require.NoError(tb, err)
+	require.NoError(tb, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(tb, os.WriteFile(path, b.Bytes(), 0o600))
+	require.NoError(tb, os.Truncate(path, h.DataStart+h.DataSize()))
 	return path
 }
 

@@ -33,6 +33,7 @@ func (d DType) Size() int64 {
 		return 4
 	case U64, I64, F64:
 		return 8
+	default:
+		return 0
 	}
-	return 0
 }

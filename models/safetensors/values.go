@@ -44,8 +44,9 @@ func (d DType) IsFloat() bool {
 	switch d {
 	case F8E4M3, F8E5M2, F16, BF16, F32, F64:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Encode stores values as F16, BF16 or F32, little endian. The lengths must

@@ -44,6 +44,7 @@ func TestShapes(t *testing.T) {
 }
 
 func digest(t *testing.T, path string) string {
+	t.Helper()
 	raw, err := os.ReadFile(path)
 	require.NoError(t, err)
 	sum := sha256.Sum256(raw)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -45,8 +46,8 @@ func (d *dict) set(k, v any) {
 
 // get finds the last value of a text key.
 func (d *dict) get(key string) (any, bool) {
-	for i := len(d.keys) - 1; i >= 0; i-- {
-		if d.keys[i] == key {
+	for i, v := range slices.Backward(d.keys) {
+		if v == key {
 			return d.values[i], true
 		}
 	}
@@ -108,8 +109,8 @@ func (m *machine) top() (any, error) {
 
 // popMark returns everything above the last mark.
 func (m *machine) popMark() ([]any, error) {
-	for i := len(m.stack) - 1; i >= 0; i-- {
-		if _, ok := m.stack[i].(mark); ok {
+	for i, v := range slices.Backward(m.stack) {
+		if _, ok := v.(mark); ok {
 			items := append([]any(nil), m.stack[i+1:]...)
 			m.stack = m.stack[:i]
 			return items, nil

@@ -13,6 +13,7 @@ import (
 	"io"
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -337,8 +338,8 @@ func place(name string, t tensor, locate func(storage) (int64, int64, error), si
 	}
 	out := Tensor{Name: name, DType: t.storage.dtype, Shape: t.shape}
 	values, reach := int64(1), int64(1)
-	for i := len(t.shape) - 1; i >= 0; i-- {
-		side := t.shape[i]
+	for i, v := range slices.Backward(t.shape) {
+		side := v
 		if side > 1 && t.strides[i] != values {
 			out.Strided = true
 		}
