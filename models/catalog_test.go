@@ -152,6 +152,16 @@ func TestLooseFilesAreRecognized(t *testing.T) {
 	require.Equal(t, []string{"v.safetensors"}, names(c.VAEs()))
 }
 
+func TestFoldersInAnOrderOfTheirOwn(t *testing.T) {
+	dir := t.TempDir()
+	for name, kind := range map[string]synth.Kind{"anime/new/c.safetensors": synth.Checkpoint, "styles/l.safetensors": synth.LoRA, ".cache/hidden.safetensors": synth.LoRA} {
+		modelstest.Write(t, filepath.Join(dir, name), nil, parameters(t, synth.Options{Kind: kind}, nil)...)
+	}
+	c := open(t, models.Config{Roots: []string{dir}})
+	require.Equal(t, []string{"anime/new/c.safetensors"}, names(c.Checkpoints()))
+	require.Equal(t, []string{"styles/l.safetensors"}, names(c.List(models.LoRA)))
+}
+
 func TestHuggingFaceCache(t *testing.T) {
 	dir := t.TempDir()
 	repo := filepath.Join(dir, "huggingface-cache/hub/models--XpucT--Deliberate")

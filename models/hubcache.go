@@ -19,6 +19,7 @@ func (s *scan) hubCache(dir string) {
 		if !ok {
 			continue
 		}
+		s.folders++
 		folder := filepath.Join(dir, e.Name())
 		s.dirs[filepath.Join(folder, "refs")] = modTime(filepath.Join(folder, "refs"))
 		snapshot := s.snapshot(folder)

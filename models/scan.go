@@ -19,6 +19,7 @@ const maxDepth = 8
 type scan struct {
 	classify func(path string, info fs.FileInfo) Kind
 	place    int
+	folders  int // model folders and caches found
 	files    []File
 	seen     map[string]bool      // absolute paths listed
 	dirs     map[string]time.Time // folders looked at, zero time for missing ones
@@ -60,6 +61,7 @@ func (s *scan) root(root string) {
 		s.folder(root, kind)
 		return
 	}
+	before := s.folders
 	for _, sub := range subRoots {
 		base := filepath.Join(root, sub)
 		for _, e := range s.readDir(base) {
@@ -76,6 +78,9 @@ func (s *scan) root(root string) {
 	for _, sub := range []string{"", "hub", "huggingface-cache/hub"} {
 		s.hubCache(filepath.Join(root, sub))
 	}
+	if s.folders == before {
+		s.tree(root)
+	}
 }
 
 // holdsModelFolders tells a root that happens to be named like a model folder,
@@ -91,6 +96,9 @@ func (s *scan) holdsModelFolders(root string) bool {
 
 // folder lists the files of one kind below dir.
 func (s *scan) folder(dir string, kind Kind) {
+	if exists(dir) {
+		s.folders++
+	}
 	s.walk(dir, "", kind, map[string]bool{}, 0)
 }
 
@@ -140,6 +148,33 @@ func (s *scan) looseFiles(dir string) {
 			continue
 		}
 		s.file(full, e.Name(), "", info)
+	}
+}
+
+// maxTree bounds how many folders of a place without model folders are looked
+// through; it may be a home directory.
+const maxTree = 200
+
+// tree lists the model files in the sub-folders of a place that is kept in an
+// order of its own, the near ones first.
+func (s *scan) tree(root string) {
+	queue := []string{""}
+	for looked := 0; len(queue) > 0 && looked < maxTree; looked++ {
+		below := queue[0]
+		queue = queue[1:]
+		for _, e := range s.readDir(filepath.Join(root, below)) {
+			name := path.Join(below, e.Name())
+			full := filepath.Join(root, name)
+			switch {
+			case strings.HasPrefix(e.Name(), "."):
+			case e.IsDir():
+				queue = append(queue, name)
+			default:
+				if info, err := os.Stat(full); err == nil && info.Mode().IsRegular() {
+					s.file(full, name, "", info)
+				}
+			}
+		}
 	}
 }
 
