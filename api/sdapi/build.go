@@ -85,8 +85,7 @@ func (c *call) check() error {
 	return r.Check()
 }
 
-// checkRefiner finds the refiner, which no job uses: it would take over from a
-// checkpoint of another family.
+// checkRefiner finds the refiner, as A1111 does. It is not supported beyond that.
 func (c *call) checkRefiner() error {
 	name := c.in.text("refiner_checkpoint")
 	if name == "" || name == "None" {

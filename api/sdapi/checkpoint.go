@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
 )
@@ -57,6 +58,19 @@ func (s *Server) chosenCheckpoint(name string) (Checkpoint, error) {
 		return Checkpoint{}, crash("FileNotFoundError", "No checkpoints found. Put one into a model folder and refresh the checkpoints")
 	}
 	return all[0], nil
+}
+
+// chosenFiles are checkpoint and VAE of the options.
+func (s *Server) chosenFiles(o options.Values) (Checkpoint, inference.Files, error) {
+	c, err := s.chosenCheckpoint(o.Text("sd_model_checkpoint"))
+	if err != nil {
+		return Checkpoint{}, inference.Files{}, err
+	}
+	files := inference.Files{Checkpoint: c.Path}
+	if vae, ok := s.cfg.Catalog.VAEFor(c, o.Text("sd_vae")); ok {
+		files.VAE = vae.Path
+	}
+	return c, files, nil
 }
 
 // hashed returns the checkpoint with its hash. It waits for the file to be read

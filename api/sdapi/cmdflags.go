@@ -46,10 +46,5 @@ func (s *Server) cmdFlags() *pyjson.Object {
 	if s.cfg.CORSOriginPattern != nil {
 		flags.Set("cors_allow_origins_regex", s.cfg.CORSOriginPattern.String())
 	}
-	for name, value := range s.cfg.Flags {
-		if _, known := flags.Get(name); known {
-			flags.Set(name, value)
-		}
-	}
 	return flags
 }

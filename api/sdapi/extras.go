@@ -77,9 +77,9 @@ func (s *Server) extras(ctx context.Context, in *fields, images []any) (files []
 			return nil, "", err
 		}
 		from := source{pixels: m.RGB(colour(o.Text("img2img_background_color")))}
-		meta := imageio.ReadInfo(raw)
-		from.text = meta.Parameters
-		for _, item := range meta.Items {
+		var items []imageio.Item
+		from.text, items = infotext.FromFile(raw)
+		for _, item := range items {
 			if text, ok := item.Value.(string); ok && item.Key != "postprocessing" {
 				from.texts = append(from.texts, imageio.Text{Key: item.Key, Value: text})
 			}
@@ -90,10 +90,21 @@ func (s *Server) extras(ctx context.Context, in *fields, images []any) (files []
 	if err != nil {
 		return nil, "", err
 	}
+	var model inference.Files
+	if p.needsEngine() {
+		if _, model, err = s.chosenFiles(o); err != nil {
+			return nil, "", err
+		}
+	}
 	var done []encodable
 	var said string
 	err = s.cfg.Queue.Do(ctx, inference.Job{ID: taskID("extras"), Name: "extras"},
 		func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
+			if p.needsEngine() && gen.Status().Engine.Checkpoint == "" {
+				if err := gen.Load(ctx, model, hooks); err != nil {
+					return err
+				}
+			}
 			for _, from := range sources {
 				if hooks.Control.Interrupted() {
 					break
@@ -170,6 +181,12 @@ func (p *postprocessing) withFaces(in *fields) *postprocessing {
 			"CodeFormer weight: "+infotext.Quote(in.number("codeformer_weight")))
 	}
 	return p
+}
+
+// needsEngine reports whether an upscaler has a model, which the engine of the
+// checkpoint in use runs.
+func (p *postprocessing) needsEngine() bool {
+	return p.first != nil && p.first.Model != "" || p.second != nil && p.second.Model != ""
 }
 
 func rounded(v float64) float64 { return math.Round(v*1000) / 1000 }

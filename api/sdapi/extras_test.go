@@ -141,3 +141,14 @@ func TestInfotextField(t *testing.T) {
 	f.post("/sdapi/v1/img2img", map[string]any{"infotext": text, "init_images": []string{encoded(t, 8, 8)}}).generated(t)
 	require.Equal(t, []any{7, 7.0, ""}, []any{f.gen.Last().Steps, f.gen.Last().CFGScale, f.gen.Last().Prompt})
 }
+
+// A model needs an engine, and so a loaded checkpoint.
+func TestExtrasLoadsAnEngine(t *testing.T) {
+	f := start(t)
+	body := map[string]any{"image": encoded(t, 8, 8), "upscaler_1": "Lanczos"}
+	f.post("/sdapi/v1/extra-single-image", body).object(t)
+	require.Empty(t, f.gen.Status().Engine.Checkpoint)
+	body["upscaler_1"] = "R-ESRGAN 4x+"
+	f.post("/sdapi/v1/extra-single-image", body).object(t)
+	require.NotEmpty(t, f.gen.Status().Engine.Checkpoint)
+}

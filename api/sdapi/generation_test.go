@@ -258,3 +258,26 @@ func jsonText(t *testing.T, v any) string {
 	require.NoError(t, err)
 	return string(out)
 }
+
+func TestConditionalKeys(t *testing.T) {
+	f := start(t)
+	f.gen.Channels = 9
+	for _, tc := range []struct {
+		path string
+		body map[string]any
+		want string
+	}{
+		{"txt2img", map[string]any{"restore_faces": true}, ", Face restoration: CodeFormer, Size: 64x64, "},
+		{"txt2img", map[string]any{}, ", Conditional mask weight: 1.0, Version"},
+		{"txt2img", map[string]any{"override_settings": map[string]any{"token_merging_ratio": 0.5}}, ", Token merging ratio: 0.5, Version"},
+		{"img2img", map[string]any{"override_settings": map[string]any{"token_merging_ratio_img2img": 0.25}, "image_cfg_scale": 1.5}, ", Token merging ratio: 0.25, Version"},
+		{"img2img", map[string]any{"image_cfg_scale": 1.5}, "CFG scale: 7.0, Image CFG scale: 1.5, Seed: 1"},
+		{"img2img", map[string]any{"initial_noise_multiplier": 0.5, "override_settings": map[string]any{"img2img_extra_noise": 0.1}}, ", Noise multiplier: 0.5, Extra noise: 0.1, Version"},
+	} {
+		if tc.path == "img2img" {
+			tc.body["init_images"] = []string{encoded(t, 8, 8)}
+		}
+		g := f.post("/sdapi/v1/"+tc.path, small(tc.body)).generated(t)
+		require.Contains(t, g.info["infotexts"].([]any)[0], tc.want)
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
+	"sdworker/inference/rng"
 )
 
 func itoa(i int) string { return strconv.Itoa(i) }
@@ -15,9 +16,12 @@ func itoa(i int) string { return strconv.Itoa(i) }
 // info is the JSON text in the reply: A1111's keys in its order, then ours.
 func (c *call) info(out *output) (string, error) {
 	r, o := c.req, c.opts
-	n := len(out.seeds)
+	seeds, subseeds := out.seeds, out.subseeds
+	if c.script == nil { // also of images that an interrupt left out
+		seeds, subseeds = rng.ImageSeeds(r.Seed, r.Subseed, r.SubseedStrength, r.Images())
+	}
 	repeat := func(s string) []string {
-		list := make([]string, max(n, 1))
+		list := make([]string, len(seeds))
 		for i := range list {
 			list[i] = s
 		}
@@ -40,9 +44,9 @@ func (c *call) info(out *output) (string, error) {
 		"negative_prompt", r.NegativePrompt,
 		"all_negative_prompts", repeat(r.NegativePrompt),
 		"seed", r.Seed,
-		"all_seeds", out.seeds,
+		"all_seeds", seeds,
 		"subseed", r.Subseed,
-		"all_subseeds", out.subseeds,
+		"all_subseeds", subseeds,
 		"subseed_strength", strength,
 		"width", c.width,
 		"height", c.height,

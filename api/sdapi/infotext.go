@@ -10,33 +10,34 @@ import (
 	"sdworker/inference/prompt"
 )
 
-// params are the facts about one picture for its infotext. The checkpoint of c
-// is hashed by now.
-func (c *call) params(ctx context.Context, res *inference.Result, seed, subseed int64) infotext.Params {
+// params are the facts about the pictures of a job for their infotexts, with the
+// seeds of the first one. The checkpoint of c is hashed by now.
+func (c *call) params(ctx context.Context, res *inference.Result) infotext.Params {
 	o, r, in := c.opts, c.req, &c.in
 	p := infotext.Params{
-		Prompt:            r.Prompt,
-		NegativePrompt:    r.NegativePrompt,
-		Steps:             r.Steps,
-		Sampler:           r.Sampler,
-		Scheduler:         c.scheduler,
-		Eta:               in.maybeNumber("eta"),
-		CFGScale:          r.CFGScale,
-		Seed:              seed,
-		Width:             c.width,
-		Height:            c.height,
-		VariationSeed:     subseed,
-		VariationStrength: r.SubseedStrength,
-		SeedResizeW:       r.SeedResizeW,
-		SeedResizeH:       r.SeedResizeH,
-		ClipSkip:          r.Settings.ClipSkip,
-		ENSD:              r.Settings.ENSD,
-		TokenMergingRatio: 0,
-		RNG:               r.Settings.NoiseSource,
-		NGMS:              r.Settings.SMinUncond,
-		Tiling:            r.Tiling,
-		Emphasis:          r.Settings.Emphasis,
-		Encoded:           c.encodedTexts(),
+		Prompt:              r.Prompt,
+		NegativePrompt:      r.NegativePrompt,
+		Steps:               r.Steps,
+		Sampler:             r.Sampler,
+		Scheduler:           c.scheduler,
+		Eta:                 in.maybeNumber("eta"),
+		CFGScale:            r.CFGScale,
+		Seed:                r.Seed,
+		Width:               c.width,
+		Height:              c.height,
+		VariationSeed:       r.Subseed,
+		VariationStrength:   r.SubseedStrength,
+		SeedResizeW:         r.SeedResizeW,
+		SeedResizeH:         r.SeedResizeH,
+		ClipSkip:            r.Settings.ClipSkip,
+		ENSD:                r.Settings.ENSD,
+		TokenMergingRatio:   c.tokenMerging(),
+		TokenMergingRatioHR: firstNonZero(o.Float("token_merging_ratio_hr"), o.Float("token_merging_ratio")),
+		RNG:                 r.Settings.NoiseSource,
+		NGMS:                r.Settings.SMinUncond,
+		Tiling:              r.Tiling,
+		Emphasis:            r.Settings.Emphasis,
+		Encoded:             c.encodedTexts(),
 		Sampling: infotext.Sampling{
 			EtaAncestral:       o.Float("eta_ancestral"),
 			EtaDDIM:            o.Float("eta_ddim"),
@@ -45,6 +46,7 @@ func (c *call) params(ctx context.Context, res *inference.Result, seed, subseed 
 			Rho:                r.Settings.Rho,
 			DiscardPenultimate: r.Settings.DiscardNextToLast,
 			SGMNoiseMultiplier: r.Settings.SGMNoiseMultiplier,
+			ExtraNoise:         r.Settings.ExtraNoise,
 			SChurn:             o.Float("s_churn"),
 			STmin:              o.Float("s_tmin"),
 			STmax:              o.Float("s_tmax"),
@@ -70,6 +72,13 @@ func (c *call) params(ctx context.Context, res *inference.Result, seed, subseed 
 			p.VAE = cleaned(c.vae.Name)
 		}
 	}
+	if c.faces {
+		p.FaceRestoration = o.Text("face_restoration_model")
+	}
+	if c.inpainting() {
+		weight := o.Float("inpainting_mask_weight")
+		p.ConditionalMaskWeight = &weight
+	}
 	if o.Bool("add_version_to_infotext") {
 		p.Version = c.server.cfg.Version
 	}
@@ -81,6 +90,28 @@ func (c *call) params(ctx context.Context, res *inference.Result, seed, subseed 
 	}
 	c.tabParams(&p)
 	return p
+}
+
+// tokenMerging is the option in force, which is recorded as A1111 does although
+// tokens are never merged here.
+func (c *call) tokenMerging() float64 {
+	o := c.opts
+	if c.tab == txt2img {
+		return o.Float("token_merging_ratio")
+	}
+	if _, overridden := c.in.object("override_settings").Get("token_merging_ratio"); overridden && o.Float("token_merging_ratio") != 0 {
+		return o.Float("token_merging_ratio")
+	}
+	return firstNonZero(o.Float("token_merging_ratio_img2img"), o.Float("token_merging_ratio"))
+}
+
+func firstNonZero(values ...float64) float64 {
+	for _, v := range values {
+		if v != 0 {
+			return v
+		}
+	}
+	return 0
 }
 
 // tabParams adds what only one of the two routes records.
@@ -104,11 +135,6 @@ func (c *call) tabParams(p *infotext.Params) {
 	p.DenoisingStrength = &r.DenoisingStrength
 	p.ImageCFGScale = in.maybeNumber("image_cfg_scale")
 	p.NoiseFactor = &init.NoiseMultiplier
-	p.Sampling.ExtraNoise = r.Settings.ExtraNoise
-	if c.inpainting() {
-		p.ConditionalMaskWeight = new(float64)
-		*p.ConditionalMaskWeight = c.opts.Float("inpainting_mask_weight")
-	}
 	if m := init.Mask; m != nil && !(m.OnlyMasked && c.blankMask()) {
 		p.Inpaint = &infotext.Inpaint{
 			Inverted: m.Invert, BlurX: m.BlurX, BlurY: m.BlurY, OnlyMasked: m.OnlyMasked, Padding: m.Padding, Content: m.Fill,

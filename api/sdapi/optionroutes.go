@@ -74,14 +74,9 @@ func (s *Server) setOptions(r *http.Request) (any, error) {
 
 // load makes the checkpoint and VAE of the options ready, in a turn of the queue.
 func (s *Server) load(ctx context.Context) error {
-	o := s.options.Values()
-	c, err := s.chosenCheckpoint(o.Text("sd_model_checkpoint"))
+	_, files, err := s.chosenFiles(s.options.Values())
 	if err != nil {
 		return err
-	}
-	files := inference.Files{Checkpoint: c.Path}
-	if vae, ok := s.cfg.Catalog.VAEFor(c, o.Text("sd_vae")); ok {
-		files.VAE = vae.Path
 	}
 	return s.cfg.Queue.Do(ctx, inference.Job{Name: "load model"}, func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
 		return gen.Load(ctx, files, hooks)

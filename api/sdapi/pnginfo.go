@@ -3,9 +3,9 @@ package sdapi
 import (
 	"net/http"
 
+	"sdworker/api/infotext"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
-	"sdworker/inference/imageio"
 )
 
 // pngInfo handles POST /sdapi/v1/png-info.
@@ -20,13 +20,13 @@ func (s *Server) pngInfo(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	info := imageio.ReadInfo(raw)
+	text, list := infotext.FromFile(raw)
 	items := pyjson.NewObject()
-	for _, item := range info.Items {
+	for _, item := range list {
 		items.Set(item.Key, item.Value)
 	}
-	parsed := s.infotextReader(o).Parse(info.Parameters)
-	return pyjson.NewObject("info", info.Parameters, "items", items, "parameters", map[string]any(parsed)), nil
+	parsed := s.infotextReader(o).Parse(text)
+	return pyjson.NewObject("info", text, "items", items, "parameters", map[string]any(parsed)), nil
 }
 
 // interrogate handles POST /sdapi/v1/interrogate. There is no model that

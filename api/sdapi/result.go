@@ -67,6 +67,9 @@ func (c *call) echo() *pyjson.Object {
 // collect puts pictures and texts into the order of the reply.
 func (c *call) collect(ctx context.Context, res *inference.Result) *output {
 	c.checkpoint = c.server.hashed(ctx, c.checkpoint)
+	if c.hires != nil && c.hires.checkpoint != nil {
+		*c.hires.checkpoint = c.server.hashed(ctx, *c.hires.checkpoint)
+	}
 	if c.vae != nil {
 		c.vaeHash = short(c.server.sum(ctx, c.vae.Path, c.server.cfg.Catalog.SHA256))
 	}
@@ -74,13 +77,18 @@ func (c *call) collect(ctx context.Context, res *inference.Result) *output {
 	if c.faces {
 		out.notes = append(out.notes, "faces were not restored: there is no model for it")
 	}
+	params := c.params(ctx, res)
+	if params.TokenMergingRatio != 0 || params.Hires != nil && params.TokenMergingRatioHR != 0 {
+		out.notes = append(out.notes, "tokens are not merged: token_merging_ratio does nothing")
+	}
+	out.extra = extraParams(params)
 	for _, m := range res.Images {
-		text := infotext.Write(c.params(ctx, res, m.Seed, m.Subseed))
+		params.Seed, params.VariationSeed = m.Seed, m.Subseed
+		text := infotext.Write(params)
 		out.seeds, out.subseeds = append(out.seeds, m.Seed), append(out.subseeds, m.Subseed)
 		out.infotexts = append(out.infotexts, text)
 		out.images = append(out.images, encodable{pixels: m.Pixels, text: text})
 	}
-	out.extra = extraParams(c.params(ctx, res, c.req.Seed, c.req.Subseed))
 	c.addGrid(out)
 	for _, m := range res.Maps {
 		out.images = append(out.images, encodable{pixels: m})

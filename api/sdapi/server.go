@@ -7,12 +7,12 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
-	"strconv"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"sdworker/api/sdapi/options"
+	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
 )
 
@@ -55,8 +55,6 @@ type Config struct {
 
 	// Version is what A1111 calls its version in infotexts and info.
 	Version string // "" means "v1.9.3"
-	// Flags changes values of GET /sdapi/v1/cmd-flags, by their names there.
-	Flags map[string]any
 
 	Log zerolog.Logger
 	// Now and Seed are the clock and the source of random seeds, below
@@ -115,9 +113,6 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Options is the store of the server, for callers in the same process.
-func (s *Server) Options() *options.Store { return s.options }
-
 // ServeHTTP answers one request. A panic of a handler becomes A1111's answer to
 // an unexpected exception.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -162,7 +157,7 @@ func (w *timedWriter) WriteHeader(status int) {
 	}
 	w.wrote = true
 	seconds := time.Since(w.started).Round(100 * time.Microsecond).Seconds()
-	w.Header().Set("X-Process-Time", strconv.FormatFloat(seconds, 'f', -1, 64))
+	w.Header().Set("X-Process-Time", pyjson.Repr(seconds))
 	w.ResponseWriter.WriteHeader(status)
 }
 

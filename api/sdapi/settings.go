@@ -2,9 +2,11 @@ package sdapi
 
 import (
 	"math"
+	"slices"
 
 	"sdworker/api/sdapi/options"
 	"sdworker/inference"
+	"sdworker/inference/clip"
 )
 
 // settings are the options that shape a picture, with the request's own fields
@@ -12,7 +14,9 @@ import (
 func settings(o options.Values, in *fields) inference.Settings {
 	st := inference.DefaultSettings()
 	st.ClipSkip = int(o.Int("CLIP_stop_at_last_layers"))
-	st.Emphasis = o.Text("emphasis")
+	if name := o.Text("emphasis"); slices.Contains(clip.EmphasisNames(), name) {
+		st.Emphasis = name // any other means the default, as in A1111
+	}
 	st.CommaBacktrack = int(o.Int("comma_padding_backtrack"))
 	st.NoiseSource = o.Text("randn_source")
 	st.ENSD = o.Int("eta_noise_seed_delta")
