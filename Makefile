@@ -1,8 +1,9 @@
 # BACKEND is cpu or cuda.
-BACKEND    ?= cpu
-CUDA_HOME  ?= /usr/local/cuda
-TAGS        = sdcpp$(if $(filter cuda,$(BACKEND)),$(comma)cuda)
-comma       = ,
+BACKEND   ?= cpu
+CUDA_HOME ?= /usr/local/cuda
+comma      = ,
+TAGS       = sdcpp$(if $(filter cuda,$(BACKEND)),$(comma)cuda)
+TINY       = models-local/Stable-diffusion/tiny-synthetic.safetensors
 
 export CUDA_ARCHS ENGINE_SRC ENGINE_NATIVE ENGINE_JOBS ENGINE_CMAKE_ARGS
 ifeq ($(BACKEND),cuda)
@@ -19,19 +20,38 @@ build: engine ## bin/worker
 	@scripts/prerequisites go
 	go build -trimpath -tags $(TAGS) -o bin/worker ./cmd/worker
 
-test: engine ## everything: pure Go without a C compiler, then the engine on a tiny checkpoint
+$(TINY): | build
+	@bin/worker models synth --size tiny $@
+
+demo: build $(TINY) ## a picture from a synthetic checkpoint, from nothing
+	@scripts/demo $(TINY)
+
+test: engine ## all tests: pure Go without a C compiler, then those that need the engine
 	CGO_ENABLED=0 go test ./...
 	go test -tags $(TAGS) -timeout 20m ./inference/sdcpp/... ./cmd/...
 
 check: lint engine ## what CI runs: lint, then all tests under the race detector
 	go test -race -tags $(TAGS) -timeout 30m ./...
 
-lint: ## go vet, gofmt and golangci-lint
+lint: ## gofmt, go vet and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }
 	go vet ./...
+	@command -v golangci-lint >/dev/null || { echo 'golangci-lint is missing: https://golangci-lint.run/docs/welcome/install'; exit 1; }
 	golangci-lint run
+
+baseline: ## the unpatched engine's own pipeline, for bench to compare with
+	@third_party/build.sh baseline
+
+bench: build $(TINY) ## how fast this machine is; MODEL=file for a real checkpoint
+	bin/worker bench --model $(or $(MODEL),$(TINY))
+
+engine-bump: ## pin engine source VERSION=x.y.z and try whether the patches still fit
+	@scripts/engine-bump $(VERSION)
+
+cuda-check: ## compile and link the CUDA build without a GPU (CUDA from PyPI; an hour on 2 cores)
+	@scripts/cuda-check
 
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: help engine build test check lint clean
+.PHONY: help engine build demo test check lint baseline bench engine-bump cuda-check clean

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Builds the native engine: build.sh BACKEND
 #
-# BACKEND is cpu or cuda. The products go to the user's cache folder, keyed by a
-# hash of source, patches, flags and compiler, and third_party/build/BACKEND is
-# made a link to them, so a second run or a second clone builds nothing.
+# BACKEND is cpu or cuda, or baseline for the program that worker bench compares
+# with: the unpatched engine with its default flags. The products go to the user's
+# cache folder, keyed by a hash of source, patches, flags and compiler, and
+# third_party/build/BACKEND is made a link to them, so a second run or a second
+# clone builds nothing.
 #
 # Environment:
 #   ENGINE_SRC        a stable-diffusion.cpp checkout to use in place of the pinned crate
@@ -23,8 +25,9 @@ say() { printf 'engine: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 
 case $backend in
-cpu | cuda) ;;
-*) die "unknown backend '$backend', want cpu or cuda" ;;
+cpu | cuda) patches=$here/patches ;;
+baseline) patches=$here/baseline ;;
+*) die "unknown backend '$backend', want cpu, cuda or baseline" ;;
 esac
 
 tools=(engine)
@@ -32,13 +35,14 @@ tools=(engine)
 [[ -n ${ENGINE_SRC:-} ]] || tools+=(fetch)
 "$here/../scripts/prerequisites" "${tools[@]}"
 
-flags=(
-	-DCMAKE_BUILD_TYPE=Release
-	-DCMAKE_POSITION_INDEPENDENT_CODE=ON
-	-DBUILD_SHARED_LIBS=OFF
-	-DSD_BUILD_EXAMPLES=OFF -DSD_WEBP=OFF -DSD_WEBM=OFF
-	-DGGML_NATIVE="$native" -DGGML_LLAMAFILE=ON -DGGML_OPENMP=ON -DGGML_CCACHE=OFF
-)
+flags=(-DCMAKE_BUILD_TYPE=Release -DSD_BUILD_EXAMPLES=OFF -DSD_WEBP=OFF -DSD_WEBM=OFF)
+if [[ $backend != baseline ]]; then
+	flags+=(
+		-DCMAKE_POSITION_INDEPENDENT_CODE=ON
+		-DBUILD_SHARED_LIBS=OFF
+		-DGGML_NATIVE="$native" -DGGML_LLAMAFILE=ON -DGGML_OPENMP=ON -DGGML_CCACHE=OFF
+	)
+fi
 if [[ $backend == cuda ]]; then
 	flags+=(
 		-DSD_CUDA=ON -DGGML_CUDA_GRAPHS=ON -DGGML_CUDA_NCCL=OFF
@@ -46,7 +50,7 @@ if [[ $backend == cuda ]]; then
 	)
 fi
 read -ra more <<<"${ENGINE_CMAKE_ARGS:-}"
-flags+=("${more[@]}")
+flags+=(${more[@]+"${more[@]}"})
 
 # source_id names the source without fetching it.
 source_id() {
@@ -84,7 +88,7 @@ layout=1
 key=$({
 	echo "$layout"
 	source_id
-	cat "$here"/patches/*.patch
+	cat "$patches"/*
 	printf '%s\n' "${flags[@]}"
 	machine || true
 } | sha256sum | cut -c1-16)
@@ -96,6 +100,7 @@ out=$cache/$backend-$key
 link() {
 	mkdir -p "$here/build"
 	ln -sfn "$out" "$here/build/.$backend.$$" && mv -fT "$here/build/.$backend.$$" "$here/build/$backend"
+	[[ $backend == baseline ]] && return
 	local stamp=$here/../inference/sdcpp/stamp_$backend.h text
 	text=$(printf '/* Written by third_party/build.sh. */\n#define SDW_ENGINE_KEY "%s"\n#define SDW_ENGINE_PIN "%s"' "$key" "$(pin)")
 	[[ -f $stamp && $(<"$stamp") == "$text" ]] || printf '%s\n' "$text" >"$stamp"
@@ -138,8 +143,8 @@ fi
 mkdir "$work/src"
 (cd "$tree" && tar --exclude=.git -cf - .) | tar -xf - -C "$work/src"
 
-say "2/4 applying $(find "$here/patches" -name '*.patch' | wc -l) patches"
-for patch in "$here"/patches/*.patch; do
+say "2/4 applying $(find "$patches" -name '*.patch' | wc -l) patches"
+for patch in "$patches"/*.patch; do
 	patch --directory="$work/src" --strip=1 --quiet --no-backup-if-mismatch <"$patch" ||
 		die "patch $(basename "$patch") does not fit this source"
 done
@@ -163,6 +168,10 @@ mkdir -p "$new/lib" "$new/include"
 find "$work/build" -name '*.a' -exec cp {} "$new/lib/" \;
 (cd "$work/src" && find src include ggml/include thirdparty -type f \( -name '*.h' -o -name '*.hpp' \) -print0 |
 	tar --null -cf - -T -) | tar -xf - -C "$new/include"
+if [[ $backend == baseline ]]; then
+	"${CXX:-c++}" -std=c++17 -O2 -I"$work/src/include" "$here/baseline/baseline.cpp" -o "$new/baseline" \
+		-Wl,--start-group "$new"/lib/*.a -Wl,--end-group -lgomp -lpthread -ldl -lm
+fi
 cp "$work/src/LICENSE" "$new/LICENSE.stable-diffusion.cpp"
 [[ -f $work/src/ggml/LICENSE ]] && cp "$work/src/ggml/LICENSE" "$new/LICENSE.ggml"
 printf '%s\n' "${flags[@]}" >"$new/flags"
