@@ -183,6 +183,7 @@ func TestImageFields(t *testing.T) {
 		text   string
 	}{
 		"local address":      {"http://127.0.0.1:1/x.png", 500, "Request to local resource not allowed"},
+		"local name":         {"http://localhost:1/x.png", 500, "Request to local resource not allowed"},
 		"private address":    {"http://10.0.0.1/x.png", 500, "Request to local resource not allowed"},
 		"no web":             {"https://192.0.2.1/x.png", 500, "Requests not allowed"},
 		"empty":              {"", 422, "Invalid encoded image"},

@@ -98,10 +98,11 @@ func (s *Server) download(ctx context.Context, address string, o options.Values)
 	if err != nil {
 		return imageio.Decoded{}, nil, refuse(http.StatusInternalServerError, "Invalid image url")
 	}
-	if ip, err := netip.ParseAddr(req.URL.Hostname()); onlyPublic && (err == nil && !public(ip) || req.URL.Hostname() == "localhost") {
-		return imageio.Decoded{}, nil, local
-	}
 	if !s.cfg.ImageURLs {
+		ip, err := netip.ParseAddr(req.URL.Hostname())
+		if onlyPublic && (err == nil && !public(ip) || req.URL.Hostname() == "localhost") {
+			return imageio.Decoded{}, nil, local
+		}
 		return imageio.Decoded{}, nil, forbidden
 	}
 	if agent := o.Text("api_useragent"); agent != "" {
