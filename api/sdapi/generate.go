@@ -37,7 +37,7 @@ type call struct {
 	styles     []string
 	faces      bool // restore_faces, which is not done
 	notes      []string
-	started    time.Time
+	arrived    time.Time
 
 	mask *imageio.Decoded
 }
@@ -85,7 +85,7 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 	if !pyjson.Finite(in.Object) { // the echo could not be written
 		return nil, pyjson.ErrNotFinite
 	}
-	c := &call{server: s, tab: t, in: fields{Values: in}, opts: s.options.Values(), started: s.cfg.Now()}
+	c := &call{server: s, tab: t, in: fields{Values: in}, opts: s.options.Values(), arrived: s.cfg.Now()}
 	if t == img2img {
 		if v, _ := in.Get("init_images"); v == nil {
 			return nil, refuse(http.StatusNotFound, "Init image not found")

@@ -73,7 +73,11 @@ func (c *call) collect(ctx context.Context, res *inference.Result) *output {
 	if c.vae != nil {
 		c.vaeHash = short(c.server.sum(ctx, c.vae.Path, c.server.cfg.Catalog.SHA256))
 	}
-	out := &output{result: res, started: c.started, notes: append(append([]string{}, c.notes...), res.Comments...), seeds: []int64{}, subseeds: []int64{}, infotexts: []string{}}
+	waited := time.Duration(res.Timings.Queue * float64(time.Second))
+	out := &output{
+		result: res, started: c.arrived.Add(waited), notes: append(append([]string{}, c.notes...), res.Comments...),
+		seeds: []int64{}, subseeds: []int64{}, infotexts: []string{},
+	}
 	if c.faces {
 		out.notes = append(out.notes, "faces were not restored: there is no model for it")
 	}
