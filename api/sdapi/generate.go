@@ -178,14 +178,20 @@ func (c *call) keepOverrides() error {
 func (c *call) run(ctx context.Context) (*inference.Result, error) {
 	defer c.server.finished.add(c.id)
 	job := inference.Job{ID: c.id, Name: c.tab.name}
+	work := usual
 	if c.script != nil {
-		return c.script.run(ctx, c, job)
+		work = c.script.run
 	}
-	res, err := c.server.cfg.Queue.Generate(ctx, job, c.req)
+	res, err := work(ctx, c, job)
 	if err != nil {
 		return nil, err
 	}
 	return res, c.keepOverrides()
+}
+
+// usual is what a job does without a script.
+func usual(ctx context.Context, c *call, job inference.Job) (*inference.Result, error) {
+	return c.server.cfg.Queue.Generate(ctx, job, c.req)
 }
 
 func (c *call) note(format string, args ...any) {
