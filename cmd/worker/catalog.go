@@ -23,6 +23,16 @@ func newCatalog(cfg models.Config) (*catalog, error) {
 	return c, c.Refresh()
 }
 
+// again looks a file up, and once more after a look at the folders when it is
+// not there: files count from the moment they appear.
+func again[T any](c *catalog, lookup func() (T, bool)) (T, bool) {
+	if f, ok := lookup(); ok {
+		return f, true
+	}
+	_ = c.RefreshIfChanged() // a folder that cannot be read was reported before
+	return lookup()
+}
+
 func asCheckpoint(f models.File) sdapi.Checkpoint {
 	return sdapi.Checkpoint{
 		Path: f.Path, Title: f.Title(), ModelName: f.ModelName(), Name: f.Stem(), SHA256: f.SHA256, Config: models.ConfigBeside(f),
@@ -38,12 +48,12 @@ func (c *catalog) Checkpoints() []sdapi.Checkpoint {
 }
 
 func (c *catalog) Checkpoint(name string) (sdapi.Checkpoint, bool) {
-	f, ok := c.Catalog.Checkpoint(name)
+	f, ok := again(c, func() (models.File, bool) { return c.Catalog.Checkpoint(name) })
 	return asCheckpoint(f), ok
 }
 
 func (c *catalog) ClosestCheckpoint(name string) (sdapi.Checkpoint, bool) {
-	f, ok := c.Catalog.ClosestCheckpoint(name)
+	f, ok := again(c, func() (models.File, bool) { return c.Catalog.ClosestCheckpoint(name) })
 	return asCheckpoint(f), ok
 }
 
@@ -82,11 +92,12 @@ func (c *catalog) LoRAs() []sdapi.LoRA {
 }
 
 func (c *catalog) LoRA(name string) (path string, ok bool) {
-	f, ok := c.Catalog.LoRA(name)
+	f, ok := again(c, func() (models.File, bool) { return c.Catalog.LoRA(name) })
 	return f.Path, ok
 }
 
 func (c *catalog) Embeddings() []sdapi.Embedding {
+	_ = c.RefreshIfChanged() // any word of a prompt may name a new one
 	var out []sdapi.Embedding
 	for _, f := range c.Catalog.Embeddings() {
 		e := sdapi.Embedding{Path: f.Path, Name: f.Stem()}
@@ -136,7 +147,7 @@ func (c *catalog) ControlNets() []sdapi.ControlNet {
 }
 
 func (c *catalog) ControlNet(name string) (sdapi.ControlNet, bool) {
-	f, ok := c.Catalog.ControlNet(name)
+	f, ok := again(c, func() (models.File, bool) { return c.Catalog.ControlNet(name) })
 	return sdapi.ControlNet{Path: f.Path, Title: c.ControlNetName(f)}, ok
 }
 

@@ -11,7 +11,7 @@ import (
 
 var modelsVerb = &verb{
 	name: "models", short: "list, fetch, check, convert and remove model files",
-	verbs: []*verb{modelsListVerb, modelsPullVerb, modelsInfoVerb, modelsVerifyVerb, modelsRemoveVerb, modelsSynthVerb},
+	verbs: []*verb{modelsListVerb, modelsPullVerb, modelsInfoVerb, modelsVerifyVerb, modelsConvertVerb, modelsRemoveVerb, modelsSynthVerb},
 }
 
 // fetchSettings say how model files are fetched. The tokens are read by package
