@@ -106,11 +106,15 @@ link() {
 	[[ -f $stamp && $(<"$stamp") == "$text" ]] || printf '%s\n' "$text" >"$stamp"
 }
 
+# pin names the source for people: the package that Cargo.lock pins, unless another
+# tree takes its place.
 pin() {
-	if [[ -n ${ENGINE_SRC:-} ]]; then
-		echo "local source"
-	else
+	local checksum
+	checksum=$(sed -n '/^name = "diffusion-rs-sys"/,/^$/s/^checksum = "\(.*\)"/\1/p' "$here/fetch/Cargo.lock")
+	if [[ -z ${ENGINE_SRC:-} ]] || grep -qs "$checksum" "$ENGINE_SRC/.cargo-checksum.json"; then
 		sed -n '/^name = "diffusion-rs-sys"/{n;s/version = "\(.*\)"/diffusion-rs-sys \1/p}' "$here/fetch/Cargo.lock"
+	else
+		echo "local source"
 	fi
 }
 
