@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -77,7 +78,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		s.writeJSON(w, r, http.StatusUnprocessableEntity, pyjson.NewObject("detail", list.JSON()))
 		return
 	case errors.As(err, &plain):
-		copyHeader(w.Header(), plain.header)
+		maps.Copy(w.Header(), plain.header)
 		s.writeJSON(w, r, plain.status, pyjson.NewObject("detail", plain.text))
 		return
 	}
@@ -85,7 +86,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if reply.cause != nil && reply.status >= http.StatusInternalServerError && r.Context().Err() == nil {
 		zerolog.Ctx(r.Context()).Error().Err(err).Str("path", r.URL.Path).Msg("request failed")
 	}
-	copyHeader(w.Header(), reply.header)
+	maps.Copy(w.Header(), reply.header)
 	s.writeJSON(w, r, reply.status, reply.body())
 }
 
@@ -104,7 +105,7 @@ func asReply(ctx context.Context, err error) *replyError {
 	case errors.As(err, &typed):
 		return crash("TypeError", "%s", typed)
 	case errors.Is(err, pyjson.ErrNotFinite):
-		return crash("ValueError", "%s", pyjson.ErrNotFinite)
+		return crash("ValueError", "Out of range float values are not JSON compliant")
 	}
 	reply = &replyError{status: http.StatusInternalServerError, cause: err, text: inference.Message(err)}
 	switch inference.CodeOf(err) {
@@ -136,12 +137,6 @@ const retryAfter = 5
 
 // errDeadline is the cause of a context that ended by Config.Deadline.
 var errDeadline = errors.New("the request took longer than the server allows")
-
-func copyHeader(dst, src http.Header) {
-	for k, v := range src {
-		dst[k] = v
-	}
-}
 
 // quoted writes a text as Python's repr does.
 func quoted(s string) string {

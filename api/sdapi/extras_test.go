@@ -2,6 +2,7 @@ package sdapi_test
 
 import (
 	"encoding/base64"
+	"maps"
 	"strings"
 	"testing"
 
@@ -68,9 +69,7 @@ func TestExtras(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			body := map[string]any{"image": image}
-			for k, v := range tc.body {
-				body[k] = v
-			}
+			maps.Copy(body, tc.body)
 			got := f.post("/sdapi/v1/extra-single-image", body)
 			o := got.object(t)
 			require.Equal(t, tc.html, o["html_info"])
@@ -115,7 +114,7 @@ func TestPNGInfo(t *testing.T) {
 	require.Equal(t, "Original", p["Emphasis"])
 
 	o = f.post("/sdapi/v1/png-info", map[string]any{"image": encoded(t, 8, 8)}).object(t)
-	require.Equal(t, "", o["info"])
+	require.Empty(t, o["info"])
 	require.Equal(t, "GPU", o["parameters"].(map[string]any)["RNG"])
 }
 
@@ -128,7 +127,7 @@ func TestInfotextField(t *testing.T) {
 	require.Equal(t, "dog", req.NegativePrompt)
 	require.Equal(t, []any{7, "DPM++ 2M", 5.0, int64(99), 72, 80, 2, 64, 128}, []any{req.Steps, req.Sampler, req.CFGScale, req.Seed, req.Width, req.Height,
 		req.Settings.ClipSkip, req.SeedResizeW, req.SeedResizeH})
-	require.Equal(t, 7.0, g.parameters["steps"], "the echo shows what was pasted")
+	require.EqualValues(t, 7, g.parameters["steps"], "the echo shows what was pasted")
 	require.Equal(t, map[string]any{"CLIP_stop_at_last_layers": 2.0}, g.parameters["override_settings"])
 
 	got := f.post("/sdapi/v1/txt2img", map[string]any{"infotext": strings.Replace(text, "Steps: 7", "Steps: x", 1)})

@@ -2,6 +2,7 @@ package sdapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -155,7 +156,8 @@ func (c *call) override() error {
 	}
 	opts, err := c.opts.With(sent)
 	if err != nil {
-		if list, ok := err.(schema.Errors); ok {
+		var list schema.Errors
+		if errors.As(err, &list) {
 			return crash("TypeError", "override_settings: %s: %s", list[0].Loc[1], list[0].Msg)
 		}
 		return err

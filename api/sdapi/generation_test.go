@@ -31,7 +31,7 @@ func TestReplyOfTxt2Img(t *testing.T) {
 	require.Equal(t, image.Rect(0, 0, 64, 72), m.Bounds())
 	require.Equal(t, []any{100.0, 101.0}, g.info["all_seeds"])
 	require.Equal(t, []any{4242.0, 4243.0}, g.info["all_subseeds"])
-	require.Equal(t, 65.0, g.info["width"])
+	require.EqualValues(t, 65, g.info["width"])
 	require.Equal(t, "a <lora:foo:0.5> cat\n", g.info["prompt"])
 	require.Equal(t, "20240422102030", g.info["job_timestamp"])
 	require.Equal(t, "6ce0161689", g.info["sd_model_hash"])
@@ -91,7 +91,7 @@ func TestSaveImagesAndGrid(t *testing.T) {
 	g = f.post("/sdapi/v1/txt2img", body).generated(t)
 	require.Len(t, g.images, 3)
 	require.Len(t, g.info["infotexts"], 3)
-	require.Equal(t, 1.0, g.info["index_of_first_image"])
+	require.EqualValues(t, 1, g.info["index_of_first_image"])
 	require.FileExists(t, filepath.Join(folder, "00003-6.png"))
 
 	body["override_settings"] = map[string]any{"outdir_txt2img_samples": "../elsewhere"}
@@ -121,7 +121,7 @@ func TestHires(t *testing.T) {
 	require.Nil(t, hires(nil))
 	h := hires(map[string]any{"enable_hr": true, "prompt": "p", "negative_prompt": "n"})
 	require.Equal(t, inference.Hires{Width: 128, Height: 128, Upscaler: "Latent", Sampler: "Euler", Prompt: "p", NegativePrompt: "n", CFGScale: 7}, *h)
-	require.Equal(t, 0.75, f.gen.Last().DenoisingStrength, "instead of the original's failure on null")
+	require.InDelta(t, 0.75, f.gen.Last().DenoisingStrength, 0, "instead of the original's failure on null")
 	h = hires(map[string]any{"enable_hr": true, "denoising_strength": 0, "hr_resize_x": 96, "hr_resize_y": 128, "hr_second_pass_steps": 7.0,
 		"hr_sampler_name": "DDIM", "hr_scheduler": "Karras", "hr_prompt": "hp", "hr_upscaler": "R-ESRGAN 4x+", "hr_checkpoint_name": "other"})
 	require.Equal(t, inference.Hires{Width: 128, Height: 128, TruncateX: 4, Steps: 7, Upscaler: "R-ESRGAN 4x+", Sampler: "DDIM", Scheduler: "Karras",
@@ -161,8 +161,8 @@ func TestImg2Img(t *testing.T) {
 	require.True(t, mask.Invert)
 	require.True(t, mask.Round)
 	require.Equal(t, uint8(255), mask.Image.Pix[0])
-	require.Equal(t, 0.75, req.DenoisingStrength)
-	require.Equal(t, 1.0, req.Init.NoiseMultiplier)
+	require.InDelta(t, 0.75, req.DenoisingStrength, 0)
+	require.InDelta(t, 1, req.Init.NoiseMultiplier, 0)
 
 	body["include_init_images"] = true
 	g = f.post("/sdapi/v1/img2img", body).generated(t)
@@ -252,6 +252,7 @@ func TestOddNumbers(t *testing.T) {
 }
 
 func jsonText(t *testing.T, v any) string {
+	t.Helper()
 	if raw, ok := v.(json.RawMessage); ok {
 		return string(raw)
 	}

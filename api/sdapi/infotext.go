@@ -135,7 +135,7 @@ func (c *call) tabParams(p *infotext.Params) {
 	p.DenoisingStrength = &r.DenoisingStrength
 	p.ImageCFGScale = in.maybeNumber("image_cfg_scale")
 	p.NoiseFactor = &init.NoiseMultiplier
-	if m := init.Mask; m != nil && !(m.OnlyMasked && c.blankMask()) {
+	if m := init.Mask; m != nil && (!m.OnlyMasked || !c.blankMask()) {
 		p.Inpaint = &infotext.Inpaint{
 			Inverted: m.Invert, BlurX: m.BlurX, BlurY: m.BlurY, OnlyMasked: m.OnlyMasked, Padding: m.Padding, Content: m.Fill,
 		}

@@ -111,6 +111,7 @@ func fieldSchema(f *schema.Field, schemas *pyjson.Object) *pyjson.Object {
 		o.Set("items", pyjson.NewObject("type", "string"))
 	case schema.Models:
 		o.Set("items", modelRef(f.Item, schemas))
+	default:
 	}
 	for _, bound := range []struct {
 		key   string

@@ -25,7 +25,7 @@ func TestOptionsRoundTrip(t *testing.T) {
 		o := f.get(optionsPath).object(t)
 		require.Equal(t, false, o["send_seed"])
 		require.Equal(t, 55.0, o["jpeg_quality"])
-		require.Equal(t, "", o["api_useragent"])
+		require.Empty(t, o["api_useragent"])
 		require.Equal(t, 2.0, o["CLIP_stop_at_last_layers"])
 	}
 	want(f)
@@ -160,6 +160,7 @@ func TestSettings(t *testing.T) {
 
 // differs requires every field, but for those in skip, to differ.
 func differs(t *testing.T, path string, a, b reflect.Value, skip map[string]bool) {
+	t.Helper()
 	for i := range a.NumField() {
 		field := a.Type().Field(i)
 		switch {

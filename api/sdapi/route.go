@@ -71,10 +71,8 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) error {
 
 // elsewhere sends a path with a slash too many or too few to the right place.
 func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) error {
-	path := r.URL.Path
-	if strings.HasSuffix(path, "/") {
-		path = strings.TrimSuffix(path, "/")
-	} else {
+	path, slash := strings.CutSuffix(r.URL.Path, "/")
+	if !slash {
 		path += "/"
 	}
 	if path != "" && s.routes.byPath[path] != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -33,12 +34,12 @@ type fixture struct {
 }
 
 // start makes a server; change may complete the configuration.
-func start(t testing.TB, change ...func(*sdapi.Config)) *fixture {
-	t.Helper()
-	f := &fixture{t: t, gen: &sdapitest.Generator{}, catalog: sdapitest.NewCatalog()}
+func start(tb testing.TB, change ...func(*sdapi.Config)) *fixture {
+	tb.Helper()
+	f := &fixture{t: tb, gen: &sdapitest.Generator{}, catalog: sdapitest.NewCatalog()}
 	f.queue = inference.NewQueue(f.gen, 0)
 	cfg := sdapi.Config{
-		Queue: f.queue, Catalog: f.catalog, OutputDir: t.TempDir(), Log: zerolog.New(zerolog.NewTestWriter(t)),
+		Queue: f.queue, Catalog: f.catalog, OutputDir: tb.TempDir(), Log: zerolog.New(zerolog.NewTestWriter(tb)),
 		Seed: func() int64 { return 4242 },
 		Now:  func() time.Time { return time.Date(2024, 4, 22, 10, 20, 30, 0, time.UTC) },
 	}
@@ -48,7 +49,7 @@ func start(t testing.TB, change ...func(*sdapi.Config)) *fixture {
 	f.queue = cfg.Queue
 	var err error
 	f.server, err = sdapi.New(cfg)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return f
 }
 
@@ -87,11 +88,11 @@ func (f *fixture) get(path string) reply            { f.t.Helper(); return f.sen
 func (f *fixture) post(path string, body any) reply { f.t.Helper(); return f.send("POST", path, body) }
 
 // object decodes a JSON reply of status 200.
-func (r reply) object(t testing.TB) map[string]any {
-	t.Helper()
-	require.Equal(t, 200, r.status, "%s", r.body)
+func (r reply) object(tb testing.TB) map[string]any {
+	tb.Helper()
+	require.Equal(tb, 200, r.status, "%s", r.body)
 	var o map[string]any
-	require.NoError(t, json.Unmarshal(r.body, &o))
+	require.NoError(tb, json.Unmarshal(r.body, &o))
 	return o
 }
 
@@ -103,36 +104,36 @@ type generated struct {
 	infoText   string
 }
 
-func (r reply) generated(t testing.TB) generated {
-	t.Helper()
-	require.Equal(t, 200, r.status, "%s", r.body)
+func (r reply) generated(tb testing.TB) generated {
+	tb.Helper()
+	require.Equal(tb, 200, r.status, "%s", r.body)
 	var raw struct {
 		Images     []string
 		Parameters map[string]any
 		Info       string
 	}
-	require.NoError(t, json.Unmarshal(r.body, &raw))
+	require.NoError(tb, json.Unmarshal(r.body, &raw))
 	g := generated{parameters: raw.Parameters, infoText: raw.Info}
 	for _, text := range raw.Images {
 		data, err := base64.StdEncoding.DecodeString(text)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		g.images = append(g.images, data)
 	}
-	require.NoError(t, json.Unmarshal([]byte(raw.Info), &g.info))
+	require.NoError(tb, json.Unmarshal([]byte(raw.Info), &g.info))
 	return g
 }
 
 // encoded is a w by h picture in base64.
-func encoded(t testing.TB, w, h int) string {
-	t.Helper()
+func encoded(tb testing.TB, w, h int) string {
+	tb.Helper()
 	data, err := imageio.EncodePNG(imageio.Fill(w, h, [3]uint8{10, 200, 30}))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return base64.StdEncoding.EncodeToString(data)
 }
 
 // maskPicture is a w by h mask whose left half is white.
-func maskPicture(t testing.TB, w, h int) string {
-	t.Helper()
+func maskPicture(tb testing.TB, w, h int) string {
+	tb.Helper()
 	m := imageio.NewGray(w, h)
 	for i := range m.Pix {
 		if i%w < w/2 {
@@ -140,16 +141,14 @@ func maskPicture(t testing.TB, w, h int) string {
 		}
 	}
 	data, err := imageio.EncodeGrayPNG(m)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return base64.StdEncoding.EncodeToString(data)
 }
 
 // small are the fields of a request that costs nothing.
 func small(more map[string]any) map[string]any {
 	body := map[string]any{"steps": 1, "width": 64, "height": 64, "seed": 1}
-	for k, v := range more {
-		body[k] = v
-	}
+	maps.Copy(body, more)
 	return body
 }
 

@@ -27,9 +27,8 @@ var (
 	Dumps = Style{comma: ", ", colon: ": ", ascii: true, nan: true}
 )
 
-// ErrNotFinite reports a NaN or an infinity where Compact meets one. Its text
-// is Python's.
-var ErrNotFinite = errors.New("Out of range float values are not JSON compliant")
+// ErrNotFinite reports a NaN or an infinity where Compact meets one.
+var ErrNotFinite = errors.New("a float is not finite, which JSON cannot say")
 
 // Marshal writes v in the given style.
 func Marshal(v any, style Style) ([]byte, error) { return Append(nil, v, style) }

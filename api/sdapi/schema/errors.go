@@ -3,6 +3,7 @@ package schema
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"sdworker/api/sdapi/pyjson"
 )
@@ -40,8 +41,8 @@ func (e Errors) JSON() []any {
 
 // Under puts every error below the given places, the outermost first.
 func (e Errors) Under(places ...any) Errors {
-	for i := len(places) - 1; i >= 0; i-- {
-		e = e.at(places[i])
+	for _, place := range slices.Backward(places) {
+		e = e.at(place)
 	}
 	return e
 }

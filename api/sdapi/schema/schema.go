@@ -6,6 +6,8 @@ package schema
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"sdworker/api/sdapi/pyjson"
 )
@@ -135,8 +137,7 @@ func (f *Field) Coerce(raw any) (any, Errors) {
 	if !ok {
 		return nil, Errors{fault(kind)}
 	}
-	switch f.Kind {
-	case Strings, Models:
+	if f.Kind == Strings || f.Kind == Models {
 		return f.elements(value.([]any))
 	}
 	if e := f.bounds(value); e != nil {
@@ -156,14 +157,11 @@ func (f *Field) literal(raw any) (any, Errors) {
 		}
 	}
 	e := fault(errConst)
-	text := ""
+	texts := make([]string, len(f.Permitted))
 	for i, p := range f.Permitted {
-		if i > 0 {
-			text += ", "
-		}
-		text += fmt.Sprint(p)
+		texts[i] = strconv.FormatInt(p, 10)
 	}
-	e.Msg = "unexpected value; permitted: " + text
+	e.Msg = "unexpected value; permitted: " + strings.Join(texts, ", ")
 	e.Ctx = pyjson.NewObject("given", raw, "permitted", f.Permitted)
 	return nil, Errors{e}
 }

@@ -193,7 +193,9 @@ func TestReadIsIdempotent(t *testing.T) {
 		}
 		v, err := schema.Img2Img.Read(body)
 		if err != nil {
-			require.NotEmpty(t, err.(schema.Errors))
+			var errs schema.Errors
+			require.ErrorAs(t, err, &errs)
+			require.NotEmpty(t, errs)
 			return
 		}
 		require.Equal(t, len(schema.Img2Img.Fields), v.Len())

@@ -54,41 +54,53 @@ func NewCatalog() *Catalog {
 	}
 }
 
+// Checkpoints lists CheckpointFiles.
 func (c *Catalog) Checkpoints() []sdapi.Checkpoint { return c.CheckpointFiles }
 
+// Checkpoint finds by title, name, hash or path below the folder.
 func (c *Catalog) Checkpoint(name string) (sdapi.Checkpoint, bool) {
 	return find(c.CheckpointFiles, func(f sdapi.Checkpoint) bool {
 		return slices.Contains([]string{f.Title, f.ModelName, f.Name, f.ShortHash(), f.SHA256, strings.TrimPrefix(f.Path, "/models/")}, name) && name != ""
 	})
 }
 
+// ClosestCheckpoint finds by part of a title.
 func (c *Catalog) ClosestCheckpoint(name string) (sdapi.Checkpoint, bool) {
 	return find(c.CheckpointFiles, func(f sdapi.Checkpoint) bool { return name != "" && strings.Contains(f.Title, name) })
 }
 
+// VAEs lists VAEFiles.
 func (c *Catalog) VAEs() []sdapi.VAE { return c.VAEFiles }
 
+// VAEFor finds a file by name; no other setting has one.
 func (c *Catalog) VAEFor(_ sdapi.Checkpoint, setting string) (sdapi.VAE, bool) {
 	return find(c.VAEFiles, func(f sdapi.VAE) bool { return f.Name == setting })
 }
 
+// LoRAs lists LoRAFiles.
 func (c *Catalog) LoRAs() []sdapi.LoRA { return c.LoRAFiles }
 
+// LoRA finds by name or alias.
 func (c *Catalog) LoRA(name string) (string, bool) {
 	f, ok := find(c.LoRAFiles, func(f sdapi.LoRA) bool { return f.Name == name || f.Alias == name })
 	return f.Path, ok
 }
 
+// Embeddings lists EmbeddingFiles.
 func (c *Catalog) Embeddings() []sdapi.Embedding { return c.EmbeddingFiles }
 
+// Upscalers lists UpscalerFiles.
 func (c *Catalog) Upscalers() []sdapi.Upscaler { return c.UpscalerFiles }
 
+// ControlNets lists ControlFiles.
 func (c *Catalog) ControlNets() []sdapi.ControlNet { return c.ControlFiles }
 
+// ControlNet finds by title, or name alone.
 func (c *Catalog) ControlNet(name string) (sdapi.ControlNet, bool) {
 	return find(c.ControlFiles, func(f sdapi.ControlNet) bool { return f.Title == name || strings.HasPrefix(f.Title, name+" [") })
 }
 
+// PreviewDecoder has none.
 func (c *Catalog) PreviewDecoder() string { return "" }
 
 // SHA256 is the hash that the catalog has for a checkpoint, or one digit 64 times.
@@ -100,10 +112,13 @@ func (c *Catalog) SHA256(_ context.Context, path string) (string, error) {
 	return strings.Repeat("a", 64), nil
 }
 
+// LoRAHash is ShortHash.
 func (c *Catalog) LoRAHash(context.Context, string) (string, error) { return c.ShortHash, nil }
 
+// EmbeddingHash is ShortHash.
 func (c *Catalog) EmbeddingHash(context.Context, string) (string, error) { return c.ShortHash, nil }
 
+// Refresh counts.
 func (c *Catalog) Refresh() error {
 	c.Refreshed++
 	return nil

@@ -55,6 +55,7 @@ func (g *Generator) Jobs() int {
 	return g.jobs
 }
 
+// Generate draws a flat picture for each seed.
 func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
 	if err := req.Check(); err != nil {
 		return nil, err
@@ -117,6 +118,7 @@ func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks 
 	return res, nil
 }
 
+// Upscale resizes with Lanczos, whatever the upscaler.
 func (g *Generator) Upscale(_ context.Context, req *inference.UpscaleRequest, _ inference.Hooks) (imageio.RGB, error) {
 	g.mu.Lock()
 	g.upscaled = req
@@ -128,6 +130,7 @@ func (g *Generator) Upscale(_ context.Context, req *inference.UpscaleRequest, _ 
 	return req.Image.Resize(w, h, imageio.Lanczos), g.Fail
 }
 
+// Load notes the files.
 func (g *Generator) Load(_ context.Context, files inference.Files, _ inference.Hooks) error {
 	if g.Fail != nil {
 		return g.Fail
@@ -138,6 +141,7 @@ func (g *Generator) Load(_ context.Context, files inference.Files, _ inference.H
 	return nil
 }
 
+// Unload forgets the files.
 func (g *Generator) Unload(context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -145,6 +149,7 @@ func (g *Generator) Unload(context.Context) error {
 	return nil
 }
 
+// Status tells what was loaded last.
 func (g *Generator) Status() inference.Status {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -159,4 +164,5 @@ func (g *Generator) Status() inference.Status {
 	return s
 }
 
+// Close does nothing.
 func (g *Generator) Close() error { return nil }
