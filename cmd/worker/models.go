@@ -59,9 +59,11 @@ func (m *modelsCommand) catalog(p *program) *models.Catalog {
 	return c
 }
 
-// newFetcher returns what fetches files for this program.
-func (p *program) newFetcher(f *fetchSettings, log *logSettings) *fetch.Fetcher {
+// newFetcher returns what fetches files for this program; forRequests lets
+// requests name what is fetched.
+func (p *program) newFetcher(f *fetchSettings, log *logSettings, forRequests bool) *fetch.Fetcher {
 	return fetch.New(fetch.Config{
+		AllowRequestURLs: forRequests,
 		Getenv: func(name string) string { return p.environ[name] }, Log: p.logger(log), Parallel: f.Parallel, Cache: p.fetchCache(f),
 	})
 }

@@ -60,7 +60,7 @@ func (c *pullCommand) run(ctx context.Context, refs []string) error {
 	if len(refs) > 1 && (c.options.Name != "" || c.options.SHA256 != "") {
 		return usagef("--name and --sha256 are for one file, %d are named", len(refs))
 	}
-	fetcher := c.program.newFetcher(&c.fetch, &c.log)
+	fetcher := c.program.newFetcher(&c.fetch, &c.log, false)
 	defer fetcher.Close()
 	for _, ref := range refs {
 		show := c.program.newDownloadDisplay(ref, c.options.Quiet)
@@ -71,6 +71,10 @@ func (c *pullCommand) run(ctx context.Context, refs []string) error {
 		show.done()
 		if err != nil {
 			return fmt.Errorf("%s: %w", ref, err)
+		}
+		if err := c.catalog(c.program).LearnSHA256(result.Path, result.SHA256); err != nil {
+			log := c.program.logger(&c.log)
+			log.Warn().Err(err).Msg("the hash of the fetched file is not kept")
 		}
 		fmt.Fprintln(c.program.out, result.Path)
 		if !c.options.Quiet {

@@ -94,6 +94,12 @@ func (r *runpodCommand) run(ctx context.Context, c *call) error {
 	defer background.Wait()
 	defer stop()
 
+	var fetcher bridge.Fetcher
+	if r.bridge.Downloads {
+		f := r.program.newFetcher(&r.fetch, &r.common.log, true)
+		defer f.Close()
+		fetcher = f
+	}
 	phases := runpod.NewPhases(log)
 	var handler atomic.Pointer[runpod.Handler]
 	cfg.Prepare = func(prepare context.Context) error {
@@ -101,7 +107,7 @@ func (r *runpodCommand) run(ctx context.Context, c *call) error {
 		if err != nil {
 			return err
 		}
-		h, err := r.handler(s)
+		h, err := r.handler(s, fetcher)
 		if err != nil {
 			return err
 		}
@@ -133,7 +139,7 @@ func (r *runpodCommand) serve(ctx context.Context, c *call) error {
 }
 
 // handler turns jobs into requests to the API.
-func (r *runpodCommand) handler(s *stack) (runpod.Handler, error) {
+func (r *runpodCommand) handler(s *stack, fetcher bridge.Fetcher) (runpod.Handler, error) {
 	return bridge.New(bridge.Options{
 		Config: r.bridge,
 		API:    s.api,
@@ -145,6 +151,7 @@ func (r *runpodCommand) handler(s *stack) (runpod.Handler, error) {
 			return withObserver(ctx, observer{progress: func(p inference.Progress) { report(jobProgress(p)) }})
 		},
 		Recode:    recode,
+		Fetcher:   fetcher,
 		ModelDirs: r.common.models.roots(r.program.environ),
 	})
 }

@@ -2,10 +2,6 @@ package fetch
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -40,22 +36,8 @@ func (f *Fetcher) civitai(ctx context.Context, version string) (Source, error) {
 			Hashes      struct{ SHA256 string }
 		}
 	}
-	err := f.retry(ctx, func() error {
-		resp, err := f.get(ctx, f.client(src), src.URL, src, "")
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			return f.statusError(src, resp)
-		}
-		if err := json.NewDecoder(io.LimitReader(resp.Body, maxReply)).Decode(&reply); err != nil {
-			return fmt.Errorf("civitai: %w", err)
-		}
-		return nil
-	})
-	if err != nil {
-		return Source{}, f.failure(src, err)
+	if err := f.getJSON(ctx, src, &reply); err != nil {
+		return Source{}, err
 	}
 	best := -1
 	for i, file := range reply.Files {

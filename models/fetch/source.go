@@ -75,7 +75,7 @@ func (f *Fetcher) Resolve(ctx context.Context, ref string) (Source, error) {
 // configuration allows such URLs at all.
 func (f *Fetcher) FromRequest(ref string) (Source, error) {
 	if !f.config.AllowRequestURLs {
-		return Source{}, inference.Errorf(inference.Invalid, "fetch", "downloads named in a request are not allowed on this server")
+		return Source{}, errRequestURLs()
 	}
 	u, err := parseURL(ref)
 	if err != nil {

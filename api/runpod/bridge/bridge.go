@@ -27,6 +27,7 @@ type Config struct {
 	Format  string `env:"RUNPOD_RECODE" doc:"re-encode images of a result too large for RunPod as jpeg or webp; default: fail with an error"`
 	Quality int    `env:"RUNPOD_RECODE_QUALITY" envDefault:"90" doc:"first quality tried when images are re-encoded, 1 to 100"`
 
+	Downloads   bool  `env:"RUNPOD_ALLOW_DOWNLOADS" doc:"let jobs have model files fetched into the model folders (endpoints v1/download and v1/sync)"`
 	MaxDownload int64 `env:"RUNPOD_MAX_DOWNLOAD_BYTES" envDefault:"5368709120" doc:"largest file that a job may have downloaded"`
 
 	Bucket bucket.Config

@@ -25,7 +25,7 @@ type Fetcher interface {
 }
 
 // errNoFetcher is the answer of a worker that does not download for jobs.
-var errNoFetcher = errors.New("api.endpoint: this worker does not download files for jobs; put models on the network volume instead")
+var errNoFetcher = errors.New("api.endpoint: this worker does not download files for jobs; set RUNPOD_ALLOW_DOWNLOADS=true to allow it, or put models on the network volume")
 
 // download serves v1/download {source_url, download_path}.
 func (b *bridge) download(ctx context.Context, payload json.RawMessage) (any, error) {
