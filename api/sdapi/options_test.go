@@ -24,9 +24,9 @@ func TestOptionsRoundTrip(t *testing.T) {
 	want := func(f *fixture) {
 		o := f.get(optionsPath).object(t)
 		require.Equal(t, false, o["send_seed"])
-		require.Equal(t, 55.0, o["jpeg_quality"])
+		require.InDelta(t, 55.0, o["jpeg_quality"], 0)
 		require.Empty(t, o["api_useragent"])
-		require.Equal(t, 2.0, o["CLIP_stop_at_last_layers"])
+		require.InDelta(t, 2.0, o["CLIP_stop_at_last_layers"], 0)
 	}
 	want(f)
 	want(start(t, func(c *sdapi.Config) { c.OptionsFile = file })) // after a restart
@@ -109,7 +109,7 @@ func TestOverrideSettings(t *testing.T) {
 	require.Equal(t, "cc6cb27103", g.info["sd_model_hash"])
 	require.Equal(t, []any{"sharp.safetensors", "aaaaaaaaaa"}, []any{g.info["sd_vae_name"], g.info["sd_vae_hash"]})
 	require.Contains(t, g.info["infotexts"].([]any)[0], "VAE hash: aaaaaaaaaa, VAE: sharp.safetensors, Clip skip: 3, RNG: NV")
-	require.Equal(t, 3.0, g.info["clip_skip"])
+	require.InDelta(t, 3.0, g.info["clip_skip"], 0)
 
 	g, req = run(map[string]any{"sd_model_checkpoint": "zzz", "sd_vae": "zzz"})
 	require.Equal(t, "/models/v1-5-pruned-emaonly.safetensors", req.Files.Checkpoint, "put back, and an unknown one is ignored")
@@ -155,7 +155,7 @@ func TestSettings(t *testing.T) {
 	st := f.gen.Last().Settings
 	require.Equal(t, []float64{0.3, 0.3, 5, 1.1}, []float64{st.Eta, st.EtaDDIM, st.SChurn, st.SNoise})
 	f.post("/sdapi/v1/txt2img", small(map[string]any{"s_churn": 5, "override_settings": map[string]any{"s_churn": 2}})).generated(t)
-	require.Equal(t, 2.0, f.gen.Last().Settings.SChurn, "an option off its default wins over the request, as in A1111")
+	require.InDelta(t, 2.0, f.gen.Last().Settings.SChurn, 0, "an option off its default wins over the request, as in A1111")
 }
 
 // differs requires every field, but for those in skip, to differ.

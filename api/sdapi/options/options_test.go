@@ -60,7 +60,7 @@ func TestSaveAndOpen(t *testing.T) {
 	s, skipped, err = options.Open(path)
 	require.NoError(t, err)
 	require.Empty(t, skipped)
-	require.Equal(t, 2.0, s.Values().Get("CLIP_stop_at_last_layers"))
+	require.InDelta(t, 2.0, s.Values().Get("CLIP_stop_at_last_layers"), 0)
 	require.Equal(t, int64(3), s.Values().Get("s_churn"))
 	require.Empty(t, s.Values().Get("api_useragent"))
 	raw, err := os.ReadFile(path)
