@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/rs/zerolog"
+
 	"sdworker/models"
 	"sdworker/models/fetch"
 )
@@ -59,17 +61,31 @@ func (m *modelsCommand) catalog(p *program) *models.Catalog {
 	return c
 }
 
-// newFetcher returns what fetches files for this program; forRequests lets
-// requests name what is fetched.
-func (p *program) newFetcher(f *fetchSettings, log *logSettings, forRequests bool) *fetch.Fetcher {
+// newFetcher returns what fetches files for this program. inUse, unless nil,
+// names files that a full cache must keep, and lets requests name what is fetched.
+func (p *program) newFetcher(f *fetchSettings, log *logSettings, inUse func() []string) *fetch.Fetcher {
 	return fetch.New(fetch.Config{
-		AllowRequestURLs: forRequests,
-		Getenv: func(name string) string { return p.environ[name] }, Log: p.logger(log), Parallel: f.Parallel, Cache: p.fetchCache(f),
+		AllowRequestURLs: inUse != nil,
+		Getenv:           func(name string) string { return p.environ[name] },
+		Log:              p.logger(log),
+		Parallel:         f.Parallel,
+		Cache:            p.fetchCache(f, inUse),
 	})
 }
 
-func (p *program) fetchCache(f *fetchSettings) *fetch.Cache {
-	return &fetch.Cache{Record: cacheFile(p.environ, "fetched.json"), Limit: f.CacheLimit}
+func (p *program) fetchCache(f *fetchSettings, inUse func() []string) *fetch.Cache {
+	return &fetch.Cache{Record: cacheFile(p.environ, "fetched.json"), Limit: f.CacheLimit, InUse: inUse}
+}
+
+// learnHash keeps the hash that a download computed, so that the file is not read
+// again for it.
+func (p *program) learnHash(catalog *models.Catalog, fetched fetch.Result, log zerolog.Logger) {
+	if fetched.SHA256 == "" {
+		return
+	}
+	if err := catalog.LearnSHA256(fetched.Path, fetched.SHA256); err != nil {
+		log.Warn().Err(err).Msg("the hash of a fetched file is not kept")
+	}
 }
 
 // listOptions are the flags of worker models ls.

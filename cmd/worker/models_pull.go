@@ -60,7 +60,7 @@ func (c *pullCommand) run(ctx context.Context, refs []string) error {
 	if len(refs) > 1 && (c.options.Name != "" || c.options.SHA256 != "") {
 		return usagef("--name and --sha256 are for one file, %d are named", len(refs))
 	}
-	fetcher := c.program.newFetcher(&c.fetch, &c.log, false)
+	fetcher := c.program.newFetcher(&c.fetch, &c.log, nil)
 	defer fetcher.Close()
 	for _, ref := range refs {
 		show := c.program.newDownloadDisplay(ref, c.options.Quiet)
@@ -72,10 +72,7 @@ func (c *pullCommand) run(ctx context.Context, refs []string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", ref, err)
 		}
-		if err := c.catalog(c.program).LearnSHA256(result.Path, result.SHA256); err != nil {
-			log := c.program.logger(&c.log)
-			log.Warn().Err(err).Msg("the hash of the fetched file is not kept")
-		}
+		c.program.learnHash(c.catalog(c.program), result, c.program.logger(&c.log))
 		fmt.Fprintln(c.program.out, result.Path)
 		if !c.options.Quiet {
 			c.program.tellFetched(result)
@@ -179,7 +176,7 @@ var modelsRemoveVerb = &verb{
 		if len(c.args) == 0 {
 			return usagef("no file is named")
 		}
-		cache := p.fetchCache(&f)
+		cache := p.fetchCache(&f, nil)
 		for _, path := range c.args {
 			err := cache.Remove(path)
 			if err != nil && o.Force {

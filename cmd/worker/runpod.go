@@ -96,7 +96,7 @@ func (r *runpodCommand) run(ctx context.Context, c *call) error {
 
 	var fetcher bridge.Fetcher
 	if r.bridge.Downloads {
-		f := r.program.newFetcher(&r.fetch, &r.common.log, true)
+		f := r.program.newFetcher(&r.fetch, &r.common.log, func() []string { return []string{gen.Status().Engine.Checkpoint} })
 		defer f.Close()
 		fetcher = f
 	}

@@ -68,7 +68,7 @@ func (r *runpodCommand) findModel(ctx context.Context, log zerolog.Logger) error
 	if ref == "" {
 		ref = fetch.Default
 	}
-	fetcher := r.program.newFetcher(&r.fetch, &r.common.log, false)
+	fetcher := r.program.newFetcher(&r.fetch, &r.common.log, nil)
 	defer fetcher.Close()
 	spoken := time.Now()
 	result, err := fetcher.Pull(ctx, ref, r.common.models.fetchRoot(r.program.environ), fetch.PullOptions{
@@ -83,9 +83,7 @@ func (r *runpodCommand) findModel(ctx context.Context, log zerolog.Logger) error
 	if err != nil {
 		return fmt.Errorf("no checkpoint was found, and %s cannot be fetched: %w", ref, err)
 	}
-	if err := catalog.LearnSHA256(result.Path, result.SHA256); err != nil {
-		log.Warn().Err(err).Msg("the hash of the fetched file is not kept")
-	}
+	r.program.learnHash(catalog, result, log)
 	r.common.engine.Model = result.Path
 	return nil
 }
