@@ -195,6 +195,26 @@ std::vector<float> difference(const Adapter& a, const std::string& name) {
     return std::move(m.at);
 }
 
+// weight_name returns the checkpoint's name for a weight of an adapter file. The
+// engine's conversion leaves some names of the diffusers library as they are,
+// with the underscores turned into dots.
+std::string weight_name(std::string name) {
+    static const std::pair<const char*, const char*> renamed[] = {
+        {"text.encoder.", "cond_stage_model.transformer."},
+        {"model.diffusion_model.conv_in.", "model.diffusion_model.input_blocks.0.0."},
+        {"model.diffusion_model.conv_out.", "model.diffusion_model.out.2."},
+        {"model.diffusion_model.time.embed.", "model.diffusion_model.time_embed."},
+        {"model.diffusion_model.time_embedding.linear.1.", "model.diffusion_model.time_embed.0."},
+        {"model.diffusion_model.time_embedding.linear.2.", "model.diffusion_model.time_embed.2."},
+    };
+    for (const auto& [from, to] : renamed) {
+        if (starts_with(name, from)) {
+            return to + name.substr(strlen(from));
+        }
+    }
+    return name;
+}
+
 // read_file reads an adapter file: by weight of the model, then by role.
 std::map<std::string, Adapter> read_file(const std::string& file, SDVersion version, int threads) {
     ModelLoader loader;
@@ -212,7 +232,7 @@ std::map<std::string, Adapter> read_file(const std::string& file, SDVersion vers
             part.shape.push_back(storage.ne[i]);
         }
         part.values.resize(storage.nelements());
-        Part& kept = adapters[name.substr(begin, dot - begin)][name.substr(dot + 1)] = std::move(part);
+        Part& kept = adapters[weight_name(name.substr(begin, dot - begin))][name.substr(dot + 1)] = std::move(part);
         ggml_tensor target{};
         target.type = GGML_TYPE_F32;
         size_t size = sizeof(float);

@@ -105,6 +105,7 @@ func TestAdapterForms(t *testing.T) {
 	}
 
 	const text = "lora_te_text_model_encoder_layers_3_self_attn_k_proj"
+	const textDiffusers = "text_encoder.text_model.encoder.layers.3.self_attn.k_proj"
 	textUp, textDown := matrix(3, 768, rank), matrix(4, rank, 768)
 
 	const wide = "lora_unet_mid_block_attentions_0_transformer_blocks_0_ff_net_2" // [ch, 4*ch]
@@ -133,7 +134,33 @@ func TestAdapterForms(t *testing.T) {
 		},
 		"text encoder": {
 			"kohya": {text + ".lora_up.weight": textUp, text + ".lora_down.weight": textDown},
+			"PEFT":  {textDiffusers + ".lora_B.weight": textUp, textDiffusers + ".lora_A.weight": textDown},
 			"whole": {text + ".diff": times(textUp, textDown)},
+		},
+		"first convolution": {
+			"diffusers":  {"lora_unet_conv_in.diff": matrix(7, 32, 4, 3, 3)},
+			"checkpoint": {"lora_unet_input_blocks_0_0.diff": matrix(7, 32, 4, 3, 3)},
+		},
+		"last convolution": {
+			"diffusers":  {"lora_unet_conv_out.diff": matrix(8, 4, 32, 3, 3)},
+			"checkpoint": {"lora_unet_out_2.diff": matrix(8, 4, 32, 3, 3)},
+		},
+		"time": {
+			"kohya":      {"lora_unet_time_embedding_linear_1.diff": matrix(9, 128, 32), "lora_unet_time_embedding_linear_2.diff": matrix(9, 128, 128)},
+			"diffusers":  {"unet.time_embedding.linear_1.diff": matrix(9, 128, 32), "unet.time_embedding.linear_2.diff": matrix(9, 128, 128)},
+			"checkpoint": {"lora_unet_time_embed_0.diff": matrix(9, 128, 32), "lora_unet_time_embed_2.diff": matrix(9, 128, 128)},
+		},
+		"residual block": {
+			"kohya": {
+				"lora_unet_up_blocks_2_resnets_1_conv_shortcut.diff": matrix(10, 64, 128, 1, 1),
+				"lora_unet_up_blocks_2_resnets_1_time_emb_proj.diff": matrix(11, 64, 128),
+				"lora_unet_up_blocks_1_upsamplers_0_conv.diff":       matrix(12, 128, 128, 3, 3),
+			},
+			"checkpoint": {
+				"lora_unet_output_blocks_7_0_skip_connection.diff": matrix(10, 64, 128, 1, 1),
+				"lora_unet_output_blocks_7_0_emb_layers_1.diff":    matrix(11, 64, 128),
+				"lora_unet_output_blocks_5_2_conv.diff":            matrix(12, 128, 128, 3, 3),
+			},
 		},
 		"Kronecker": {
 			"LoKr":  {wide + ".lokr_w1": left, wide + ".lokr_w2": right},
