@@ -73,13 +73,31 @@ func (s *Server) chosenFiles(o options.Values) (Checkpoint, inference.Files, err
 	return c, files, nil
 }
 
-// hashed returns the checkpoint with its hash. It waits for the file to be read
-// when it was not hashed before; a file that cannot be read has none.
-func (s *Server) hashed(ctx context.Context, c Checkpoint) Checkpoint {
-	if c.SHA256 == "" {
-		c.SHA256 = s.sum(ctx, c.Path, s.cfg.Catalog.SHA256)
+// hashModels fills in the hashes of the model files of a job, which infotexts
+// carry. It works beside the job, since it may have to read files that were never
+// hashed; the channel closes when it is done.
+func (c *call) hashModels(ctx context.Context) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.checkpoint.SHA256 = c.server.fileSum(ctx, c.checkpoint.Path, c.checkpoint.SHA256)
+		if c.hires != nil && c.hires.checkpoint != nil {
+			second := c.hires.checkpoint
+			second.SHA256 = c.server.fileSum(ctx, second.Path, second.SHA256)
+		}
+		if c.vae != nil {
+			c.vaeHash = short(c.server.fileSum(ctx, c.vae.Path, ""))
+		}
+	}()
+	return done
+}
+
+// fileSum is the sha256 of a model file, unless it is known already.
+func (s *Server) fileSum(ctx context.Context, path, known string) string {
+	if known != "" {
+		return known
 	}
-	return c
+	return s.sum(ctx, path, s.cfg.Catalog.SHA256)
 }
 
 // sum calls one of the catalog's hash functions. A hash is not worth a failed

@@ -8,6 +8,7 @@ import (
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
+	"sdworker/inference/hint"
 )
 
 // controlUnit is one unit of ControlNet (Mikubill v1.1.455). Keys that it does
@@ -108,6 +109,10 @@ func (c *call) controlUnit(ctx context.Context, i int, unit *fields) (inference.
 	model, ok := c.server.cfg.Catalog.ControlNet(name)
 	if !ok {
 		return inference.ControlUnit{}, crash("RuntimeError", "model %s not found", quoted(name))
+	}
+	if _, known := hint.Lookup(unit.text("module")); !known {
+		return inference.ControlUnit{}, refuse(http.StatusUnprocessableEntity,
+			"ControlNet preprocessor %s is not available: send the preprocessed picture with module none", quoted(unit.text("module")))
 	}
 	image, mask := unitImage(unit)
 	out := inference.ControlUnit{

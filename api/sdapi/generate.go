@@ -66,11 +66,15 @@ func (s *Server) generate(t *tab) handler {
 		if err != nil {
 			return err
 		}
-		out, err := c.run(r.Context())
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		hashes := c.hashModels(ctx)
+		out, err := c.run(ctx)
 		if err != nil {
 			return err
 		}
-		body, err := c.reply(r.Context(), out)
+		<-hashes
+		body, err := c.reply(ctx, out)
 		if err != nil {
 			return err
 		}

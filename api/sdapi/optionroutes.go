@@ -21,9 +21,16 @@ func (s *Server) getOptions(*http.Request) (any, error) {
 	return out, nil
 }
 
-// showLoaded fills in the loaded checkpoint where the options leave it open, as
-// A1111 does once it has loaded one.
+// showLoaded gives the chosen checkpoint the title that it has now, and fills in
+// the loaded one where the options leave it open, as A1111 does once it has
+// loaded one.
 func (s *Server) showLoaded(out *pyjson.Object) {
+	chosen, _ := out.Get("sd_model_checkpoint")
+	if name, ok := chosen.(string); ok {
+		if c, ok := s.cfg.Catalog.Checkpoint(name); ok {
+			out.Set("sd_model_checkpoint", c.Title)
+		}
+	}
 	path := s.cfg.Queue.Generator().Status().Engine.Checkpoint
 	if path == "" {
 		return
@@ -32,7 +39,7 @@ func (s *Server) showLoaded(out *pyjson.Object) {
 	if !ok {
 		return
 	}
-	if title, _ := out.Get("sd_model_checkpoint"); title == nil {
+	if chosen == nil {
 		out.Set("sd_model_checkpoint", c.Title)
 	}
 	out.Set("sd_checkpoint_hash", c.SHA256)

@@ -3,11 +3,13 @@ package sdapi_test
 import (
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
 )
 
@@ -77,6 +79,18 @@ func TestCheckpointSwitch(t *testing.T) {
 	require.Empty(t, f.gen.Status().Engine.Checkpoint)
 	require.Equal(t, "{}", string(f.post("/sdapi/v1/reload-checkpoint", `""`).body))
 	require.Equal(t, "/models/other.safetensors", f.gen.Status().Engine.Checkpoint)
+}
+
+// A file may get its hash, and so another title, after it was chosen.
+func TestTitleAfterHashing(t *testing.T) {
+	f := start(t)
+	f.catalog.CheckpointFiles = []sdapi.Checkpoint{sdapitest.Checkpoint("a.safetensors", "")}
+	f.post(optionsPath, map[string]any{"sd_model_checkpoint": "a"})
+	require.Equal(t, "a.safetensors", f.get(optionsPath).object(t)["sd_model_checkpoint"])
+	g := f.post("/sdapi/v1/txt2img", small(nil)).generated(t)
+	require.Equal(t, "aaaaaaaaaa", g.info["sd_model_hash"], "the job waits for the hash")
+	f.catalog.CheckpointFiles = []sdapi.Checkpoint{sdapitest.Checkpoint("a.safetensors", strings.Repeat("a", 64))}
+	require.Equal(t, "a.safetensors [aaaaaaaaaa]", f.get(optionsPath).object(t)["sd_model_checkpoint"])
 }
 
 func TestStartCheckpoint(t *testing.T) {

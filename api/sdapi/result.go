@@ -66,13 +66,6 @@ func (c *call) echo() *pyjson.Object {
 
 // collect puts pictures and texts into the order of the reply.
 func (c *call) collect(ctx context.Context, res *inference.Result) *output {
-	c.checkpoint = c.server.hashed(ctx, c.checkpoint)
-	if c.hires != nil && c.hires.checkpoint != nil {
-		*c.hires.checkpoint = c.server.hashed(ctx, *c.hires.checkpoint)
-	}
-	if c.vae != nil {
-		c.vaeHash = short(c.server.sum(ctx, c.vae.Path, c.server.cfg.Catalog.SHA256))
-	}
 	waited := time.Duration(res.Timings.Queue * float64(time.Second))
 	out := &output{
 		result: res, started: c.arrived.Add(waited), notes: append(append([]string{}, c.notes...), res.Comments...),

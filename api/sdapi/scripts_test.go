@@ -31,6 +31,9 @@ func TestScriptErrors(t *testing.T) {
 		{`{"alwayson_scripts": {"ControlNet": {"args": []}}}`, 200, ""},
 		{`{"alwayson_scripts": {"ControlNet": {"args": [{}, {"enabled": true}, {"enabled": false, "model": "zzz"}, null, 3]}}}`, 200, ""},
 		{`{"alwayson_scripts": {"controlnet": {"args": [{"enabled": true, "model": "zzz", "image": "x"}]}}}`, 500, ""},
+		{`{"alwayson_scripts": {"controlnet": {"args": [{"enabled": true, "model": "canny", "module": "openpose", "image": "x"}]}}}`, 422,
+			"ControlNet preprocessor 'openpose' is not available: send the preprocessed picture with module none"},
+		{`{"alwayson_scripts": {"controlnet": {"args": [{"enabled": true, "model": "canny"}]}}}`, 422, "ControlNet unit 0 has no image"},
 		{`{"script_name": "nope", "sampler_name": "nope"}`, 422, "Script 'nope' not found"}, // scripts are looked for first
 		{`{"alwayson_scripts": {"nope": {}}, "sampler_name": "nope"}`, 404, "Sampler not found"},
 	} {
