@@ -39,7 +39,12 @@ var engineVerb = &verb{
 
 // newPipeline returns the generator of this process.
 func newPipeline(cfg *engineSettings, log zerolog.Logger) *inference.Pipeline {
-	open := func(ctx context.Context, checkpoint string, progress func(done, total int)) (inference.Engine, error) {
+	return inference.NewPipeline(opener(cfg, log), inference.PipelineOptions{Warm: cfg.WarmModels, Memory: memory})
+}
+
+// opener loads checkpoints into this process.
+func opener(cfg *engineSettings, log zerolog.Logger) inference.OpenFunc {
+	return func(ctx context.Context, checkpoint string, progress func(done, total int)) (inference.Engine, error) {
 		engine, err := sdcpp.Open(ctx, sdcpp.Options{
 			Checkpoint: checkpoint, Device: cfg.Device, Threads: cfg.Threads, Log: log, Progress: progress,
 		})
@@ -48,7 +53,6 @@ func newPipeline(cfg *engineSettings, log zerolog.Logger) *inference.Pipeline {
 		}
 		return engine, nil
 	}
-	return inference.NewPipeline(open, inference.PipelineOptions{Warm: cfg.WarmModels, Memory: memory})
 }
 
 // offerToOOMKiller makes the kernel choose this process before its parent when
@@ -59,10 +63,6 @@ func offerToOOMKiller() {
 
 // secrets are variables that the engine process does not inherit.
 var secrets = []string{"RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY", "HF_TOKEN", "CIVITAI_TOKEN", "API_AUTH", "API_TOKEN"}
-
-// idleThreads lets OpenMP threads sleep while they wait. Spinning costs other
-// processes their time and gains nothing here.
-var idleThreads = map[string]string{"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 
 // engineCommand returns the command of the engine process: this binary, also
 // when its file was replaced meanwhile.
@@ -79,11 +79,6 @@ func engineCommand(environ map[string]string, cfg *common) *exec.Cmd {
 	}
 	for name, value := range environ {
 		if !slices.Contains(secrets, name) && !slices.Contains(names, name) {
-			env = append(env, name+"="+value)
-		}
-	}
-	for name, value := range idleThreads {
-		if _, set := environ[name]; !set {
 			env = append(env, name+"="+value)
 		}
 	}

@@ -33,7 +33,7 @@ type verb struct {
 	short  string // one line for the list
 	long   string // the rest of the help
 	hidden bool
-	verbs  []*verb // subcommands, instead of run
+	verbs  []*verb // subcommands, instead of run or beside it
 
 	// settings returns the structs whose fields become flags.
 	settings func() []settings
@@ -90,7 +90,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 // dispatch finds the verb that args name, below v, and runs it. path is how the
 // user got to v.
 func (p *program) dispatch(ctx context.Context, v *verb, path string, args []string) error {
-	if v.verbs == nil {
+	if v.verbs == nil || v.run != nil && (len(args) == 0 || v.find(args[0]) == nil && args[0] != "help") {
 		return p.runVerb(ctx, v, path, args)
 	}
 	if len(args) == 0 {
@@ -124,7 +124,7 @@ func (p *program) help(v *verb, path string, args []string) error {
 		}
 		v, path = sub, path+" "+sub.name
 	}
-	if v.verbs != nil {
+	if v.run == nil {
 		p.printVerbs(v, path, p.out)
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"sdworker/inference"
@@ -30,7 +31,9 @@ func Serve(ctx context.Context, conn net.Conn, gen inference.Generator) error {
 	s := &server{gen: gen, out: newSender(conn), waiting: make(chan *served, maxWaiting), open: map[uint64]*served{}}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := s.out.send(message{Kind: kindHello, Protocol: protocol}); err != nil {
+	if err := s.out.send(message{Kind: kindHello, Protocol: protocol}); errors.Is(err, syscall.EPIPE) {
+		return nil // the parent has ended
+	} else if err != nil {
 		return fmt.Errorf("greet the parent process: %w", err)
 	}
 

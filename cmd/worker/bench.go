@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"sdworker/api/runpod"
+	"sdworker/api/runpod/runpodtest"
+	"sdworker/internal/bench"
+	"sdworker/models"
+)
+
+// baselineProgram is what make baseline builds: the unpatched engine's own
+// generate_image.
+const baselineProgram = "third_party/build/baseline/baseline"
+
+// benchOptions are the flags of worker bench.
+type benchOptions struct {
+	Width    int           `env:"WIDTH" envDefault:"256" doc:"of the whole picture, pixels"`
+	Height   int           `env:"HEIGHT" envDefault:"256" doc:"of the whole picture, pixels"`
+	Steps    int           `env:"STEPS" envDefault:"4" doc:"of the whole picture"`
+	Batch    int           `env:"BATCH" envDefault:"1" doc:"pictures at the same time"`
+	Budget   time.Duration `env:"BUDGET" envDefault:"3s" doc:"time for each figure, roughly"`
+	Baseline string        `env:"BASELINE" doc:"program to compare with, without it the one that make baseline builds, if there, none = none"`
+	JSON     bool          `env:"JSON" doc:"print it as JSON"`
+}
+
+func (o *benchOptions) validate() []error {
+	var errs []error
+	for name, n := range map[string]int{"--width": o.Width, "--height": o.Height} {
+		if n < 8 || n%8 != 0 {
+			errs = append(errs, fmt.Errorf("%s is %d, it must be a multiple of 8", name, n))
+		}
+	}
+	for name, n := range map[string]int{"--steps": o.Steps, "--batch": o.Batch} {
+		if n < 1 {
+			errs = append(errs, fmt.Errorf("%s is %d, it must be at least 1", name, n))
+		}
+	}
+	return errs
+}
+
+// baseline is the command of the program to compare with, nil for none.
+func (o *benchOptions) baseline() []string {
+	switch o.Baseline {
+	case "none":
+		return nil
+	case "":
+		if _, err := os.Stat(baselineProgram); err != nil {
+			return nil
+		}
+		return []string{baselineProgram}
+	default:
+		return []string{o.Baseline}
+	}
+}
+
+var benchVerb = &verb{
+	name: "bench", short: "measure the engine on this machine",
+	long: `Figures: opening the checkpoint, a step with guidance at 64x64 and 256x256, VAE
+decode, whole pictures, peak memory. Subcommands measure the rest: bench load,
+bench http, bench runpod.`,
+	verbs: []*verb{benchLoadVerb, benchHTTPVerb, benchRunPodVerb},
+	settings: func() []settings {
+		return append([]settings{{title: "Measurement:", target: new(benchOptions)}}, new(common).settings()...)
+	},
+	run: func(ctx context.Context, p *program, c *call) error {
+		var o benchOptions
+		var cfg common
+		if err := c.load(p.environ, append([]settings{{target: &o}}, cfg.settings()...)...); err != nil {
+			return err
+		}
+		checkpoint, err := cfg.checkpoint(p)
+		if err != nil {
+			return err
+		}
+		r, err := bench.Engine(ctx, bench.EngineOptions{
+			Checkpoint: checkpoint, Open: opener(&cfg.engine, p.logger(&cfg.log)), Width: o.Width, Height: o.Height,
+			Steps: o.Steps, Batch: o.Batch, Budget: o.Budget, Baseline: o.baseline(), Progress: p.err,
+		})
+		if err != nil {
+			return err
+		}
+		if o.JSON {
+			return p.printJSON(r)
+		}
+		printEngineReport(p.out, r)
+		return nil
+	},
+}
+
+// checkpoint is the path of the chosen model.
+func (c *common) checkpoint(p *program) (string, error) {
+	catalog := models.NewCatalog(c.models.config(p.environ, c.engine.Model))
+	if err := catalog.Refresh(); err != nil {
+		log := p.logger(&c.log)
+		log.Warn().Err(err).Msg("some model folders cannot be read")
+	}
+	found, err := catalog.Resolve(c.engine.Model)
+	return found.Path, err
+}
+
+func printMachine(w io.Writer, m bench.Machine) {
+	fmt.Fprintf(w, "machine         %s, %d cores, %d MiB, load %s, %s, %s\n", m.CPU, m.Cores, m.MemoryMiB, m.Load, m.OS, m.Go)
+}
+
+func printEngineReport(w io.Writer, r *bench.EngineReport) {
+	printMachine(w, r.Machine)
+	fmt.Fprintf(w, "engine          %s on %s\n", r.Engine.EngineVersion, r.Engine.Device)
+	fmt.Fprintf(w, "checkpoint      %s, %d MiB of weights\n", r.Engine.Checkpoint, r.Engine.WeightBytes>>20)
+	for _, line := range []struct {
+		name   string
+		series bench.Series
+	}{
+		{"open", r.Open},
+		{"encode prompt", r.Encode},
+		{"CFG step 64", r.Step64},
+		{"CFG step 256", r.Step256},
+		{"VAE decode 256", r.Decode256},
+		{fmt.Sprintf("%d picture(s) of %dx%d, %d steps", r.Picture.Batch, r.Picture.Width, r.Picture.Height, r.Picture.Steps), r.Picture.Series},
+	} {
+		fmt.Fprintf(w, "%-15s %s\n", line.name, spread(line.series))
+	}
+	if b := r.Baseline; b != nil {
+		fmt.Fprintf(w, "%-15s %s (open %.3f s)\n", "the same, "+b.Command[0], spread(b.Picture), b.Open)
+		fmt.Fprintf(w, "%-15s %.2f times as fast\n", "this program", b.Speedup)
+	} else {
+		fmt.Fprintln(w, "baseline        none: make baseline builds the engine's own pipeline to compare with")
+	}
+	fmt.Fprintf(w, "peak memory     %d MiB\n", r.PeakMemory>>20)
+}
+
+func spread(s bench.Series) string {
+	return fmt.Sprintf("%.4f s (%.4f to %.4f, %d runs)", s.Median, s.Min, s.Max, s.Runs)
+}
+
+// reportOptions are the flags of the commands that only print a report.
+type reportOptions struct {
+	JSON bool `env:"JSON" doc:"print it as JSON"`
+}
+
+var benchLoadVerb = &verb{
+	name: "load", short: "compare opening a checkpoint with reading its file",
+	settings: func() []settings {
+		return append([]settings{{title: "Output:", target: new(reportOptions)}}, new(common).settings()...)
+	},
+	run: func(ctx context.Context, p *program, c *call) error {
+		var o reportOptions
+		var cfg common
+		if err := c.load(p.environ, append([]settings{{target: &o}}, cfg.settings()...)...); err != nil {
+			return err
+		}
+		checkpoint, err := cfg.checkpoint(p)
+		if err != nil {
+			return err
+		}
+		r, err := bench.Load(ctx, checkpoint, opener(&cfg.engine, p.logger(&cfg.log)))
+		if err != nil {
+			return err
+		}
+		if o.JSON {
+			return p.printJSON(r)
+		}
+		printMachine(p.out, r.Machine)
+		fmt.Fprintf(p.out, "%-15s %s, %d MiB\n", "file", r.File, r.Bytes>>20)
+		for _, line := range []struct {
+			name  string
+			times bench.LoadTimes
+		}{{"cold cache", r.Cold}, {"warm cache", r.Warm}} {
+			t := line.times
+			fmt.Fprintf(p.out, "%-15s read %.3f s (%.2f GB/s), open %.3f s (%.2f GB/s), %.0f %% of the plain read\n",
+				line.name, t.Read, t.ReadGBps, t.Open, t.OpenGBps, 100*t.Share)
+		}
+		return nil
+	},
+}
+
+// benchHTTPOptions are the flags of worker bench http.
+type benchHTTPOptions struct {
+	Requests int  `env:"REQUESTS" envDefault:"200" doc:"of each kind"`
+	Width    int  `env:"WIDTH" envDefault:"512" doc:"of the pictures, pixels"`
+	Height   int  `env:"HEIGHT" envDefault:"512" doc:"of the pictures, pixels"`
+	JSON     bool `env:"JSON" doc:"print it as JSON"`
+}
+
+func (o *benchHTTPOptions) validate() []error {
+	if o.Requests < 8 {
+		return []error{fmt.Errorf("--requests is %d, it must be at least 8", o.Requests)}
+	}
+	return nil
+}
+
+var benchHTTPVerb = &verb{
+	name: "http", short: "measure what the HTTP API costs when pictures cost nothing",
+	settings: func() []settings {
+		return append([]settings{{title: "Measurement:", target: new(benchHTTPOptions)}}, new(common).settings()...)
+	},
+	run: func(ctx context.Context, p *program, c *call) error {
+		var o benchHTTPOptions
+		var cfg common
+		if err := c.load(p.environ, append([]settings{{target: &o}}, cfg.settings()...)...); err != nil {
+			return err
+		}
+		s, err := newStack(p, &cfg, &apiSettings{}, bench.Still{}, p.logger(&cfg.log), nil)
+		if err != nil {
+			return err
+		}
+		r, err := bench.HTTP(ctx, s.api, o.Requests, o.Width, o.Height)
+		if err != nil {
+			return err
+		}
+		if o.JSON {
+			return p.printJSON(r)
+		}
+		printMachine(p.out, r.Machine)
+		fmt.Fprintf(p.out, "%-15s median %.2f ms, 99%% below %.2f ms (%dx%d, PNG included)\n", "txt2img", r.Picture.Median, r.Picture.P99, r.Width, r.Height)
+		fmt.Fprintf(p.out, "%-15s median %.3f ms, 99%% below %.3f ms\n", "progress", r.Progress.Median, r.Progress.P99)
+		fmt.Fprintf(p.out, "%-15s %.0f pictures/s\n", "8 clients", r.Parallel)
+		return nil
+	},
+}
+
+// benchRunPodOptions are the flags of worker bench runpod.
+type benchRunPodOptions struct {
+	Jobs int  `env:"JOBS" envDefault:"200" doc:"in each of the two phases"`
+	JSON bool `env:"JSON" doc:"print it as JSON"`
+}
+
+var benchRunPodVerb = &verb{
+	name: "runpod", short: "measure what the RunPod worker adds to a job that costs nothing",
+	settings: func() []settings { return []settings{{title: "Measurement:", target: new(benchRunPodOptions)}} },
+	run: func(ctx context.Context, p *program, c *call) error {
+		var o benchRunPodOptions
+		if err := c.load(p.environ, settings{target: &o}); err != nil {
+			return err
+		}
+		echo := func(_ context.Context, job runpod.Job) (any, error) { return job.Input, nil }
+		r, err := runpodtest.Measure(ctx, runpodtest.MeasureOptions{Jobs: o.Jobs}, func(ctx context.Context, environ map[string]string) error {
+			cfg, err := runpod.LoadConfig(environ)
+			if err != nil {
+				return err
+			}
+			return runpod.Start(ctx, echo, cfg)
+		})
+		if err != nil {
+			return err
+		}
+		if o.JSON {
+			return p.printJSON(r)
+		}
+		printMachine(p.out, bench.ThisMachine())
+		fmt.Fprintf(p.out, "%-20s %.1f ms\n", "start to first take", r.FirstTake)
+		for _, line := range []struct {
+			name string
+			q    runpodtest.Quantiles
+		}{{"overhead, idle", r.Idle}, {"overhead, loaded", r.Loaded}, {"idle gap", r.Gap}} {
+			fmt.Fprintf(p.out, "%-20s median %.2f ms, 95%% below %.2f ms, at most %.2f ms\n", line.name, line.q.Median, line.q.P95, line.q.Max)
+		}
+		fmt.Fprintf(p.out, "%-20s %.0f jobs/s\n", "throughput", r.JobsPerSecond)
+		fmt.Fprintf(p.out, "%-20s %.0f ms at intervals of %.0f ms\n", "longest heartbeat", r.LongestPause, r.PingInterval)
+		for _, v := range r.Violations {
+			fmt.Fprintf(p.out, "%-20s %s\n", "violation", v)
+		}
+		return nil
+	},
+}

@@ -1,0 +1,107 @@
+package bench_test
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+	"sdworker/inference/enginetest"
+	"sdworker/internal/bench"
+)
+
+func fake(context.Context, string, func(done, total int)) (inference.Engine, error) {
+	return &enginetest.Fake{}, nil
+}
+
+func TestEngine(t *testing.T) {
+	r, err := bench.Engine(t.Context(), bench.EngineOptions{Checkpoint: "x", Open: fake, Width: 64, Height: 64, Budget: time.Millisecond})
+	require.NoError(t, err)
+	require.Nil(t, r.Baseline)
+	require.NotEmpty(t, r.Machine.CPU)
+	require.Positive(t, r.PeakMemory)
+	for name, s := range map[string]bench.Series{
+		"open": r.Open, "encode": r.Encode, "64": r.Step64, "256": r.Step256, "decode": r.Decode256, "picture": r.Picture.Series,
+	} {
+		require.Positive(t, s.Median, name)
+		require.GreaterOrEqual(t, s.Runs, 3, name)
+		require.LessOrEqual(t, s.Min, s.Median, name)
+		require.LessOrEqual(t, s.Median, s.Max, name)
+	}
+}
+
+// program writes a shell script that plays a baseline program.
+func program(t *testing.T, script string) []string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "baseline")
+	require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+script), 0o755))
+	return []string{path}
+}
+
+func TestBaselineIsMeasuredInTurn(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	script := `echo "$@" >` + log + `; echo '{"open_s": 1.5}'; while read line; do echo '{"picture_s": 2}'; done`
+	r, err := bench.Engine(t.Context(), bench.EngineOptions{
+		Checkpoint: "m.safetensors", Open: fake, Width: 64, Height: 64, Budget: time.Millisecond, Baseline: program(t, script),
+	})
+	require.NoError(t, err)
+	require.InDelta(t, 1.5, r.Baseline.Open, 0)
+	require.InDelta(t, 2, r.Baseline.Picture.Median, 0)
+	require.Equal(t, r.Picture.Series.Runs, r.Baseline.Picture.Runs)
+	require.Greater(t, r.Baseline.Speedup, 1.0)
+	args, err := os.ReadFile(log)
+	require.NoError(t, err)
+	require.Equal(t, "--model m.safetensors --width 64 --height 64 --steps 4 --batch 1\n", string(args))
+}
+
+func TestBrokenBaseline(t *testing.T) {
+	for _, tc := range []struct{ name, script, want string }{
+		{"silent", "exit 1", "did not tell that it is ready"},
+		{"talks", "echo hello", "did not tell that it is ready"},
+		{"dies", `echo '{"open_s": 1}'; read line; exit 1`, "baseline program"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := bench.Engine(t.Context(), bench.EngineOptions{
+				Open: fake, Width: 64, Height: 64, Budget: time.Millisecond, Baseline: program(t, tc.script),
+			})
+			require.ErrorContains(t, err, tc.want)
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "model")
+	require.NoError(t, os.WriteFile(path, make([]byte, 1<<20), 0o600))
+	r, err := bench.Load(t.Context(), path, fake)
+	require.NoError(t, err)
+	require.EqualValues(t, 1<<20, r.Bytes)
+	require.Positive(t, r.Cold.ReadGBps)
+	require.Positive(t, r.Warm.Share)
+	_, err = bench.Load(t.Context(), path+"x", fake)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestHTTP(t *testing.T) {
+	api := http.NewServeMux()
+	api.HandleFunc("POST /sdapi/v1/txt2img", func(http.ResponseWriter, *http.Request) {})
+	api.HandleFunc("GET /sdapi/v1/progress", func(http.ResponseWriter, *http.Request) {})
+	r, err := bench.HTTP(t.Context(), api, 16, 64, 64)
+	require.NoError(t, err)
+	require.Positive(t, r.Picture.Median)
+	require.Positive(t, r.Parallel)
+	_, err = bench.HTTP(t.Context(), http.NotFoundHandler(), 1, 64, 64)
+	require.ErrorContains(t, err, "404")
+}
+
+func TestStillMakesThePicturesAskedFor(t *testing.T) {
+	res, err := bench.Still{}.Generate(t.Context(), &inference.Request{Width: 64, Height: 32, BatchSize: 2, BatchNum: 2, Seed: 5}, inference.Hooks{})
+	require.NoError(t, err)
+	require.Len(t, res.Images, 4)
+	require.EqualValues(t, 8, res.Images[3].Seed)
+	require.Equal(t, 64, res.Images[0].Pixels.W)
+}
