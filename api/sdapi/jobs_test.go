@@ -5,10 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -266,6 +269,41 @@ func BenchmarkTxt2Img(b *testing.B) {
 				f.server.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/sdapi/v1/txt2img", bytes.NewReader(body)))
 				require.Equal(b, 200, w.Code)
 			}
+		})
+	}
+}
+
+// The overhead of a request over the network, with a generator that costs
+// nothing, for several clients at a time.
+func BenchmarkClients(b *testing.B) {
+	for _, clients := range []int{1, 8, 64} {
+		b.Run(strconv.Itoa(clients), func(b *testing.B) {
+			web := httptest.NewServer(start(b).server)
+			defer web.Close()
+			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
+			defer client.CloseIdleConnections()
+			body, err := json.Marshal(small(map[string]any{"prompt": "a cat"}))
+			require.NoError(b, err)
+			work := make(chan struct{})
+			var done sync.WaitGroup
+			for range clients {
+				done.Go(func() {
+					for range work {
+						res, err := client.Post(web.URL+"/sdapi/v1/txt2img", "application/json", bytes.NewReader(body))
+						if err != nil {
+							b.Error(err)
+							continue
+						}
+						_, _ = io.Copy(io.Discard, res.Body)
+						_ = res.Body.Close()
+					}
+				})
+			}
+			for b.Loop() {
+				work <- struct{}{}
+			}
+			close(work)
+			done.Wait()
 		})
 	}
 }
