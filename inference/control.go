@@ -2,6 +2,7 @@ package inference
 
 import (
 	"math"
+	"strings"
 
 	"sdworker/inference/hint"
 	"sdworker/inference/imageio"
@@ -50,6 +51,12 @@ func (j *job) prepareControl(w, h int, hires bool) ([]controlUnit, error) {
 	return units, nil
 }
 
+// softInHires reports whether the extension weakens the layers of a preprocessor's
+// unit in every hires pass, whatever its control mode (scripts/hook.py).
+func softInHires(module string) bool {
+	return strings.Contains(module, "canny") || strings.Contains(module, "mlsd")
+}
+
 func newControlUnit(u ControlUnit, picture imageio.RGB, hires bool) controlUnit {
 	c := controlUnit{
 		model:    u.Model,
@@ -62,7 +69,7 @@ func newControlUnit(u ControlUnit, picture imageio.RGB, hires bool) controlUnit 
 	}
 	for i := range c.layers {
 		c.layers[i] = 1
-		if u.Mode != ControlBalanced || hires {
+		if u.Mode != ControlBalanced || hires && softInHires(u.Module) {
 			c.layers[i] = float32(math.Pow(softFalloff, float64(ControlLayers-1-i)))
 		}
 	}

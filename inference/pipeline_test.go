@@ -358,6 +358,21 @@ func TestControlUnitsActInTheirPartOfTheRun(t *testing.T) {
 	require.Equal(t, []float32{1, 1}, calls[3].UNet.Control[1].Rows)
 }
 
+func TestOnlyEdgesAreWeakenedInTheHiresPass(t *testing.T) {
+	for module, last := range map[string]float64{"none": 1, "canny": 0.825} {
+		b := newBench(t, nil)
+		unit := inference.ControlUnit{Model: "/c/a.safetensors", Module: module, Image: gradient(64, 48), Weight: 1, End: 1, LowRes: true, HighRes: true}
+		b.run(t, txt2img(func(r *inference.Request) {
+			r.DenoisingStrength = 0.5
+			r.Hires = &inference.Hires{Width: 128, Height: 96, Upscaler: "Latent", Sampler: "Euler", Prompt: "a cat", CFGScale: 7}
+			r.Control = []inference.ControlUnit{unit}
+		}))
+		calls := b.engine().Calls(enginetest.OpPredictNoise)
+		require.InDelta(t, 1, calls[0].UNet.Control[0].Layers[11], 1e-6, "%s, first pass", module)
+		require.InDelta(t, last, calls[len(calls)-1].UNet.Control[0].Layers[11], 1e-6, "%s, hires pass", module)
+	}
+}
+
 func TestInterruptFinishesWithWhatExists(t *testing.T) {
 	control := inference.NewControl()
 	b := newBench(t, nil)
