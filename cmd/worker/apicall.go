@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"sdworker/api/loopback"
 )
 
 // apiCall sends a request to a handler in memory and decodes the reply into out.
@@ -15,41 +17,14 @@ func apiCall(ctx context.Context, api http.Handler, path string, body, out any) 
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://worker"+path, bytes.NewReader(text))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.RequestURI, req.RemoteAddr = path, "127.0.0.1:0"
-	reply := &memoryReply{header: http.Header{}}
-	api.ServeHTTP(reply, req)
+	reply := loopback.Post(ctx, api, path, nil, text)
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	if reply.status != http.StatusOK {
-		return newAPIError(reply.status, reply.body.Bytes())
+	if reply.Status != http.StatusOK {
+		return newAPIError(reply.Status, reply.Body)
 	}
-	return json.Unmarshal(reply.body.Bytes(), out)
-}
-
-// memoryReply is an http.ResponseWriter that keeps the reply.
-type memoryReply struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (r *memoryReply) Header() http.Header { return r.header }
-
-func (r *memoryReply) WriteHeader(status int) {
-	if r.status == 0 && status >= 200 { // 1xx are not the answer
-		r.status = status
-	}
-}
-
-func (r *memoryReply) Write(p []byte) (int, error) {
-	r.WriteHeader(http.StatusOK)
-	return r.body.Write(p)
+	return json.Unmarshal(reply.Body, out)
 }
 
 // newAPIError turns an error body of the A1111 API into one for the command

@@ -86,10 +86,14 @@ func engineCommand(environ map[string]string, cfg *common) *exec.Cmd {
 	return cmd
 }
 
-// newSupervisor returns the generator that lives in a child process.
-func newSupervisor(environ map[string]string, cfg *common, log zerolog.Logger) *remote.Supervisor {
+// newSupervisor returns the generator that lives in a child process. started is
+// called at each start of one.
+func newSupervisor(environ map[string]string, cfg *common, log zerolog.Logger, started func()) *remote.Supervisor {
 	return remote.Start(remote.Config{
-		Command: func() *exec.Cmd { return engineCommand(environ, cfg) },
-		Log:     log.With().Str("process", "engine").Logger(),
+		Command: func() *exec.Cmd {
+			started()
+			return engineCommand(environ, cfg)
+		},
+		Log: log.With().Str("process", "engine").Logger(),
 	})
 }

@@ -87,7 +87,7 @@ func (r *runpodCommand) run(ctx context.Context, c *call) error {
 	cfg.Overlap = true // the queue in front of the engine keeps the order
 	r.bridge.Bucket = r.bucket
 
-	gen := newSupervisor(r.program.environ, &r.common, log)
+	gen := newSupervisor(r.program.environ, &r.common, log, func() {})
 	defer gen.Close()
 	ctx, stop := context.WithCancel(ctx)
 	var background sync.WaitGroup

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"sdworker/api/metrics"
 	"sdworker/api/runpod"
 	"sdworker/api/sdapi"
 	"sdworker/inference"
@@ -47,7 +48,8 @@ func (s *serveCommand) settings() []settings {
 }
 
 func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
-	gen := newSupervisor(s.program.environ, &s.common, log)
+	counts := metrics.New()
+	gen := counts.Observe(newSupervisor(s.program.environ, &s.common, log, counts.EngineStarted))
 	defer gen.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -60,6 +62,9 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 	if err != nil {
 		return err
 	}
+	counts.Watch(api.queue)
+	site := newSite(api, counts, s.access.MaxBody)
+	defer site.Close()
 	server, err := listen(ctx, s.serving.addr(), &s.serving, log)
 	if err != nil {
 		return err
@@ -79,7 +84,7 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 		background.Go(func() { _ = health.serve(ctx, ping) }) // it ends with ctx only
 	}
 	fmt.Fprintf(s.program.err, "listening on %s\n", server.url())
-	return server.serve(ctx, runpod.Balanced(api.api, ready.of(gen)))
+	return server.serve(ctx, runpod.Balanced(counts.Requests(site, countedRoutes...), ready.of(gen)))
 }
 
 // readiness is what health checks are told.
