@@ -66,18 +66,17 @@ func New(cfg Config) *Server {
 type route struct {
 	method, path string
 	handle       func(w http.ResponseWriter, r *http.Request) error
-	summary      string
 }
 
 func (s *Server) routes() []route {
 	return []route{
-		{http.MethodPost, "/v1/jobs", s.submit, "Submit a job"},
-		{http.MethodGet, "/v1/jobs", s.list, "All jobs, the newest first"},
-		{http.MethodGet, "/v1/jobs/{id}", s.show, "State of a job, and its output once there is one"},
-		{http.MethodDelete, "/v1/jobs/{id}", s.remove, "Stop a job and forget its output"},
-		{http.MethodPost, "/v1/jobs/{id}/cancel", s.cancel, "Stop a job within one step"},
-		{http.MethodGet, "/v1/jobs/{id}/events", s.events, "Server-sent events: status, progress, preview, done"},
-		{http.MethodGet, "/v1/jobs/{id}/images/{n}", s.image, "One picture of the output as a file"},
+		{http.MethodPost, "/v1/jobs", s.submit},
+		{http.MethodGet, "/v1/jobs", s.list},
+		{http.MethodGet, "/v1/jobs/{id}", s.show},
+		{http.MethodDelete, "/v1/jobs/{id}", s.remove},
+		{http.MethodPost, "/v1/jobs/{id}/cancel", s.cancel},
+		{http.MethodGet, "/v1/jobs/{id}/events", s.events},
+		{http.MethodGet, "/v1/jobs/{id}/images/{n}", s.image},
 	}
 }
 

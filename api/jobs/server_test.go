@@ -244,3 +244,5 @@ func until(t *testing.T, events <-chan event, name string) event {
 		}
 	}
 }
+
+func handler(t *testing.T) http.Handler { return start(t, setup{}).jobs }

@@ -53,14 +53,13 @@ type server struct{ cfg Config }
 type route struct {
 	method, path string
 	handle       func(w http.ResponseWriter, r *http.Request) error
-	summary      string
 }
 
 func (s *server) routes() []route {
 	return []route{
-		{http.MethodPost, "/v1/images/generations", s.generate, "Make pictures from a text"},
-		{http.MethodPost, "/v1/images/edits", s.edit, "Change a picture, or the part of it that a mask leaves transparent"},
-		{http.MethodGet, "/v1/models", s.models, "Checkpoints"},
-		{http.MethodGet, "/v1/models/{model}", s.model, "One checkpoint"},
+		{http.MethodPost, "/v1/images/generations", s.generate},
+		{http.MethodPost, "/v1/images/edits", s.edit},
+		{http.MethodGet, "/v1/models", s.models},
+		{http.MethodGet, "/v1/models/{model}", s.model},
 	}
 }

@@ -174,3 +174,5 @@ const (
 
 // pause gives a stream time to look at the progress.
 func pause() { time.Sleep(20 * time.Millisecond) }
+
+func handler(t *testing.T) http.Handler { return start(t).handler }
