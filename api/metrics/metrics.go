@@ -8,7 +8,6 @@ package metrics
 import (
 	"context"
 	"net/http"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -64,7 +63,7 @@ func New() *Metrics {
 		}),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "http_request_duration_seconds", Buckets: append([]float64{0.001, 0.005, 0.025, 0.1}, jobSeconds...),
-			Help: "Time of HTTP requests by the first parts of their path and status.",
+			Help: "Time of HTTP requests by route and status.",
 		}, []string{"route", "code"}),
 	}
 	m.registry.MustRegister(m.jobs, m.duration, m.phases, m.images, m.steps, m.starts, m.requests,
@@ -84,28 +83,22 @@ func (m *Metrics) Watch(q *inference.Queue) { m.registry.MustRegister(newState(q
 // EngineStarted counts a start of the engine process.
 func (m *Metrics) EngineStarted() { m.starts.Inc() }
 
-// Requests counts the requests that h answers. The label route is a pattern of
-// known, or "other".
-func (m *Metrics) Requests(h http.Handler, known ...string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		route := prometheus.Labels{"route": pattern(r.URL.Path, known)}
-		promhttp.InstrumentHandlerDuration(m.requests.MustCurryWith(route), h).ServeHTTP(w, r)
-	})
-}
-
-// pattern returns the known pattern of a path: the path itself, or one that ends
-// in a slash and begins it.
-func pattern(path string, known []string) string {
-	best := "other"
-	for _, p := range known {
-		if p == path {
-			return p
-		}
-		if strings.HasSuffix(p, "/") && strings.HasPrefix(path, p) {
-			best = p
-		}
+// Requests counts the requests that h answers. Those that match one of the
+// patterns, which are of the kind of http.ServeMux, are told apart.
+func (m *Metrics) Requests(h http.Handler, patterns ...string) http.Handler {
+	counted := func(route string) http.Handler {
+		return promhttp.InstrumentHandlerDuration(m.requests.MustCurryWith(prometheus.Labels{"route": route}), h)
 	}
-	return best
+	handlers := map[string]http.Handler{"": counted("other")}
+	mux := http.NewServeMux() // asked for patterns only
+	for _, p := range patterns {
+		handlers[p] = counted(p)
+		mux.Handle(p, h)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, p := mux.Handler(r)
+		handlers[p].ServeHTTP(w, r)
+	})
 }
 
 // Observe counts what gen does.

@@ -111,16 +111,28 @@ func TestMemory(t *testing.T) {
 
 func TestRequests(t *testing.T) {
 	m := metrics.New()
-	h := m.Requests(http.NotFoundHandler(), "/v1/jobs", "/v1/jobs/", "/sdapi/v1/txt2img")
-	for _, path := range []string{"/v1/jobs", "/v1/jobs/abc", "/v1/jobs/def/events", "/sdapi/v1/txt2img", "/%2e%2e/secret", "/x"} {
+	h := m.Requests(http.NotFoundHandler(), "/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/sdapi/v1/txt2img")
+	for _, path := range []string{"/v1/jobs", "/v1/jobs/abc", "/v1/jobs/def", "/v1/jobs/def/events", "/v1/jobs/def/x", "/sdapi/v1/txt2img", "/x"} {
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil))
 	}
 	requireLines(t, scrape(t, m),
 		`sdworker_http_request_duration_seconds_count{code="404",route="/v1/jobs"} 1`,
-		`sdworker_http_request_duration_seconds_count{code="404",route="/v1/jobs/"} 2`,
+		`sdworker_http_request_duration_seconds_count{code="404",route="/v1/jobs/{id}"} 2`,
+		`sdworker_http_request_duration_seconds_count{code="404",route="/v1/jobs/{id}/events"} 1`,
 		`sdworker_http_request_duration_seconds_count{code="404",route="/sdapi/v1/txt2img"} 1`,
 		`sdworker_http_request_duration_seconds_count{code="404",route="other"} 2`,
 	)
+}
+
+// Event streams pass through.
+func TestRequestsFlush(t *testing.T) {
+	m := metrics.New()
+	h := m.Requests(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		require.NoError(t, http.NewResponseController(w).Flush())
+	}))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	require.True(t, w.Flushed)
 }
 
 func TestNamesFollowConventions(t *testing.T) {
