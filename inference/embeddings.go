@@ -59,7 +59,9 @@ func (f *embeddingFiles) get(names map[string]string) *embeddingSet {
 	var list []*clip.Embedding
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if e := f.files[names[name]].loaded; e != nil {
-			list = append(list, e)
+			named := *e // the caller's name counts, whatever the file is called
+			named.Name = name
+			list = append(list, &named)
 		}
 	}
 	f.names = maps.Clone(names)

@@ -498,7 +498,7 @@ func TestPreviews(t *testing.T) {
 
 func TestEmbeddingsAreNoticedWhenTheyChange(t *testing.T) {
 	b := newBench(t, nil)
-	path := filepath.Join(t.TempDir(), "mine.safetensors")
+	path := filepath.Join(t.TempDir(), "file.safetensors")
 	names := map[string]string{"mine": path}
 	use := func(r *inference.Request) { r.Prompt, r.Files.Embeddings = "mine", names }
 	plain := b.run(t, txt2img(use))
