@@ -73,6 +73,7 @@ func (j *job) use(ctx context.Context, checkpoint string) error {
 		return err
 	}
 	j.model = m
+	j.res.Inpainting = j.inpainting()
 	return nil
 }
 

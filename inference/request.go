@@ -172,6 +172,7 @@ type Result struct {
 
 	UsedLoRAs      []string // names, in the order of their tags
 	UsedEmbeddings []string // names, in the order of first use
+	Inpainting     bool     // the checkpoint takes mask and masked picture beside the latent
 	PaddedConds    bool     // prompts of unequal length were padded: infotext "Pad conds"
 	Comments       []string // what was ignored or replaced, for the client
 	Timings        Timings

@@ -69,20 +69,13 @@ func (c *call) info(out *output) (string, error) {
 		"styles", c.styles,
 		"job_timestamp", out.started.Format(timestampLayout),
 		"clip_skip", r.Settings.ClipSkip,
-		"is_using_inpainting_conditioning", c.inpainting(),
+		"is_using_inpainting_conditioning", out.result.Inpainting,
 		"version", c.server.cfg.Version,
 		"timings", timingsOf(out.result.Timings),
 		"notes", out.notes,
 	)
 	text, err := pyjson.Marshal(doc, pyjson.Dumps)
 	return string(text), err
-}
-
-// inpainting reports whether the loaded checkpoint takes the masked picture as a
-// condition.
-func (c *call) inpainting() bool {
-	const channels = 9
-	return c.server.cfg.Queue.Generator().Status().Engine.UNetChannels == channels
 }
 
 // timingsOf are the seconds of each phase.

@@ -75,7 +75,7 @@ func (c *call) params(ctx context.Context, res *inference.Result) infotext.Param
 	if c.faces {
 		p.FaceRestoration = o.Text("face_restoration_model")
 	}
-	if c.inpainting() {
+	if res.Inpainting {
 		weight := o.Float("inpainting_mask_weight")
 		p.ConditionalMaskWeight = &weight
 	}

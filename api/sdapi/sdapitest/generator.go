@@ -73,7 +73,7 @@ func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks 
 	if g.Limit > 0 && size*req.Images() > g.Limit {
 		return nil, inference.Errorf(inference.Exhausted, "generate", "out of memory")
 	}
-	res := &inference.Result{Timings: inference.Timings{Sample: 0.25, Total: 0.5}}
+	res := &inference.Result{Inpainting: g.Channels == 9, Timings: inference.Timings{Sample: 0.25, Total: 0.5}}
 	passes := req.BatchNum
 	if req.Hires != nil {
 		passes *= 2
