@@ -21,7 +21,8 @@ build: engine ## bin/worker
 	go build -trimpath -tags $(TAGS) -o bin/worker ./cmd/worker
 
 $(TINY): | build
-	@bin/worker models synth --size tiny $@
+	@mkdir -p $(@D)
+	bin/worker models synth --size tiny $@
 
 demo: build $(TINY) ## a picture from a synthetic checkpoint, from nothing
 	@scripts/demo $(TINY)
