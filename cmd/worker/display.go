@@ -50,30 +50,39 @@ func (s stage) title() string {
 	return string(s.phase)
 }
 
-// bars draws one progress bar a phase.
+// bars draws one progress bar a phase, and only the name of a phase whose length
+// is not known.
 type bars struct {
 	w     io.Writer
 	stage stage
 	bar   *progressbar.ProgressBar
+	named bool // the name of the phase is on the line
 }
 
 func (b *bars) show(p inference.Progress) {
 	if p.Phase == "" {
 		return
 	}
-	if next := stageOf(p); b.bar == nil || next != b.stage {
+	next := stageOf(p)
+	if next != b.stage {
 		b.done()
 		b.stage = next
-		b.bar = newBar(b.w, next)
+		if next.steps > 0 {
+			b.bar = newBar(b.w, next)
+		} else {
+			fmt.Fprint(b.w, next.title())
+			b.named = true
+		}
 	}
-	_ = b.bar.Set(p.Step) // beyond the end: drawn as the end
+	if b.bar != nil {
+		_ = b.bar.Set(p.Step) // beyond the end: drawn as the end
+	}
 }
 
+// clearLine returns to the line's start and empties it.
+const clearLine = "\r\x1b[K"
+
 func newBar(w io.Writer, s stage) *progressbar.ProgressBar {
-	total := s.steps
-	if total == 0 {
-		total = -1 // a spinner
-	}
 	options := []progressbar.Option{
 		progressbar.OptionSetWriter(w),
 		progressbar.OptionSetDescription(fmt.Sprintf("%-16s", s.title())),
@@ -86,10 +95,14 @@ func newBar(w io.Writer, s stage) *progressbar.ProgressBar {
 	if s.phase == inference.PhaseSampling {
 		options = append(options, progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("it"))
 	}
-	return progressbar.NewOptions(total, options...)
+	return progressbar.NewOptions(s.steps, options...)
 }
 
 func (b *bars) done() {
+	if b.named {
+		fmt.Fprint(b.w, clearLine)
+		b.named = false
+	}
 	if b.bar != nil && !b.bar.IsFinished() {
 		_ = b.bar.Exit() // leaves the bar as it is and ends its line
 		fmt.Fprintln(b.w)

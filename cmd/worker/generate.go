@@ -90,7 +90,7 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 	var reply generated
 	var result *inference.Result
 	watched := withObserver(ctx, observer{progress: show.show, result: func(r *inference.Result) { result = r }})
-	err = apiCall(watched, s.api, req.path, req.body, &reply)
+	err = apiCall(watched, s.api, req.path, nil, req.body, &reply)
 	show.done()
 	if err != nil {
 		return err

@@ -18,6 +18,7 @@ type httpServer struct {
 	listener net.Listener
 	requests context.Context //nolint:containedctx // the base context of all requests, as http.Server keeps it
 	abort    context.CancelFunc
+	hurry    func() // asks the jobs in hand to finish with what they have; nil when there are none
 }
 
 // listen opens the port.
@@ -27,7 +28,7 @@ func listen(ctx context.Context, addr string, cfg *serving, log zerolog.Logger) 
 		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with --addr", addr, err)
 	}
 	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
-	return &httpServer{cfg, log, listener, requests, abort}, nil
+	return &httpServer{cfg: cfg, log: log, listener: listener, requests: requests, abort: abort}, nil
 }
 
 func (s *httpServer) url() string {
@@ -38,8 +39,12 @@ func (s *httpServer) url() string {
 	return scheme + "://" + s.listener.Addr().String()
 }
 
+// lastWait is how long a stage of the end after the grace time may take: jobs that
+// finish with what they have, then replies of jobs that were aborted.
+const lastWait = 5 * time.Second
+
 // serve answers requests until ctx ends, then lets those in hand finish within
-// the grace time.
+// the grace time. After it they are asked to hurry, and at last aborted.
 func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 	defer s.abort()
 	server := &http.Server{
@@ -62,23 +67,29 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 			served <- server.Serve(s.listener)
 		}
 	}()
+	var err error
 	select {
 	case err := <-served:
 		return err
 	case <-ctx.Done():
 	}
 	s.log.Info().Dur("grace", s.cfg.ShutdownGrace).Msg("shutting down, waiting for the requests in hand")
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.ShutdownGrace)
-	defer cancel()
-	if server.Shutdown(grace) != nil {
-		s.abort() // the jobs stop within one step
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if err := server.Shutdown(last); err != nil {
-			server.Close()
+	for _, stage := range []struct {
+		before func()
+		wait   time.Duration
+	}{{func() {}, s.cfg.ShutdownGrace}, {s.hurry, lastWait}, {s.abort, lastWait}} {
+		if stage.before == nil {
+			continue
+		}
+		stage.before()
+		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), stage.wait)
+		err = server.Shutdown(wait)
+		cancel()
+		if err == nil {
+			return nil
 		}
 	}
-	return nil
+	return server.Close()
 }
 
 // logged writes a line for each request: those that change something at info,

@@ -155,7 +155,7 @@ func (s *stack) warmUp(ctx context.Context) error {
 		side = warmUpGPU
 	}
 	var reply generated
-	return apiCall(ctx, s.api, "/sdapi/v1/txt2img", map[string]any{
+	return apiCall(ctx, s.api, "/sdapi/v1/txt2img", s.header, map[string]any{
 		"prompt": "a warm stove", "steps": 1, "width": side, "height": side, "seed": 1, "do_not_save_samples": true,
 	}, &reply)
 }

@@ -65,10 +65,13 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 	counts.Watch(api.queue)
 	site := newSite(api, counts, s.access.MaxBody)
 	defer site.Close()
+	api.header = s.access.header()
 	server, err := listen(ctx, s.serving.addr(), &s.serving, log)
 	if err != nil {
 		return err
 	}
+
+	server.hurry = api.queue.Interrupt
 
 	var background sync.WaitGroup
 	defer background.Wait()

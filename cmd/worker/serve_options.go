@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"regexp"
 	"strconv"
 	"strings"
@@ -87,6 +88,19 @@ func (a *access) users() (map[string]string, error) {
 		users[user] = password
 	}
 	return users, nil
+}
+
+// header holds credentials that the API accepts.
+func (a *access) header() http.Header {
+	users, _ := a.users() // validate has complained
+	r := http.Request{Header: http.Header{}}
+	for user, password := range users {
+		r.SetBasicAuth(user, password)
+	}
+	if len(users) == 0 && a.Token != "" {
+		r.Header.Set("Authorization", "Bearer "+a.Token)
+	}
+	return r.Header
 }
 
 // apply sets what a server needs beyond the API of the other doors.

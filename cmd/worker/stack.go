@@ -18,6 +18,7 @@ type stack struct {
 	queue   *inference.Queue
 	catalog *catalog
 	api     http.Handler
+	header  http.Header // credentials for calls of our own
 	log     zerolog.Logger
 }
 
@@ -61,7 +62,7 @@ func newStack(p *program, cfg *common, api *apiSettings, gen inference.Generator
 // wait for it.
 func (s *stack) loadModel(ctx context.Context) error {
 	var reply struct{}
-	return apiCall(ctx, s.api, "/sdapi/v1/reload-checkpoint", struct{}{}, &reply)
+	return apiCall(ctx, s.api, "/sdapi/v1/reload-checkpoint", s.header, struct{}{}, &reply)
 }
 
 // hashModels computes the hashes that A1111 shows, one file at a time, once the
