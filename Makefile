@@ -3,6 +3,7 @@ BACKEND   ?= cpu
 CUDA_HOME ?= /usr/local/cuda
 comma      = ,
 TAGS       = sdcpp$(if $(filter cuda,$(BACKEND)),$(comma)cuda)
+LINTER     = 2.12.2
 TINY       = models-local/Stable-diffusion/tiny-synthetic.safetensors
 
 export CUDA_ARCHS ENGINE_SRC ENGINE_NATIVE ENGINE_JOBS ENGINE_CMAKE_ARGS
@@ -37,8 +38,7 @@ check: lint engine ## what CI runs: lint, then all tests under the race detector
 lint: ## gofmt, go vet and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }
 	go vet ./...
-	@command -v golangci-lint >/dev/null || { echo 'golangci-lint is missing: https://golangci-lint.run/docs/welcome/install'; exit 1; }
-	golangci-lint run
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(LINTER) run
 
 baseline: ## the unpatched engine's own pipeline, for bench to compare with
 	@third_party/build.sh baseline
