@@ -51,7 +51,7 @@ func (p Params) entries() []Entry {
 	t.set("Denoising strength", nil) // the place of an extra
 	t.set("Conditional mask weight", optional(p.ConditionalMaskWeight))
 	t.set("Clip skip", when(p.ClipSkip > 1, p.ClipSkip))
-	t.set("ENSD", when(p.ENSD != 0 && usesENSD(p.Sampler) && p.eta(p.Sampler) != 0, p.ENSD))
+	t.set("ENSD", when(p.ENSD != 0 && infoOf(p.Sampler).UsesENSD && p.eta(p.Sampler) != 0, p.ENSD))
 	t.set("Token merging ratio", nonZero(p.TokenMergingRatio))
 	t.set("Token merging ratio hr", when(p.Hires != nil && p.TokenMergingRatioHR != 0, p.TokenMergingRatioHR))
 	t.set("Init image hash", text(p.InitImageHash))
@@ -177,7 +177,7 @@ func (p Params) samplingEntries(t *table, schedule string) {
 		t.set("Schedule max sigma", nonZero(s.SigmaMax))
 		t.set("Schedule rho", nonZero(s.Rho))
 	}
-	t.set("SGM noise multiplier", when(s.SGMNoiseMultiplier && fromNoise && usesSigmas(p.Sampler), true))
+	t.set("SGM noise multiplier", when(s.SGMNoiseMultiplier && fromNoise && usesScheduler(p.Sampler), true))
 	t.set("Extra noise", when(!fromNoise, extraNoise))
 	p.setArguments(t, p.Sampler)
 	if r := p.Refiner; r != nil {
@@ -195,20 +195,6 @@ func (p Params) samplingEntries(t *table, schedule string) {
 }
 
 func vae(method string) any { return when(method != "Full", text(method)) }
-
-// setArguments records what a sampler took from request and options.
-func (p Params) setArguments(t *table, name string) {
-	p.setEta(t, name)
-	a, s := arguments[name], p.Sampling
-	if a.churn {
-		t.set("Sigma churn", nonZero(s.SChurn))
-		t.set("Sigma tmin", nonZero(s.STmin))
-		t.set("Sigma tmax", nonZero(s.STmax))
-	}
-	if a.sNoise {
-		t.set("Sigma noise", when(s.SNoise != 1, s.SNoise))
-	}
-}
 
 // hashes joins names and hashes; a name counts once and loses the two characters
 // that would break the list.
