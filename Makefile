@@ -2,7 +2,8 @@
 BACKEND   ?= cpu
 CUDA_HOME ?= /usr/local/cuda
 comma      = ,
-TAGS       = sdcpp$(if $(filter cuda,$(BACKEND)),$(comma)cuda)
+# nodynamic: WebP by the library inside the program, never by one of the system.
+TAGS       = sdcpp,nodynamic$(if $(filter cuda,$(BACKEND)),$(comma)cuda)
 LINTER     = 2.12.2
 TINY       = models-local/Stable-diffusion/tiny-synthetic.safetensors
 
@@ -35,9 +36,10 @@ test: engine ## all tests: pure Go without a C compiler, then those that need th
 check: lint engine ## what CI runs: lint, then all tests under the race detector
 	go test -race -tags $(TAGS) -timeout 30m ./...
 
-lint: ## gofmt, go vet and golangci-lint
+lint: ## gofmt, go vet, licences and golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }
 	go vet ./...
+	@scripts/licences | diff - third_party/LICENSES.md || { echo 'run make licences'; exit 1; }
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(LINTER) run
 
 baseline: ## the unpatched engine's own pipeline, for bench to compare with
@@ -52,7 +54,10 @@ engine-bump: ## pin engine source VERSION=x.y.z and try whether the patches stil
 cuda-check: ## compile and link the CUDA build without a GPU (CUDA from PyPI; an hour on 2 cores)
 	@scripts/cuda-check
 
+licences: ## write third_party/LICENSES.md after a change of dependencies
+	scripts/licences > third_party/LICENSES.md
+
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: help engine build demo test check lint baseline bench engine-bump cuda-check clean
+.PHONY: help engine build demo test check lint baseline bench engine-bump cuda-check licences clean
