@@ -4,6 +4,7 @@ import (
 	"context"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,27 @@ type Config struct {
 	Folders     map[Kind][]string // further folders of one kind, such as A1111's --lora-dir
 	AllowPickle bool              // list .ckpt, .pt and .pth too
 	HashFile    string            // where hashes are kept between runs; "" keeps them in memory
+}
+
+// absolute makes all paths absolute, so that a file has one path however the
+// place is written that leads to it.
+func (c Config) absolute() Config {
+	list := func(paths []string) []string {
+		out := make([]string, len(paths))
+		for i, path := range paths {
+			out[i] = path
+			if full, err := filepath.Abs(path); err == nil && path != "" {
+				out[i] = full
+			}
+		}
+		return out
+	}
+	folders := make(map[Kind][]string, len(c.Folders))
+	for kind, dirs := range c.Folders {
+		folders[kind] = list(dirs)
+	}
+	c.Roots, c.Files, c.Folders = list(c.Roots), list(c.Files), folders
+	return c
 }
 
 // Catalog knows the model files below the configured places. Most look-ups cost no
@@ -51,7 +73,7 @@ func (f File) key() fileKey { return fileKey{f.Path, f.Bytes, f.ModTime.UnixNano
 
 // NewCatalog returns an empty catalog; Refresh fills it.
 func NewCatalog(config Config) *Catalog {
-	c := &Catalog{config: config, hashes: openHashStore(config.HashFile)}
+	c := &Catalog{config: config.absolute(), hashes: openHashStore(config.HashFile)}
 	c.hasher.init(c)
 	c.current.Store(newSnapshot(nil, nil))
 	return c
@@ -124,8 +146,15 @@ func (c *Catalog) scan() error {
 			s.folder(dir, kind)
 		}
 	}
+	visited := map[string]bool{} // roots, links resolved
 	for _, root := range c.config.Roots {
 		s.place++
+		if real, err := filepath.EvalSymlinks(root); err == nil {
+			if visited[real] {
+				continue
+			}
+			visited[real] = true
+		}
 		s.root(root)
 	}
 	c.current.Store(newSnapshot(c.withHashes(s.files), s.dirs))

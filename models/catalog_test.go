@@ -209,6 +209,18 @@ func TestFirstRootWins(t *testing.T) {
 	require.True(t, strings.HasPrefix(l.Path, one))
 }
 
+func TestOneFolderUnderSeveralNames(t *testing.T) {
+	root := t.TempDir()
+	lay(t, root, "models/Lora/style.safetensors")
+	require.NoError(t, os.Symlink(filepath.Join(root, "models"), filepath.Join(root, "link")))
+	t.Chdir(root)
+	c := models.NewCatalog(models.Config{Roots: []string{"models", filepath.Join(root, "models"), "link", "./models/../models"}})
+	require.NoError(t, c.Refresh())
+	loras := c.List(models.LoRA)
+	require.Len(t, loras, 1)
+	require.Equal(t, filepath.Join(root, "models", "Lora", "style.safetensors"), loras[0].Path)
+}
+
 func TestLinksAndLoops(t *testing.T) {
 	dir, elsewhere := t.TempDir(), t.TempDir()
 	lay(t, elsewhere, "far.safetensors")

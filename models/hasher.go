@@ -6,12 +6,15 @@ import (
 	"os"
 	"slices"
 	"sync"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // hasher computes sha256 sums one file after the other, behind the scenes.
 type hasher struct {
 	catalog *Catalog
 	wake    chan struct{}
+	running singleflight.Group
 
 	mu      sync.Mutex
 	waiting []string
@@ -85,7 +88,46 @@ func (c *Catalog) SHA256(ctx context.Context, path string) (string, error) {
 	if f, ok := c.fileAt(path); ok && f.SHA256 != "" {
 		return f.SHA256, nil
 	}
-	return c.remember(ctx, path, wholeFile, func(d *digests, sum string) { d.SHA256 = sum })
+	return c.remember(ctx, path, sumOfFile)
+}
+
+// sumKind is one of the sha256 sums of a file.
+type sumKind struct {
+	name  string
+	start func(*os.File) (int64, error) // offset of the first byte that counts
+	field func(*digests) *string
+}
+
+var (
+	sumOfFile   = sumKind{"file", wholeFile, func(d *digests) *string { return &d.SHA256 }}
+	sumOfValues = sumKind{"values", afterHeader, func(d *digests) *string { return &d.AddNet }}
+)
+
+// remember hashes a file and records the sum. Calls for one file at a time share
+// one reading of it, which goes on when the callers leave: the next one will ask.
+func (c *Catalog) remember(ctx context.Context, path string, kind sumKind) (string, error) {
+	hash := c.hasher.running.DoChan(kind.name+" "+path, func() (any, error) {
+		if info, err := os.Stat(path); err == nil { // another call may just have ended
+			known := c.hashes.get(path, info.Size(), info.ModTime())
+			if sum := *kind.field(&known); sum != "" {
+				return sum, nil
+			}
+		}
+		sum, info, err := digest(context.WithoutCancel(ctx), path, kind.start)
+		if err != nil {
+			return "", hashError(path, err)
+		}
+		if err := c.learn(path, info, func(d *digests) { *kind.field(d) = sum }); err != nil {
+			return sum, hashError(c.config.HashFile, err)
+		}
+		return sum, nil
+	})
+	select {
+	case r := <-hash:
+		return r.Val.(string), r.Err
+	case <-ctx.Done():
+		return "", hashError(path, context.Cause(ctx))
+	}
 }
 
 func hashError(path string, err error) error {

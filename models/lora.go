@@ -3,7 +3,6 @@ package models
 import (
 	"context"
 	"encoding/json"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -146,24 +145,12 @@ func (c *Catalog) LoRAHash(ctx context.Context, f File) (string, error) {
 	if known.AddNet != "" {
 		return firstDigits(known.AddNet), nil
 	}
-	start := afterHeader
+	kind := sumOfValues
 	if !strings.HasSuffix(strings.ToLower(f.Path), ".safetensors") {
-		start = wholeFile
+		kind.start = wholeFile
 	}
-	sum, err := c.remember(ctx, f.Path, start, func(d *digests, sum string) { d.AddNet = sum })
+	sum, err := c.remember(ctx, f.Path, kind)
 	return firstDigits(sum), err
 }
 
 func firstDigits(sum string) string { return sum[:min(loraDigits, len(sum))] }
-
-// remember hashes a file and records the result.
-func (c *Catalog) remember(ctx context.Context, path string, start func(*os.File) (int64, error), set func(*digests, string)) (string, error) {
-	sum, info, err := digest(ctx, path, start)
-	if err != nil {
-		return "", hashError(path, err)
-	}
-	if err := c.learn(path, info, func(d *digests) { set(d, sum) }); err != nil {
-		return sum, hashError(c.config.HashFile, err)
-	}
-	return sum, nil
-}

@@ -1,0 +1,49 @@
+package models
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A file is read once however many ask for its hash, and to the end when the one
+// who asked first has left.
+func TestHashIsComputedOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.safetensors")
+	require.NoError(t, os.WriteFile(path, []byte("abc"), 0o600))
+	c := NewCatalog(Config{})
+	begun, release := make(chan struct{}), make(chan struct{})
+	var readings atomic.Int32
+	slow := sumOfFile
+	slow.start = func(*os.File) (int64, error) {
+		if readings.Add(1) == 1 {
+			close(begun)
+		}
+		<-release
+		return 0, nil
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		_, err := c.remember(ctx, path, slow)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+	<-begun
+	leave()
+	wait.Wait()
+	for range 8 {
+		wait.Go(func() {
+			sum, err := c.remember(t.Context(), path, slow)
+			require.NoError(t, err)
+			require.Equal(t, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", sum)
+		})
+	}
+	close(release)
+	wait.Wait()
+	require.EqualValues(t, 1, readings.Load())
+}
