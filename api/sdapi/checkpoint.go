@@ -1,7 +1,6 @@
 package sdapi
 
 import (
-	"context"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,41 +70,4 @@ func (s *Server) chosenFiles(o options.Values) (Checkpoint, inference.Files, err
 		files.VAE = vae.Path
 	}
 	return c, files, nil
-}
-
-// hashModels fills in the hashes of the model files of a job, which infotexts
-// carry. It works beside the job, since it may have to read files that were never
-// hashed; the channel closes when it is done.
-func (c *call) hashModels(ctx context.Context) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.checkpoint.SHA256 = c.server.fileSum(ctx, c.checkpoint.Path, c.checkpoint.SHA256)
-		if c.hires != nil && c.hires.checkpoint != nil {
-			second := c.hires.checkpoint
-			second.SHA256 = c.server.fileSum(ctx, second.Path, second.SHA256)
-		}
-		if c.vae != nil {
-			c.vaeHash = short(c.server.fileSum(ctx, c.vae.Path, ""))
-		}
-	}()
-	return done
-}
-
-// fileSum is the sha256 of a model file, unless it is known already.
-func (s *Server) fileSum(ctx context.Context, path, known string) string {
-	if known != "" {
-		return known
-	}
-	return s.sum(ctx, path, s.cfg.Catalog.SHA256)
-}
-
-// sum calls one of the catalog's hash functions. A hash is not worth a failed
-// job, so an error only goes to the log.
-func (s *Server) sum(ctx context.Context, path string, hash func(context.Context, string) (string, error)) string {
-	sum, err := hash(ctx, path)
-	if err != nil && ctx.Err() == nil {
-		s.cfg.Log.Warn().Err(err).Str("file", path).Msg("a model file cannot be hashed")
-	}
-	return sum
 }

@@ -29,7 +29,7 @@ type call struct {
 	req        *inference.Request
 	checkpoint Checkpoint
 	vae        *VAE
-	vaeHash    string // short hash of vae
+	hashes     fileHashes
 	sampler    sampler.Info
 	scheduler  *string // as the request sent it
 	hires      *hiresFacts
@@ -68,12 +68,13 @@ func (s *Server) generate(t *tab) handler {
 		}
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		hashes := c.hashModels(ctx)
 		out, err := c.run(ctx)
 		if err != nil {
 			return err
 		}
-		<-hashes
+		hashing, done := context.WithTimeout(ctx, s.cfg.HashWait)
+		defer done()
+		c.fillHashes(hashing, out)
 		body, err := c.reply(ctx, out)
 		if err != nil {
 			return err
@@ -183,7 +184,7 @@ func (c *call) keepOverrides() error {
 // run waits for the queue's turn and makes the pictures.
 func (c *call) run(ctx context.Context) (*inference.Result, error) {
 	defer c.server.finished.add(c.id)
-	job := inference.Job{ID: c.id, Name: c.tab.name}
+	job := inference.Job{ID: c.id, Name: c.tab.name, Progress: c.readAhead(ctx)}
 	work := usual
 	if c.script != nil {
 		work = c.script.run

@@ -35,7 +35,7 @@ func (c *call) info(out *output) (string, error) {
 		faceModel = o.Get("face_restoration_model")
 	}
 	if c.vae != nil {
-		vaeName, vaeHash = c.vae.Name, c.vaeHash
+		vaeName, vaeHash = c.vae.Name, c.hashes.vae
 	}
 	strength, _ := c.in.Get("subseed_strength")
 	doc := pyjson.NewObject(

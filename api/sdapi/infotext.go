@@ -1,7 +1,6 @@
 package sdapi
 
 import (
-	"context"
 	"slices"
 	"strings"
 
@@ -11,8 +10,8 @@ import (
 )
 
 // params are the facts about the pictures of a job for their infotexts, with the
-// seeds of the first one. The checkpoint of c is hashed by now.
-func (c *call) params(ctx context.Context, res *inference.Result) infotext.Params {
+// seeds of the first one. The files of c are hashed by now, as far as they will be.
+func (c *call) params(res *inference.Result) infotext.Params {
 	o, r, in := c.opts, c.req, &c.in
 	p := infotext.Params{
 		Prompt:              r.Prompt,
@@ -66,7 +65,7 @@ func (c *call) params(ctx context.Context, res *inference.Result) infotext.Param
 	}
 	if c.vae != nil {
 		if o.Bool("add_vae_hash_to_info") {
-			p.VAEHash = c.vaeHash
+			p.VAEHash = c.hashes.vae
 		}
 		if o.Bool("add_vae_name_to_info") {
 			p.VAE = cleaned(c.vae.Name)
@@ -82,12 +81,7 @@ func (c *call) params(ctx context.Context, res *inference.Result) infotext.Param
 	if o.Bool("add_version_to_infotext") {
 		p.Version = c.server.cfg.Version
 	}
-	if o.Bool("lora_add_hashes_to_infotext") {
-		p.Loras = c.loraHashes(ctx, res.UsedLoRAs)
-	}
-	if o.Bool("textual_inversion_add_hashes_to_infotext") {
-		p.Embeddings = c.embeddingHashes(ctx, res.UsedEmbeddings)
-	}
+	p.Loras, p.Embeddings = c.hashes.loras, c.hashes.embeddings
 	c.tabParams(&p)
 	return p
 }
@@ -205,27 +199,6 @@ func timetable(text string, positive bool, pass prompt.Pass) []string {
 		list = append(list, e.Text)
 	}
 	return list
-}
-
-// loraHashes are the short hashes of LoRAs by the names of their tags.
-func (c *call) loraHashes(ctx context.Context, names []string) []infotext.Hash {
-	var out []infotext.Hash
-	for _, name := range names {
-		if path := c.req.Files.LoRAs[name]; path != "" {
-			out = append(out, infotext.Hash{Name: name, Hash: c.server.sum(ctx, path, c.server.cfg.Catalog.LoRAHash)})
-		}
-	}
-	return out
-}
-
-func (c *call) embeddingHashes(ctx context.Context, names []string) []infotext.Hash {
-	var out []infotext.Hash
-	for _, name := range names {
-		if path := c.req.Files.Embeddings[name]; path != "" {
-			out = append(out, infotext.Hash{Name: name, Hash: c.server.sum(ctx, path, c.server.cfg.Catalog.EmbeddingHash)})
-		}
-	}
-	return out
 }
 
 // unitTexts are what ControlNet adds, one entry for each unit.

@@ -25,7 +25,7 @@ type output struct {
 
 // reply makes the body of a generation reply. The engine is free meanwhile.
 func (c *call) reply(ctx context.Context, res *inference.Result) ([]byte, error) {
-	out := c.collect(ctx, res)
+	out := c.collect(res)
 	files, err := encodeAll(ctx, out.images, c.opts)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func (c *call) echo() *pyjson.Object {
 }
 
 // collect puts pictures and texts into the order of the reply.
-func (c *call) collect(ctx context.Context, res *inference.Result) *output {
+func (c *call) collect(res *inference.Result) *output {
 	waited := time.Duration(res.Timings.Queue * float64(time.Second))
 	out := &output{
 		result: res, started: c.arrived.Add(waited), notes: append(append([]string{}, c.notes...), res.Comments...),
@@ -74,7 +74,7 @@ func (c *call) collect(ctx context.Context, res *inference.Result) *output {
 	if c.faces {
 		out.notes = append(out.notes, "faces were not restored: there is no model for it")
 	}
-	params := c.params(ctx, res)
+	params := c.params(res)
 	if params.TokenMergingRatio != 0 || params.Hires != nil && params.TokenMergingRatioHR != 0 {
 		out.notes = append(out.notes, "tokens are not merged: token_merging_ratio does nothing")
 	}

@@ -54,6 +54,10 @@ type Config struct {
 	MaxBody  int64         // bytes of a request; 0 means DefaultMaxBody
 	Deadline time.Duration // of one request; 0 means none
 
+	// HashWait is how long a reply waits for hashes of model files that were never
+	// hashed before it goes out without; 0 means DefaultHashWait.
+	HashWait time.Duration
+
 	// Version is what A1111 calls its version in infotexts and info.
 	Version string // "" means "v1.9.3"
 
@@ -68,6 +72,9 @@ const (
 	// DefaultMaxBody is the largest request body, enough for a batch of large
 	// init images.
 	DefaultMaxBody = 256 << 20
+	// DefaultHashWait is short beside a picture, and enough for files that the disk
+	// has just given.
+	DefaultHashWait = 3 * time.Second
 	// SeedLimit is above every random seed of A1111.
 	SeedLimit = 4294967294
 	// Version is the release that the API speaks for.
@@ -96,6 +103,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.MaxBody == 0 {
 		cfg.MaxBody = DefaultMaxBody
+	}
+	if cfg.HashWait == 0 {
+		cfg.HashWait = DefaultHashWait
 	}
 	if cfg.Version == "" {
 		cfg.Version = Version

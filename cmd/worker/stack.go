@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -65,13 +66,33 @@ func (s *stack) loadModel(ctx context.Context) error {
 	return apiCall(ctx, s.api, "/sdapi/v1/reload-checkpoint", s.header, struct{}{}, &reply)
 }
 
-// hashModels computes the hashes that A1111 shows, one file at a time, once the
-// model is loaded.
+// hashModels computes the hashes that A1111 shows, one file at a time, while no
+// job needs disk and processor.
 func (s *stack) hashModels(ctx context.Context) {
 	s.catalog.QueueHash(s.catalog.Catalog.Checkpoints()...)
-	s.catalog.RunHasher(ctx, nil, func(path, _ string, err error) {
+	s.catalog.RunHasher(ctx, s.idle, func(path, _ string, err error) {
 		if err != nil {
 			s.log.Warn().Err(err).Str("file", path).Msg("a model file cannot be hashed")
 		}
 	})
+}
+
+// quiet is how long the queue must be empty to count as idle.
+const quiet = 2 * time.Second
+
+// idle waits for an idle queue.
+func (s *stack) idle(ctx context.Context) error {
+	look := time.NewTicker(quiet)
+	defer look.Stop()
+	for {
+		before := s.queue.Last().Finished
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if len(s.queue.IDs()) == 0 && s.queue.Last().Finished.Equal(before) {
+			return nil
+		}
+	}
 }

@@ -21,7 +21,9 @@ type Catalog struct {
 	ControlFiles    []sdapi.ControlNet
 
 	ShortHash string // of every LoRA and embedding
-	Refreshed int    // calls of Refresh
+	// Hash computes the sha256 of files that have none, unless nil.
+	Hash      func(ctx context.Context, path string) (string, error)
+	Refreshed int // calls of Refresh
 }
 
 var _ sdapi.Catalog = (*Catalog)(nil)
@@ -103,11 +105,15 @@ func (c *Catalog) ControlNet(name string) (sdapi.ControlNet, bool) {
 // PreviewDecoder has none.
 func (c *Catalog) PreviewDecoder() string { return "" }
 
-// SHA256 is the hash that the catalog has for a checkpoint, or one digit 64 times.
-func (c *Catalog) SHA256(_ context.Context, path string) (string, error) {
+// SHA256 is the hash that the catalog has for a checkpoint, that of Hash, or one
+// digit 64 times.
+func (c *Catalog) SHA256(ctx context.Context, path string) (string, error) {
 	f, ok := find(c.CheckpointFiles, func(f sdapi.Checkpoint) bool { return f.Path == path })
 	if ok && f.SHA256 != "" {
 		return f.SHA256, nil
+	}
+	if c.Hash != nil {
+		return c.Hash(ctx, path)
 	}
 	return strings.Repeat("a", 64), nil
 }
