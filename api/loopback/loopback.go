@@ -18,25 +18,16 @@ type Reply struct {
 
 // Get requests path, which may have a query, with the given header fields.
 func Get(ctx context.Context, h http.Handler, path string, header http.Header) *Reply {
-	return call(ctx, h, http.MethodGet, path, header, nil)
+	return Do(ctx, h, http.MethodGet, path, header, nil)
 }
 
 // Post sends a JSON body to path. The body must not change until Post returns.
 func Post(ctx context.Context, h http.Handler, path string, header http.Header, body []byte) *Reply {
-	return call(ctx, h, http.MethodPost, path, header, body)
+	return Do(ctx, h, http.MethodPost, path, header, body)
 }
 
-// Credentials are the header fields by which the client of r is known, for a
-// call in its name.
-func Credentials(r *http.Request) http.Header {
-	h := http.Header{}
-	if v := r.Header.Values("Authorization"); len(v) > 0 {
-		h["Authorization"] = v
-	}
-	return h
-}
-
-func call(ctx context.Context, h http.Handler, method, path string, header http.Header, body []byte) *Reply {
+// Do is Get and Post for any method; only that of POST has a body.
+func Do(ctx context.Context, h http.Handler, method, path string, header http.Header, body []byte) *Reply {
 	u, err := url.ParseRequestURI(path)
 	if err != nil {
 		return &Reply{Status: http.StatusBadRequest, Header: http.Header{}, Body: []byte(err.Error())}
@@ -57,6 +48,16 @@ func call(ctx context.Context, h http.Handler, method, path string, header http.
 	h.ServeHTTP(w, r)
 	w.WriteHeader(http.StatusOK)
 	return &Reply{Status: w.status, Header: w.header, Body: w.body.Bytes()}
+}
+
+// Credentials are the header fields by which the client of r is known, for a
+// call in its name.
+func Credentials(r *http.Request) http.Header {
+	h := http.Header{}
+	if v := r.Header.Values("Authorization"); len(v) > 0 {
+		h["Authorization"] = v
+	}
+	return h
 }
 
 type reader struct{ *bytes.Reader }
@@ -82,3 +83,6 @@ func (w *recorder) Write(p []byte) (int, error) {
 	w.WriteHeader(http.StatusOK)
 	return w.body.Write(p)
 }
+
+// Flush lets handlers that stream work unchanged.
+func (w *recorder) Flush() {}

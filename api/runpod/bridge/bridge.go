@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"strings"
 
+	"sdworker/api/loopback"
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/bucket"
 )
@@ -124,59 +125,11 @@ func (b *bridge) do(ctx context.Context, job runpod.Job) (any, error) {
 
 // roundTrip calls the API in memory. isJSON goes by the reply's content type.
 func (b *bridge) roundTrip(ctx context.Context, c call) (status int, isJSON bool, body []byte) {
-	req := (&http.Request{
-		Method:     c.method,
-		URL:        &url.URL{Path: "/" + c.endpoint, RawQuery: c.query},
-		Proto:      "HTTP/1.1",
-		ProtoMajor: 1, ProtoMinor: 1,
-		Header:     http.Header{"Accept": {"application/json"}},
-		Host:       "runpod",
-		RemoteAddr: "127.0.0.1:0",
-		RequestURI: "/" + c.endpoint,
-		Body:       http.NoBody,
-	}).WithContext(ctx)
-	if c.query != "" {
-		req.RequestURI += "?" + c.query
-	}
-	if c.method == http.MethodPost {
-		req.Header.Set("Content-Type", "application/json")
-		req.Body, req.ContentLength = readCloser{bytes.NewReader(c.payload)}, int64(len(c.payload))
-	}
-	w := &recorder{header: http.Header{}}
-	b.API.ServeHTTP(w, req)
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	body = bytes.TrimSpace(w.body.Bytes())
-	return w.status, strings.HasPrefix(w.header.Get("Content-Type"), "application/json") && len(body) > 0, body
+	path := (&url.URL{Path: "/" + c.endpoint, RawQuery: c.query}).RequestURI()
+	reply := loopback.Do(ctx, b.API, c.method, path, http.Header{"Accept": {"application/json"}}, c.payload)
+	body = bytes.TrimSpace(reply.Body)
+	return reply.Status, strings.HasPrefix(reply.Header.Get("Content-Type"), "application/json") && len(body) > 0, body
 }
-
-type readCloser struct{ *bytes.Reader }
-
-func (readCloser) Close() error { return nil }
-
-// recorder keeps a reply in memory.
-type recorder struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (r *recorder) Header() http.Header { return r.header }
-
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 && status >= 200 { // 1xx are not the answer
-		r.status = status
-	}
-}
-
-func (r *recorder) Write(p []byte) (int, error) {
-	r.WriteHeader(http.StatusOK)
-	return r.body.Write(p)
-}
-
-// Flush lets handlers that stream work unchanged.
-func (r *recorder) Flush() {}
 
 // allowed are the route prefixes that a job may reach; the rest of the server,
 // such as its pages and metrics, is no business of jobs.
