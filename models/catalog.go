@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// Config says where models are and what may be listed.
+// Config says where models are and what may be listed. Relative paths are those
+// of the working directory when the catalog is made.
 type Config struct {
 	Roots       []string          // folders to search, the first ones win
-	Files       []string          // single files named by the user, before all others
+	Files       []string          // single checkpoints named by the user, before all others; listed whatever they hold
 	Folders     map[Kind][]string // further folders of one kind, such as A1111's --lora-dir
 	AllowPickle bool              // list .ckpt, .pt and .pth too
 	HashFile    string            // where hashes are kept between runs; "" keeps them in memory
@@ -54,6 +55,7 @@ type Catalog struct {
 	kinds    sync.Map // fileKey -> Kind, from headers
 	headers  sync.Map // fileKey -> map[string]string, metadata of LoRAs
 	oldSums  sync.Map // fileKey -> string, eight-digit hashes
+	runnable sync.Map // fileKey -> bool, checkpoints
 	vectors  sync.Map // fileKey -> [][]float32, of embeddings
 	lastLook atomic.Int64
 }
@@ -210,9 +212,10 @@ func (c *Catalog) List(kind Kind) []File {
 	return out
 }
 
-// listed hides pickles from those who do not allow them.
+// listed hides pickles from those who do not allow them, unless they name one:
+// then it is refused with a reason.
 func (c *Catalog) listed(f File) bool {
-	return c.config.AllowPickle || !isPickleName(f.Name)
+	return c.config.AllowPickle || f.place == 0 || !isPickleName(f.Name)
 }
 
 // snapshot is what one scan found. It never changes.

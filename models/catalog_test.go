@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -288,7 +289,7 @@ func TestResolve(t *testing.T) {
 	require.Equal(t, "sub/other.safetensors", byPath.Name)
 	_, err = c.Resolve("zzz")
 	require.Equal(t, inference.NotFound, inference.CodeOf(err))
-	require.ErrorContains(t, err, `no checkpoint named "zzz"`)
+	require.ErrorContains(t, err, `no checkpoint or file named "zzz"`)
 	_, err = c.Resolve("p.ckpt")
 	require.Equal(t, inference.Invalid, inference.CodeOf(err))
 	require.ErrorContains(t, err, "pickle")
@@ -314,6 +315,60 @@ func TestUserNamedFile(t *testing.T) {
 	path := filepath.Join(dir, "some.bin.safetensors")
 	c := open(t, models.Config{Files: []string{path, filepath.Join(dir, "none")}})
 	require.Equal(t, []string{"some.bin.safetensors"}, names(c.Checkpoints()))
+}
+
+// Loading the file then says what it is; not listing it would say that it is not
+// there.
+func TestUserNamedFileIsListedWhateverItHolds(t *testing.T) {
+	dir := t.TempDir()
+	lora := filepath.Join(dir, "lora.safetensors")
+	require.NoError(t, synth.Write(t.Context(), lora, synth.Options{Kind: synth.LoRA, Size: synth.Tiny}))
+	pickle := filepath.Join(dir, "old.ckpt")
+	require.NoError(t, os.WriteFile(pickle, []byte("PK\x03\x04"), 0o600))
+	for _, path := range []string{lora, pickle} {
+		c := open(t, models.Config{Files: []string{path}})
+		require.Equal(t, []string{filepath.Base(path)}, names(c.Checkpoints()))
+		f, err := c.Resolve(path)
+		require.NoError(t, err)
+		require.Equal(t, path, f.Path)
+	}
+}
+
+func TestResolveWhatIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	pipe, loop := filepath.Join(dir, "pipe.safetensors"), filepath.Join(dir, "loop.safetensors")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	require.NoError(t, os.Symlink(loop, loop))
+	c := open(t, models.Config{Roots: []string{dir}})
+	for path, want := range map[string]string{dir: "is a folder", pipe: "is not a regular file", loop: "no checkpoint or file named", filepath.Join(dir, "none"): "no checkpoint or file named"} {
+		_, err := c.Resolve(path)
+		require.ErrorContains(t, err, want)
+	}
+	for path, want := range map[string]string{pipe: "is not a regular file", loop: "cannot open"} {
+		_, err := models.Inspect(path)
+		require.ErrorContains(t, err, want)
+	}
+}
+
+// Folders of A1111 hold other families too, and LoRAs in the wrong place.
+func TestDefaultRunsHere(t *testing.T) {
+	dir := t.TempDir()
+	lay(t, dir, "Stable-diffusion/a.safetensors")
+	c := open(t, models.Config{Roots: []string{dir}})
+	f, ok := c.Default()
+	require.True(t, ok)
+	require.Equal(t, "a.safetensors", f.Name, "better than nothing: using it says what is wrong")
+
+	modelstest.Write(t, filepath.Join(dir, "Stable-diffusion/b.safetensors"), nil, parameters(t, synth.Options{Kind: synth.Checkpoint, Size: synth.Tiny}, nil)...)
+	require.NoError(t, c.Refresh())
+	f, _ = c.Default()
+	require.Equal(t, "b.safetensors", f.Name)
+	resolved, err := c.Resolve("")
+	require.NoError(t, err)
+	require.Equal(t, f, resolved)
+
+	_, ok = open(t, models.Config{}).Default()
+	require.False(t, ok)
 }
 
 func TestRefreshIfChanged(t *testing.T) {

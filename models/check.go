@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/inference"
 	"sdworker/models/sd1"
 )
 
@@ -30,8 +31,8 @@ func Check(path string, kind Kind, o CheckOptions) (*Info, error) {
 
 // Fits decides whether an inspected file can be used as the given kind.
 func (i *Info) Fits(kind Kind, o CheckOptions) error {
-	if i.Format == Pickle && !o.AllowPickle {
-		return refuse(i.Path, "is a PyTorch pickle, which can carry hidden code; rewrite it with `worker models convert`, or allow pickle files in the configuration if you trust its source")
+	if err := i.permitted(o); err != nil {
+		return err
 	}
 	if i.Kind != kind {
 		return refuse(i.Path, "holds %s, not %s", i.content(), kind.label())
@@ -39,10 +40,36 @@ func (i *Info) Fits(kind Kind, o CheckOptions) error {
 	if fit := accepts(kind); len(fit) > 0 && !slices.Contains(fit, i.Arch) {
 		return refuse(i.Path, "is %s for %s; accepted is %s", kind.label(), i.Arch.label(), labels(fit))
 	}
-	if problem := i.problem(kind, o); problem != "" {
+	for _, problem := range []string{i.tensorProblem(), i.problem(kind, o)} {
+		if problem != "" {
+			return refuse(i.Path, "%s", problem)
+		}
+	}
+	return nil
+}
+
+// Readable decides whether the engine can be trusted with an inspected file,
+// whatever it holds.
+func (i *Info) Readable(o CheckOptions) error {
+	if err := i.permitted(o); err != nil {
+		return err
+	}
+	if problem := i.tensorProblem(); problem != "" {
 		return refuse(i.Path, "%s", problem)
 	}
 	return nil
+}
+
+func (i *Info) permitted(o CheckOptions) error {
+	if i.Format == Pickle && !o.AllowPickle {
+		return forbidden(i.Path)
+	}
+	return nil
+}
+
+// forbidden is the error for a pickle where none is allowed.
+func forbidden(path string) *inference.Error {
+	return refuse(path, "is a PyTorch pickle, which can carry hidden code; rewrite it with `worker models convert`, or allow pickle files (--allow-pickle, ALLOW_PICKLE) if you trust its source")
 }
 
 // content names what a file holds, for a message.
@@ -87,9 +114,9 @@ func labels(list []Arch) string {
 	return strings.Join(texts, " or ")
 }
 
-// problem looks closer at a file of the right kind and family; it returns a
-// predicate, or "" when nothing is wrong.
-func (i *Info) problem(kind Kind, o CheckOptions) string {
+// tensorProblem looks for tensors that the engine cannot read; it returns a
+// predicate, or "" when there are none.
+func (i *Info) tensorProblem() string {
 	for _, t := range i.Tensors {
 		if t.Strided {
 			return fmt.Sprintf("stores tensor %s out of order, which the engine does not notice", t.Name)
@@ -101,6 +128,12 @@ func (i *Info) problem(kind Kind, o CheckOptions) string {
 			return fmt.Sprintf("has a tensor %s of %d dimensions, more than the engine's %d", t.Name, len(t.Shape), maxEngineRank)
 		}
 	}
+	return ""
+}
+
+// problem looks closer at a file of the right kind and family; it returns a
+// predicate, or "" when nothing is wrong.
+func (i *Info) problem(kind Kind, o CheckOptions) string {
 	switch kind {
 	case Checkpoint:
 		return i.checkpointProblem(o)
@@ -154,7 +187,7 @@ func (i *Info) checkpointProblem(o CheckOptions) string {
 	case ok:
 		return fmt.Sprintf("has a VAE of shape [%d,%d], not one of Stable Diffusion 1.x", top, decoderIn)
 	case !o.ExternalVAE:
-		return "has no VAE; choose a VAE file beside it, or a checkpoint that contains one"
+		return "has no VAE; a complete checkpoint is needed: add a VAE with `worker models convert --vae`"
 	}
 	return i.lacks(want)
 }

@@ -134,8 +134,8 @@ func (c *Catalog) ClosestCheckpoint(name string) (File, bool) {
 
 // Resolve finds what the operator means by the name of a checkpoint: a path,
 // the short name of a published model, a name that ClosestCheckpoint knows, or,
-// for "", the first one. When nothing fits
-// it looks at the disk again before it gives up with code NotFound. Names that
+// for "", the Default. When nothing fits it looks at the disk again before it gives
+// up with code NotFound, or Invalid where it can tell what is wrong. Names that
 // come with a request must not be paths: use Checkpoint or ClosestCheckpoint.
 func (c *Catalog) Resolve(name string) (File, error) {
 	if f, ok := c.fileAt(name); ok {
@@ -144,8 +144,8 @@ func (c *Catalog) Resolve(name string) (File, error) {
 	var unreadable error
 	for range 2 {
 		if name == "" {
-			if list := c.checkpoints().list; len(list) > 0 {
-				return list[0], nil
+			if f, ok := c.Default(); ok {
+				return f, nil
 			}
 		} else if f, ok := c.byOperatorsName(name); ok {
 			return f, nil
@@ -155,6 +155,33 @@ func (c *Catalog) Resolve(name string) (File, error) {
 	err := c.notFound(name)
 	err.Err = unreadable
 	return File{}, err
+}
+
+// Default is the checkpoint to use when none is chosen: the first of the list
+// that runs here, or, if none does, the first of all. A1111 takes the first of
+// all, but its folders may hold other families than this program runs.
+func (c *Catalog) Default() (File, bool) {
+	list := c.checkpoints().list
+	for _, f := range list {
+		if c.runs(f) {
+			return f, true
+		}
+	}
+	if len(list) == 0 {
+		return File{}, false
+	}
+	return list[0], true
+}
+
+// runs tells whether a checkpoint can be loaded, as far as its header says, which
+// is read once for each version of a file.
+func (c *Catalog) runs(f File) bool {
+	if ok, known := c.runnable.Load(f.key()); known {
+		return ok.(bool)
+	}
+	_, err := Check(f.Path, Checkpoint, CheckOptions{AllowPickle: c.config.AllowPickle})
+	c.runnable.Store(f.key(), err == nil)
+	return err == nil
 }
 
 // byOperatorsName prefers the exact file behind a short name to a file whose title
@@ -203,11 +230,13 @@ func (c *Catalog) notFound(name string) *inference.Error {
 		return inference.Errorf(inference.NotFound, "models",
 			"there is no checkpoint; put one into a model folder (%s), name one with --model, or run `worker models pull deliberate-v6`", places)
 	}
+	if info, err := os.Stat(name); err == nil && irregular(info) != "" {
+		return refuse(name, "%s", irregular(info))
+	}
 	for _, f := range c.current.Load().files {
 		if f.Kind == Checkpoint && !c.listed(f) && slices.Contains(f.aliases(), name) {
-			return inference.Errorf(inference.Invalid, "models",
-				"%s is a PyTorch pickle, which can carry hidden code; rewrite it with `worker models convert`, or allow pickle files in the configuration", f.Path)
+			return forbidden(f.Path)
 		}
 	}
-	return inference.Errorf(inference.NotFound, "models", "there is no checkpoint named %q; `worker models ls` shows what there is (searched: %s)", name, places)
+	return inference.Errorf(inference.NotFound, "models", "there is no checkpoint or file named %q; `worker models ls` shows what there is (searched: %s)", name, places)
 }

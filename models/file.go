@@ -14,7 +14,7 @@ type File struct {
 	Bytes   int64
 	ModTime time.Time
 	SHA256  string // hex, "" while unknown
-	place   int    // which configured place it was found in
+	place   int    // which configured place it was found in; 0 is Config.Files
 }
 
 // Stem is the base name without extension, as prompts name LoRAs and embeddings.

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 
+	"golang.org/x/sys/unix"
+
 	"sdworker/inference"
 	"sdworker/models/gguf"
 	"sdworker/models/safetensors"
@@ -60,20 +62,14 @@ func (i *Info) Lookup(name string) (Tensor, bool) {
 // one, is an *inference.Error with code Invalid that says what is wrong; a
 // missing file has code NotFound.
 func Inspect(path string) (*Info, error) {
-	f, err := os.Open(path)
+	f, err := openRegular(path)
 	if err != nil {
-		return nil, openError(path, err)
+		return nil, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
 		return nil, openError(path, err)
-	}
-	if st.IsDir() {
-		return nil, refuse(path, "is a folder; name the single .safetensors or .gguf file")
-	}
-	if !st.Mode().IsRegular() {
-		return nil, refuse(path, "is not a regular file")
 	}
 	info, err := InspectReader(f, st.Size())
 	if err != nil {
@@ -85,6 +81,36 @@ func Inspect(path string) (*Info, error) {
 	}
 	info.Path = path
 	return info, nil
+}
+
+// openRegular opens a model file. It never waits, as opening a named pipe would.
+func openRegular(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	st, err := f.Stat()
+	if err != nil {
+		err = openError(path, err)
+	} else if problem := irregular(st); problem != "" {
+		err = refuse(path, "%s", problem)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// irregular says what something that is no file is, "" for a file.
+func irregular(info fs.FileInfo) string {
+	switch {
+	case info.IsDir():
+		return "is a folder; name the single .safetensors or .gguf file"
+	case !info.Mode().IsRegular():
+		return "is not a regular file"
+	}
+	return ""
 }
 
 // InspectReader is Inspect for a file that is open already; its errors do not
@@ -175,6 +201,6 @@ func openError(path string, err error) error {
 }
 
 // refuse builds the error for a file that cannot be used.
-func refuse(path, format string, args ...any) error {
+func refuse(path, format string, args ...any) *inference.Error {
 	return inference.Errorf(inference.Invalid, "models", "%s "+format, append([]any{path}, args...)...)
 }

@@ -207,20 +207,13 @@ func isDir(path string) bool {
 // isNotDir tells a file where a folder was expected.
 func isNotDir(err error) bool { return errors.Is(err, syscall.ENOTDIR) }
 
-// single lists one file that the user named, whatever it is called.
+// single lists one checkpoint that the user named, whatever it is called and
+// holds: loading it says what is wrong with it.
 func (s *scan) single(file string) {
-	full, err := filepath.Abs(file)
-	if err != nil {
-		return
-	}
-	s.dirs[filepath.Dir(full)] = modTime(filepath.Dir(full))
-	info, err := os.Stat(full)
+	s.dirs[filepath.Dir(file)] = modTime(filepath.Dir(file))
+	info, err := os.Stat(file)
 	if err != nil || !info.Mode().IsRegular() {
 		return
 	}
-	kind := s.classify(full, info)
-	if kind == Unknown {
-		kind = Checkpoint // so that using it says what is wrong with it
-	}
-	s.add(full, filepath.Base(full), "", kind, info)
+	s.add(file, filepath.Base(file), "", Checkpoint, info)
 }

@@ -57,6 +57,11 @@ func (c *catalog) ClosestCheckpoint(name string) (sdapi.Checkpoint, bool) {
 	return asCheckpoint(f), ok
 }
 
+func (c *catalog) DefaultCheckpoint() (sdapi.Checkpoint, bool) {
+	f, ok := again(c, c.Default)
+	return asCheckpoint(f), ok
+}
+
 func asVAE(f models.File) sdapi.VAE { return sdapi.VAE{Path: f.Path, Name: path.Base(f.Name)} }
 
 func (c *catalog) VAEs() []sdapi.VAE {

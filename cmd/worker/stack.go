@@ -46,9 +46,17 @@ func newStack(p *program, cfg *common, api *apiSettings, gen inference.Generator
 	if err != nil {
 		log.Warn().Err(err).Msg("some model folders cannot be read")
 	}
+	chosen := ""
+	if cfg.engine.Model != "" {
+		found, err := models.Resolve(cfg.engine.Model)
+		if err != nil {
+			return nil, err
+		}
+		chosen = found.Path
+	}
 	s := &stack{gen: gen, queue: inference.NewQueue(observed{gen}, api.QueueDepth), catalog: models, log: log}
 	config := sdapi.Config{
-		Queue: s.queue, Catalog: models, Checkpoint: cfg.engine.Model,
+		Queue: s.queue, Catalog: models, Checkpoint: chosen,
 		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, OutputDir: api.OutputDir, ImageURLs: api.ImageURLs,
 		Log: log,
 	}
