@@ -17,6 +17,9 @@ type PipelineOptions struct {
 	// Warm is how many checkpoints stay in memory; 0 means 1. The one unused
 	// for longest is dropped first.
 	Warm int
+	// WarmBytes bounds the weights of all checkpoints in memory together, by what
+	// their engines report; 0 means no bound. The one in use stays in any case.
+	WarmBytes int64
 	// Memory reports free and used memory for Status; nil means unknown.
 	Memory func() Memory
 }
@@ -126,31 +129,66 @@ func (p *Pipeline) use(ctx context.Context, checkpoint, vae string, hooks Hooks)
 	if checkpoint == "" {
 		return nil, &Error{Code: NotFound, Op: "load", Msg: "no checkpoint is chosen: put a Stable Diffusion 1.5 checkpoint into the model folder or name one with --model"}
 	}
+	if i := slices.IndexFunc(p.loaded, func(m *model) bool { return m.path == checkpoint }); i >= 0 {
+		m := p.loaded[i]
+		if err := m.setVAE(ctx, vae); err != nil {
+			return nil, p.broken(m, err)
+		}
+		p.loaded = slices.Delete(p.loaded, i, i+1)
+		p.keep(m)
+		return m, nil
+	}
 	m, err := p.load(ctx, checkpoint, hooks)
+	if err == nil {
+		if err = m.setVAE(ctx, vae); err != nil {
+			_ = m.eng.Close()
+		}
+	}
 	if err != nil {
 		p.fail(err)
 		return nil, err
 	}
-	if m.vae != vae {
-		sw, ok := m.eng.(VAESwitcher)
-		if !ok {
-			return nil, &Error{Code: Invalid, Op: "vae", Field: "sd_vae", Msg: "this engine cannot replace the VAE"}
-		}
-		if err := sw.SetVAE(ctx, vae); err != nil {
-			return nil, p.broken(m, err)
-		}
-		m.vae = vae
-	}
-	p.status.Store(&Status{Ready: true, Engine: m.eng.Info()})
+	p.keep(m)
 	return m, nil
 }
 
-func (p *Pipeline) load(ctx context.Context, checkpoint string, hooks Hooks) (*model, error) {
-	if i := slices.IndexFunc(p.loaded, func(m *model) bool { return m.path == checkpoint }); i >= 0 {
-		m := p.loaded[i]
-		p.loaded = slices.Insert(slices.Delete(p.loaded, i, i+1), 0, m)
-		return m, nil
+// setVAE replaces the VAE of a model if it has another one.
+func (m *model) setVAE(ctx context.Context, vae string) error {
+	if m.vae == vae {
+		return nil
 	}
+	sw, ok := m.eng.(VAESwitcher)
+	if !ok {
+		return &Error{Code: Invalid, Op: "vae", Field: "sd_vae", Msg: "this engine cannot replace the VAE"}
+	}
+	if err := sw.SetVAE(ctx, vae); err != nil {
+		return err
+	}
+	m.vae = vae
+	return nil
+}
+
+// keep makes m the model in use and drops the ones unused for longest until the
+// limits of the options hold.
+func (p *Pipeline) keep(m *model) {
+	info := m.eng.Info()
+	p.loaded = slices.Insert(p.loaded, 0, m)
+	bytes := info.WeightBytes
+	fit := 1
+	for fit < min(len(p.loaded), p.opts.Warm) {
+		bytes += p.loaded[fit].eng.Info().WeightBytes
+		if p.opts.WarmBytes > 0 && bytes > p.opts.WarmBytes {
+			break
+		}
+		fit++
+	}
+	p.drop(fit)
+	p.status.Store(&Status{Ready: true, Engine: info})
+}
+
+// load opens a checkpoint beside those in memory, or in their place when there is
+// no room for both.
+func (p *Pipeline) load(ctx context.Context, checkpoint string, hooks Hooks) (*model, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &Error{Code: Canceled, Op: "load", Msg: "canceled", Err: err}
 	}
@@ -166,10 +204,7 @@ func (p *Pipeline) load(ctx context.Context, checkpoint string, hooks Hooks) (*m
 	if err != nil {
 		return nil, err
 	}
-	p.drop(p.opts.Warm - 1)
-	m := &model{path: checkpoint, eng: eng, conds: newCondCache()}
-	p.loaded = slices.Insert(p.loaded, 0, m)
-	return m, nil
+	return &model{path: checkpoint, eng: eng, conds: newCondCache()}, nil
 }
 
 // drop closes all but the keep most recently used models.
