@@ -39,7 +39,7 @@ func (s *Server) checkpointAt(path string) (Checkpoint, bool) {
 	return all[at], true
 }
 
-// chosenCheckpoint is the checkpoint of the options, or the first one when they
+// chosenCheckpoint is the checkpoint of the options, or the default one when they
 // name none that exists, as A1111 falls back.
 func (s *Server) chosenCheckpoint(name string) (Checkpoint, error) {
 	if name != "" {
@@ -52,11 +52,11 @@ func (s *Server) chosenCheckpoint(name string) (Checkpoint, error) {
 			return c, nil
 		}
 	}
-	all := s.cfg.Catalog.Checkpoints()
-	if len(all) == 0 {
-		return Checkpoint{}, crash("FileNotFoundError", "No checkpoints found. Put one into a model folder and refresh the checkpoints")
+	c, ok := s.cfg.Catalog.DefaultCheckpoint()
+	if !ok {
+		return Checkpoint{}, crash("FileNotFoundError", "No checkpoints found. Fetch one with worker models pull, or put one into a model folder and refresh the checkpoints")
 	}
-	return all[0], nil
+	return c, nil
 }
 
 // chosenFiles are checkpoint and VAE of the options.
