@@ -10,6 +10,9 @@ type Catalog interface {
 	// sd_model_checkpoint accepts, ClosestCheckpoint by part of its title too.
 	Checkpoint(name string) (Checkpoint, bool)
 	ClosestCheckpoint(name string) (Checkpoint, bool)
+	// DefaultCheckpoint is the one to use when none is chosen, or the chosen one
+	// is not there; it reports false when there is none at all.
+	DefaultCheckpoint() (Checkpoint, bool)
 
 	VAEs() []VAE
 	// VAEFor is the VAE that goes with a checkpoint under a value of option

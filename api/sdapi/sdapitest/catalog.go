@@ -71,6 +71,11 @@ func (c *Catalog) ClosestCheckpoint(name string) (sdapi.Checkpoint, bool) {
 	return find(c.CheckpointFiles, func(f sdapi.Checkpoint) bool { return name != "" && strings.Contains(f.Title, name) })
 }
 
+// DefaultCheckpoint is the first one.
+func (c *Catalog) DefaultCheckpoint() (sdapi.Checkpoint, bool) {
+	return find(c.CheckpointFiles, func(sdapi.Checkpoint) bool { return true })
+}
+
 // VAEs lists VAEFiles.
 func (c *Catalog) VAEs() []sdapi.VAE { return c.VAEFiles }
 
