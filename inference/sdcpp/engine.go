@@ -11,7 +11,6 @@ import "C"
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"runtime"
 	"runtime/cgo"
@@ -20,10 +19,11 @@ import (
 	"unsafe"
 
 	"sdworker/inference"
+	"sdworker/models"
 )
 
 // abi is the version of shim.h that this file was written for.
-const abi = 1
+const abi = 2
 
 var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
 
@@ -36,7 +36,9 @@ type Engine struct {
 	thread *thread // makes every native call
 	info   inference.EngineInfo
 
-	memory     uint64      // bytes of the device
+	memory     uint64 // bytes of the device
+	tiles      inference.TileMode
+	files      checker
 	checkpoint os.FileInfo // as it was opened
 	loras      []inference.LoRA
 	vae        string
@@ -59,7 +61,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, canceled(op, err)
 	}
-	stat, err := regularFile(op, o.Checkpoint)
+	files := checker{pickle: o.AllowPickle}
+	stat, err := files.check(o.Checkpoint, models.Checkpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +76,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	defer C.free(unsafe.Pointer(checkpoint))
 	defer C.free(unsafe.Pointer(device))
 
-	e := &Engine{checkpoint: stat, thread: newThread()}
+	e := &Engine{checkpoint: stat, files: files, tiles: o.Tiles, thread: newThread()}
 	e.thread.run(func() {
 		err = status(op, func(buf *C.char, n C.int) C.sdw_status {
 			return C.sdw_open(checkpoint, device, C.int(threads(o.Threads)), fused(o), C.uintptr_t(handle), &e.c, buf, n)
@@ -101,6 +104,9 @@ func (e *Engine) describe(checkpoint string) {
 	var c C.sdw_info
 	C.sdw_describe(e.c, &c)
 	e.memory = uint64(c.device_bytes)
+	if c.on_host != 0 {
+		e.memory = hostMemory(e.memory, memoryLimits)
+	}
 	e.info = inference.EngineInfo{
 		Checkpoint:    checkpoint,
 		UNetChannels:  int(c.unet_channels),
@@ -138,6 +144,11 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 	if err := in.Check(e.info.UNetChannels); err != nil {
 		return nil, err
 	}
+	for _, u := range in.Control {
+		if _, err := e.files.check(u.Model, models.ControlNet); err != nil {
+			return nil, err
+		}
+	}
 	b, c := in.Rows(), e.info.UNetChannels
 	tokens := len(in.Context) / b / inference.TextWidth
 	out := make([]float32, b*inference.LatentChannels*in.H*in.W)
@@ -165,7 +176,7 @@ func (e *Engine) SetVAE(ctx context.Context, path string) error {
 		return nil
 	}
 	if path != "" {
-		if _, err := regularFile(op, path); err != nil {
+		if _, err := e.files.check(path, models.VAE); err != nil {
 			return err
 		}
 	}
@@ -185,7 +196,7 @@ func (e *Engine) SetLoRAs(ctx context.Context, loras []inference.LoRA) error {
 		return nil
 	}
 	for _, l := range loras {
-		if _, err := regularFile(op, l.Path); err != nil {
+		if _, err := e.files.check(l.Path, models.LoRA); err != nil {
 			return err
 		}
 	}
@@ -220,7 +231,7 @@ func (e *Engine) DecodePreview(ctx context.Context, taesd string, latent []float
 	if err := inference.CheckLatent(op, latent, h, w); err != nil {
 		return nil, err
 	}
-	if _, err := regularFile(op, taesd); err != nil {
+	if _, err := e.files.check(taesd, models.Preview); err != nil {
 		return nil, err
 	}
 	file := C.CString(taesd)
@@ -304,20 +315,6 @@ func result(out []float32, err error) ([]float32, error) {
 
 func canceled(op string, cause error) error {
 	return &inference.Error{Code: inference.Canceled, Op: op, Msg: "canceled", Err: cause}
-}
-
-// regularFile reports NotFound or Invalid unless path is a regular file.
-func regularFile(op, path string) (os.FileInfo, error) {
-	info, err := os.Stat(path)
-	switch {
-	case os.IsNotExist(err):
-		return nil, inference.Errorf(inference.NotFound, op, "there is no file %s", path)
-	case err != nil:
-		return nil, &inference.Error{Code: inference.Invalid, Op: op, Msg: fmt.Sprintf("%s cannot be read", path), Err: err}
-	case !info.Mode().IsRegular():
-		return nil, inference.Errorf(inference.Invalid, op, "%s is not a file", path)
-	}
-	return info, nil
 }
 
 func deviceName(name string) string {

@@ -259,9 +259,9 @@ sdw_status sdw_encode(sdw_engine* e, const float* pixels, int h, int w, int tili
         net.prepare(e->device, {0, h, w, tiling}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
             set_tiling(net, tiling);
             auto run_context = net.get_context();
-            return {net.ae.encode(&run_context, net.input(8 * w, 8 * h, 3))};
+            return {net.ae.encode(&run_context, net.input(w, h, 3))};
         });
-        std::vector<float> signal(static_cast<size_t>(3) * 64 * h * w);
+        std::vector<float> signal(static_cast<size_t>(3) * h * w);
         std::transform(pixels, pixels + signal.size(), signal.begin(), [](float v) { return 2 * v - 1; });
         net.run(e->device, {signal.data()});
         net.result(0, out);

@@ -1,6 +1,10 @@
 package sdcpp
 
-import "github.com/rs/zerolog"
+import (
+	"github.com/rs/zerolog"
+
+	"sdworker/inference"
+)
 
 // AbortPrefix begins the line that is written to stderr just before the engine
 // ends the process.
@@ -19,12 +23,14 @@ const (
 
 // Options configures Open.
 type Options struct {
-	Checkpoint string         // safetensors, ckpt or gguf file of a Stable Diffusion 1.x model
-	VAE        string         // file whose VAE replaces the checkpoint's, "" for none
-	Device     string         // auto, cpu, cuda0, cuda1 ...; "" is auto
-	Threads    int            // of the CPU; 0 is one for each physical core
-	Attention  Attention      // see the constants
-	Log        zerolog.Logger // receives the engine's own log; process-wide, the last Open wins
+	Checkpoint  string             // safetensors, ckpt or gguf file of a Stable Diffusion 1.x model
+	VAE         string             // file whose VAE replaces the checkpoint's, "" for none
+	AllowPickle bool               // also take PyTorch files (ckpt, pt, pth)
+	Device      string             // auto, cpu, cuda0, cuda1 ...; "" is auto
+	Threads     int                // of the CPU; 0 is one for each physical core
+	Attention   Attention          // see the constants
+	Tiles       inference.TileMode // what inference.TileAuto means in a call
+	Log         zerolog.Logger     // receives the engine's own log; process-wide, the last Open wins
 
 	// Progress, unless nil, is called while weights load and before Open returns,
 	// from another goroutine. Open passes its panic on.

@@ -12,6 +12,7 @@ import (
 
 	"sdworker/inference"
 	"sdworker/inference/sdcpp/tiles"
+	"sdworker/models"
 )
 
 // Sizes of tiles in cells: latent cells for the VAE, pixels for upscalers. The
@@ -29,22 +30,39 @@ func (e *Engine) Encode(ctx context.Context, in inference.PixelInput) ([]float32
 	if err := in.Check(); err != nil {
 		return nil, err
 	}
-	h, w := in.H/inference.LatentScale, in.W/inference.LatentScale
+	const scale = inference.LatentScale
 	encode := func(pixels []float32, h, w int, wrap bool) ([]float32, error) {
-		out := make([]float32, 2*inference.LatentChannels*h*w)
+		out := make([]float32, 2*inference.LatentChannels*(h/scale)*(w/scale))
 		err := e.call(ctx, "encode", func(buf *C.char, n C.int) C.sdw_status {
 			return C.sdw_encode(e.c, floats(pixels), C.int(h), C.int(w), flag(wrap), floats(out), buf, n)
 		})
 		return result(out, err)
 	}
-	if !e.tiled(in.Tiles, h, w) {
-		return encode(in.Pixels, h, w, in.Tiling)
-	}
+	whole := func() ([]float32, error) { return encode(in.Pixels, in.H, in.W, in.Tiling) }
 	g := tiles.Grid{
-		H: h, W: w, Tile: vaeTile, Overlap: vaeOverlap, Wrap: in.Tiling,
-		InScale: inference.LatentScale, InPlanes: 3, OutScale: 1, OutPlanes: 2 * inference.LatentChannels,
+		H: in.H / scale, W: in.W / scale, Tile: vaeTile, Overlap: vaeOverlap, Wrap: in.Tiling,
+		InScale: scale, InPlanes: 3, OutScale: 1, OutPlanes: 2 * inference.LatentChannels,
 	}
-	return g.Run(in.Pixels, func(tile []float32, h, w int) ([]float32, error) { return encode(tile, h, w, false) })
+	return e.tiled(in.Tiles, g, wholeCells(in), whole, func(tile []float32, h, w int) ([]float32, error) {
+		return encode(tile, scale*h, scale*w, false)
+	})
+}
+
+// wholeCells returns the pixels [3,H,W] without what fills no latent cell at the
+// right and the bottom, for tiles.
+func wholeCells(in inference.PixelInput) []float32 {
+	h, w := in.H/inference.LatentScale*inference.LatentScale, in.W/inference.LatentScale*inference.LatentScale
+	if h == in.H && w == in.W {
+		return in.Pixels
+	}
+	out := make([]float32, 0, 3*h*w)
+	for plane := range 3 {
+		for y := range h {
+			row := (plane*in.H + y) * in.W
+			out = append(out, in.Pixels[row:row+w]...)
+		}
+	}
+	return out
 }
 
 // Decode implements inference.Engine.
@@ -59,25 +77,29 @@ func (e *Engine) Decode(ctx context.Context, in inference.LatentInput) ([]float3
 		})
 		return result(out, err)
 	}
-	if !e.tiled(in.Tiles, in.H, in.W) {
-		return decode(in.Latent, in.H, in.W, in.Tiling)
-	}
+	whole := func() ([]float32, error) { return decode(in.Latent, in.H, in.W, in.Tiling) }
 	g := tiles.Grid{
 		H: in.H, W: in.W, Tile: vaeTile, Overlap: vaeOverlap, Wrap: in.Tiling,
 		InScale: 1, InPlanes: inference.LatentChannels, OutScale: inference.LatentScale, OutPlanes: 3,
 	}
-	return g.Run(in.Latent, func(tile []float32, h, w int) ([]float32, error) { return decode(tile, h, w, false) })
+	return e.tiled(in.Tiles, g, in.Latent, whole, func(tile []float32, h, w int) ([]float32, error) { return decode(tile, h, w, false) })
 }
 
-func (e *Engine) tiled(mode inference.TileMode, h, w int) bool {
-	switch mode {
-	case inference.TileAlways:
-		return true
-	case inference.TileNever:
-		return false
-	default:
-		return tiles.Wanted(h, w, e.memory)
+// tiled runs the VAE on the whole picture or on tiles of it. In mode TileAuto tiles
+// are also the way out when the whole picture does not fit into memory.
+func (e *Engine) tiled(mode inference.TileMode, g tiles.Grid, in []float32, whole func() ([]float32, error),
+	tile func(in []float32, h, w int) ([]float32, error),
+) ([]float32, error) {
+	if mode == inference.TileAuto {
+		mode = e.tiles
 	}
+	if mode == inference.TileNever || mode == inference.TileAuto && !tiles.Wanted(g.H, g.W, e.memory) {
+		out, err := whole()
+		if mode != inference.TileAuto || inference.CodeOf(err) != inference.Exhausted {
+			return out, err
+		}
+	}
+	return g.Run(in, tile)
 }
 
 // UpscalePixels implements inference.PixelUpscaler. Large pictures are enlarged
@@ -87,7 +109,7 @@ func (e *Engine) UpscalePixels(ctx context.Context, model string, pixels []float
 	if err := inference.CheckPixels(op, pixels, h, w); err != nil {
 		return nil, 0, err
 	}
-	if _, err := regularFile(op, model); err != nil {
+	if _, err := e.files.check(model, models.Upscaler); err != nil {
 		return nil, 0, err
 	}
 	file := C.CString(model)

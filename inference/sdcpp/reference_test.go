@@ -80,16 +80,16 @@ func TestReference(t *testing.T) {
 		}},
 		{"soft mask over filled picture", func(r *inference.Request) {
 			r.Init.Images = pictures(t, "square")
-			r.Init.Mask = &inference.Mask{Image: pictures(t, "softmask")[0].Luma(), BlurX: 1, BlurY: 6, ConditionWeight: 1}
+			r.Init.Mask = &inference.Mask{Image: pictures(t, "softmask")[0].Luma(), BlurX: 1, BlurY: 6}
 		}},
 		{"only masked, latent noise", func(r *inference.Request) {
 			r.Init.Images, r.Width, r.Height = pictures(t, "landscape"), 64, 96
-			r.Init.Mask = &inference.Mask{Image: pictures(t, "boxmask")[0].Luma(), BlurX: 4, BlurY: 4, Round: true, Fill: 2, OnlyMasked: true, Padding: 32, ConditionWeight: 1}
+			r.Init.Mask = &inference.Mask{Image: pictures(t, "boxmask")[0].Luma(), BlurX: 4, BlurY: 4, Round: true, Fill: 2, OnlyMasked: true, Padding: 32}
 		}},
 		{"inpainting checkpoint", func(r *inference.Request) {
-			r.Files.Checkpoint = inpainting
+			r.Files.Checkpoint, r.Settings.ConditionWeight = inpainting, 0.5
 			r.Init.Images = pictures(t, "square")
-			r.Init.Mask = &inference.Mask{Image: pictures(t, "softmask")[0].Luma(), BlurX: 4, BlurY: 4, ConditionWeight: 0.5}
+			r.Init.Mask = &inference.Mask{Image: pictures(t, "softmask")[0].Luma(), BlurX: 4, BlurY: 4}
 		}},
 		{"hires, cropped, own sampler and prompts", func(r *inference.Request) {
 			r.Prompt, r.Sampler, r.DenoisingStrength = "a [cat:[dog|mouse]:0.5]", "Euler a", 0.6

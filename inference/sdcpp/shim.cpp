@@ -300,6 +300,7 @@ void sdw_describe(const sdw_engine* e, sdw_info* out) {
     size_t free = 0, total = 0;
     ggml_backend_dev_memory(ggml_backend_get_device(e->device.backend), &free, &total);
     out->device_bytes = total;
+    out->on_host      = e->device.cpu;
     snprintf(out->device, sizeof out->device, "%s", e->device_name.c_str());
 }
 
@@ -316,7 +317,6 @@ uint64_t sdw_heap(void) {
 #endif
 }
 
-int sdw_abi(void) { return SDW_ABI; }
 const char* sdw_key(void) { return SDW_ENGINE_KEY; }
 const char* sdw_pin(void) { return SDW_ENGINE_PIN; }
 const char* sdw_ggml_version(void) { return ggml_version(); }

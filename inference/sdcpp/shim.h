@@ -14,7 +14,7 @@
 #endif
 
 // SDW_ABI changes with this header; the Go side names the one it was written for.
-#define SDW_ABI 1
+#define SDW_ABI 2
 
 #ifdef __cplusplus
 extern "C" {
@@ -35,6 +35,7 @@ typedef struct {
 	int32_t v_prediction;
 	int64_t weight_bytes;
 	uint64_t device_bytes;
+	int32_t on_host; // the device is the CPU
 	char device[192];
 } sdw_info;
 
@@ -72,7 +73,7 @@ sdw_status sdw_control(sdw_engine *e, const char *file, int first, const float *
 sdw_status sdw_unet(sdw_engine *e, const float *latent, const float *timestep, const float *context, int b, int c,
 	int h, int w, int tokens, int tiling, int control, float *out, char *err, int cap);
 
-// pixels[3][8h][8w] in 0..1, out[8][h][w].
+// pixels[3][h][w] in 0..1, out[8][h/8][w/8].
 sdw_status sdw_encode(sdw_engine *e, const float *pixels, int h, int w, int tiling, float *out, char *err, int cap);
 
 // latent[4][h][w], out[3][8h][8w] in 0..1.
@@ -104,7 +105,6 @@ uint64_t sdw_heap(void);
 
 // Facts about build and machine. sdw_device describes device i and returns 0 when
 // there is no such device.
-int sdw_abi(void);
 const char *sdw_key(void);
 const char *sdw_pin(void);
 const char *sdw_ggml_version(void);
