@@ -34,7 +34,8 @@ type Engine interface {
 	PredictNoise(ctx context.Context, in UNetInput) ([]float32, error)
 
 	// Encode returns the unscaled moments [8,h/8,w/8] of one picture, the mean
-	// before the log variance.
+	// before the log variance. What does not fill a cell at the right and the bottom
+	// has none of its own, but tells on those beside it.
 	Encode(ctx context.Context, in PixelInput) ([]float32, error)
 
 	// Decode turns one VAE latent into planar pixels [3,8h,8w], clamped to 0..1.
@@ -83,7 +84,7 @@ type ControlInput struct {
 // PixelInput is one picture to encode.
 type PixelInput struct {
 	Pixels []float32 // planar RGB [3,H,W], 0..1
-	H, W   int       // pixels, multiples of 8
+	H, W   int       // pixels, 8 or more
 	Tiling bool
 	Tiles  TileMode
 }

@@ -87,13 +87,10 @@ func (c ControlInput) check(i, b, h, w int) error {
 	return nil
 }
 
-// Check reports an Invalid error unless H and W are multiples of 8 and Pixels
-// holds 3*H*W values.
+// Check reports an Invalid error unless H and W make at least one latent cell and
+// Pixels holds 3*H*W values.
 func (in PixelInput) Check() error {
 	const op = "encode"
-	if in.H%LatentScale != 0 || in.W%LatentScale != 0 {
-		return Errorf(Invalid, op, "picture is %dx%d pixels, want multiples of %d", in.W, in.H, LatentScale)
-	}
 	if err := checkSides(op, in.H/LatentScale, in.W/LatentScale); err != nil {
 		return err
 	}

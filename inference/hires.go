@@ -3,7 +3,6 @@ package inference
 import (
 	"context"
 
-	"sdworker/inference/imageio"
 	"sdworker/inference/latent"
 	"sdworker/inference/sampler"
 )
@@ -52,7 +51,7 @@ func (j *job) enlarge(ctx context.Context, first latents) (big, concat latents, 
 	if mode, ok := latent.ParseUpscaleMode(hr.Upscaler); ok {
 		big = latents{n: first.n, h: hr.Height / LatentScale, w: hr.Width / LatentScale}
 		big.data = latent.Upscale(first.data, first.n*LatentChannels, first.h, first.w, big.h, big.w, mode)
-		concat, err = j.blankConcat(ctx, big.n, big.h, big.w)
+		concat, err = j.concatOf(ctx, big)
 		return big, concat, err
 	}
 	pictures, err := j.decode(ctx, first)
@@ -68,15 +67,28 @@ func (j *job) enlarge(ctx context.Context, first latents) (big, concat latents, 
 		pixels[i] = toPlanar(m)
 	}
 	done()
-	h, w := imageio.FloorToLatent(hr.Height), imageio.FloorToLatent(hr.Width)
-	for i := range pixels {
-		pixels[i] = cropPlanar(pixels[i], hr.Height, hr.Width, h, w)
-	}
-	if big, err = j.encode(ctx, pixels, h, w); err != nil {
+	if big, err = j.encode(ctx, pixels, hr.Height, hr.Width); err != nil {
 		return big, concat, err
 	}
-	concat, err = j.concatFrom(ctx, pixels, h, w, nil)
+	concat, err = j.concatFrom(ctx, pixels, hr.Height, hr.Width, nil, big)
 	return big, concat, err
+}
+
+// concatOf makes the extra channels for latents of which everything is to be
+// repainted. Only a weight below 1 lets something of the pictures through.
+func (j *job) concatOf(ctx context.Context, l latents) (latents, error) {
+	if j.req.Settings.ConditionWeight >= 1 || !j.inpainting() {
+		return j.blankConcat(ctx, l.n, l.h, l.w)
+	}
+	pictures, err := j.decode(ctx, l)
+	if err != nil {
+		return latents{}, err
+	}
+	pixels := make([][]float32, len(pictures))
+	for i, m := range pictures {
+		pixels[i] = toPlanar(m)
+	}
+	return j.concatFrom(ctx, pixels, l.h*LatentScale, l.w*LatentScale, nil, l)
 }
 
 // cropLatents cuts cutX and cutY cells off, half of them at the left and top,
@@ -91,21 +103,6 @@ func cropLatents(l latents, channels, cutX, cutY int) latents {
 		for y := range out.h {
 			row := (plane*l.h+y+cutY/2)*l.w + cutX/2
 			out.data = append(out.data, l.data[row:row+out.w]...)
-		}
-	}
-	return out
-}
-
-// cropPlanar cuts planar pixels [3,h,w] to [3,toH,toW] at the top left.
-func cropPlanar(pixels []float32, h, w, toH, toW int) []float32 {
-	if h == toH && w == toW {
-		return pixels
-	}
-	out := make([]float32, 0, 3*toH*toW)
-	for plane := range 3 {
-		for y := range toH {
-			row := (plane*h + y) * w
-			out = append(out, pixels[row:row+toW]...)
 		}
 	}
 	return out

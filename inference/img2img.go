@@ -24,71 +24,95 @@ type initPicture struct {
 // prepareInit scales, masks and encodes the init images as
 // StableDiffusionProcessingImg2Img.init of modules/processing.py does.
 func (j *job) prepareInit(ctx context.Context) (*initPicture, error) {
-	in, width, height := j.req.Init, j.req.Width, j.req.Height
+	in := j.req.Init
 	p := &initPicture{}
 	mask := j.prepareMask()
-	if mask != nil && mask.crop != nil {
+	if mask != nil {
 		p.pasteTo = mask.crop
 	}
 	var pixels [][]float32
-	for _, m := range in.Images {
-		if p.pasteTo == nil && in.ResizeMode != latentResize {
-			var err error
-			if m, err = j.resizeInit(ctx, in.ResizeMode, m, width, height); err != nil {
-				return nil, err
-			}
+	w, h := 0, 0
+	for i, m := range in.Images {
+		m, err := j.preparePicture(ctx, p, m, mask)
+		if err != nil {
+			return nil, err
 		}
-		if mask != nil {
-			overlay := mask.overlay
-			if overlay.W != m.W || overlay.H != m.H {
-				overlay = imageio.ResizeMaskMode(in.ResizeMode, overlay, m.W, m.H)
-			}
-			if j.req.Settings.OverlayInpaint {
-				p.overlays = append(p.overlays, imageio.Overlay(m, overlay))
-			}
+		if i > 0 && (m.W != w || m.H != h) {
+			return nil, FieldError("resize_mode", "init images of different sizes cannot be resized as latents (resize_mode 3)")
 		}
-		if p.pasteTo != nil {
-			var err error
-			if m, err = j.resizeInit(ctx, fillResize, m.Crop(*p.pasteTo), width, height); err != nil {
-				return nil, err
-			}
-		}
-		if mask != nil && in.Mask.Fill != fillOriginal {
-			m = imageio.FillMasked(m, sized(mask.image, m.W, m.H))
-		}
-		if j.req.Settings.ColorCorrection {
-			p.corrections = append(p.corrections, imageio.NewColorTarget(m))
-		}
+		w, h = m.W, m.H
 		pixels = append(pixels, toPlanar(m))
 	}
-	h, w := in.Images[0].H, in.Images[0].W
-	if p.pasteTo != nil || in.ResizeMode != latentResize {
-		h, w = height, width
-	}
-	toH, toW := imageio.FloorToLatent(h), imageio.FloorToLatent(w)
-	if toH < LatentScale || toW < LatentScale || toH > MaxSide || toW > MaxSide {
-		return nil, FieldError("init_images", "an init image of %dx%d pixels cannot be used without resizing", w, h)
-	}
-	for i := range pixels {
-		pixels[i] = cropPlanar(pixels[i], h, w, toH, toW)
-	}
 	var err error
-	if p.latents, err = j.encode(ctx, pixels, toH, toW); err != nil {
+	if p.latents, err = j.encode(ctx, pixels, h, w); err != nil {
 		return nil, err
 	}
-	if in.ResizeMode == latentResize && (p.latents.h != height/LatentScale || p.latents.w != width/LatentScale) {
-		p.latents = resizeLatents(p.latents, height/LatentScale, width/LatentScale)
-	}
+	cells := latents{h: j.req.Height / LatentScale, w: j.req.Width / LatentScale}
+	p.latents = resizeLatents(p.latents, cells.h, cells.w)
 	p.latents = repeat(p.latents, j.batch)
 	if mask != nil {
-		p.nmask = latent.Mask(mask.image, p.latents.w, p.latents.h, in.Mask.Round)
+		p.nmask = latent.Mask(mask.image, cells.w, cells.h, in.Mask.Round)
 		j.fillLatents(p)
 	}
-	if p.concat, err = j.concatFrom(ctx, pixels, toH, toW, mask); err != nil {
+	if p.concat, err = j.concatFrom(ctx, pixels, h, w, mask, cells); err != nil {
 		return nil, err
 	}
 	p.concat = repeat(p.concat, j.batch)
 	return p, nil
+}
+
+// preparePicture brings one init image to the form that is encoded, and notes in
+// p what is done with the result.
+func (j *job) preparePicture(ctx context.Context, p *initPicture, m imageio.RGB, mask *preparedMask) (imageio.RGB, error) {
+	in := j.req.Init
+	w, h := j.initSize()
+	var err error
+	if p.pasteTo == nil && in.ResizeMode != latentResize {
+		if m, err = j.resizeInit(ctx, in.ResizeMode, m, w, h); err != nil {
+			return m, err
+		}
+	}
+	if mask != nil && j.req.Settings.OverlayInpaint {
+		p.overlays = append(p.overlays, j.overlay(m, mask))
+	}
+	if p.pasteTo != nil {
+		if m, err = j.resizeInit(ctx, fillResize, m.Crop(*p.pasteTo), w, h); err != nil {
+			return m, err
+		}
+	}
+	if mask != nil && in.Mask.Fill != fillOriginal {
+		m = imageio.FillMasked(m, sized(mask.image, m.W, m.H))
+	}
+	if j.req.Settings.ColorCorrection {
+		p.corrections = append(p.corrections, imageio.NewColorTarget(m))
+	}
+	if m.W < LatentScale || m.H < LatentScale || m.W > MaxSide || m.H > MaxSide {
+		return m, FieldError("init_images", "an init image of %dx%d pixels cannot be used without resizing", m.W, m.H)
+	}
+	return m, nil
+}
+
+// overlay is the part of a picture that is laid over its result, which has the
+// size of the request unless it is pasted into the whole picture.
+func (j *job) overlay(m imageio.RGB, mask *preparedMask) imageio.RGBA {
+	if mask.crop == nil && (m.W != j.req.Width || m.H != j.req.Height) { // latents are resized
+		m = m.Resize(j.req.Width, j.req.Height, imageio.Lanczos)
+	}
+	shape := mask.overlay
+	if shape.W != m.W || shape.H != m.H {
+		shape = imageio.ResizeMaskMode(maskMode(j.req.Init.ResizeMode), shape, m.W, m.H)
+	}
+	return imageio.Overlay(m, shape)
+}
+
+// initSize is the size in pixels that init images are brought to. A picture
+// whose unmasked part is laid over the result has the result's size.
+func (j *job) initSize() (w, h int) {
+	in := j.req.Init
+	if in.Width == 0 || in.Height == 0 || in.Mask != nil && !in.Mask.OnlyMasked {
+		return j.req.Width, j.req.Height
+	}
+	return in.Width, in.Height
 }
 
 // Resize modes of img2img, as the API numbers them.
@@ -96,6 +120,15 @@ const (
 	fillResize   = 2
 	latentResize = 3
 )
+
+// maskMode is the mode for a mask beside a picture: masks have no latents, and
+// A1111 takes every mode it does not know for "resize and fill".
+func maskMode(mode int) int {
+	if mode == latentResize {
+		return fillResize
+	}
+	return mode
+}
 
 // Values of Mask.Fill.
 const (
@@ -124,17 +157,18 @@ func (j *job) prepareMask() *preparedMask {
 		img = img.Invert()
 	}
 	img = imageio.BlurMask(img, m.BlurX, m.BlurY)
+	w, h := j.initSize()
 	if !m.OnlyMasked {
-		img = imageio.ResizeMaskMode(in.ResizeMode, img, j.req.Width, j.req.Height)
+		img = imageio.ResizeMaskMode(maskMode(in.ResizeMode), img, w, h)
 		return &preparedMask{image: img, overlay: img.Doubled()}
 	}
-	box, ok := imageio.CropRegion(img, m.Padding, j.req.Width, j.req.Height)
+	box, ok := imageio.CropRegion(img, m.Padding, w, h)
 	if !ok {
 		j.comment(`Unable to perform "Inpaint Only mask" because mask is blank, switch to img2img mode.`)
 		return nil
 	}
 	return &preparedMask{
-		image:   imageio.ResizeMaskMode(fillResize, img.Crop(box), j.req.Width, j.req.Height),
+		image:   imageio.ResizeMaskMode(fillResize, img.Crop(box), w, h),
 		overlay: img,
 		crop:    &box,
 	}
@@ -176,6 +210,9 @@ func (j *job) fillLatents(p *initPicture) {
 
 // resizeLatents stretches latents bilinearly.
 func resizeLatents(l latents, h, w int) latents {
+	if l.h == h && l.w == w {
+		return l
+	}
 	return latents{n: l.n, h: h, w: w, data: latent.Resize(l.data, l.n*LatentChannels, l.h, l.w, h, w)}
 }
 
@@ -187,20 +224,25 @@ func repeat(l latents, batch int) latents {
 	return latents{n: batch, h: l.h, w: l.w, data: slices.Repeat(l.data, batch)}
 }
 
-// finish corrects the colours of result i and lays the kept part of the init
-// image over it.
-func (p *initPicture) finish(m imageio.RGB, i int) imageio.RGB {
+// finish corrects the colours of result i of a batch and lays the kept part of
+// the init image over it.
+func (j *job) finish(ctx context.Context, m imageio.RGB, i int) (imageio.RGB, error) {
+	p := j.init
 	if len(p.corrections) > 0 {
 		m = p.corrections[i%len(p.corrections)].Apply(m)
 	}
 	if len(p.overlays) == 0 {
-		return m
+		return m, nil
 	}
 	overlay := p.overlays[i%len(p.overlays)]
-	if p.pasteTo != nil {
-		return imageio.PasteOver(m, *p.pasteTo, overlay)
+	if p.pasteTo == nil {
+		return imageio.LayOver(m, overlay), nil
 	}
-	return imageio.LayOver(m, overlay)
+	m, err := j.resizeInit(ctx, imageio.CropAndResize, m, p.pasteTo.W(), p.pasteTo.H())
+	if err != nil {
+		return m, err
+	}
+	return imageio.PasteOver(m, *p.pasteTo, overlay), nil
 }
 
 // img2img makes the latents of one batch from the init latents.

@@ -37,19 +37,16 @@ func (j *job) blankConcat(ctx context.Context, n, h, w int) (latents, error) {
 	return out, nil
 }
 
-// concatFrom returns the extra channels for pictures [3,h,w] of 0..1 with a
-// pixel mask, or with everything to repaint when mask is nil
-// (inpainting_image_conditioning of modules/processing.py).
-func (j *job) concatFrom(ctx context.Context, pictures [][]float32, h, w int, mask *preparedMask) (latents, error) {
-	cells := latents{n: len(pictures), h: h / LatentScale, w: w / LatentScale}
+// concatFrom returns the extra channels, at the size of cells, for pictures
+// [3,h,w] of 0..1 with a pixel mask, or with everything to repaint when mask is
+// nil (inpainting_image_conditioning of modules/processing.py).
+func (j *job) concatFrom(ctx context.Context, pictures [][]float32, h, w int, mask *preparedMask, cells latents) (latents, error) {
+	out := latents{n: len(pictures), h: cells.h, w: cells.w}
 	if !j.inpainting() {
-		return cells, nil
+		return out, nil
 	}
 	repaint := j.conditionMask(mask, h, w)
-	weight := float32(1)
-	if j.req.Init != nil && j.req.Init.Mask != nil {
-		weight = float32(j.req.Init.Mask.ConditionWeight)
-	}
+	weight := float32(j.req.Settings.ConditionWeight)
 	masked := make([][]float32, len(pictures))
 	for i, pixels := range pictures {
 		masked[i] = make([]float32, len(pixels))
@@ -62,11 +59,12 @@ func (j *job) concatFrom(ctx context.Context, pictures [][]float32, h, w int, ma
 	if err != nil {
 		return latents{}, err
 	}
-	small := nearest(repaint, h, w, cells.h, cells.w)
+	encoded = resizeLatents(encoded, out.h, out.w)
+	small := nearest(repaint, h, w, out.h, out.w)
 	for i := range pictures {
-		cells.data = append(append(cells.data, small...), encoded.at(i)...)
+		out.data = append(append(out.data, small...), encoded.at(i)...)
 	}
-	return cells, nil
+	return out, nil
 }
 
 // conditionMask returns the pixel mask [h,w], 1 = repaint.

@@ -104,7 +104,9 @@ func (j *job) runBatch(ctx context.Context, n int) error {
 	}
 	for i, m := range pictures {
 		if j.init != nil {
-			m = j.init.finish(m, i)
+			if m, err = j.finish(ctx, m, i); err != nil {
+				return err
+			}
 		}
 		j.res.Images = append(j.res.Images, Image{Pixels: m, Seed: seeds[i], Subseed: subseeds[i]})
 	}
@@ -217,8 +219,7 @@ func (j *job) decodeOne(ctx context.Context, latent []float32, h, w int) (imagei
 	return toRGB(pixels, h*LatentScale, w*LatentScale), nil
 }
 
-// encode turns pictures of equal size into UNet-scale latents, each encoded
-// alone. The mean of the posterior is taken: A1111 draws from it with unseeded
+// encode turns pictures [3,h,w] into UNet-scale latents, each encoded alone. The mean of the posterior is taken: A1111 draws from it with unseeded
 // noise, which trained VAEs make vanishingly small.
 func (j *job) encode(ctx context.Context, pictures [][]float32, h, w int) (latents, error) {
 	defer j.clock(&j.res.Timings.Encode)()

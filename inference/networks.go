@@ -48,7 +48,7 @@ func (j *job) resolveLoRAs(networks []prompt.Network) []LoRA {
 		return nil
 	}
 	var (
-		loras   []LoRA
+		loras   []named
 		missing []string
 	)
 	for _, tag := range tags {
@@ -60,7 +60,10 @@ func (j *job) resolveLoRAs(networks []prompt.Network) []LoRA {
 		if !slices.Contains(j.res.UsedLoRAs, tag.Name) {
 			j.res.UsedLoRAs = append(j.res.UsedLoRAs, tag.Name)
 		}
-		loras = append(loras, LoRA{Path: path, UNet: tag.UNet, TextEncoder: tag.TextEncoder})
+		if tag.DynDim != nil {
+			j.comment(fmt.Sprintf("LoRA %s: dyn is not supported, the whole rank is used", tag.Name))
+		}
+		loras = append(loras, named{tag.Name, LoRA{Path: path, UNet: tag.UNet, TextEncoder: tag.TextEncoder}})
 	}
 	if len(missing) > 0 {
 		j.comment("Networks not found: " + strings.Join(missing, ", "))
@@ -68,26 +71,29 @@ func (j *job) resolveLoRAs(networks []prompt.Network) []LoRA {
 	return merge(loras)
 }
 
-// merge joins tags of the same file. A1111 keeps one object per file and applies
-// it once per tag with the strengths of the last tag.
-func merge(loras []LoRA) []LoRA {
-	var out []LoRA
+// named is the LoRA of a tag with the name that the tag calls it.
+type named struct {
+	name string
+	LoRA
+}
+
+// merge joins tags of the same file. A1111 keeps one object per name and applies
+// it once per tag with the strengths of the name's last tag; a file under two
+// names is two objects.
+func merge(loras []named) []LoRA {
+	last := map[string]LoRA{}
 	for _, l := range loras {
+		last[l.name] = l.LoRA
+	}
+	var out []LoRA
+	for _, tag := range loras {
+		l := last[tag.name]
 		if i := slices.IndexFunc(out, func(o LoRA) bool { return o.Path == l.Path }); i >= 0 {
-			out[i].UNet, out[i].TextEncoder = l.UNet, l.TextEncoder
+			out[i].UNet += l.UNet
+			out[i].TextEncoder += l.TextEncoder
 			continue
 		}
 		out = append(out, l)
-	}
-	for i := range out {
-		n := 0
-		for _, l := range loras {
-			if l.Path == out[i].Path {
-				n++
-			}
-		}
-		out[i].UNet *= float64(n)
-		out[i].TextEncoder *= float64(n)
 	}
 	return out
 }

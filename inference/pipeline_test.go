@@ -239,7 +239,7 @@ func TestInpaintingKeepsWhatIsNotMasked(t *testing.T) {
 		for _, onlyMasked := range []bool{false, true} {
 			t.Run(fmt.Sprintf("fill %d only masked %v", fill, onlyMasked), func(t *testing.T) {
 				res := b.run(t, img2img(func(r *inference.Request) {
-					r.Init.Mask = &inference.Mask{Image: halfMask(64, 48), Round: true, Fill: fill, OnlyMasked: onlyMasked, ConditionWeight: 1}
+					r.Init.Mask = &inference.Mask{Image: halfMask(64, 48), Round: true, Fill: fill, OnlyMasked: onlyMasked}
 				}))
 				want, got := gradient(64, 48), res.Images[0].Pixels
 				require.Equal(t, want.W, got.W)
@@ -315,7 +315,7 @@ func TestInpaintingCheckpointGetsNineChannels(t *testing.T) {
 	require.Equal(t, float32(1), c.UNet.Latent[4*plane], "txt2img repaints everything")
 	b.engine().Reset()
 	b.run(t, img2img(func(r *inference.Request) {
-		r.Init.Mask = &inference.Mask{Image: halfMask(64, 48), Round: true, Fill: 1, ConditionWeight: 1}
+		r.Init.Mask = &inference.Mask{Image: halfMask(64, 48), Round: true, Fill: 1}
 	}))
 	c = b.engine().Calls(enginetest.OpPredictNoise)[0]
 	require.Equal(t, float32(0), c.UNet.Latent[4*plane])

@@ -59,6 +59,11 @@ type Init struct {
 	Images     []imageio.RGB // 1..BatchSize pictures, alpha already flattened; one is used for all
 	ResizeMode int           // 0 stretch, 1 crop, 2 fill, 3 latent stretch
 
+	// Width and Height are the pixels that pictures are resized to, for sizes that
+	// are no multiples of 8: A1111 cuts the latent, not the picture. 0 means those of
+	// the request.
+	Width, Height int
+
 	// NoiseMultiplier scales the start noise: A1111's initial_noise_multiplier.
 	NoiseMultiplier float64
 
@@ -67,14 +72,13 @@ type Init struct {
 
 // Mask is the inpainting part of a request.
 type Mask struct {
-	Image           imageio.Gray // white = repaint, before inversion and blur
-	Invert          bool
-	BlurX, BlurY    int // sigma in pixels
-	Round           bool
-	Fill            int // 0 fill, 1 original, 2 latent noise, 3 latent nothing
-	OnlyMasked      bool
-	Padding         int // pixels around the masked area
-	ConditionWeight float64
+	Image        imageio.Gray // white = repaint, before inversion and blur
+	Invert       bool
+	BlurX, BlurY int // sigma in pixels
+	Round        bool
+	Fill         int // 0 fill, 1 original, 2 latent noise, 3 latent nothing
+	OnlyMasked   bool
+	Padding      int // pixels around the masked area
 }
 
 // Hires is the second pass of txt2img. Its sizes come from
@@ -123,30 +127,32 @@ const (
 type Settings struct {
 	sampler.Options
 
-	ClipSkip             int    // CLIP_stop_at_last_layers, 1..12
-	Emphasis             string // None, Ignore, Original, No norm
-	CommaBacktrack       int    // comma_padding_backtrack, tokens
-	NoiseSource          string // randn_source: GPU, CPU or NV
-	ENSD                 int64  // eta_noise_seed_delta
-	ColorCorrection      bool   // img2img_color_correction
-	OverlayInpaint       bool   // overlay_inpaint
-	PadCondUncond        bool   // pad_cond_uncond
-	PadCondUncondV0      bool   // pad_cond_uncond_v0
-	OldEditingTimelines  bool   // use_old_scheduling
-	DisableExtraNetworks bool   // request field disable_extra_networks: tags are cut but do nothing
-	UpscalerForImg2Img   string // upscaler_for_img2img
+	ClipSkip             int     // CLIP_stop_at_last_layers, 1..12
+	Emphasis             string  // None, Ignore, Original, No norm
+	CommaBacktrack       int     // comma_padding_backtrack, tokens
+	NoiseSource          string  // randn_source: GPU, CPU or NV
+	ENSD                 int64   // eta_noise_seed_delta
+	ColorCorrection      bool    // img2img_color_correction
+	OverlayInpaint       bool    // overlay_inpaint
+	ConditionWeight      float64 // inpainting_mask_weight: how far an inpainting checkpoint's picture loses what is masked, 0..1
+	PadCondUncond        bool    // pad_cond_uncond
+	PadCondUncondV0      bool    // pad_cond_uncond_v0
+	OldEditingTimelines  bool    // use_old_scheduling
+	DisableExtraNetworks bool    // request field disable_extra_networks: tags are cut but do nothing
+	UpscalerForImg2Img   string  // upscaler_for_img2img
 	Tiles                TileMode
 }
 
 // DefaultSettings returns A1111's defaults.
 func DefaultSettings() Settings {
 	return Settings{
-		Options:        sampler.DefaultOptions(),
-		ClipSkip:       1,
-		Emphasis:       "Original",
-		CommaBacktrack: 20,
-		NoiseSource:    "GPU",
-		OverlayInpaint: true,
+		Options:         sampler.DefaultOptions(),
+		ClipSkip:        1,
+		Emphasis:        "Original",
+		CommaBacktrack:  20,
+		NoiseSource:     "GPU",
+		OverlayInpaint:  true,
+		ConditionWeight: 1,
 	}
 }
 

@@ -34,14 +34,14 @@ func (r *Request) Check() error {
 	for name, v := range map[string]float64{
 		"eta": r.Settings.Eta, "eta_ddim": r.Settings.EtaDDIM, "s_churn": r.Settings.SChurn, "s_tmin": r.Settings.STmin,
 		"s_noise": r.Settings.SNoise, "s_min_uncond": r.Settings.SMinUncond, "sigma_min": r.Settings.SigmaMin,
-		"sigma_max": r.Settings.SigmaMax, "rho": r.Settings.Rho,
+		"sigma_max": r.Settings.SigmaMax, "rho": r.Settings.Rho, "inpainting_mask_weight": r.Settings.ConditionWeight,
 	} {
 		if !finite(v) {
 			return FieldError(name, "%s is not a finite number", name)
 		}
 	}
 	if r.Init != nil {
-		if err := r.Init.check(r.BatchSize); err != nil {
+		if err := r.Init.check(r); err != nil {
 			return err
 		}
 	}
@@ -58,12 +58,16 @@ func (r *Request) Check() error {
 	return nil
 }
 
-func (in *Init) check(batch int) error {
+func (in *Init) check(r *Request) error {
 	switch n := len(in.Images); {
 	case n == 0:
 		return FieldError("init_images", "no init image given")
-	case n > batch:
-		return FieldError("init_images", "bad number of images passed: %d; expecting %d or less", n, batch)
+	case n > r.BatchSize:
+		return FieldError("init_images", "bad number of images passed: %d; expecting %d or less", n, r.BatchSize)
+	case in.Width != 0 && in.Width/LatentScale != r.Width/LatentScale:
+		return FieldError("width", "init images of width %d give no latents for a width of %d", in.Width, r.Width)
+	case in.Height != 0 && in.Height/LatentScale != r.Height/LatentScale:
+		return FieldError("height", "init images of height %d give no latents for a height of %d", in.Height, r.Height)
 	}
 	for _, m := range in.Images {
 		if m.W < 1 || m.H < 1 || m.W > 4*MaxSide || m.H > 4*MaxSide || len(m.Pix) != 3*m.W*m.H {

@@ -37,12 +37,11 @@ func (c *call) buildImg2Img(ctx context.Context) error {
 		return nil
 	}
 	mask := &inference.Mask{
-		Image:           imageio.Mask(*c.mask, in.flag("mask_round", false)),
-		Invert:          in.wholeOr("inpainting_mask_invert", 0) != 0,
-		Round:           in.flag("mask_round", false),
-		Fill:            in.wholeOr("inpainting_fill", 0),
-		OnlyMasked:      in.flag("inpaint_full_res", false),
-		ConditionWeight: c.opts.Float("inpainting_mask_weight"),
+		Image:      imageio.Mask(*c.mask, in.flag("mask_round", false)),
+		Invert:     in.wholeOr("inpainting_mask_invert", 0) != 0,
+		Round:      in.flag("mask_round", false),
+		Fill:       in.wholeOr("inpainting_fill", 0),
+		OnlyMasked: in.flag("inpaint_full_res", false),
 	}
 	if mask.Fill < 1 || mask.Fill > 3 {
 		mask.Fill = 0

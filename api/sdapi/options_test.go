@@ -154,7 +154,7 @@ func TestSettings(t *testing.T) {
 		"use_old_scheduling": true, "upscaler_for_img2img": "Lanczos", "eta_ancestral": 0.5, "eta_ddim": 0.25,
 		"s_churn": 1, "s_tmin": 2, "s_tmax": 3, "s_noise": 1.5, "s_min_uncond": 4, "sigma_min": 0.1, "sigma_max": 10, "rho": 6,
 		"use_old_karras_scheduler_sigmas": true, "always_discard_next_to_last_sigma": true, "sgm_noise_multiplier": true, "enable_quantization": true,
-		"img2img_fix_steps": true, "img2img_extra_noise": 0.1,
+		"img2img_fix_steps": true, "img2img_extra_noise": 0.1, "inpainting_mask_weight": 0.5,
 		"uni_pc_variant": "bh2", "uni_pc_skip_type": "logSNR", "uni_pc_order": 2, "uni_pc_lower_order_final": false,
 		"sd_noise_schedule": "Zero Terminal SNR", "use_downcasted_alpha_bar": true,
 	}

@@ -44,6 +44,7 @@ func settings(o options.Values, in *fields) inference.Settings {
 	st.ExtraNoise = o.Float("img2img_extra_noise")
 	st.ColorCorrection = o.Bool("img2img_color_correction")
 	st.OverlayInpaint = o.Bool("overlay_inpaint")
+	st.ConditionWeight = o.Float("inpainting_mask_weight")
 	st.PadCondUncond = o.Bool("pad_cond_uncond")
 	st.PadCondUncondV0 = o.Bool("pad_cond_uncond_v0")
 	st.OldEditingTimelines = o.Bool("use_old_scheduling")

@@ -167,6 +167,12 @@ func (r runner) unetSizes(t *testing.T) {
 func (r runner) tiling(t *testing.T) {
 	in := r.input(1, 16, 16, 1, 5)
 	plain := must(r.engine.PredictNoise(t.Context(), in))(t)
+	for _, side := range [][2]int{{9, 15}, {71, 83}, {100, 66}} {
+		h, w := side[0], side[1]
+		odd := must(r.engine.Encode(t.Context(), inference.PixelInput{Pixels: Noise(7, 3*h*w), H: h, W: w}))(t)
+		require.Len(t, odd, 8*(h/8)*(w/8), "%dx%d pixels", w, h)
+		requireFinite(t, odd)
+	}
 	in.Tiling = true
 	round := must(r.engine.PredictNoise(t.Context(), in))(t)
 	require.Greater(t, relativeError(plain, round), 0.0, "circular padding")
@@ -263,7 +269,7 @@ func (r runner) invalid(t *testing.T) {
 		"short latent, decode":  decode(inference.LatentInput{Latent: make([]float32, 5), H: 8, W: 8}),
 		"size 0, decode":        decode(inference.LatentInput{}),
 		"tile mode":             decode(inference.LatentInput{Latent: make([]float32, 4), H: 1, W: 1, Tiles: 7}),
-		"not a multiple of 8":   encode(inference.PixelInput{Pixels: make([]float32, 3*10*10), H: 10, W: 10}),
+		"less than a cell":      encode(inference.PixelInput{Pixels: make([]float32, 3*7*10), H: 7, W: 10}),
 		"short picture":         encode(inference.PixelInput{Pixels: make([]float32, 5), H: 8, W: 8}),
 	} {
 		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%s: %v", name, err)

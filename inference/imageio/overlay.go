@@ -46,11 +46,10 @@ func LayOver(m RGB, overlay RGBA) RGB {
 	return out.DropAlpha()
 }
 
-// PasteOver puts the result of an "only masked" job back into the whole picture:
-// scaled to the box it was cut from, and with the kept part of the original over
-// it. The result has the overlay's size.
+// PasteOver puts the result of an "only masked" job back into the whole picture,
+// with the kept part of the original over it. m has the size of the box that it
+// was cut from, the result has the overlay's.
 func PasteOver(m RGB, into Box, overlay RGBA) RGB {
-	m, _ = ResizeMode(CropAndResize, m, into.W(), into.H(), nil) // Lanczos cannot fail
 	out := NewRGBA(overlay.W, overlay.H)
 	for y := max(into.Y0, 0); y < min(into.Y1, out.H); y++ {
 		for x := max(into.X0, 0); x < min(into.X1, out.W); x++ {

@@ -131,7 +131,10 @@ func TestInpaintEqualsPillow(t *testing.T) {
 			overlay := imageio.Overlay(m, mask)
 			require.Equal(t, c.Overlay, overlay.Pix, "overlay")
 			require.Equal(t, c.Lay, imageio.LayOver(imageio.RGB{W: w, H: h, Pix: f.Result}, overlay).Pix, "lay")
-			require.Equal(t, c.Paste, imageio.PasteOver(imageio.RGB{W: 32, H: 32, Pix: c.Small}, box4(c.Box), overlay).Pix, "paste")
+			box := box4(c.Box)
+			small, err := imageio.ResizeMode(imageio.CropAndResize, imageio.RGB{W: 32, H: 32, Pix: c.Small}, box.W(), box.H(), nil)
+			require.NoError(t, err)
+			require.Equal(t, c.Paste, imageio.PasteOver(small, box, overlay).Pix, "paste")
 		})
 	}
 }

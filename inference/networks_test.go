@@ -1,0 +1,63 @@
+package inference_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+	"sdworker/inference/enginetest"
+)
+
+// Tags of one LoRA add up as they do in A1111: the strengths of a name's last tag
+// count for all its tags, and a file under two names is two LoRAs.
+func TestRepeatedTags(t *testing.T) {
+	for prompt, want := range map[string][]inference.LoRA{
+		"a <lora:a:0.5>":                              {{Path: "a", UNet: 0.5, TextEncoder: 0.5}},
+		"<lora:a:0.5><lora:a:0.25:1>":                 {{Path: "a", UNet: 2, TextEncoder: 0.5}},
+		"<lora:a:0.5><lora:alias:0.25>":               {{Path: "a", UNet: 0.75, TextEncoder: 0.75}},
+		"<lora:a:1><lora:alias:0.25><lora:a:0.5>":     {{Path: "a", UNet: 1.25, TextEncoder: 1.25}},
+		"<lora:b:1><lora:a:te=0.5:unet=-1><lyco:b:3>": {{Path: "b", UNet: 6, TextEncoder: 6}, {Path: "a", UNet: -1, TextEncoder: 0.5}},
+		"<lora:a:1><lora:none:1>":                     {{Path: "a", UNet: 1, TextEncoder: 1}},
+		"<hypernet:a:1><what:b>":                      nil,
+		"<lora:a:x><lora:b:1>":                        nil,
+	} {
+		t.Run(prompt, func(t *testing.T) {
+			b := newBench(t, nil)
+			b.run(t, txt2img(func(r *inference.Request) {
+				r.Prompt, r.Files.LoRAs = prompt, map[string]string{"a": "a", "alias": "a", "b": "b"}
+			}))
+			var got []inference.LoRA
+			for _, c := range b.engine().Calls(enginetest.OpSetLoRAs) {
+				got = c.LoRAs
+			}
+			require.Equal(t, want, got)
+		})
+	}
+}
+
+func TestTagsThatDoNothingAreTold(t *testing.T) {
+	b := newBench(t, nil)
+	res := b.run(t, txt2img(func(r *inference.Request) {
+		r.Prompt, r.Files.LoRAs = "<lora:a:1:1:4><hypernet:h:1><lora:none>", map[string]string{"a": "a"}
+	}))
+	require.Len(t, res.Comments, 3)
+	require.Equal(t, []string{"a"}, res.UsedLoRAs)
+	res = b.run(t, txt2img(func(r *inference.Request) { r.NegativePrompt = "<lora:a:1>" }))
+	require.Empty(t, res.Comments, "tags in the negative prompt are text")
+}
+
+// Each pass of a hires job has the LoRAs of its own prompt.
+func TestHiresPassHasItsOwnLoRAs(t *testing.T) {
+	b := newBench(t, nil)
+	res := b.run(t, txt2img(func(r *inference.Request) {
+		r.Prompt, r.Files.LoRAs, r.BatchNum, r.DenoisingStrength = "a cat <lora:a:1>", map[string]string{"a": "a", "b": "b"}, 2, 0.5
+		r.Hires = &inference.Hires{Width: 96, Height: 64, Upscaler: "Latent", Sampler: "Euler", Prompt: "a cat <lora:b:0.5>", CFGScale: 7}
+	}))
+	require.Equal(t, []string{"a", "b"}, res.UsedLoRAs)
+	var paths []string
+	for _, c := range b.engine().Calls(enginetest.OpSetLoRAs) {
+		paths = append(paths, c.LoRAs[0].Path)
+	}
+	require.Equal(t, []string{"a", "b", "a", "b"}, paths)
+}
