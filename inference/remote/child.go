@@ -46,6 +46,8 @@ type child struct {
 	status atomic.Pointer[inference.Status]
 	calls  atomic.Uint64 // numbers given out
 	worked atomic.Bool   // a call succeeded
+	heard  atomic.Uint64 // messages received
+	busy   atomic.Bool   // a message is being delivered: silence is ours, not the child's
 
 	mu     sync.Mutex
 	open   map[uint64]*call
@@ -96,16 +98,18 @@ func spawn(cmd *exec.Cmd, words *output) (*child, error) {
 }
 
 // live reads from the child until it is gone, then sets cause and closes done.
-// A child that does not greet within startTimeout is ended.
-func (c *child) live(startTimeout time.Duration) {
+// A child that does not greet within cfg.StartTimeout, or is silent for
+// cfg.Silence later, is ended.
+func (c *child) live(cfg *Config) {
 	kills := oomKills()
-	late := time.AfterFunc(startTimeout, func() {
+	late := time.AfterFunc(cfg.StartTimeout, func() {
 		select {
 		case <-c.greeted:
 		default:
-			c.kill(fmt.Sprintf("the engine process did not answer within %s of its start", startTimeout))
+			c.kill(fmt.Sprintf("the engine process did not answer within %s of its start", cfg.StartTimeout))
 		}
 	})
+	go c.listen(cfg.Silence)
 	err := c.read()
 	late.Stop()
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
@@ -128,10 +132,13 @@ func (c *child) live(startTimeout time.Duration) {
 func (c *child) read() error {
 	in := newReceiver(c.conn)
 	for {
+		c.busy.Store(false)
 		m, err := in.receive()
 		if err != nil {
 			return err
 		}
+		c.busy.Store(true)
+		c.heard.Add(1)
 		if m.Status != nil {
 			c.status.Store(m.Status)
 		}
@@ -146,7 +153,7 @@ func (c *child) read() error {
 			default:
 				close(c.greeted)
 			}
-		case kindStatus:
+		case kindStatus, kindAlive:
 		case kindAccepted, kindProgress, kindImage, kindDone:
 			c.mu.Lock()
 			to := c.open[m.Call]
@@ -164,6 +171,33 @@ func (c *child) read() error {
 	}
 }
 
+// silentTicks is how many times in a row listen must find nothing. Ticks that a
+// pause of the whole machine swallows do not count.
+const silentTicks = 10
+
+// listen ends a child that is silent for the given time after its greeting: it is
+// stopped or hung, and a job in it would never end.
+func (c *child) listen(silence time.Duration) {
+	select {
+	case <-c.greeted:
+	case <-c.done:
+		return
+	}
+	tick := time.NewTicker(silence / silentTicks)
+	defer tick.Stop()
+	for silent, last := 0, uint64(0); silent < silentTicks; silent++ {
+		select {
+		case <-tick.C:
+		case <-c.done:
+			return
+		}
+		if now := c.heard.Load(); now != last || c.busy.Load() {
+			silent, last = -1, now
+		}
+	}
+	c.kill(fmt.Sprintf("the engine process gave no sign of life for %s", silence))
+}
+
 // kill ends the process; the first reason given stays.
 func (c *child) kill(reason string) {
 	c.mu.Lock()
@@ -179,8 +213,8 @@ func (c *child) kill(reason string) {
 var errNotAccepted = errors.New("the engine process ended before it took the job")
 
 // do runs one call. Progress goes to hooks, images to each. When ctx ends the
-// child is asked to stop, and killed when it has not within grace.
-func (c *child) do(ctx context.Context, m message, hooks inference.Hooks, grace time.Duration, each func(message)) (message, error) {
+// child is asked to stop, and killed when it has not within cfg.CancelGrace.
+func (c *child) do(ctx context.Context, m message, hooks inference.Hooks, cfg *Config, each func(message)) (message, error) {
 	k := &call{id: c.calls.Add(1), events: make(chan message, 64), left: make(chan struct{})}
 	defer close(k.left)
 	c.mu.Lock()
@@ -196,7 +230,7 @@ func (c *child) do(ctx context.Context, m message, hooks inference.Hooks, grace 
 	if err := c.out.send(m); errors.Is(err, errTooLarge) {
 		return message{}, &inference.Error{Code: inference.Invalid, Msg: "the request is too large, send fewer or smaller pictures", Err: err}
 	} // a lost connection shows as done
-	state := &exchange{child: c, call: k, hooks: hooks, grace: grace, each: each}
+	state := &exchange{child: c, call: k, hooks: hooks, cfg: cfg, each: each}
 	return state.run(ctx)
 }
 
@@ -205,10 +239,13 @@ type exchange struct {
 	child    *child
 	call     *call
 	hooks    inference.Hooks
-	grace    time.Duration
+	cfg      *Config
 	each     func(message)
 	accepted bool
 }
+
+// stallTicks is how many parts of Config.Stall are counted; see silentTicks.
+const stallTicks = 10
 
 func (x *exchange) run(ctx context.Context) (message, error) {
 	var changed <-chan struct{}
@@ -217,10 +254,17 @@ func (x *exchange) run(ctx context.Context) (message, error) {
 		x.steer() // what was asked before the call began
 	}
 	ended := ctx.Done()
-	var overdue <-chan time.Time
+	var overdue, stalled <-chan time.Time
+	if x.cfg.Stall > 0 {
+		tick := time.NewTicker(x.cfg.Stall / stallTicks)
+		defer tick.Stop()
+		stalled = tick.C
+	}
+	still := 0 // ticks since the last progress
 	for {
 		select {
 		case m := <-x.call.events:
+			still = 0
 			if x.take(m) {
 				return m, m.Failure.err()
 			}
@@ -229,12 +273,17 @@ func (x *exchange) run(ctx context.Context) (message, error) {
 		case <-ended:
 			ended = nil
 			_ = x.child.out.send(message{Kind: kindCancel, Call: x.call.id})
-			timer := time.NewTimer(x.grace)
+			timer := time.NewTimer(x.cfg.CancelGrace)
 			defer timer.Stop()
 			overdue = timer.C
 		case <-overdue:
 			overdue = nil
-			x.child.kill(fmt.Sprintf("the engine process did not stop within %s", x.grace))
+			x.child.kill(fmt.Sprintf("the engine process did not stop within %s", x.cfg.CancelGrace))
+		case <-stalled:
+			if still++; still > stallTicks {
+				stalled = nil
+				x.child.kill(fmt.Sprintf("the engine process made no progress for %s", x.cfg.Stall))
+			}
 		case <-x.child.done:
 			return x.died(ctx)
 		}

@@ -102,8 +102,15 @@ func (s *scripted) Generate(ctx context.Context, req *inference.Request, hooks i
 	case "garbage":
 		_, _ = s.conn.Write([]byte(strings.Repeat("\xff", 1000)))
 		select {}
+	case "flood": // more progress than anybody takes in at once
+		for i := range 10000 {
+			hooks.Report(inference.Progress{Phase: inference.PhaseSampling, Step: i, Steps: 10000})
+		}
 	case "hang":
 		time.Sleep(time.Minute)
+	case "stop": // the whole process, as a debugger or a frozen container does
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		select {}
 	case "wait": // for the end of the context, as an engine between steps
 		<-ctx.Done()
 		return nil, &inference.Error{Code: inference.Canceled, Op: "sample", Msg: "canceled", Err: ctx.Err()}
@@ -161,13 +168,17 @@ func command(mode string, environ ...string) func() *exec.Cmd {
 }
 
 // start runs a supervisor with short times until the test ends.
-func start(t *testing.T, cmd func() *exec.Cmd) *remote.Supervisor {
+func start(t *testing.T, cmd func() *exec.Cmd, change ...func(*remote.Config)) *remote.Supervisor {
 	t.Helper()
-	s := remote.Start(remote.Config{
+	cfg := remote.Config{
 		Command: cmd, Log: zerolog.New(zerolog.NewTestWriter(t)),
-		StartTimeout: 5 * time.Second, CancelGrace: 200 * time.Millisecond, CloseGrace: 2 * time.Second,
+		StartTimeout: 5 * time.Second, Silence: 3 * time.Second, CancelGrace: 200 * time.Millisecond, CloseGrace: 2 * time.Second,
 		MinPause: 20 * time.Millisecond, MaxPause: 200 * time.Millisecond,
-	})
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s := remote.Start(cfg)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }

@@ -17,6 +17,9 @@ import (
 // after each call it sends it anyway.
 const statusEvery = time.Second
 
+// beatEvery is how often the child shows that it lives.
+const beatEvery = time.Second
+
 // maxWaiting bounds the calls that the parent may send ahead. Supervisor never
 // has more than two open: one job and the reload of lost files.
 const maxWaiting = 16
@@ -40,6 +43,7 @@ func Serve(ctx context.Context, conn net.Conn, gen inference.Generator) error {
 	var wg sync.WaitGroup
 	wg.Go(s.work)
 	wg.Go(func() { s.reportStatus(ctx) })
+	wg.Go(func() { s.beat(ctx) })
 	err := s.read(ctx, newReceiver(conn))
 	cancel()
 	close(s.waiting)
@@ -178,6 +182,21 @@ func (s *server) run(c *served) (done message) {
 	}
 	done.Failure = failureOf(err)
 	return done
+}
+
+// beat shows the parent that this process runs. It asks nobody for anything that
+// could hang, as a status may that asks a driver.
+func (s *server) beat(ctx context.Context) {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = s.out.send(message{Kind: kindAlive}) // a lost connection ends read
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // reportStatus sends the status when it changed, until ctx ends.

@@ -23,6 +23,8 @@ type Config struct {
 	Log     zerolog.Logger
 
 	StartTimeout time.Duration // from start to greeting, 30 s
+	Silence      time.Duration // from the last sign of life to kill, 30 s; the child gives one every second
+	Stall        time.Duration // from the last progress of a call to kill; 0 waits for ever
 	CancelGrace  time.Duration // from a cancelled context to kill, 2 min: a step of a large picture on a CPU takes long
 	CloseGrace   time.Duration // from Close to kill, 5 s
 	MinPause     time.Duration // before the second restart in a row, doubled each time, 500 ms; the first is at once
@@ -35,6 +37,7 @@ func (c *Config) setDefaults() {
 		value time.Duration
 	}{
 		{&c.StartTimeout, 30 * time.Second},
+		{&c.Silence, 30 * time.Second},
 		{&c.CancelGrace, 2 * time.Minute},
 		{&c.CloseGrace, 5 * time.Second},
 		{&c.MinPause, 500 * time.Millisecond},
@@ -112,7 +115,7 @@ func (s *Supervisor) oneLife(ctx context.Context) (worked bool) {
 		return false
 	}
 	s.cfg.Log.Debug().Int("pid", cmd.Process.Pid).Msg("engine process started")
-	go c.live(s.cfg.StartTimeout)
+	go c.live(&s.cfg)
 	stop := context.AfterFunc(ctx, func() { s.end(c) })
 	defer stop()
 
@@ -164,7 +167,7 @@ func (s *Supervisor) born(ctx context.Context, c *child) chan bool {
 	ok := make(chan bool, 1)
 	go func() {
 		defer cancel()
-		_, err := c.do(ctx, message{Kind: kindLoad, Files: files}, inference.Hooks{}, s.cfg.CancelGrace, func(message) {})
+		_, err := c.do(ctx, message{Kind: kindLoad, Files: files}, inference.Hooks{}, &s.cfg, func(message) {})
 		superseded := ctx.Err() != nil
 		s.mu.Lock()
 		s.reloading, s.reload = false, nil
@@ -237,7 +240,7 @@ func (s *Supervisor) do(ctx context.Context, m message, hooks inference.Hooks, e
 		if err != nil {
 			return message{}, err
 		}
-		reply, err := c.do(ctx, m, hooks, s.cfg.CancelGrace, each)
+		reply, err := c.do(ctx, m, hooks, &s.cfg, each)
 		if errors.Is(err, errNotAccepted) {
 			if !retried {
 				s.awaitDeath(c)

@@ -15,6 +15,7 @@ import (
 
 	"sdworker/inference"
 	"sdworker/inference/imageio"
+	"sdworker/inference/remote"
 )
 
 // requireWorks proves that the supervisor runs the next job, in a child that has
@@ -74,6 +75,48 @@ func TestHungJobIsKilledAfterCancel(t *testing.T) {
 	require.ErrorContains(t, err, "did not stop within")
 	require.Less(t, time.Since(began), 10*time.Second)
 	requireWorks(t, s)
+}
+
+func TestStoppedProcessIsReplaced(t *testing.T) {
+	quick := func(c *remote.Config) { c.Silence = 1500 * time.Millisecond }
+	t.Run("in a job", func(t *testing.T) {
+		s := start(t, command("scripted"), quick)
+		_, err := s.Generate(deadline(t), prompt("stop"), inference.Hooks{})
+		require.Equal(t, inference.Broken, inference.CodeOf(err), "%v", err)
+		require.ErrorContains(t, err, "gave no sign of life for 1.5s")
+		requireWorks(t, s)
+	})
+	t.Run("between jobs", func(t *testing.T) {
+		s := start(t, command("scripted"), quick)
+		first := requireWorks(t, s)
+		require.NoError(t, syscall.Kill(first, syscall.SIGSTOP))
+		require.Eventually(t, func() bool { pid := s.PID(); return pid != 0 && pid != first }, 10*time.Second, 5*time.Millisecond)
+		requireWorks(t, s)
+	})
+}
+
+func TestCallWithoutProgressIsEnded(t *testing.T) {
+	s := start(t, command("scripted"), func(c *remote.Config) { c.Stall = 200 * time.Millisecond })
+	_, err := s.Generate(deadline(t), prompt("hang"), inference.Hooks{})
+	require.Equal(t, inference.Broken, inference.CodeOf(err), "%v", err)
+	require.ErrorContains(t, err, "made no progress for 200ms")
+	requireWorks(t, s)
+}
+
+func TestSlowObserverIsNotTakenForSilence(t *testing.T) {
+	s := start(t, command("scripted"), func(c *remote.Config) { c.Silence = 1500 * time.Millisecond })
+	first := requireWorks(t, s)
+	release := make(chan struct{})
+	hooks := inference.Hooks{Progress: func(p inference.Progress) {
+		if p.Phase == inference.PhaseSampling {
+			<-release
+		}
+	}}
+	timer := time.AfterFunc(3*time.Second, func() { close(release) })
+	defer timer.Stop()
+	_, err := s.Generate(deadline(t), prompt("flood"), hooks)
+	require.NoError(t, err)
+	require.Equal(t, first, s.PID())
 }
 
 func TestCancelEndsTheJobAndKeepsTheProcess(t *testing.T) {

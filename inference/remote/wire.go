@@ -14,7 +14,7 @@ import (
 
 // protocol changes when message or anything it holds changes its meaning. Parent
 // and child are the same binary, so that a mismatch means a wrong command.
-const protocol = 1
+const protocol = 2
 
 type kind uint8
 
@@ -42,6 +42,9 @@ const (
 
 	// From the child, whenever its status changed.
 	kindStatus
+
+	// From the child, every beatEvery: it is not hung.
+	kindAlive
 )
 
 // message is everything that crosses the socket, in either direction. Gob leaves
