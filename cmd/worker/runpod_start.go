@@ -14,6 +14,7 @@ import (
 
 	"sdworker/api/runpod"
 	"sdworker/inference"
+	"sdworker/inference/sdcpp"
 	"sdworker/models"
 	"sdworker/models/fetch"
 )
@@ -33,7 +34,7 @@ func (r *runpodCommand) prepare(ctx context.Context, phases *runpod.Phases, gen 
 			s, err = newStack(r.program, &r.common, &r.api, gen, log, nil)
 			return err
 		}},
-		{"check device", r.checkDevice},
+		{"check device", func(ctx context.Context) error { return r.checkDevice(ctx, log) }},
 		{"load model", func(ctx context.Context) error { return s.loadModel(ctx) }},
 		{"warm up", func(ctx context.Context) error {
 			if !r.start.WarmUp {
@@ -92,8 +93,8 @@ func (r *runpodCommand) findModel(ctx context.Context, log zerolog.Logger) error
 const deviceTimeout = time.Minute
 
 // checkDevice asks another process which devices there are, so that an abort of
-// the driver ends that and not this one.
-func (r *runpodCommand) checkDevice(ctx context.Context) error {
+// the driver ends that and not this one, and tells whether the chosen one will do.
+func (r *runpodCommand) checkDevice(ctx context.Context, log zerolog.Logger) error {
 	if r.common.engine.Device == "cpu" {
 		return nil
 	}
@@ -112,33 +113,73 @@ func (r *runpodCommand) checkDevice(ctx context.Context) error {
 	if err := json.Unmarshal(out, &b); err != nil {
 		return fmt.Errorf("the devices cannot be listed: %w", err)
 	}
-	return deviceFits(&b, r.common.engine.Device)
+	return b.fits(r.common.engine.Device, log)
 }
 
-var errNoGPU = errors.New("this program is built for CUDA but finds no GPU: check the driver (nvidia-smi) and that the container has a GPU, or set DEVICE=cpu")
+// minGPUMemory is what a checkpoint of Stable Diffusion 1.5 in 16 bits (2 GiB)
+// and a picture of 512x512 need, in bytes.
+const minGPUMemory = 3 << 30
 
-func deviceFits(b *build, device string) error {
+// fits tells whether the engine can run on a device. The message of the error is
+// one sentence for the owner of the endpoint.
+func (b *build) fits(device string, log zerolog.Logger) error {
 	if b.Engine.Backend == "none" {
 		return errors.New("this program was built without the engine; build it with: make build")
 	}
 	var names []string
-	gpu := false
+	gpus := 0
 	for _, d := range b.Engine.Devices {
 		names = append(names, strings.ToLower(d.Name))
-		gpu = gpu || d.GPU
+		if d.GPU {
+			gpus++
+		}
+		// The engine chooses the first GPU by itself.
+		if strings.EqualFold(d.Name, device) || device == "auto" && d.GPU && gpus == 1 {
+			return b.gpuFits(d, gpus-1, log)
+		}
 	}
 	switch {
-	case b.Engine.Backend == "cuda" && device == "auto" && !gpu:
-		return errNoGPU
+	case b.CUDA != nil && gpus == 0:
+		return b.noGPU()
 	case device == "auto":
 		return nil
 	}
-	for _, name := range names {
-		if name == strings.ToLower(device) {
-			return nil
-		}
-	}
 	return fmt.Errorf("DEVICE is %q, but there is only %s", device, strings.Join(names, ", "))
+}
+
+// noGPU says why there is none.
+func (b *build) noGPU() error {
+	why := ""
+	if b.CUDA.Problem != "" {
+		why = " (" + b.CUDA.Problem + ")"
+	}
+	if b.CUDA.Driver != 0 && b.CUDA.Driver/10 < b.CUDA.Runtime/10 {
+		return fmt.Errorf("the GPU's driver is too old%s: it knows CUDA %s and this program needs %s; choose hosts with a newer CUDA version", why, b.CUDA.Driver, b.CUDA.Runtime)
+	}
+	return fmt.Errorf("this program is built for CUDA but finds no GPU%s: check the driver (nvidia-smi) and that the container has a GPU, or set DEVICE=cpu", why)
+}
+
+// gpuFits checks a device, the i-th GPU if it is one.
+func (b *build) gpuFits(d sdcpp.Device, i int, log zerolog.Logger) error {
+	event := log.Info().Str("device", d.Name).Str("description", d.Description)
+	if !d.GPU {
+		event.Msg("device found")
+		return nil
+	}
+	event = event.Uint64("free_mib", d.FreeBytes>>20).Uint64("total_mib", d.TotalBytes>>20)
+	var capability sdcpp.Dotted
+	if b.CUDA != nil && i < len(b.CUDA.Devices) {
+		capability = b.CUDA.Devices[i]
+		event = event.Stringer("compute_capability", capability).Stringer("driver_cuda", b.CUDA.Driver).Stringer("cuda", b.CUDA.Runtime)
+	}
+	event.Msg("device found")
+	switch {
+	case capability != 0 && !b.CUDA.Runs(capability):
+		return fmt.Errorf("%s has compute capability %s, but this program is compiled for %s; choose a newer GPU, or build it with CUDA_ARCHS=%d", d.Description, capability, b.CUDA.ArchitectureList(), capability)
+	case d.FreeBytes < minGPUMemory:
+		return fmt.Errorf("%s has %d of %d MiB free, which is less than the %d MiB that a picture needs; choose a larger GPU, or end what else uses it", d.Description, d.FreeBytes>>20, d.TotalBytes>>20, minGPUMemory>>20)
+	}
+	return nil
 }
 
 // Sides of the warm-up picture in pixels: on a GPU the usual size, whose kernels

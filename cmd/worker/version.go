@@ -23,7 +23,7 @@ var versionVerb = &verb{
 		if err := c.load(p.environ, settings{target: &o}); err != nil {
 			return err
 		}
-		b := build{Version: version(), Go: runtime.Version(), Engine: sdcpp.Version()}
+		b := build{Version: version(), Go: runtime.Version(), Engine: sdcpp.Version(), CUDA: sdcpp.CUDAInfo()}
 		if o.JSON {
 			return p.printJSON(b)
 		}
@@ -37,6 +37,7 @@ type build struct {
 	Version string
 	Go      string
 	Engine  sdcpp.Build
+	CUDA    *sdcpp.CUDA // nil in a program that is not built for it
 }
 
 func (b *build) print(p *program) {
@@ -48,6 +49,9 @@ func (b *build) print(p *program) {
 	}
 	fmt.Fprintf(p.out, "engine     %s, build %s, ggml %s\n", e.Pin, e.Key, e.GGML)
 	fmt.Fprintf(p.out, "backend    %s\n", e.Backend)
+	if c := b.CUDA; c != nil {
+		fmt.Fprintf(p.out, "cuda       %s for compute capability %s; the driver knows %s\n", c.Runtime, c.ArchitectureList(), c.Driver)
+	}
 	fmt.Fprintf(p.out, "cpu        %s\n", strings.Join(e.CPUFeatures, " "))
 	fmt.Fprintf(p.out, "allocator  %s\n", e.Allocator)
 	for _, d := range e.Devices {
