@@ -21,6 +21,7 @@ import (
 const (
 	pollTimeout    = 90 * time.Second // the SDK gives up a long poll after this
 	bodyTimeout    = 60 * time.Second // for the body of a job once its headers are here
+	lastBody       = 5 * time.Second  // the same once no more jobs are wanted
 	postTimeout    = 60 * time.Second // one try of a final post
 	rateLimitPause = 5 * time.Second  // after 429
 	maxRetryAfter  = time.Minute      // longer wishes of a Retry-After are cut
@@ -127,6 +128,7 @@ func (c *client) take(ctx context.Context, n int, busy bool) answer {
 	defer resp.Body.Close()
 	release()
 	timer.Reset(bodyTimeout)
+	defer context.AfterFunc(ctx, func() { timer.Reset(lastBody) })()
 
 	switch {
 	case resp.StatusCode == http.StatusNoContent, resp.StatusCode == http.StatusBadRequest:

@@ -123,7 +123,9 @@ func (w *worker) serve(ctx context.Context) error {
 	}
 	// A part of the grace time is for the answers of jobs that do not finish.
 	grace := w.cfg.ShutdownGrace
-	w.log.Info().Dur("grace_ms", grace).Strs("jobs", w.ids()).Msg("shutting down, finishing the jobs in hand")
+	if ids := w.ids(); len(ids) > 0 {
+		w.log.Info().Dur("grace_ms", grace).Strs("jobs", ids).Msg("shutting down, finishing the jobs in hand")
+	}
 	select {
 	case <-idle:
 		return nil

@@ -19,8 +19,9 @@ const JobField = "job"
 // results either.
 const maxUnposted = 8
 
-// earlyStop is how long a stop signal for a job that is not held is remembered:
-// the job's own body may still be on its way.
+// earlyStop is how long a stop signal for a job that never was held is
+// remembered: the job's own body may still be on its way. One for a job that was
+// held is late, and the platform may hand that job out again.
 const earlyStop = 10 * time.Second
 
 // worker holds jobs between their hand-out and the acceptance of their answer.
@@ -42,6 +43,7 @@ type worker struct {
 	last      *run // that job, once it is known
 
 	early map[string]time.Time // stop signals that came before their job
+	gone  map[string]time.Time // jobs held until then
 
 	endPolls context.CancelFunc // ends the job-take under way, for good
 	cutPoll  context.CancelFunc // ends it so that another one begins
@@ -65,7 +67,7 @@ const (
 )
 
 func newWorker(cfg Config, h Handler, p plane) *worker {
-	w := &worker{cfg: cfg, handler: h, plane: p, log: cfg.Log, slots: cfg.Concurrency, early: map[string]time.Time{}, endPolls: func() {}, cutPoll: func() {}}
+	w := &worker{cfg: cfg, handler: h, plane: p, log: cfg.Log, slots: cfg.Concurrency, early: map[string]time.Time{}, gone: map[string]time.Time{}, endPolls: func() {}, cutPoll: func() {}}
 	w.changed = sync.NewCond(&w.mu)
 	return w
 }
@@ -297,10 +299,21 @@ func (w *worker) forget(r *run) {
 	for i, h := range w.held {
 		if h == r {
 			w.held = append(w.held[:i:i], w.held[i+1:]...)
+			prune(w.gone)
+			w.gone[r.job.ID] = time.Now()
 			break
 		}
 	}
 	w.changed.Broadcast()
+}
+
+// prune drops what is too old to matter.
+func prune(times map[string]time.Time) {
+	for id, at := range times {
+		if time.Since(at) >= earlyStop {
+			delete(times, id)
+		}
+	}
 }
 
 // stop ends a job that the platform does not want any more. It is not held from
@@ -313,12 +326,8 @@ func (w *worker) stop(id string) {
 			found = r
 		}
 	}
-	if found == nil {
-		for other, at := range w.early {
-			if time.Since(at) >= earlyStop {
-				delete(w.early, other)
-			}
-		}
+	if at, ok := w.gone[id]; found == nil && (!ok || time.Since(at) >= earlyStop) {
+		prune(w.early)
 		w.early[id] = time.Now()
 	}
 	w.mu.Unlock()

@@ -385,6 +385,31 @@ func TestStopDropsAJobThatHasNotStarted(t *testing.T) {
 	})
 }
 
+func TestAJobHandedOutAgainAfterItsStopIsDone(t *testing.T) {
+	again := false
+	h := func(ctx context.Context, _ runpod.Job) (any, error) {
+		if again {
+			return "done", nil
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	inBubble(t, setup{}, h, func(r *rig) {
+		id := r.Submit(0)
+		r.until(id, func(rec runpodtest.Record) bool { return len(rec.HandedOut) == 1 })
+		time.Sleep(time.Second)
+		body := runpodtest.Answer{Status: 200, Body: `{"jobsToStop":["` + id + `"]}`}
+		r.Script(runpodtest.StopRoute, body, body) // the second one comes when the job is gone
+		r.Cancel(id)
+		time.Sleep(7 * time.Second)
+		require.Zero(t, r.Scripted(runpodtest.StopRoute))
+		again = true
+		r.Forget(id)
+		r.SubmitRaw(id, `{"id":"`+id+`","input":1}`)
+		require.Equal(t, `"done"`, string(r.wait(id).Finals[0].Output))
+	})
+}
+
 func TestStopChannelSurvivesEveryAnswer(t *testing.T) {
 	h := func(ctx context.Context, _ runpod.Job) (any, error) {
 		<-ctx.Done()
@@ -439,6 +464,20 @@ func TestShutdownAnswersWhatItCannotFinish(t *testing.T) {
 			require.Equal(t, runpod.ErrShutdown.Error(), r.wait(id).Finals[0].Error)
 		}
 		require.LessOrEqual(t, time.Since(stopped), 10*time.Second)
+	})
+}
+
+func TestShutdownDoesNotWaitForASlowBody(t *testing.T) {
+	inBubble(t, setup{before: func(s *runpodtest.Server) {
+		s.Script(runpodtest.TakeRoute, runpodtest.Answer{Status: 200, Body: `{"id":"never"}`, Slow: time.Hour})
+	}}, echo, func(r *rig) {
+		time.Sleep(time.Second)
+		start := time.Now()
+		r.stop()
+		err := <-r.done
+		r.done <- err
+		require.LessOrEqual(t, time.Since(start), 6*time.Second)
+		time.Sleep(time.Hour) // until the server's handler is done, too
 	})
 }
 

@@ -150,6 +150,14 @@ func (s *Server) SubmitRaw(id, raw string) {
 	s.notify()
 }
 
+// Forget drops what is known of a job, as when the platform tries it again: the
+// next Submit of its id begins anew.
+func (s *Server) Forget(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.jobs, id)
+}
+
 // Cancel stops a job: one in the queue is dropped, one in hand is named on the
 // stop channel.
 func (s *Server) Cancel(id string) {
