@@ -42,6 +42,9 @@ lint: ## gofmt, go vet, licences and golangci-lint
 	@scripts/licences | diff - third_party/LICENSES.md || { echo 'run make licences'; exit 1; }
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(LINTER) run
 
+docs: ## rewrite the tables of docs/configuration.md
+	CGO_ENABLED=0 go test -run ConfigurationPage ./cmd/worker -update
+
 baseline: ## the unpatched engine's own pipeline, for bench to compare with
 	@third_party/build.sh baseline
 
@@ -60,4 +63,4 @@ licences: ## write third_party/LICENSES.md after a change of dependencies
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: help engine build demo test check lint baseline bench engine-bump cuda-check licences clean
+.PHONY: help engine build demo test check lint docs baseline bench engine-bump cuda-check licences clean

@@ -56,7 +56,7 @@ func newAPIError(status int, body []byte) error {
 			parts = append(parts, part)
 		}
 	}
-	switch text := strings.Join(parts, ": "); {
+	switch text := inFlags(strings.Join(parts, ": ")); {
 	case text != "" && status < http.StatusInternalServerError:
 		return usagef("%s", text)
 	case text != "":
@@ -64,6 +64,18 @@ func newAPIError(status int, body []byte) error {
 	default:
 		return fmt.Errorf("HTTP status %d: %s", status, bytes.TrimSpace(body))
 	}
+}
+
+// inFlags replaces the name of an API field at the beginning of a message by that
+// of its flag.
+func inFlags(message string) string {
+	name, rest, ok := strings.Cut(message, " ")
+	for _, api := range apiNames {
+		if ok && api == name {
+			return flagOf([]any{name}) + " " + rest
+		}
+	}
+	return message
 }
 
 // flagOf names the flag of an API field, given pydantic's path to it.

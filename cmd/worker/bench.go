@@ -78,7 +78,7 @@ bench http, bench runpod.`,
 			return err
 		}
 		r, err := bench.Engine(ctx, bench.EngineOptions{
-			Checkpoint: checkpoint, Open: opener(&cfg.engine, p.logger(&cfg.log)), Width: o.Width, Height: o.Height,
+			Checkpoint: checkpoint, Open: p.opener(&cfg, p.logger(&cfg.log)), Width: o.Width, Height: o.Height,
 			Steps: o.Steps, Batch: o.Batch, Budget: o.Budget, Baseline: o.baseline(), Progress: p.err,
 		})
 		if err != nil {
@@ -157,7 +157,7 @@ var benchLoadVerb = &verb{
 		if err != nil {
 			return err
 		}
-		r, err := bench.Load(ctx, checkpoint, opener(&cfg.engine, p.logger(&cfg.log)))
+		r, err := bench.Load(ctx, checkpoint, p.opener(&cfg, p.logger(&cfg.log)))
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"sdworker/inference"
 	"sdworker/models"
 )
 
@@ -24,7 +25,12 @@ type engineSettings struct {
 	Device     string `env:"DEVICE" envDefault:"auto" doc:"auto, cpu, cuda0, cuda1 ..."`
 	Threads    int    `env:"THREADS" envDefault:"0" doc:"CPU threads of the engine, 0 = one for each physical core"`
 	WarmModels int    `env:"WARM_MODELS" envDefault:"1" doc:"checkpoints kept in memory, the one unused for longest goes first"`
+	WarmBytes  int64  `env:"WARM_MODELS_BYTES" envDefault:"0" doc:"bytes of weights that they may take together, 0 = no limit; the checkpoint in use stays in any case"`
+	VAETiles   string `env:"VAE_TILES" envDefault:"auto" doc:"auto, always or never let the VAE work on overlapping tiles, which needs less memory; auto does for pictures from 1024x1024 pixels on that would take more than a quarter of the device's memory, and when memory runs out"`
 }
+
+// tileModes are the values of VAE_TILES.
+var tileModes = map[string]inference.TileMode{"auto": inference.TileAuto, "always": inference.TileAlways, "never": inference.TileNever}
 
 // logSettings say what is logged, on standard error.
 type logSettings struct {
@@ -54,6 +60,12 @@ func (e *engineSettings) validate() []error {
 	}
 	if e.WarmModels < 1 {
 		errs = append(errs, fmt.Errorf("WARM_MODELS is %d, it must be at least 1", e.WarmModels))
+	}
+	if e.WarmBytes < 0 {
+		errs = append(errs, fmt.Errorf("WARM_MODELS_BYTES is %d, it must not be negative", e.WarmBytes))
+	}
+	if _, ok := tileModes[e.VAETiles]; !ok {
+		errs = append(errs, fmt.Errorf("VAE_TILES %q is none of auto, always, never", e.VAETiles))
 	}
 	if d := e.Device; d != "auto" && d != "cpu" && !strings.HasPrefix(d, "cuda") {
 		errs = append(errs, fmt.Errorf("DEVICE %q is none of auto, cpu, cuda0, cuda1 ...", d))

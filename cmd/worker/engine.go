@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -31,22 +33,26 @@ var engineVerb = &verb{
 		}
 		defer conn.Close()
 		offerToOOMKiller()
-		gen := newPipeline(&cfg.engine, p.logger(&cfg.log))
+		gen := p.newPipeline(&cfg, p.logger(&cfg.log))
 		defer gen.Close()
 		return remote.Serve(ctx, conn, gen)
 	},
 }
 
 // newPipeline returns the generator of this process.
-func newPipeline(cfg *engineSettings, log zerolog.Logger) *inference.Pipeline {
-	return inference.NewPipeline(opener(cfg, log), inference.PipelineOptions{Warm: cfg.WarmModels, Memory: memory})
+func (p *program) newPipeline(cfg *common, log zerolog.Logger) *inference.Pipeline {
+	return inference.NewPipeline(p.opener(cfg, log), inference.PipelineOptions{Warm: cfg.engine.WarmModels, WarmBytes: cfg.engine.WarmBytes, Memory: memory})
 }
 
 // opener loads checkpoints into this process.
-func opener(cfg *engineSettings, log zerolog.Logger) inference.OpenFunc {
+func (p *program) opener(cfg *common, log zerolog.Logger) inference.OpenFunc {
+	if p.open != nil {
+		return p.open
+	}
 	return func(ctx context.Context, checkpoint string, progress func(done, total int)) (inference.Engine, error) {
 		engine, err := sdcpp.Open(ctx, sdcpp.Options{
-			Checkpoint: checkpoint, Device: cfg.Device, Threads: cfg.Threads, Log: log, Progress: progress,
+			Checkpoint: checkpoint, AllowPickle: cfg.models.AllowPickle, Device: cfg.engine.Device, Threads: cfg.engine.Threads,
+			Tiles: tileModes[cfg.engine.VAETiles], Log: log, Progress: progress,
 		})
 		if err != nil {
 			return nil, err
@@ -61,6 +67,22 @@ func offerToOOMKiller() {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0o644) // not vital
 }
 
+// supervision says when the engine process is given up.
+type supervision struct {
+	Stall time.Duration `env:"ENGINE_STALL_TIMEOUT" envDefault:"30m" doc:"longest time without progress, such as one sampling step, before the engine process is replaced and the job fails; 0 = no limit"`
+}
+
+func (s *supervision) validate() []error {
+	if s.Stall < 0 {
+		return []error{fmt.Errorf("ENGINE_STALL_TIMEOUT is %s, it must not be negative", s.Stall)}
+	}
+	return nil
+}
+
+func supervisionSettings(s *supervision) settings {
+	return settings{title: "Engine process:", target: s, environment: true}
+}
+
 // secrets are variables that the engine process does not inherit.
 var secrets = []string{"RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY", "HF_TOKEN", "CIVITAI_TOKEN", "API_AUTH", "API_TOKEN"}
 
@@ -70,7 +92,9 @@ func engineCommand(environ map[string]string, cfg *common) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", "engine")
 	env := []string{
 		"DEVICE=" + cfg.engine.Device, "THREADS=" + strconv.Itoa(cfg.engine.Threads),
-		"WARM_MODELS=" + strconv.Itoa(cfg.engine.WarmModels), "LOG_LEVEL=" + cfg.log.Level, "LOG_FORMAT=json",
+		"WARM_MODELS=" + strconv.Itoa(cfg.engine.WarmModels),
+		"WARM_MODELS_BYTES=" + strconv.FormatInt(cfg.engine.WarmBytes, 10), "VAE_TILES=" + cfg.engine.VAETiles,
+		"ALLOW_PICKLE=" + strconv.FormatBool(cfg.models.AllowPickle), "LOG_LEVEL=" + cfg.log.Level, "LOG_FORMAT=json",
 	}
 	var names []string
 	for _, s := range env {
@@ -88,12 +112,13 @@ func engineCommand(environ map[string]string, cfg *common) *exec.Cmd {
 
 // newSupervisor returns the generator that lives in a child process. started is
 // called at each start of one.
-func newSupervisor(environ map[string]string, cfg *common, log zerolog.Logger, started func()) *remote.Supervisor {
+func newSupervisor(environ map[string]string, cfg *common, s *supervision, log zerolog.Logger, started func()) *remote.Supervisor {
 	return remote.Start(remote.Config{
 		Command: func() *exec.Cmd {
 			started()
 			return engineCommand(environ, cfg)
 		},
-		Log: log.With().Str("process", "engine").Logger(),
+		Stall: s.Stall,
+		Log:   log.With().Str("process", "engine").Logger(),
 	})
 }

@@ -12,39 +12,62 @@ import (
 )
 
 var envVerb = &verb{
-	name: "env", short: "print every setting with its default and meaning, as a Markdown table",
+	name: "env", short: "print every setting with its default and meaning, as Markdown tables",
 	run: func(_ context.Context, p *program, _ *call) error {
-		writeTable(p.out)
+		writeTables(p.out)
 		return nil
 	},
 }
 
-// writeTable prints the table that README.md carries.
-func writeTable(w io.Writer) {
-	fmt.Fprintln(w, "| Variable | Flag | Default | Meaning |")
-	fmt.Fprintln(w, "|---|---|---|---|")
-	for _, s := range everySetting() {
+// writeTables prints a table for each group of settings, as docs/configuration.md
+// carries them.
+func writeTables(w io.Writer) {
+	for i, s := range everySetting() {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "## %s\n\n", strings.TrimSuffix(s.title, ":"))
+		fmt.Fprintln(w, "| Variable | Flag | Default | Meaning |")
+		fmt.Fprintln(w, "|---|---|---|---|")
 		for _, f := range s.fields() {
-			preset := ""
-			if f.preset != "" {
-				preset = "`" + f.preset + "`"
-			}
-			name := "`--" + f.flag + "`"
+			name := code("--" + f.flag)
 			if s.variablesOnly {
 				name = ""
 			}
-			fmt.Fprintf(w, "| `%s` | %s | %s | %s |\n", f.variable, name, preset, strings.ReplaceAll(f.doc, "|", `\|`))
+			fmt.Fprintf(w, "| %s | %s | %s | %s |\n", code(f.variable), name, code(f.preset), strings.ReplaceAll(f.doc, "|", `\|`))
 		}
 	}
+}
+
+// code is s as Markdown code; nothing stays nothing.
+func code(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + s + "`"
 }
 
 // everySetting lists all settings that the environment may give.
 func everySetting() []settings {
 	return append(new(common).settings(),
-		apiSettingsOf(new(apiSettings)), servingSettings(new(serving)), accessSettings(new(access)),
-		fetchSettingsOf(new(fetchSettings)), startSettingsOf(new(startSettings)),
-		settings{title: "RunPod:", target: new(runpod.Config), environment: true, variablesOnly: true},
-		bridgeSettings(new(bridge.Config)), bucketSettings(new(bucket.Config)))
+		servingSettings(new(serving)), accessSettings(new(access)), apiSettingsOf(new(apiSettings)), supervisionSettings(new(supervision)),
+		fetchSettingsOf(new(fetchSettings)), settings{title: "Accounts and folders of others:", target: new(foreign), variablesOnly: true},
+		startSettingsOf(new(startSettings)), bridgeSettings(new(bridge.Config)), bucketSettings(new(bucket.Config)),
+		settings{title: "RunPod:", target: new(runpod.Config), environment: true, variablesOnly: true})
+}
+
+// foreign describes variables of other programs that packages models and fetch
+// heed, for the table.
+type foreign struct {
+	HFToken      string `env:"HF_TOKEN" doc:"Hugging Face token, for models that need one"`
+	HFOffline    bool   `env:"HF_HUB_OFFLINE" doc:"fetch nothing from Hugging Face"`
+	HFEndpoint   string `env:"HF_ENDPOINT" envDefault:"https://huggingface.co" doc:"where Hugging Face files are fetched"`
+	HFHubCache   string `env:"HF_HUB_CACHE" doc:"a Hugging Face cache in which models are found, too; else hub below HF_HOME"`
+	HFHome       string `env:"HF_HOME" doc:"Hugging Face's folder"`
+	CivitaiToken string `env:"CIVITAI_TOKEN" doc:"Civitai token, for models that need one"`
+	Civitai      string `env:"CIVITAI_ENDPOINT" envDefault:"https://civitai.com" doc:"where Civitai files are fetched"`
+	DataHome     string `env:"XDG_DATA_HOME" envDefault:"~/.local/share" doc:"fetched models go to sdworker/models below it"`
+	CacheHome    string `env:"XDG_CACHE_HOME" envDefault:"~/.cache" doc:"hashes of model files are kept in sdworker below it"`
 }
 
 func apiSettingsOf(a *apiSettings) settings {

@@ -70,6 +70,9 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if pictures := max(g.picture.BatchSize, 1) * max(g.picture.NIter, 1); g.output.Output == "-" && pictures > 1 {
+		return usagef("standard output takes one picture only, not %d: name a folder with --output", pictures)
+	}
 	files := &outputFiles{options: &g.output, stdout: p.out}
 	if err := files.check(isTerminal(p.out)); err != nil {
 		return err
@@ -80,7 +83,7 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 	}
 
 	show := p.newDisplay(g.output.Quiet)
-	gen := newPipeline(&g.common.engine, log)
+	gen := p.newPipeline(&g.common, log)
 	defer gen.Close()
 	s, err := newStack(p, &g.common, &g.api, gen, log, nil)
 	if err != nil {
@@ -163,15 +166,27 @@ func (g *generateCommand) tell(r *report) error {
 		return enc.Encode(r)
 	}
 	if g.output.Output == "-" {
+		g.describe(r.Images)
 		return nil
 	}
 	for _, image := range r.Images {
 		fmt.Fprintln(w, image.Path)
 	}
-	if !g.output.Quiet {
-		for _, image := range r.Images {
-			fmt.Fprintf(g.program.err, "seed %d\n", image.Seed)
+	g.describe(r.Images)
+	return nil
+}
+
+// describe prints the parameters of the first picture, as the file carries them,
+// and the seeds of the others, which differ in little else.
+func (g *generateCommand) describe(images []reportImage) {
+	if g.output.Quiet {
+		return
+	}
+	for i, image := range images {
+		if i == 0 {
+			fmt.Fprintf(g.program.err, "%s\n", image.Parameters)
+		} else {
+			fmt.Fprintf(g.program.err, "Seed of picture %d: %d\n", i+1, image.Seed)
 		}
 	}
-	return nil
 }

@@ -10,7 +10,10 @@ import (
 )
 
 // apiNames are the flags whose API field is named differently.
-var apiNames = map[string]string{"SAMPLER": "sampler_name"}
+var apiNames = map[string]string{"SAMPLER": "sampler_name", "CLIP_SKIP": clipSkipOption}
+
+// clipSkipOption is an option of A1111, not a field of requests.
+const clipSkipOption = "CLIP_stop_at_last_layers"
 
 // apiRequest is a body for one of the two generation routes.
 type apiRequest struct {
@@ -32,9 +35,9 @@ func (p *program) newAPIRequest(c *call, picture *pictureFields, hires *hiresFie
 		}
 	}
 	override := map[string]any{"samples_format": format}
-	if skip, given := req.body["clip_skip"]; given {
-		override["CLIP_stop_at_last_layers"] = skip
-		delete(req.body, "clip_skip")
+	if skip, given := req.body[clipSkipOption]; given {
+		override[clipSkipOption] = skip
+		delete(req.body, clipSkipOption)
 	}
 	req.body["override_settings"] = override
 	if init.InitImage == "" {

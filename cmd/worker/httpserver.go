@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	stdlog "log"
 	"net"
@@ -14,6 +15,7 @@ import (
 // httpServer is a listening server.
 type httpServer struct {
 	cfg      *serving
+	tls      *tls.Config // nil for plain HTTP
 	log      zerolog.Logger
 	listener net.Listener
 	requests context.Context //nolint:containedctx // the base context of all requests, as http.Server keeps it
@@ -23,17 +25,21 @@ type httpServer struct {
 
 // listen opens the port.
 func listen(ctx context.Context, addr string, cfg *serving, log zerolog.Logger) (*httpServer, error) {
+	secure, err := cfg.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with --addr", addr, err)
 	}
 	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
-	return &httpServer{cfg: cfg, log: log, listener: listener, requests: requests, abort: abort}, nil
+	return &httpServer{cfg: cfg, tls: secure, log: log, listener: listener, requests: requests, abort: abort}, nil
 }
 
 func (s *httpServer) url() string {
 	scheme := "http"
-	if s.cfg.TLSCert != "" {
+	if s.tls != nil {
 		scheme = "https"
 	}
 	return scheme + "://" + s.listener.Addr().String()
@@ -54,6 +60,7 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return s.requests },
 		ErrorLog:          stdlog.New(s.log, "", 0),
+		TLSConfig:         s.tls,
 		Protocols:         new(http.Protocols),
 	}
 	server.Protocols.SetHTTP1(true)
@@ -61,8 +68,8 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 	server.Protocols.SetUnencryptedHTTP2(true)
 	served := make(chan error, 1)
 	go func() {
-		if s.cfg.TLSCert != "" {
-			served <- server.ServeTLS(s.listener, s.cfg.TLSCert, s.cfg.TLSKey)
+		if s.tls != nil {
+			served <- server.ServeTLS(s.listener, "", "")
 		} else {
 			served <- server.Serve(s.listener)
 		}

@@ -12,11 +12,19 @@ import (
 )
 
 func main() {
+	os.Exit(newProgram().main(os.Args[1:]))
+}
+
+// newProgram is a run with what this process has.
+func newProgram() *program {
+	return &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: env.ToMap(os.Environ())}
+}
+
+// main runs until a signal and returns the exit status.
+func (p *program) main(args []string) int {
 	ctx, stop := untilSignal()
-	p := &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: env.ToMap(os.Environ())}
-	status := p.run(ctx, os.Args[1:])
-	stop()
-	os.Exit(status)
+	defer stop()
+	return p.run(ctx, args)
 }
 
 // untilSignal returns a context that the first Ctrl-C or SIGTERM ends, with a

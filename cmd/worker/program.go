@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"sdworker/inference"
 )
 
 // Exit statuses. Ctrl-C gives 130, see signaled.
@@ -24,6 +26,8 @@ type program struct {
 	in       io.Reader
 	out, err io.Writer
 	environ  map[string]string
+
+	open inference.OpenFunc // loads checkpoints; nil is the engine
 }
 
 // verb is one subcommand.

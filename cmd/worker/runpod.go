@@ -54,11 +54,12 @@ type runpodCommand struct {
 	fetch   fetchSettings
 	bridge  bridge.Config
 	bucket  bucket.Config
+	engine  supervision
 }
 
 func (r *runpodCommand) settings() []settings {
 	own := []settings{startSettingsOf(&r.start), bridgeSettings(&r.bridge), bucketSettings(&r.bucket)}
-	return append(own, append(r.common.settings(), apiSettingsOf(&r.api), fetchSettingsOf(&r.fetch))...)
+	return append(own, append(r.common.settings(), apiSettingsOf(&r.api), fetchSettingsOf(&r.fetch), supervisionSettings(&r.engine))...)
 }
 
 func startSettingsOf(s *startSettings) settings {
@@ -87,7 +88,7 @@ func (r *runpodCommand) run(ctx context.Context, c *call) error {
 	cfg.Overlap = true // the queue in front of the engine keeps the order
 	r.bridge.Bucket = r.bucket
 
-	gen := newSupervisor(r.program.environ, &r.common, log, func() {})
+	gen := newSupervisor(r.program.environ, &r.common, &r.engine, log, func() {})
 	defer gen.Close()
 	ctx, stop := context.WithCancel(ctx)
 	var background sync.WaitGroup

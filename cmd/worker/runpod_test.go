@@ -127,9 +127,6 @@ func (w *workerProcess) engine() int {
 	return 0
 }
 
-// patience bounds every wait; a worker that is stuck must fail the test.
-const patience = 2 * time.Minute
-
 func (w *workerProcess) until(id string, cond func(runpodtest.Record) bool) runpodtest.Record {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)

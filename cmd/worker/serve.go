@@ -40,16 +40,17 @@ type serveCommand struct {
 	api     apiSettings
 	serving serving
 	access  access
+	engine  supervision
 }
 
 func (s *serveCommand) settings() []settings {
-	own := []settings{servingSettings(&s.serving), accessSettings(&s.access), apiSettingsOf(&s.api)}
+	own := []settings{servingSettings(&s.serving), accessSettings(&s.access), apiSettingsOf(&s.api), supervisionSettings(&s.engine)}
 	return append(own, s.common.settings()...)
 }
 
 func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 	counts := metrics.New()
-	gen := counts.Observe(newSupervisor(s.program.environ, &s.common, log, counts.EngineStarted))
+	gen := counts.Observe(newSupervisor(s.program.environ, &s.common, &s.engine, log, counts.EngineStarted))
 	defer gen.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -41,6 +42,18 @@ func (s *serving) validate() []error {
 		}
 	}
 	return errs
+}
+
+// tlsConfig is nil for plain HTTP.
+func (s *serving) tlsConfig() (*tls.Config, error) {
+	if s.TLSCert == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("the certificate of TLS_CERTFILE and TLS_KEYFILE cannot be used: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 func (s *serving) addr() string {

@@ -170,13 +170,27 @@ func (c *call) load(environ map[string]string, all ...settings) error {
 		err := env.ParseWithOptions(s.target, env.Options{Environment: values})
 		errs = append(errs, c.explain(s, err)...)
 		if v, ok := s.target.(interface{ validate() []error }); ok && err == nil {
-			errs = append(errs, v.validate()...)
+			for _, err := range v.validate() {
+				errs = append(errs, c.asGiven(s, err))
+			}
 		}
 	}
 	if errs != nil {
 		return &usageError{errs: errs}
 	}
 	return nil
+}
+
+// asGiven makes an error that begins with the name of a variable begin with the
+// flag, when that is what the user wrote.
+func (c *call) asGiven(s settings, err error) error {
+	name, rest, _ := strings.Cut(err.Error(), " ")
+	for _, f := range s.fields() {
+		if _, given := c.given[f.variable]; given && f.variable == name {
+			return fmt.Errorf("--%s %s", f.flag, rest)
+		}
+	}
+	return err
 }
 
 // explain replaces struct fields in env's errors by what the user wrote.
