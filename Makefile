@@ -9,7 +9,7 @@ TINY       = models-local/Stable-diffusion/tiny-synthetic.safetensors
 
 export CUDA_ARCHS ENGINE_SRC ENGINE_NATIVE ENGINE_JOBS ENGINE_CMAKE_ARGS
 ifeq ($(BACKEND),cuda)
-export CGO_LDFLAGS = -O2 -g -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib64/stubs
+export CGO_LDFLAGS = -O2 -g -L$(CUDA_HOME)/lib64
 endif
 
 help: ## list targets

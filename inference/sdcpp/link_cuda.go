@@ -3,12 +3,12 @@
 package sdcpp
 
 // CUDA's own libraries are found by the linker's usual paths and by CGO_LDFLAGS,
-// which the Makefile sets from CUDA_HOME.
+// which the Makefile sets from CUDA_HOME. The driver's is loaded by libcuda.c.
 
 // #cgo CPPFLAGS: -DSDW_CUDA
 // #cgo LDFLAGS: -L${SRCDIR}/../../third_party/build/cuda/lib
 // #cgo LDFLAGS: -Wl,--start-group -lstable-diffusion -lggml -lggml-cpu -lggml-cuda -lggml-base -Wl,--end-group
-// #cgo LDFLAGS: -lcudart -lcublas -lcublasLt -lcuda
+// #cgo LDFLAGS: -lcudart -lcublas -lcublasLt
 // #cgo LDFLAGS: -lstdc++ -l:libgomp.a -lm -ldl -lpthread -lrt
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/src
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/include

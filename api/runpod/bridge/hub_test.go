@@ -26,6 +26,16 @@ func readHub(t *testing.T, name string, into any) {
 	require.NoError(t, json.Unmarshal(body, into))
 }
 
+// TestHubFilesExist names what the Hub looks for in a repository before it lists
+// it.
+func TestHubFilesExist(t *testing.T) {
+	for _, name := range []string{"hub.json", "tests.json", "handler.py", "../Dockerfile", "../README.md"} {
+		info, err := os.Stat(filepath.FromSlash(hub + name))
+		require.NoError(t, err)
+		require.Positive(t, info.Size())
+	}
+}
+
 func TestHubVariablesExist(t *testing.T) {
 	var file struct {
 		Title, Description, Type, Category string
