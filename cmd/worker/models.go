@@ -127,9 +127,26 @@ func (m *modelsCommand) list(p *program, o listOptions) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "KIND\tNAME\tHASH\tMIB\tPATH")
+	fmt.Fprintln(w, "KIND\tHOLDS\tNAME\tHASH\tMIB\tPATH")
 	for _, f := range files {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", f.Kind, f.Name, f.ShortHash(), f.Bytes>>20, f.Path)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", f.Kind, holds(f), printable(f.Name), f.ShortHash(), f.Bytes>>20, printable(f.Path))
 	}
 	return w.Flush()
+}
+
+// holds tells what the header of a listed file says it is: its family, or what
+// keeps it from being used.
+func holds(f models.File) string {
+	info, err := models.Inspect(f.Path)
+	switch {
+	case err != nil:
+		return "no model"
+	case info.Kind == models.Unknown:
+		return "unknown"
+	case info.Kind != f.Kind:
+		return string(info.Kind)
+	case info.Fits(f.Kind, models.CheckOptions{AllowPickle: true}) != nil && info.Arch == models.SD1:
+		return string(info.Arch) + ", unusable"
+	}
+	return string(info.Arch)
 }

@@ -3,52 +3,126 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
+	"sdworker/inference/sdcpp"
 	"sdworker/models/convert"
 	"sdworker/models/safetensors"
 )
 
 // convertOptions are the flags of worker models convert.
 type convertOptions struct {
-	DType string `env:"DTYPE" envDefault:"f16" doc:"type of the values: f16, bf16, f32, or keep"`
+	DType string `env:"DTYPE" envDefault:"f16" doc:"type of the values: f16, bf16, f32 or keep; in a .gguf file f16, f32, q8_0, q5_1, q5_0, q4_1 or q4_0"`
 	Prune bool   `env:"PRUNE" envDefault:"true" doc:"leave out what only training needs, such as the EMA copy"`
 	VAE   string `env:"VAE" doc:"VAE file that replaces the checkpoint's own"`
 	Quiet bool   `env:"QUIET" doc:"print nothing"`
 }
 
-var dtypes = map[string]safetensors.DType{"f16": safetensors.F16, "bf16": safetensors.BF16, "f32": safetensors.F32, "keep": ""}
+var (
+	dtypes = map[string]safetensors.DType{"f16": safetensors.F16, "bf16": safetensors.BF16, "f32": safetensors.F32, "keep": ""}
+	// ggufTypes are named as ggml names them.
+	ggufTypes = []string{"f16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
+)
 
 func (o *convertOptions) validate() []error {
-	if _, ok := dtypes[strings.ToLower(o.DType)]; !ok {
-		return []error{fmt.Errorf("--dtype %q is none of f16, bf16, f32 and keep", o.DType)}
+	o.DType = strings.ToLower(o.DType)
+	if _, ok := dtypes[o.DType]; !ok && !slices.Contains(ggufTypes, o.DType) {
+		return []error{fmt.Errorf("--dtype %q is none of f16, bf16, f32 and keep, nor of %s for a .gguf file", o.DType, strings.Join(ggufTypes, ", "))}
 	}
 	return nil
 }
 
+// gguf tells whether a file is written by the engine, and refuses what neither
+// writer makes of it.
+func (o *convertOptions) gguf(file string) (bool, error) {
+	_, plain := dtypes[o.DType]
+	switch is := strings.EqualFold(filepath.Ext(file), ".gguf"); {
+	case is && !slices.Contains(ggufTypes, o.DType):
+		return false, usagef("--dtype %s is not for a .gguf file, which takes %s", o.DType, strings.Join(ggufTypes, ", "))
+	case !is && !plain:
+		return false, usagef("--dtype %s needs a file whose name ends in .gguf", o.DType)
+	default:
+		return is, nil
+	}
+}
+
 var modelsConvertVerb = &verb{
-	name: "convert", args: "SOURCE FILE", short: "rewrite a model file as safetensors: half precision, pruned, with another VAE",
+	name: "convert", args: "SOURCE FILE", short: "rewrite a model file: half precision, pruned, with another VAE, quantized",
 	long: `SOURCE is a safetensors file or a PyTorch file (.ckpt, .pt, .pth); nothing inside
-a PyTorch file is run. FILE may be SOURCE itself: it is replaced when the new one
-is complete.`,
-	settings: func() []settings { return []settings{{title: "File:", target: new(convertOptions)}} },
+a PyTorch file is run. FILE is written as safetensors, or by the engine as GGUF if
+its name ends so. It may be SOURCE itself: it is replaced when the new one is
+complete. Quantized files are smaller on disk and faster to load; in memory the
+engine keeps 16 bits for each value all the same.`,
+	settings: func() []settings { return new(convertCommand).settings() },
 	run: func(ctx context.Context, p *program, c *call) error {
-		var o convertOptions
-		if err := c.load(p.environ, settings{target: &o}); err != nil {
+		cmd := &convertCommand{program: p}
+		if err := c.load(p.environ, cmd.settings()...); err != nil {
 			return err
 		}
 		if len(c.args) != 2 {
 			return usagef("source and file must be named, %d names are given", len(c.args))
 		}
-		done, err := convert.Write(ctx, c.args[0], c.args[1], convert.Options{
-			DType: dtypes[strings.ToLower(o.DType)], Prune: o.Prune, VAE: o.VAE,
-		})
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err == nil && !o.Quiet {
-			fmt.Fprintf(p.err, "wrote %s: %d MiB, %d tensors, %d left out\n", c.args[1], done.Bytes>>20, done.Tensors, done.Dropped)
-		}
-		return err
+		return cmd.run(ctx, c.args[0], c.args[1])
 	},
+}
+
+// convertCommand is one run of worker models convert.
+type convertCommand struct {
+	program *program
+	options convertOptions
+	log     logSettings
+}
+
+func (c *convertCommand) settings() []settings {
+	return []settings{{title: "File:", target: &c.options}, {title: "Log:", target: &c.log, environment: true}}
+}
+
+func (c *convertCommand) run(ctx context.Context, src, dst string) error {
+	o := &c.options
+	gguf, err := o.gguf(dst)
+	if err != nil {
+		return err
+	}
+	write := c.safetensors
+	if gguf {
+		write = c.gguf
+	}
+	done, err := write(ctx, src, dst)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err == nil && !o.Quiet {
+		fmt.Fprintf(c.program.err, "wrote %s: %d MiB, %d tensors, %d of the source left out\n", printable(dst), done.Bytes>>20, done.Tensors, done.Dropped)
+	}
+	return err
+}
+
+func (c *convertCommand) safetensors(ctx context.Context, src, dst string) (convert.Result, error) {
+	return convert.Write(ctx, src, dst, convert.Options{DType: dtypes[c.options.DType], Prune: c.options.Prune, VAE: c.options.VAE})
+}
+
+// gguf lets the engine work on a copy that holds only what the new file will,
+// whatever the source was.
+func (c *convertCommand) gguf(ctx context.Context, src, dst string) (convert.Result, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(dst), ".convert-")
+	if err != nil {
+		return convert.Result{}, err
+	}
+	defer os.RemoveAll(dir)
+	plain := filepath.Join(dir, "plain.safetensors")
+	done, err := convert.Write(ctx, src, plain, convert.Options{Prune: c.options.Prune, VAE: c.options.VAE})
+	if err != nil {
+		return done, err
+	}
+	if err := sdcpp.Quantize(ctx, plain, dst, c.options.DType, c.program.logger(&c.log)); err != nil {
+		return done, err
+	}
+	info, err := os.Stat(dst)
+	if err == nil {
+		done.Bytes = info.Size()
+	}
+	return done, err
 }

@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
+	"sdworker/inference"
 	"sdworker/models"
 	"sdworker/models/synth"
 )
@@ -38,51 +42,131 @@ var modelsInfoVerb = &verb{
 		if len(c.args) == 0 {
 			return usagef("no file is named")
 		}
+		var errs []error
 		for _, path := range c.args {
 			info, err := models.Inspect(path)
-			if err != nil {
-				return err
+			if err == nil {
+				err = p.printInfo(info, o)
 			}
-			if err := p.printInfo(info, o); err != nil {
-				return err
-			}
+			errs = append(errs, err)
 		}
-		return nil
+		return errors.Join(errs...)
 	},
 }
 
-func (p *program) printInfo(info *models.Info, o infoOptions) error {
-	if o.JSON {
-		shown := *info
-		if !o.Tensors {
-			shown.Tensors = nil
-		}
-		return p.printJSON(shown)
-	}
-	fmt.Fprintf(p.out, "file      %s\n", info.Path)
-	fmt.Fprintf(p.out, "holds     %s, %s, %s\n", info.Kind, info.Arch, info.Format)
-	fmt.Fprintf(p.out, "size      %d bytes, %d tensors, %d values, mostly %s\n", info.Bytes, len(info.Tensors), info.Values, info.DType)
-	if info.VPrediction {
-		fmt.Fprintln(p.out, "predicts  v")
-	}
-	if verdict := info.Fits(info.Kind, models.CheckOptions{AllowPickle: true}); verdict != nil {
-		fmt.Fprintf(p.out, "usable    no: %v\n", verdict)
-	} else {
-		fmt.Fprintln(p.out, "usable    yes")
-	}
-	for _, key := range slices.Sorted(maps.Keys(info.Metadata)) {
-		value := info.Metadata[key]
-		if len(value) > 100 {
-			value = value[:100] + "..."
-		}
-		fmt.Fprintf(p.out, "metadata  %s = %s\n", key, strings.ReplaceAll(value, "\n", " "))
+// fileInfo is what models info --json prints of a file.
+type fileInfo struct {
+	*models.Info
+	Tensors    []models.Tensor `json:",omitempty"` // when asked for
+	Components []models.Component
+	Training   *models.Training `json:",omitempty"` // of a LoRA
+	Usable     bool
+	Problem    string `json:",omitempty"` // why it is not usable
+}
+
+func newFileInfo(info *models.Info, o infoOptions) *fileInfo {
+	out := &fileInfo{Info: info, Components: info.Components(), Usable: true}
+	if err := info.Fits(info.Kind, models.CheckOptions{AllowPickle: true}); err != nil {
+		out.Usable, out.Problem = false, inference.Message(err)
 	}
 	if o.Tensors {
-		for _, t := range info.Tensors {
-			fmt.Fprintf(p.out, "tensor    %s %s %v\n", t.Name, t.DType, t.Shape)
+		out.Tensors = info.Tensors
+	}
+	if info.Kind == models.LoRA {
+		t := info.Training()
+		out.Training = &t
+	}
+	return out
+}
+
+func (p *program) printInfo(info *models.Info, o infoOptions) error {
+	all := newFileInfo(info, o)
+	if o.JSON {
+		return p.printJSON(all)
+	}
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(p.out, "%-9s %s\n", name, fmt.Sprintf(format, args...))
+	}
+	line("file", "%s", printable(info.Path))
+	line("holds", "%s, %s, %s", info.Kind, info.Arch, info.Format)
+	line("size", "%d bytes, %d tensors, %d values, mostly %s", info.Bytes, len(info.Tensors), info.Values, info.DType)
+	if info.Kind == models.Checkpoint {
+		for _, c := range all.Components {
+			line("part", "%s: %d tensors, %d values", c.Name, c.Tensors, c.Values)
 		}
 	}
+	if info.VPrediction {
+		line("predicts", "v")
+	}
+	if info.Synthetic() {
+		line("made by", "worker models synth: random values")
+	}
+	if all.Usable {
+		line("usable", "yes")
+	} else {
+		line("usable", "no: %s", printable(all.Problem))
+	}
+	if all.Training != nil {
+		printTraining(line, all.Training)
+	}
+	for _, key := range slices.Sorted(maps.Keys(info.Metadata)) {
+		line("metadata", "%s = %s", printable(key), printable(shortened(info.Metadata[key])))
+	}
+	for _, t := range all.Tensors {
+		line("tensor", "%s %s %v", printable(t.Name), t.DType, t.Shape)
+	}
 	return nil
+}
+
+// printTraining prints the hints that a LoRA gives.
+func printTraining(line func(name, format string, args ...any), t *models.Training) {
+	if t.Rank > 0 {
+		line("rank", "%d", t.Rank)
+	}
+	if t.Alpha > 0 {
+		line("alpha", "%g", t.Alpha)
+	}
+	var changes []string
+	if t.UNetPart {
+		changes = append(changes, "unet")
+	}
+	if t.TextPart {
+		changes = append(changes, "text encoder")
+	}
+	line("changes", "%s", strings.Join(changes, ", "))
+	for _, hint := range []struct{ name, value string }{
+		{"base", t.BaseModel}, {"trained", t.Resolution}, {"pictures", t.Images}, {"epochs", t.Epochs},
+	} {
+		if hint.value != "" {
+			line(hint.name, "%s", printable(hint.value))
+		}
+	}
+	var tags []string
+	for _, tag := range t.Tags {
+		tags = append(tags, fmt.Sprintf("%s (%d)", printable(tag.Text), tag.Count))
+	}
+	if tags != nil {
+		line("tags", "%s", strings.Join(tags, ", "))
+	}
+}
+
+// shortened cuts a long text off for a line of the terminal.
+func shortened(s string) string {
+	const most = 100
+	runes := []rune(strings.ReplaceAll(s, "\n", " "))
+	if len(runes) <= most {
+		return string(runes)
+	}
+	return string(runes[:most]) + "..."
+}
+
+// printable quotes a text from a file or a file's name that could do something to
+// a terminal or to the lines of a list.
+func printable(s string) string {
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return s
+	}
+	return strconv.Quote(s)
 }
 
 // verifyOptions are the flags of worker models verify.
@@ -120,16 +204,15 @@ func (m *modelsCommand) verify(ctx context.Context, p *program, o verifyOptions,
 	}
 	bad := 0
 	for _, path := range paths {
-		digest, err := m.verifyOne(ctx, path, o)
+		verdict, err := m.verifyOne(ctx, path, o)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if err != nil {
 			bad++
-			fmt.Fprintf(p.out, "bad  %s: %v\n", path, err)
-			continue
+			verdict = "bad  " + printable(inference.Message(err)) // which names the file
 		}
-		fmt.Fprintf(p.out, "ok   %s  %s\n", digest, path)
+		fmt.Fprintln(p.out, verdict)
 	}
 	if bad > 0 {
 		return fmt.Errorf("%d of %d files cannot be used", bad, len(paths))
@@ -137,19 +220,20 @@ func (m *modelsCommand) verify(ctx context.Context, p *program, o verifyOptions,
 	return nil
 }
 
-func (m *modelsCommand) verifyOne(ctx context.Context, path string, o verifyOptions) (digest string, err error) {
-	info, err := models.Inspect(path)
+// verifyOne reads a whole file and returns the line that says that it is good.
+func (m *modelsCommand) verifyOne(ctx context.Context, path string, o verifyOptions) (string, error) {
+	r, err := models.Verify(ctx, path, strings.ToLower(o.SHA256))
 	if err != nil {
 		return "", err
 	}
-	if err := info.Fits(info.Kind, models.CheckOptions{AllowPickle: m.models.AllowPickle}); err != nil {
+	if err := r.Info.Fits(r.Info.Kind, models.CheckOptions{AllowPickle: m.models.AllowPickle}); err != nil {
 		return "", err
 	}
-	digest, err = models.Digest(ctx, path)
-	if err == nil && o.SHA256 != "" && !strings.EqualFold(digest, o.SHA256) {
-		err = fmt.Errorf("the sha256 is %s, wanted %s: fetch the file again", digest, o.SHA256)
+	line := fmt.Sprintf("ok   %s  %s", r.SHA256, printable(path))
+	if r.Bad > 0 {
+		line += fmt.Sprintf("  (%d values are not finite, the first in %s)", r.Bad, printable(r.FirstBad))
 	}
-	return digest, err
+	return line, nil
 }
 
 // synthOptions are the flags of worker models synth.

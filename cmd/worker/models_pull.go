@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -178,15 +179,27 @@ var modelsRemoveVerb = &verb{
 		}
 		cache := p.fetchCache(&f, nil)
 		for _, path := range c.args {
-			err := cache.Remove(path)
-			if err != nil && o.Force {
-				err = os.Remove(path)
-			}
-			if err != nil {
+			if err := removeFile(cache, path, o.Force); err != nil {
 				return err
 			}
-			fmt.Fprintln(p.err, "removed", path)
+			fmt.Fprintln(p.err, "removed", printable(path))
 		}
 		return nil
 	},
+}
+
+// removeFile deletes a fetched file, or, with force, any file; never a folder.
+func removeFile(cache *fetch.Cache, path string, force bool) error {
+	full, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	err = cache.Remove(full)
+	if err == nil || !force {
+		return err
+	}
+	if info, err := os.Lstat(full); err == nil && info.IsDir() {
+		return fmt.Errorf("%s is a folder, only files are removed", path)
+	}
+	return os.Remove(full)
 }

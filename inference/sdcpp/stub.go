@@ -5,6 +5,8 @@ package sdcpp
 import (
 	"context"
 
+	"github.com/rs/zerolog"
+
 	"sdworker/inference"
 )
 
@@ -22,8 +24,16 @@ type absent interface {
 
 // Open fails: this program was built without the engine.
 func Open(context.Context, Options) (*Engine, error) {
-	return nil, inference.Errorf(inference.Invalid, "open",
-		"this program was built without the engine; build it with: make build")
+	return nil, errAbsent("open")
+}
+
+func errAbsent(op string) error {
+	return inference.Errorf(inference.Invalid, op, "this program was built without the engine; build it with: make build")
+}
+
+// Quantize fails: this program was built without the engine.
+func Quantize(context.Context, string, string, string, zerolog.Logger) error {
+	return errAbsent("quantize")
 }
 
 // Version describes the build.

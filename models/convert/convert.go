@@ -55,7 +55,7 @@ func Write(ctx context.Context, src, dst string, o Options) (Result, error) {
 	switch o.DType {
 	case "", safetensors.F16, safetensors.BF16, safetensors.F32:
 	default:
-		return Result{}, inference.Errorf(inference.Invalid, "convert", "type %s cannot be written; use F16, BF16 or F32 (quantized types are the engine's work)", o.DType)
+		return Result{}, inference.Errorf(inference.Invalid, "convert", "type %s cannot be written; use F16, BF16 or F32 (quantized types are written as GGUF by the engine)", o.DType)
 	}
 	info, file, err := open(src)
 	if err != nil {

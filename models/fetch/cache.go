@@ -171,7 +171,7 @@ func (c *Cache) Remove(path string) error {
 		return &inference.Error{Code: inference.NotFound, Op: "fetch", Msg: "there is no file " + path, Err: err}
 	}
 	if e, ok := all[path]; !ok || !e.is(info) {
-		return inference.Errorf(inference.Invalid, "fetch", "%s was not fetched by this program, or changed since; delete it yourself if you want", path)
+		return inference.Errorf(inference.Invalid, "fetch", "%s was not fetched by this program, or changed since; `worker models rm --force` removes it all the same", path)
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("fetch: %w", err)
