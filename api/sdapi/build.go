@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"sdworker/inference"
+	"sdworker/inference/clip"
 	"sdworker/inference/imageio"
 	"sdworker/inference/prompt"
 )
@@ -82,7 +83,24 @@ func (c *call) check() error {
 	case !slices.Contains(imageFormats, formatName(c.opts)):
 		return refuse(http.StatusInternalServerError, "Invalid image format")
 	}
-	return r.Check()
+	if err := r.Check(); err != nil {
+		return err
+	}
+	return c.checkWeights()
+}
+
+// checkWeights reports the first attention weight of the prompts that is no
+// number.
+func (c *call) checkWeights() error {
+	if c.req.Settings.Emphasis == clip.EmphasisNone.String() {
+		return nil // brackets are plain text
+	}
+	for _, text := range slices.Compact(c.encodedTexts()) {
+		if _, err := prompt.ParseAttention(text); err != nil {
+			return crash("ValueError", "%s", err)
+		}
+	}
+	return nil
 }
 
 // checkRefiner finds the refiner, as A1111 does. It is not supported beyond that.

@@ -283,3 +283,30 @@ func TestConditionalKeys(t *testing.T) {
 		require.Contains(t, g.info["infotexts"].([]any)[0], tc.want)
 	}
 }
+
+// Weights that are no number fail as in A1111, in any of the prompts; with
+// emphasis "None" brackets are text.
+func TestBrokenWeights(t *testing.T) {
+	f := start(t)
+	const broken = "a (b:1.2.3) c"
+	for name, change := range map[string]map[string]any{
+		"prompt":    {"prompt": broken},
+		"negative":  {"negative_prompt": broken},
+		"AND":       {"prompt": "a AND " + broken},
+		"timetable": {"prompt": "[a:" + broken + ":0.5]"},
+		"hires":     {"hr_prompt": broken, "enable_hr": true, "denoising_strength": 0.5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := f.post("/sdapi/v1/txt2img", small(change))
+			require.Equal(t, 500, got.status)
+			require.JSONEq(t, `{"error":"ValueError","detail":"","body":"","errors":"could not convert string to float: '1.2.3'"}`, string(got.body))
+		})
+	}
+	for _, body := range []map[string]any{
+		{"prompt": broken, "override_settings": map[string]any{"emphasis": "None"}},
+		{"hr_prompt": broken},
+		{"prompt": "(a AND b:1.2.3)"},
+	} {
+		f.post("/sdapi/v1/txt2img", small(body)).generated(t)
+	}
+}

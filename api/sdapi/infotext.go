@@ -189,14 +189,19 @@ func (c *call) oldTimelines() bool {
 	return false
 }
 
-// timetable lists the texts of one prompt; tags are cut from positive ones only.
+// timetable lists the texts of one prompt. Tags are cut from positive ones only,
+// which alone are divided at AND.
 func timetable(text string, positive bool, pass prompt.Pass) []string {
 	var list []string
+	parts := []prompt.Part{{Text: text}}
 	if positive {
 		text, _ = prompt.ExtractNetworks(text)
+		parts = prompt.SplitAND(text)
 	}
-	for _, e := range prompt.Schedule(text, pass) {
-		list = append(list, e.Text)
+	for _, part := range parts {
+		for _, e := range prompt.Schedule(part.Text, pass) {
+			list = append(list, e.Text)
+		}
 	}
 	return list
 }
