@@ -18,6 +18,11 @@ const (
 	Unknown    Kind = "unknown"
 )
 
+// Kinds lists the kinds that there are folders for.
+func Kinds() []Kind {
+	return []Kind{Checkpoint, VAE, LoRA, Embedding, ControlNet, Upscaler, Preview}
+}
+
 // label is how a message names a file of this kind.
 func (k Kind) label() string {
 	switch k {

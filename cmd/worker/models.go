@@ -108,15 +108,10 @@ var modelsListVerb = &verb{
 	},
 }
 
-// kinds in the order of the list.
-var kinds = []models.Kind{
-	models.Checkpoint, models.VAE, models.LoRA, models.Embedding, models.ControlNet, models.Upscaler, models.Preview,
-}
-
 func (m *modelsCommand) list(p *program, o listOptions) error {
 	catalog := m.catalog(p)
 	files := []models.File{}
-	for _, kind := range kinds {
+	for _, kind := range models.Kinds() {
 		files = append(files, catalog.List(kind)...)
 	}
 	if o.JSON {

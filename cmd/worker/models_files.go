@@ -196,7 +196,7 @@ func (m *modelsCommand) verify(ctx context.Context, p *program, o verifyOptions,
 	}
 	if len(paths) == 0 {
 		catalog := m.catalog(p)
-		for _, kind := range kinds {
+		for _, kind := range models.Kinds() {
 			for _, f := range catalog.List(kind) {
 				paths = append(paths, f.Path)
 			}

@@ -60,10 +60,7 @@ func (f *Fetcher) civitai(ctx context.Context, version string) (Source, error) {
 	if !sameHost(u, endpoint) {
 		src.token = ""
 	}
-	src.Kind = models.Checkpoint
-	if kind, ok := civitaiKinds[reply.Model.Type]; ok {
-		src.Kind = kind
-	}
+	src.Kind = civitaiKinds[reply.Model.Type]
 	src.Name, err = fileName(file.Name)
 	return src, err
 }

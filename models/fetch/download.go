@@ -33,6 +33,7 @@ type download struct {
 	client *http.Client
 	part   *part
 	bytes  *atomic.Int64 // arrived, for the progress report
+	early  func(r io.ReaderAt, size, valid int64) error
 
 	mu     sync.Mutex
 	remote remote
@@ -42,6 +43,8 @@ type download struct {
 // sha256 of the whole file, computed in the background while chunks arrive.
 func (d *download) ranges(ctx context.Context) (string, error) {
 	todo := make(chan int)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer close(todo)
@@ -67,17 +70,25 @@ func (d *download) ranges(ctx context.Context) (string, error) {
 	sum := sha256.New()
 	var hashing sync.WaitGroup
 	var hashErr error
-	hashing.Go(func() { hashErr = d.hash(sum) })
+	hashing.Go(func() {
+		if hashErr = d.hash(sum); hashErr != nil {
+			cancel()
+		}
+	})
 	err := group.Wait()
 	d.part.end()
 	hashing.Wait()
-	if err = errors.Join(err, hashErr); err != nil {
+	if hashErr != nil { // the other one is that of being stopped for it
+		return "", hashErr
+	}
+	if err != nil {
 		return "", err
 	}
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// hash follows the finished chunks in the order of the file.
+// hash follows the finished chunks in the order of the file, with a look at the
+// first one.
 func (d *download) hash(sum hash.Hash) error {
 	buf := make([]byte, 1<<20)
 	for i := range d.part.done {
@@ -85,6 +96,11 @@ func (d *download) hash(sum hash.Hash) error {
 			return nil // the download failed and says why
 		}
 		offset, size := d.part.span(i)
+		if i == 0 && d.early != nil {
+			if err := d.early(d.part.file, d.part.size, size); err != nil {
+				return fmt.Errorf("%w: %w", errUnfit, err)
+			}
+		}
 		if _, err := io.CopyBuffer(sum, io.NewSectionReader(d.part.file, offset, size), buf); err != nil {
 			return err
 		}

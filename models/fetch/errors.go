@@ -22,6 +22,9 @@ import (
 // began with.
 var errChanged = errors.New("the file changed on the server during the download")
 
+// errUnfit means that the beginning of the file shows that it is not wanted.
+var errUnfit = errors.New("the file is not fetched to its end")
+
 // statusError turns an answer that is no success into an error: permanent where
 // asking again cannot help, with the server's waiting time where it gives one.
 func (f *Fetcher) statusError(src Source, resp *http.Response) error {

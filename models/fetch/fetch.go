@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/netip"
@@ -80,6 +81,15 @@ func (f *Fetcher) Close() {
 type Options struct {
 	Progress func(Progress)          // called some times a second from one goroutine; may be nil
 	Verify   func(path string) error // looks at the complete file before it gets its name; may be nil
+	// Place, unless nil, looks at the complete file after Verify and says under which
+	// name it goes, instead of the one that Fetch was given. Find then says where an
+	// earlier call may have put it; it is asked when no other is at work.
+	Place func(path string) (dest string, err error)
+	Find  func() string
+	// Early, unless nil, looks at the beginning of the file as soon as it is there,
+	// so that a file that will be refused is not fetched to its end. Behind the first
+	// valid bytes r reads zeros, or bytes of an older file.
+	Early func(r io.ReaderAt, size, valid int64) error
 	MaxBytes int64                   // refuse larger files; 0 means any size, or 5 GiB for a Public source
 	Force    bool                    // fetch even if the destination exists
 }
@@ -135,6 +145,9 @@ func (f *Fetcher) fetch(ctx context.Context, src Source, dest string, o Options)
 		return Result{}, err
 	}
 	defer unlock()
+	if o.Find != nil {
+		dest = o.Find()
+	}
 	if !o.Force {
 		if res, ok, err := f.present(ctx, src, dest); ok || err != nil {
 			return res, err
@@ -209,7 +222,7 @@ func (f *Fetcher) once(ctx context.Context, src Source, dest string, o Options, 
 		return res, err
 	}
 	resumed := p.have()
-	d := &download{f: f, src: src, client: f.client(src), part: p, remote: r, bytes: new(atomic.Int64)}
+	d := &download{f: f, src: src, client: f.client(src), part: p, remote: r, bytes: new(atomic.Int64), early: o.Early}
 	d.bytes.Store(resumed)
 	f.config.Log.Info().Str("file", src.Name).Str("from", redacted(src.URL)).Int64("bytes", r.size).Int64("resumed", resumed).Msg("downloading")
 	stop := report(o.Progress, d.bytes, r.size, resumed)
@@ -221,7 +234,7 @@ func (f *Fetcher) once(ctx context.Context, src Source, dest string, o Options, 
 	}
 	stop()
 	switch {
-	case errors.Is(err, errChanged), err != nil && (inOnePiece || p.have() == 0):
+	case errors.Is(err, errChanged), errors.Is(err, errUnfit), err != nil && (inOnePiece || p.have() == 0):
 		return res, errors.Join(err, p.discard())
 	case err != nil:
 		return res, errors.Join(err, p.keep())
@@ -231,6 +244,14 @@ func (f *Fetcher) once(ctx context.Context, src Source, dest string, o Options, 
 			err = errChanged // the old part may be to blame: begin again
 		}
 		return res, errors.Join(err, p.discard())
+	}
+	if o.Place != nil {
+		if dest, err = o.Place(p.path); err == nil {
+			err = os.MkdirAll(filepath.Dir(dest), 0o755)
+		}
+		if err != nil {
+			return res, errors.Join(err, p.discard())
+		}
 	}
 	return f.publish(src, p, dest, sum)
 }

@@ -3,6 +3,7 @@ package fetch
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -12,7 +13,7 @@ import (
 
 // PullOptions of Pull.
 type PullOptions struct {
-	Kind        models.Kind // overrides what the source says; "" keeps it
+	Kind        models.Kind // overrides what the source and the file say; "" keeps it
 	Name        string      // overrides the file name; "" keeps it
 	SHA256      string      // expected digest; "" takes what the source knows
 	AllowPickle bool
@@ -21,7 +22,9 @@ type PullOptions struct {
 }
 
 // Pull resolves ref, fetches the file into the folder of its kind below root,
-// and checks that it is a model of that kind before it gets its name.
+// and checks that it is a model of that kind before it gets its name. Where the
+// source does not tell the kind, the file does. A file that will not be accepted is
+// refused as soon as its header has arrived.
 func (f *Fetcher) Pull(ctx context.Context, ref, root string, o PullOptions) (Result, error) {
 	src, err := f.Resolve(ctx, ref)
 	if err != nil {
@@ -45,32 +48,100 @@ func (f *Fetcher) PullSource(ctx context.Context, src Source, root string, o Pul
 		}
 		src.Name = name
 	}
-	dest, err := filepath.Abs(filepath.Join(root, models.FolderFor(src.Kind), src.Name))
+	root, err := filepath.Abs(root)
 	if err != nil {
 		return Result{}, fmt.Errorf("fetch: %w", err)
 	}
-	return f.Fetch(ctx, src, dest, Options{
-		Progress: o.Progress,
-		Force:    o.Force,
-		Verify:   func(path string) error { return fits(path, dest, src, o.AllowPickle) },
-	})
+	p := pull{src: src, root: root, pickle: o.AllowPickle}
+	opts := Options{Progress: o.Progress, Force: o.Force, Early: p.early, Verify: p.verify}
+	if src.Kind == "" {
+		opts.Place, opts.Find = p.place, p.dest
+	}
+	return f.Fetch(ctx, src, p.dest(), opts)
 }
 
-// fits checks a complete download under the name that it will have.
-func fits(path, dest string, src Source, pickle bool) error {
-	file, err := os.Open(path)
+// pull is what Pull wants to know about a file.
+type pull struct {
+	src    Source
+	root   string
+	pickle bool
+}
+
+// path is where a file of a kind goes.
+func (p *pull) path(kind models.Kind) string {
+	return filepath.Join(p.root, models.FolderFor(kind), p.src.Name)
+}
+
+// dest is where the file goes as far as that is known: where it is already, else
+// among the checkpoints until its content is known.
+func (p *pull) dest() string {
+	if p.src.Kind != "" {
+		return p.path(p.src.Kind)
+	}
+	for _, kind := range models.Kinds() {
+		if _, err := os.Stat(p.path(kind)); err == nil {
+			return p.path(kind)
+		}
+	}
+	return p.path(models.Checkpoint)
+}
+
+// early refuses a file by its header, if that lies within the valid bytes. What
+// cannot be read yet is left to verify.
+func (p *pull) early(r io.ReaderAt, size, valid int64) error {
+	info, err := models.InspectReader(r, size)
+	if err != nil || info.Format == models.Pickle || len(info.Tensors) == 0 || info.Tensors[0].Offset > valid {
+		return nil
+	}
+	return p.fits(info)
+}
+
+// verify checks the complete file.
+func (p *pull) verify(path string) error {
+	info, err := p.inspect(path)
 	if err != nil {
 		return err
+	}
+	return p.fits(info)
+}
+
+// fits decides about a file under the name that it will have. Without a kind from
+// its source it may be any that is known here.
+func (p *pull) fits(info *models.Info) error {
+	kind := p.src.Kind
+	if kind == "" {
+		kind = info.Kind
+	}
+	if kind == models.Unknown {
+		kind = models.Checkpoint // to say what it is instead
+	}
+	info.Path = p.path(kind)
+	return info.Fits(kind, models.CheckOptions{AllowPickle: p.pickle, ExternalVAE: true})
+}
+
+// place is where a complete file goes by its content.
+func (p *pull) place(path string) (string, error) {
+	info, err := p.inspect(path)
+	if err != nil {
+		return "", err
+	}
+	return p.path(info.Kind), nil
+}
+
+// inspect reads the header of the complete file, which does not have its name yet.
+func (p *pull) inspect(path string) (*models.Info, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
 	defer file.Close()
 	st, err := file.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	info, err := models.InspectReader(file, st.Size())
 	if err != nil {
-		return &inference.Error{Code: inference.Invalid, Op: "fetch", Msg: fmt.Sprintf("what %s sent was thrown away: %v", redacted(src.URL), err)}
+		return nil, &inference.Error{Code: inference.Invalid, Op: "fetch", Msg: fmt.Sprintf("what %s sent was thrown away: %v", redacted(p.src.URL), err)}
 	}
-	info.Path = dest
-	return info.Fits(src.Kind, models.CheckOptions{AllowPickle: pickle, ExternalVAE: true})
+	return info, nil
 }

@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"unicode"
 
 	"sdworker/inference"
 	"sdworker/models"
@@ -16,7 +17,7 @@ import (
 type Source struct {
 	URL    string
 	Name   string      // file name to store it under
-	Kind   models.Kind // what it is said to be
+	Kind   models.Kind // what it is said to be, "" when only the file tells
 	SHA256 string      // expected digest in lower-case hex, "" when unknown
 	Bytes  int64       // expected size, 0 when unknown
 	Public bool        // came with a request: only public addresses, no proxy, no token
@@ -82,7 +83,7 @@ func (f *Fetcher) FromRequest(ref string) (Source, error) {
 		return Source{}, err
 	}
 	name, err := fileName(path.Base(u.Path))
-	return Source{URL: u.String(), Name: name, Kind: models.Checkpoint, Public: true}, err
+	return Source{URL: u.String(), Name: name, Public: true}, err
 }
 
 func (f *Fetcher) huggingFace(ref string) (Source, error) {
@@ -111,7 +112,7 @@ func (f *Fetcher) hubFile(repo, revision, file string) (Source, error) {
 		token = f.env(envHFTokenOld)
 	}
 	u := fmt.Sprintf("%s/%s/resolve/%s/%s", f.endpoint(envHFEndpoint, hfEndpoint), repo, url.PathEscape(revision), escapePath(file))
-	return Source{URL: u, Name: name, Kind: models.Checkpoint, token: token}, nil
+	return Source{URL: u, Name: name, token: token}, nil
 }
 
 // resolveURL recognises the pages people copy from their browser.
@@ -135,7 +136,7 @@ func (f *Fetcher) resolveURL(ctx context.Context, ref string) (Source, error) {
 		return Source{}, inference.Errorf(inference.Invalid, "fetch", "this Civitai address does not name a version; copy it with ?modelVersionId=... or write civitai:VERSION")
 	}
 	name, err := fileName(path.Base(u.Path))
-	return Source{URL: u.String(), Name: name, Kind: models.Checkpoint}, err
+	return Source{URL: u.String(), Name: name}, err
 }
 
 func parseURL(ref string) (*url.URL, error) {
@@ -166,7 +167,7 @@ func escapePath(p string) string {
 // hidden file, no surprises in a terminal, and an extension that is listed.
 func fileName(name string) (string, error) {
 	name = strings.Map(func(r rune) rune {
-		if r < ' ' || strings.ContainsRune(`/\:*?"<>|`, r) || r == 0x7f {
+		if !unicode.IsPrint(r) || strings.ContainsRune(`/\:*?"<>|`, r) {
 			return '_'
 		}
 		return r

@@ -202,8 +202,10 @@ func TestPull(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, filepath.Join(root, "Lora/other.safetensors"), renamed.Path)
 
+	_, err = f.Pull(context.Background(), s.URL+"/l.safetensors", filepath.Join(dir, "elsewhere"), fetch.PullOptions{Kind: models.Checkpoint})
+	require.ErrorContains(t, err, "holds a LoRA, not a checkpoint")
+
 	for ref, want := range map[string]string{
-		"/l.safetensors":    "holds a LoRA, not a checkpoint",
 		"/page.safetensors": "is a web page",
 		"/cut.safetensors":  "is truncated",
 		"/p.ckpt":           "is a PyTorch pickle",
