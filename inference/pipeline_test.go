@@ -163,6 +163,24 @@ func TestNegativePromptOfAnotherLengthIsACallOfItsOwn(t *testing.T) {
 	require.Len(t, calls[0].UNet.Context, 2*2*77*768)
 }
 
+// Parts of AND of different length are padded with the last vector of the shorter
+// one; a negative prompt as long as the longest shares their call.
+func TestPartsOfDifferentLengthShareACall(t *testing.T) {
+	b := newBench(t, nil)
+	b.run(t, txt2img(func(r *inference.Request) {
+		r.Prompt, r.NegativePrompt, r.BatchSize = "a cat AND a dog BREAK a bird", "x BREAK y", 2
+	}))
+	calls := b.engine().Calls(enginetest.OpPredictNoise)
+	require.Len(t, calls, 4, "one call a step")
+	const row = 2 * inference.ChunkTokens * inference.TextWidth
+	require.Len(t, calls[0].UNet.Context, 6*row, "two parts and a negative prompt for each image")
+	short := calls[0].UNet.Context[:row]
+	last := short[row/2-inference.TextWidth : row/2]
+	for i := row / 2; i < row; i += inference.TextWidth {
+		require.Equal(t, last, short[i:i+inference.TextWidth])
+	}
+}
+
 func TestLoRAsActForTheirJobOnly(t *testing.T) {
 	b := newBench(t, nil)
 	plain := b.run(t, txt2img(nil))

@@ -15,16 +15,12 @@ type Embedding struct {
 	Vectors int       // places it takes in a chunk
 	Shape   int       // values of one vector; only embeddings of [Width] can be used
 	Values  []float32 // [Vectors, Shape]
-	Hash    string    // SHA-256 of the file in hexadecimal, "" if it comes from no file
 
 	// What the training program noted in the file, nil where it did not.
 	Step           *int
 	Checkpoint     *string // short hash of the checkpoint
 	CheckpointName *string
 }
-
-// ShortHash returns the part of the hash that "TI hashes" of an infotext shows.
-func (e *Embedding) ShortHash() string { return e.Hash[:min(len(e.Hash), 12)] }
 
 // Embeddings is a set of embeddings that prompts can name. It does not change.
 type Embeddings struct {
@@ -89,17 +85,4 @@ func (s *Embeddings) find(tokens []int32) (e *Embedding, length int) {
 		}
 	}
 	return nil, 0
-}
-
-// EmbeddingHashes returns the value of "TI hashes" in an infotext: name and short hash of
-// each embedding that has a hash.
-func EmbeddingHashes(used []*Embedding) string {
-	var hashes []string
-	for _, e := range used {
-		if e.Hash != "" {
-			name := strings.NewReplacer(":", "", ",", "").Replace(e.Name)
-			hashes = append(hashes, name+": "+e.ShortHash())
-		}
-	}
-	return strings.Join(hashes, ", ")
 }

@@ -1,8 +1,6 @@
 package clip
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -82,8 +80,6 @@ func readEmbedding(path string) (*Embedding, error) {
 	if e.Name == "" {
 		e.Name = name
 	}
-	hash := sha256.Sum256(raw)
-	e.Hash = hex.EncodeToString(hash[:])
 	return e, nil
 }
 

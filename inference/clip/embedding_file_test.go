@@ -43,9 +43,6 @@ func TestReadEmbedding(t *testing.T) {
 		t.Run(tc.file, func(t *testing.T) {
 			got, err := clip.ReadEmbedding(filepath.Join("testdata", "embeddings", tc.file))
 			require.NoError(t, err)
-			require.Len(t, got.Hash, 64)
-			require.Equal(t, got.Hash[:12], got.ShortHash())
-			tc.want.Hash = got.Hash
 			require.Equal(t, &tc.want, got)
 		})
 	}

@@ -2,6 +2,7 @@ package clip_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -60,6 +61,20 @@ func TestEmbeddingInPrompt(t *testing.T) {
 	}
 }
 
+// An embedding after the last comma of a full chunk moves to the next one with
+// its vectors.
+func TestEmbeddingMovesWithItsWords(t *testing.T) {
+	set := clip.NewEmbeddings(embedding("cat", 3))
+	text := strings.Repeat("a ", 60) + ", cat " + strings.Repeat("b ", 20)
+	batch, err := clip.Encode([]string{text}, clip.Options{Embeddings: set, CommaBacktrack: 20})
+	require.NoError(t, err)
+	chunks := batch.Texts[0].Chunks
+	require.Len(t, chunks, 2)
+	require.Equal(t, 61, chunks[0].Tokens)
+	require.NotContains(t, chunks[0].IDs, int32(clip.VocabularySize))
+	require.Equal(t, []int32{49408, 49409, 49410}, chunks[1].IDs[1:4])
+}
+
 func TestEmbeddingTooLong(t *testing.T) {
 	set := clip.NewEmbeddings(embedding("fits", 75), embedding("long", 76))
 	batch, err := clip.Encode([]string{"a fits b"}, clip.Options{Embeddings: set})
@@ -67,13 +82,6 @@ func TestEmbeddingTooLong(t *testing.T) {
 	require.Len(t, batch.Texts[0].Chunks, 3)
 	_, err = clip.Encode([]string{"a long b"}, clip.Options{Embeddings: set})
 	require.ErrorContains(t, err, "76 vectors")
-}
-
-func TestEmbeddingHashes(t *testing.T) {
-	hashed := func(name, hash string) *clip.Embedding { return &clip.Embedding{Name: name, Hash: hash} }
-	require.Empty(t, clip.EmbeddingHashes(nil))
-	require.Equal(t, "ab: 0123456789ab, c: 9",
-		clip.EmbeddingHashes([]*clip.Embedding{hashed("a:b,", "0123456789abcdef"), hashed("x", ""), hashed("c", "9")}))
 }
 
 func TestEncodeWeightError(t *testing.T) {

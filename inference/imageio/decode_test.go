@@ -57,6 +57,17 @@ func TestDecodeInterlacedPNG(t *testing.T) {
 	require.Equal(t, []uint8{0, 0, 0, 0}, m.Pix)
 }
 
+func TestDecodeDeepGrey(t *testing.T) {
+	m := image.NewGray16(image.Rect(0, 0, 2, 1))
+	m.SetGray16(0, 0, color.Gray16{Y: 0x12ff})
+	m.SetGray16(1, 0, color.Gray16{Y: 0xfe00})
+	var file bytes.Buffer
+	require.NoError(t, png.Encode(&file, m))
+	got, err := imageio.Decode(file.Bytes(), 2)
+	require.NoError(t, err)
+	require.Equal(t, []uint8{0x12, 0x12, 0x12, 0xfe, 0xfe, 0xfe}, got.DropAlpha().Pix)
+}
+
 func TestDecodeTransparentGIF(t *testing.T) {
 	p := image.NewPaletted(image.Rect(0, 0, 2, 1), color.Palette{color.Transparent, color.White})
 	p.SetColorIndex(1, 0, 1)
