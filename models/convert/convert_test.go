@@ -97,7 +97,7 @@ func TestRefuses(t *testing.T) {
 		want string
 	}{
 		{big, convert.Options{DType: safetensors.F16}, inference.Invalid, "values that F16 cannot hold"},
-		{big, convert.Options{DType: "Q8_0"}, inference.Invalid, "the engine's work"},
+		{big, convert.Options{DType: "Q8_0"}, inference.Invalid, "written as GGUF by the engine"},
 		{gguf, convert.Options{}, inference.Invalid, "only safetensors"},
 		{"../torchfile/testdata/strided.pt", convert.Options{}, inference.Invalid, "in order"},
 		{filepath.Join(dir, "none"), convert.Options{}, inference.NotFound, "no file"},

@@ -89,9 +89,9 @@ type Options struct {
 	// Early, unless nil, looks at the beginning of the file as soon as it is there,
 	// so that a file that will be refused is not fetched to its end. Behind the first
 	// valid bytes r reads zeros, or bytes of an older file.
-	Early func(r io.ReaderAt, size, valid int64) error
-	MaxBytes int64                   // refuse larger files; 0 means any size, or 5 GiB for a Public source
-	Force    bool                    // fetch even if the destination exists
+	Early    func(r io.ReaderAt, size, valid int64) error
+	MaxBytes int64 // refuse larger files; 0 means any size, or 5 GiB for a Public source
+	Force    bool  // fetch even if the destination exists
 }
 
 // publicLimit is the largest file that is fetched for a request, the limit of
