@@ -60,7 +60,7 @@ func (f Fields) overrides(into map[string]any, current Options) error {
 			}
 		}
 		now, standard, ok := current(option)
-		if !ok || standard == nil {
+		if !ok {
 			continue
 		}
 		v, err := castTo(standard, key, v)
@@ -75,7 +75,7 @@ func (f Fields) overrides(into map[string]any, current Options) error {
 }
 
 // castTo gives a value the type of an option's default, with Python's idea of
-// truth.
+// truth. An option without a default, the checkpoint, is a text.
 func castTo(standard any, key string, v any) (any, error) {
 	switch standard.(type) {
 	case bool:

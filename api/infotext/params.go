@@ -93,7 +93,7 @@ type Inpaint struct {
 type Sampling struct {
 	EtaAncestral, EtaDDIM   float64 // defaults 1 and 0
 	SigmaMin, SigmaMax, Rho float64 // 0: the scheduler's own
-	DiscardPenultimate      bool    // by option, not by nature of the sampler
+	DiscardPenultimate      bool    // option always_discard_next_to_last_sigma
 	SGMNoiseMultiplier      bool
 	ExtraNoise              float64 // option img2img_extra_noise
 	SChurn, STmin, STmax    float64
@@ -101,7 +101,7 @@ type Sampling struct {
 	PadConds, PadCondsV0    bool    // where the prompts were padded to one length
 	OldTimelines            bool    // option use_old_scheduling, where it changes a prompt
 	DowncastAlphas          bool    // option use_downcasted_alpha_bar
-	NoiseSchedule           string  // option sd_noise_schedule; default "Default"
+	ZeroTerminalSNR         bool    // option sd_noise_schedule at this value
 	VAEEncoder, VAEDecoder  string  // where one was used; default "Full"
 }
 

@@ -60,3 +60,9 @@ func scheduleLabel(samplerName, requested string) string {
 	}
 	return s.Label
 }
+
+// takesRho reports whether a scheduler has a rho and this one is not its own.
+func takesRho(label string, rho float64) bool {
+	s, ok := sampler.FindScheduler(label)
+	return ok && s.HasRho() && rho != s.DefaultRho
+}

@@ -103,11 +103,7 @@ func (h *Hires) entries(t *table, p Params, firstSchedule string) {
 	t.set("Hires sampler", when(deref(h.Sampler) != p.Sampler, optional(h.Sampler)))
 	t.set("Hires prompt", when(h.Prompt != p.Prompt, h.Prompt))
 	t.set("Hires negative prompt", when(h.NegativePrompt != p.NegativePrompt, h.NegativePrompt))
-	scheduler := h.Scheduler
-	if scheduler == nil {
-		scheduler = p.Scheduler
-	}
-	schedule := scheduleLabel(h.sampler(p), deref(scheduler))
+	schedule := h.schedule(p)
 	t.set("Hires schedule type", when(schedule != firstSchedule, text(schedule)))
 	if h.ResizeX == 0 && h.ResizeY == 0 {
 		t.set("Hires upscale", h.Scale)
@@ -124,6 +120,15 @@ func (h *Hires) sampler(p Params) string {
 		return name
 	}
 	return p.Sampler
+}
+
+// schedule is the label of the second pass's scheduler, see scheduleLabel.
+func (h *Hires) schedule(p Params) string {
+	scheduler := h.Scheduler
+	if scheduler == nil {
+		scheduler = p.Scheduler
+	}
+	return scheduleLabel(h.sampler(p), deref(scheduler))
 }
 
 // Values of inpainting_fill; 1, "original", is not recorded.
@@ -166,15 +171,23 @@ func (p Params) samplingEntries(t *table, schedule string) {
 	fromNoise := p.DenoisingStrength == nil || p.Hires != nil // the first pass is text-to-image
 	extraNoise := when(s.ExtraNoise > 0, s.ExtraNoise)
 	t.set("Downcast alphas_cumprod", when(s.DowncastAlphas, true))
-	t.set("Noise Schedule", when(s.NoiseSchedule != "Default", text(s.NoiseSchedule)))
+	t.set("Noise Schedule", when(s.ZeroTerminalSNR, "Zero Terminal SNR"))
 	t.set("Noise multiplier", when(p.NoiseFactor != nil && *p.NoiseFactor != 1, deref(p.NoiseFactor)))
-	t.set("Discard penultimate sigma", when(s.DiscardPenultimate, true))
+	discards := !infoOf(p.Sampler).DiscardNextToLast
+	labels := []string{schedule}
+	if p.Hires != nil {
+		discards = discards || !infoOf(p.Hires.sampler(p)).DiscardNextToLast
+		labels = append(labels, p.Hires.schedule(p))
+	}
+	t.set("Discard penultimate sigma", when(s.DiscardPenultimate && discards, true))
 	if schedule != "" {
 		t.set("Schedule type", schedule)
 	}
-	if schedule != "" || t.value("Hires schedule type") != nil {
+	if slices.ContainsFunc(labels, func(label string) bool { return label != "" }) {
 		t.set("Schedule min sigma", nonZero(s.SigmaMin))
 		t.set("Schedule max sigma", nonZero(s.SigmaMax))
+	}
+	if slices.ContainsFunc(labels, func(label string) bool { return takesRho(label, s.Rho) }) {
 		t.set("Schedule rho", nonZero(s.Rho))
 	}
 	t.set("SGM noise multiplier", when(s.SGMNoiseMultiplier && fromNoise && usesScheduler(p.Sampler), true))

@@ -398,3 +398,36 @@ func TestExtra(t *testing.T) {
 	require.Equal(t, []infotext.Entry{{Key: "Script", Value: 1}, {Key: "Denoising strength", Value: 0.5}, {Key: "Hires prompt", Value: ""},
 		{Key: "Hires negative prompt", Value: ""}, {Key: "Hires upscale", Value: 2.0}, {Key: "Schedule type", Value: "Karras"}}, p.Extra())
 }
+
+// Options of the schedule are recorded where they act, in either pass.
+func TestScheduleOptions(t *testing.T) {
+	name := func(s string) *string { return &s }
+	for _, tc := range []struct {
+		sampler   string
+		scheduler string
+		hires     *infotext.Hires
+		rho       float64
+		want      string // of the keys rho and Discard penultimate sigma
+	}{
+		{"Euler", "Karras", nil, 5, "Schedule rho, Discard penultimate sigma"},
+		{"Euler", "Karras", nil, 7, "Discard penultimate sigma"},
+		{"Euler", "Polyexponential", nil, 7, "Schedule rho, Discard penultimate sigma"},
+		{"Euler", "Exponential", nil, 5, "Discard penultimate sigma"},
+		{"Euler", "Exponential", &infotext.Hires{Scheduler: name("Karras")}, 5, "Schedule rho, Discard penultimate sigma"},
+		{"DDIM", "Karras", nil, 5, "Discard penultimate sigma"},
+		{"DPM2", "Exponential", nil, 5, ""},
+		{"DPM2", "Exponential", &infotext.Hires{Sampler: name("Euler")}, 5, "Discard penultimate sigma"},
+	} {
+		text := infotext.Write(infotext.Params{
+			Sampler: tc.sampler, Scheduler: &tc.scheduler, Hires: tc.hires,
+			Sampling: infotext.Sampling{EtaAncestral: 1, SNoise: 1, Rho: tc.rho, DiscardPenultimate: true},
+		})
+		var got []string
+		for _, key := range []string{"Schedule rho", "Discard penultimate sigma"} {
+			if strings.Contains(text, key+": ") {
+				got = append(got, key)
+			}
+		}
+		require.Equal(t, tc.want, strings.Join(got, ", "), text)
+	}
+}

@@ -76,7 +76,7 @@ func (c *call) check() error {
 		return crash("ValueError", "width and height must be 8 or more")
 	case r.Steps < 1:
 		return crash("ValueError", "steps must be 1 or more")
-	case r.Settings.ClipSkip < 1 || r.Settings.ClipSkip > 12:
+	case r.Settings.ClipSkip > 12:
 		return crash("IndexError", "CLIP_stop_at_last_layers must be 1 to 12")
 	case !slices.Contains([]string{"GPU", "CPU", "NV"}, r.Settings.NoiseSource):
 		return crash("ValueError", "randn_source must be GPU, CPU or NV, not %s", quoted(r.Settings.NoiseSource))

@@ -45,11 +45,16 @@ func encodeAll(ctx context.Context, images []encodable, o options.Values) ([][]b
 	return files, group.Wait()
 }
 
-// encode writes one picture with its infotext inside. A1111's quality counts for
-// JPEG and WebP.
+// encode writes one picture in the format of the options.
 func encode(m encodable, o options.Values) ([]byte, error) {
+	return encodeAs(formatName(o), m, o)
+}
+
+// encodeAs writes one picture with its infotext inside. A1111's quality counts for
+// JPEG and WebP.
+func encodeAs(format string, m encodable, o options.Values) ([]byte, error) {
 	quality := min(max(int(o.Int("jpeg_quality")), 1), 100)
-	switch formatName(o) {
+	switch format {
 	case "png":
 		texts := m.more
 		if m.text != "" {

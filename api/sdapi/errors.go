@@ -126,7 +126,11 @@ func asReply(ctx context.Context, err error) *replyError {
 	case inference.Broken:
 		reply.class = "RuntimeError"
 	default:
-		reply.class, reply.text = "RuntimeError", "internal error, see the log of the server"
+		reply.class = "RuntimeError"
+		var told *inference.Error
+		if !errors.As(err, &told) { // whose text is for clients
+			reply.text = "internal error, see the log of the server"
+		}
 	}
 	return reply
 }

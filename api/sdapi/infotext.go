@@ -50,7 +50,7 @@ func (c *call) params(res *inference.Result) infotext.Params {
 			STmin:              o.Float("s_tmin"),
 			STmax:              o.Float("s_tmax"),
 			SNoise:             o.Float("s_noise"),
-			NoiseSchedule:      o.Text("sd_noise_schedule"),
+			ZeroTerminalSNR:    r.Settings.ZeroTerminalSNR,
 			DowncastAlphas:     r.Settings.DowncastAlphas,
 			OldTimelines:       c.oldTimelines(),
 			PadConds:           res.PaddedConds && r.Settings.PadCondUncond,

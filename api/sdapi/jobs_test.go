@@ -145,6 +145,8 @@ func TestProgressOfAJob(t *testing.T) {
 	require.InDelta(t, 0.25, running["progress"], 1e-6)
 	require.True(t, strings.HasPrefix(running["live_preview"].(string), "data:image/png;base64,"))
 	require.Nil(t, task("first", int(running["id_live_preview"].(float64)))["live_preview"], "the same picture is not sent twice")
+	f.post(optionsPath, map[string]any{"live_previews_image_format": "jpeg"})
+	require.True(t, strings.HasPrefix(task("first", -1)["live_preview"].(string), "data:image/jpeg;base64,/9j/"))
 	waiting := task("second", -1)
 	require.Equal(t, []any{false, true, false, "In queue: 1/1"}, []any{waiting["active"], waiting["queued"], waiting["completed"], waiting["textinfo"]})
 	require.JSONEq(t, `{"size":1,"tasks":["second"]}`, string(f.get("/internal/pending-tasks").body))

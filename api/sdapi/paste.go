@@ -66,7 +66,11 @@ func anyList[T any](list []T) []any {
 
 // infotextReader is the parser with what it needs to know of the server.
 func (s *Server) infotextReader(o options.Values) infotext.Reader {
-	r := infotext.Reader{Skip: o.Texts("infotext_skip_pasting")}
+	r := infotext.Reader{
+		Skip:          o.Texts("infotext_skip_pasting"),
+		HiresIsSize:   o.Bool("use_old_hires_fix_width_height"),
+		IgnoreVersion: !o.Bool("auto_backcompat"),
+	}
 	switch mode := o.Text("infotext_styles"); mode {
 	case "Ignore":
 	default:

@@ -153,11 +153,12 @@ func (s *Server) internalProgress(r *http.Request) (any, error) {
 	reply.Set("id_live_preview", seen)
 	o := s.options.Values()
 	if o.Bool("live_previews_enable") && in.flag("live_preview", true) && j.Preview != nil && seen != int64(j.PreviewID) {
-		file, err := encode(encodable{pixels: *j.Preview}, o)
+		format := o.Text("live_previews_image_format")
+		file, err := encodeAs(format, encodable{pixels: *j.Preview}, o)
 		if err != nil {
 			return nil, err
 		}
-		reply.Set("live_preview", "data:"+mediaType(formatName(o))+";base64,"+base64Text(file))
+		reply.Set("live_preview", "data:"+mediaType(format)+";base64,"+base64Text(file))
 		reply.Set("id_live_preview", j.PreviewID)
 	}
 	return reply, nil

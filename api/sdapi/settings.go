@@ -13,7 +13,7 @@ import (
 // before them where it has any.
 func settings(o options.Values, in *fields) inference.Settings {
 	st := inference.DefaultSettings()
-	st.ClipSkip = int(o.Int("CLIP_stop_at_last_layers"))
+	st.ClipSkip = max(1, int(o.Int("CLIP_stop_at_last_layers"))) // in A1111, too, less than 1 skips nothing
 	if name := o.Text("emphasis"); slices.Contains(clip.EmphasisNames(), name) {
 		st.Emphasis = name // any other means the default, as in A1111
 	}

@@ -43,7 +43,7 @@ func buildSchedule(info Info, model *noiseModel, scheduler string, steps int, o 
 	if o.SigmaMax != 0 {
 		in.sigmaMax = o.SigmaMax
 	}
-	if s.DefaultRho != noRho && o.Rho != 0 {
+	if s.HasRho() && o.Rho != 0 {
 		in.rho = o.Rho
 	}
 	discard := info.DiscardNextToLast || o.DiscardNextToLast

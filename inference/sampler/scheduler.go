@@ -22,6 +22,9 @@ type Scheduler struct {
 // noRho marks a scheduler that has no rho.
 const noRho = -1
 
+// HasRho reports whether option rho acts on the scheduler.
+func (s Scheduler) HasRho() bool { return s.DefaultRho != noRho }
+
 // karrasRho is the rho that Karras et al. (2022) recommend.
 const karrasRho = 7
 
