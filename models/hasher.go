@@ -137,7 +137,7 @@ func hashError(path string, err error) error {
 // LearnSHA256 records the hash of a file that somebody else computed, such as
 // the one that wrote or fetched it, so that it is not read again.
 func (c *Catalog) LearnSHA256(path, sum string) error {
-	if !isSHA256(sum) {
+	if !IsSHA256(sum) {
 		return fmt.Errorf("models: %q is no sha256", sum)
 	}
 	info, err := os.Stat(path)

@@ -61,12 +61,13 @@ func hubDigest(path string) string {
 		return ""
 	}
 	name := filepath.Base(target)
-	if filepath.Base(filepath.Dir(target)) != "blobs" || !isSHA256(name) {
+	if filepath.Base(filepath.Dir(target)) != "blobs" || !IsSHA256(name) {
 		return ""
 	}
 	return name
 }
 
-func isSHA256(s string) bool {
+// IsSHA256 tells whether s is a sha256 in lower-case hex.
+func IsSHA256(s string) bool {
 	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }

@@ -174,6 +174,11 @@ type verifyOptions struct {
 	SHA256 string `env:"SHA256" doc:"digest that the file must have"`
 }
 
+func (o *verifyOptions) validate() []error {
+	o.SHA256 = strings.ToLower(o.SHA256)
+	return digestErrors(o.SHA256)
+}
+
 var modelsVerifyVerb = &verb{
 	name: "verify", args: "[FILE ...]", short: "check that model files are whole and fit, and print their digests",
 	long: "Without a FILE all files of the model folders are checked.",
@@ -222,7 +227,7 @@ func (m *modelsCommand) verify(ctx context.Context, p *program, o verifyOptions,
 
 // verifyOne reads a whole file and returns the line that says that it is good.
 func (m *modelsCommand) verifyOne(ctx context.Context, path string, o verifyOptions) (string, error) {
-	r, err := models.Verify(ctx, path, strings.ToLower(o.SHA256))
+	r, err := models.Verify(ctx, path, o.SHA256)
 	if err != nil {
 		return "", err
 	}

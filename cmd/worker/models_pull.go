@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,23 @@ type pullOptions struct {
 	SHA256 string `env:"SHA256" doc:"digest that the file must have"`
 	Force  bool   `env:"FORCE" doc:"fetch it even if it is there"`
 	Quiet  bool   `env:"QUIET" doc:"print nothing but the path"`
+}
+
+func (o *pullOptions) validate() []error {
+	o.Kind, o.SHA256 = strings.ToLower(o.Kind), strings.ToLower(o.SHA256)
+	var errs []error
+	if o.Kind != "" && !slices.Contains(models.Kinds(), models.Kind(o.Kind)) {
+		errs = append(errs, fmt.Errorf("--kind %q is none of %v", o.Kind, models.Kinds()))
+	}
+	return append(errs, digestErrors(o.SHA256)...)
+}
+
+// digestErrors checks the flag --sha256.
+func digestErrors(sum string) []error {
+	if sum != "" && !models.IsSHA256(sum) {
+		return []error{fmt.Errorf("--sha256 %q is not a sha256 of 64 hexadecimal digits", sum)}
+	}
+	return nil
 }
 
 var modelsPullVerb = &verb{

@@ -367,7 +367,11 @@ func (f *Fetcher) attempts(ctx context.Context, op func() (progress bool, err er
 		if errors.As(err, &asked) {
 			pause = max(pause, asked.after)
 		}
-		f.config.Log.Debug().Err(err).Dur("pause", pause).Msg("download interrupted, trying again")
+		level := zerolog.InfoLevel
+		if progress {
+			level = zerolog.DebugLevel
+		}
+		f.config.Log.WithLevel(level).Err(err).Dur("pause", pause).Msg("download interrupted, trying again")
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -13,6 +13,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"sdworker/inference"
+	"sdworker/models"
 )
 
 // remote is what the server says about the file.
@@ -133,7 +134,7 @@ func validatorOf(resp *http.Response) string {
 // the redirect to its storage.
 func hubHeader(resp *http.Response) string {
 	for r := resp; r != nil; r = r.Request.Response {
-		if sum := strings.Trim(r.Header.Get("X-Linked-Etag"), `"`); len(sum) == 64 && strings.Trim(sum, "0123456789abcdef") == "" {
+		if sum := strings.Trim(r.Header.Get("X-Linked-Etag"), `"`); models.IsSHA256(sum) {
 			return sum
 		}
 	}

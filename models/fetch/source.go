@@ -141,11 +141,11 @@ func (f *Fetcher) resolveURL(ctx context.Context, ref string) (Source, error) {
 
 func parseURL(ref string) (*url.URL, error) {
 	u, err := url.Parse(ref)
-	if err != nil || u.Host == "" {
-		return nil, inference.Errorf(inference.Invalid, "fetch", "%q is not a URL", ref)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" {
+	switch {
+	case err == nil && u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https":
 		return nil, inference.Errorf(inference.Invalid, "fetch", "URLs of the scheme %q are not fetched, only http and https", u.Scheme)
+	case err != nil || u.Scheme == "" || u.Host == "":
+		return nil, inference.Errorf(inference.Invalid, "fetch", "%q is not a URL", ref)
 	}
 	return u, nil
 }

@@ -59,7 +59,7 @@ func TestResolveRefuses(t *testing.T) {
 		"unheard-of":                      "deliberate-v6",
 		"org/repo":                        "org/repo/file",
 		"ftp://example.com/a.safetensors": `scheme "ftp"`,
-		"file:///etc/passwd":              "not a URL",
+		"file:///etc/passwd":              `scheme "file"`,
 		"https://":                        "not a URL",
 		"https://example.com/" + strings.Repeat("n", 300) + ".safetensors": "too long",
 		"https://civitai.com/models/123":                                   "modelVersionId",
