@@ -48,6 +48,15 @@ func (i *Info) Fits(kind Kind, o CheckOptions) error {
 	return nil
 }
 
+// Usable decides whether an inspected file can be used as what it is. One of no
+// known kind is told what it is not: a checkpoint.
+func (i *Info) Usable(o CheckOptions) error {
+	if i.Kind == Unknown {
+		return i.Fits(Checkpoint, o)
+	}
+	return i.Fits(i.Kind, o)
+}
+
 // Readable decides whether the engine can be trusted with an inspected file,
 // whatever it holds.
 func (i *Info) Readable(o CheckOptions) error {

@@ -66,7 +66,7 @@ type fileInfo struct {
 
 func newFileInfo(info *models.Info, o infoOptions) *fileInfo {
 	out := &fileInfo{Info: info, Components: info.Components(), Usable: true}
-	if err := info.Fits(info.Kind, models.CheckOptions{AllowPickle: true}); err != nil {
+	if err := info.Usable(models.CheckOptions{AllowPickle: true}); err != nil {
 		out.Usable, out.Problem = false, inference.Message(err)
 	}
 	if o.Tensors {
@@ -231,7 +231,7 @@ func (m *modelsCommand) verifyOne(ctx context.Context, path string, o verifyOpti
 	if err != nil {
 		return "", err
 	}
-	if err := r.Info.Fits(r.Info.Kind, models.CheckOptions{AllowPickle: m.models.AllowPickle}); err != nil {
+	if err := r.Info.Usable(models.CheckOptions{AllowPickle: m.models.AllowPickle}); err != nil {
 		return "", err
 	}
 	line := fmt.Sprintf("ok   %s  %s", r.SHA256, printable(path))

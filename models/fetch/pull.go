@@ -108,15 +108,13 @@ func (p *pull) verify(path string) error {
 // fits decides about a file under the name that it will have. Without a kind from
 // its source it may be any that is known here.
 func (p *pull) fits(info *models.Info) error {
-	kind := p.src.Kind
-	if kind == "" {
-		kind = info.Kind
+	o := models.CheckOptions{AllowPickle: p.pickle, ExternalVAE: true}
+	if p.src.Kind == "" {
+		info.Path = p.path(info.Kind)
+		return info.Usable(o)
 	}
-	if kind == models.Unknown {
-		kind = models.Checkpoint // to say what it is instead
-	}
-	info.Path = p.path(kind)
-	return info.Fits(kind, models.CheckOptions{AllowPickle: p.pickle, ExternalVAE: true})
+	info.Path = p.path(p.src.Kind)
+	return info.Fits(p.src.Kind, o)
 }
 
 // place is where a complete file goes by its content.
