@@ -80,14 +80,19 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 		return err
 	case <-ctx.Done():
 	}
-	s.log.Info().Dur("grace", s.cfg.ShutdownGrace).Msg("shutting down, waiting for the requests in hand")
 	for _, stage := range []struct {
+		what   string
 		before func()
 		wait   time.Duration
-	}{{func() {}, s.cfg.ShutdownGrace}, {s.hurry, lastWait}, {s.abort, lastWait}} {
+	}{
+		{"shutting down, waiting for the requests in hand", func() {}, s.cfg.ShutdownGrace},
+		{"the grace time is over, asking the jobs in hand to finish with what they have", s.hurry, lastWait},
+		{"aborting the requests in hand", s.abort, lastWait},
+	} {
 		if stage.before == nil {
 			continue
 		}
+		s.log.Info().Dur("wait", stage.wait).Msg(stage.what)
 		stage.before()
 		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), stage.wait)
 		err = server.Shutdown(wait)

@@ -1,0 +1,325 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference/enginetest"
+)
+
+// client talks to a server under test.
+type client struct {
+	t      *testing.T
+	base   string
+	http   *http.Client
+	header http.Header
+}
+
+// serve starts worker serve on a free port. The engine process is this binary
+// with fake engines.
+func serve(t *testing.T, home, gate string, args ...string) (*run, *client) {
+	t.Helper()
+	r := begin(t, environ(home, gate), append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
+	base := r.await("listening on ")
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return r, &client{t: t, base: base, http: &http.Client{Transport: transport, Timeout: patience}, header: http.Header{}}
+}
+
+// reply is what came back.
+type reply struct {
+	status int
+	body   string
+}
+
+func (c *client) do(method, path, body string) reply {
+	c.t.Helper()
+	got, err := c.try(method, path, body)
+	require.NoError(c.t, err)
+	return got
+}
+
+func (c *client) try(method, path, body string) (reply, error) {
+	req, err := http.NewRequestWithContext(context.WithoutCancel(c.t.Context()), method, c.base+path, strings.NewReader(body))
+	if err != nil {
+		return reply{}, err
+	}
+	req.Header = c.header.Clone()
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return reply{res.StatusCode, string(text)}, err
+}
+
+func (c *client) get(path string) reply { c.t.Helper(); return c.do(http.MethodGet, path, "") }
+
+// ready waits for the model.
+func (c *client) ready() {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool { return c.get("/readyz").status == http.StatusOK }, patience, 5*time.Millisecond)
+}
+
+// small is a request for a picture of three steps.
+const small = `{"prompt": "a cat", "steps": 3, "width": 64, "height": 64, "seed": 42}`
+
+// later sends a request for a picture and gives its reply when it comes.
+func (c *client) later(body string) <-chan reply {
+	replies := make(chan reply, 1)
+	go func() {
+		got, err := c.try(http.MethodPost, "/sdapi/v1/txt2img", body)
+		if err != nil {
+			got = reply{0, err.Error()}
+		}
+		replies <- got
+	}()
+	return replies
+}
+
+// images are the pictures of a reply, as they were sent.
+func (r reply) images(t *testing.T) []string {
+	t.Helper()
+	require.Equal(t, http.StatusOK, r.status, r.body)
+	var body struct{ Images []string }
+	require.NoError(t, json.Unmarshal([]byte(r.body), &body))
+	return body.Images
+}
+
+// pictures counts them.
+func (r reply) pictures(t *testing.T) int { t.Helper(); return len(r.images(t)) }
+
+func TestServeAnswersWhileTheModelLoads(t *testing.T) {
+	home := newHome(t)
+	g := newGate(t, opOpen)
+	r, c := serve(t, home, g.environ())
+	require.Regexp(t, `^http://127\.0\.0\.1:[1-9]\d*$`, c.base)
+	load := g.next()
+	require.Equal(t, reply{http.StatusOK, `{"status":"ok"}`}, c.get("/healthz"))
+	require.Equal(t, http.StatusServiceUnavailable, c.get("/readyz").status)
+	require.Equal(t, http.StatusNoContent, c.get("/ping").status)
+	require.Contains(t, c.get("/sdapi/v1/sd-models").body, checkpointName)
+	waiting := c.later(small)
+	load.release()
+	require.Equal(t, 1, (<-waiting).pictures(t))
+	c.ready()
+	require.Equal(t, http.StatusOK, c.get("/ping").status)
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, statusOK, r.wait())
+}
+
+func TestServeWithoutAUsableModel(t *testing.T) {
+	home := newHome(t)
+	require.NoError(t, os.WriteFile("broken.safetensors", []byte("broken"), 0o600))
+	r, c := serve(t, home, openGate, "--model", "broken.safetensors")
+	r.await("the model cannot be loaded")
+	got := c.get("/readyz")
+	require.Equal(t, http.StatusServiceUnavailable, got.status)
+	require.Contains(t, got.body, "broken.safetensors is no model")
+	require.Equal(t, http.StatusOK, c.get("/healthz").status)
+	require.Equal(t, 1, c.do(http.MethodPost, "/sdapi/v1/txt2img",
+		`{"steps": 1, "width": 64, "height": 64, "override_settings": {"sd_model_checkpoint": "`+checkpointName+`"}}`).pictures(t))
+	c.ready()
+}
+
+func TestServeWantsCredentials(t *testing.T) {
+	home := newHome(t)
+	_, c := serve(t, home, openGate, "--api-auth", "ann:secret,bob:word", "--api-token", "t0ken")
+	c.ready() // health checks and the load at start need none
+	for _, path := range []string{"/sdapi/v1/sd-models", "/v1/models", "/v1/jobs", "/metrics"} {
+		require.Equal(t, http.StatusUnauthorized, c.get(path).status, path)
+	}
+	for _, credentials := range []func(r *http.Request){
+		func(r *http.Request) { r.SetBasicAuth("bob", "word") },
+		func(r *http.Request) { r.Header.Set("Authorization", "Bearer t0ken") },
+	} {
+		r := http.Request{Header: http.Header{}}
+		credentials(&r)
+		c.header = r.Header
+		require.Equal(t, http.StatusOK, c.get("/sdapi/v1/sd-models").status)
+		require.Equal(t, http.StatusOK, c.get("/metrics").status)
+	}
+	c.header.Set("Authorization", "Bearer wrong")
+	require.Equal(t, http.StatusUnauthorized, c.get("/sdapi/v1/sd-models").status)
+}
+
+// certificate writes one for 127.0.0.1 and returns what trusts it.
+func certificate(t *testing.T) *x509.CertPool {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile("cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
+	require.NoError(t, os.WriteFile("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+	parsed, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	pool.AddCert(parsed)
+	return pool
+}
+
+func TestServeSpeaksTLS(t *testing.T) {
+	home := newHome(t)
+	pool := certificate(t)
+	_, c := serve(t, home, openGate, "--tls-certfile", "cert.pem", "--tls-keyfile", "key.pem")
+	require.True(t, strings.HasPrefix(c.base, "https://"), c.base)
+	c.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool}
+	require.Equal(t, http.StatusOK, c.get("/healthz").status)
+
+	require.NoError(t, os.WriteFile("key.pem", []byte("no key"), 0o600))
+	got := worker(t, "serve", "--addr", "127.0.0.1:0", "--tls-certfile", "cert.pem", "--tls-keyfile", "key.pem")
+	require.Equal(t, statusError, got.status)
+	require.Contains(t, got.err, "the certificate of TLS_CERTFILE and TLS_KEYFILE cannot be used")
+	require.NotContains(t, got.err, "listening")
+}
+
+func TestServeOnATakenPort(t *testing.T) {
+	newHome(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	got := worker(t, "serve", "--addr", taken.Addr().String())
+	require.Equal(t, statusError, got.status)
+	require.Contains(t, got.err, "cannot listen on "+taken.Addr().String())
+	require.Contains(t, got.err, "choose another address with --addr")
+}
+
+func TestServeOnRunPodsPorts(t *testing.T) {
+	home := newHome(t)
+	free := func() string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		require.NoError(t, err)
+		return port
+	}
+	port, health := free(), free()
+	variables := environ(home, openGate, "PORT="+port, "PORT_HEALTH="+health)
+	r := begin(t, variables, "serve")
+	require.Equal(t, "http://[::]:"+port, r.await("listening on "))
+	c := &client{t: t, base: "http://127.0.0.1:" + health, http: http.DefaultClient, header: http.Header{}}
+	require.Eventually(t, func() bool { return c.get("/ping").status == http.StatusOK }, patience, 5*time.Millisecond)
+	require.Equal(t, http.StatusNotFound, c.get("/sdapi/v1/sd-models").status)
+	c.base = "http://127.0.0.1:" + port
+	require.Equal(t, http.StatusOK, c.get("/sdapi/v1/sd-models").status)
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestServeFinishesWhatItHasBeforeItEnds(t *testing.T) {
+	home := newHome(t)
+	g := newGate(t, enginetest.OpPredictNoise)
+	r, c := serve(t, home, g.environ())
+	running := c.later(small)
+	step := g.next()
+	r.signal(syscall.SIGTERM)
+	r.await("shutting down")
+	require.Eventually(t, func() bool {
+		_, err := c.try(http.MethodGet, "/healthz", "")
+		return err != nil
+	}, patience, 5*time.Millisecond, "new connections are refused")
+	step.release()
+	for range 2 {
+		g.next().release()
+	}
+	require.Equal(t, 1, (<-running).pictures(t))
+	require.Equal(t, statusOK, r.wait())
+}
+
+func TestServeHurriesAfterItsGrace(t *testing.T) {
+	home := newHome(t)
+	g := newGate(t, enginetest.OpPredictNoise)
+	r, c := serve(t, home, g.environ(), "--shutdown-grace", "1ms")
+	running := c.later(strings.Replace(small, `"steps": 3`, `"steps": 150`, 1))
+	step := g.next()
+	r.signal(syscall.SIGINT)
+	r.await("asking the jobs in hand to finish with what they have")
+	g.open()
+	step.release()
+	require.Equal(t, 1, (<-running).pictures(t), "as after an interrupt")
+	require.Equal(t, statusOK, r.wait())
+}
+
+func TestServeSurvivesItsEngine(t *testing.T) {
+	home := newHome(t)
+	g := newGate(t, enginetest.OpPredictNoise)
+	r, c := serve(t, home, g.environ())
+	running := c.later(small)
+	step := g.next()
+	waiting := c.later(small)
+	require.Eventually(t, func() bool {
+		return strings.Contains(c.get("/internal/progress").body+c.get("/queue/status").body, `"queue_size":1`)
+	},
+		patience, 5*time.Millisecond)
+	require.NoError(t, syscall.Kill(step.pid, syscall.SIGKILL))
+
+	lost := <-running
+	require.Equal(t, http.StatusInternalServerError, lost.status, lost.body)
+	require.Contains(t, lost.body, "ended by signal 9")
+	next := g.next()
+	require.NotEqual(t, step.pid, next.pid)
+	g.open()
+	next.release()
+	require.Equal(t, 1, (<-waiting).pictures(t), "the next job runs in the new process")
+	c.ready()
+	require.Contains(t, r.err.String(), "engine process lost")
+}
+
+func TestServeStopsForAClient(t *testing.T) {
+	home := newHome(t)
+	_, c := serve(t, home, openGate)
+	require.Equal(t, http.StatusNotFound, c.do(http.MethodPost, "/sdapi/v1/server-stop", "{}").status)
+	r, c := serve(t, home, openGate, "--api-server-stop")
+	_, _ = c.try(http.MethodPost, "/sdapi/v1/server-stop", "{}")
+	require.Equal(t, statusOK, r.wait())
+}
+
+// What a server logs at its usual level tells nobody what people ask for.
+func TestServeLogsNoPrompts(t *testing.T) {
+	home := newHome(t)
+	r, c := serve(t, home, openGate, "--api-token", "t0ken", "--log-format", "json")
+	c.header.Set("Authorization", "Bearer t0ken")
+	body := strings.Replace(small, "a cat", "a private wish", 1)
+	require.Equal(t, 1, c.do(http.MethodPost, "/sdapi/v1/txt2img", body).pictures(t))
+	require.NotEqual(t, http.StatusOK, c.do(http.MethodPost, "/sdapi/v1/txt2img", strings.Replace(body, `"steps": 3`, `"steps": "x"`, 1)).status)
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, statusOK, r.wait())
+	log := r.err.String()
+	require.NotContains(t, log, "private")
+	require.NotContains(t, log, "t0ken")
+	require.Contains(t, log, `"path":"/sdapi/v1/txt2img","status":200`)
+	for i, line := range bytes.Split(bytes.TrimSpace([]byte(log)), []byte("\n")) {
+		if i > 0 || !bytes.HasPrefix(line, []byte("listening")) {
+			require.True(t, json.Valid(line), "%s", line)
+		}
+	}
+}
