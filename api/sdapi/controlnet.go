@@ -100,7 +100,7 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 		}
 		picture := m.RGB([3]uint8{255, 255, 255})
 		width, height := detectSize(picture, in.whole("controlnet_processor_res"), module.Name != "none")
-		if max(width, height) > maxExtrasSide {
+		if max(width, height) > maxExtrasSide || width*height > maxDetectPixels {
 			return refuse(http.StatusUnprocessableEntity, "controlnet_processor_res is too large")
 		}
 		out, err := hint.Make(picture, hint.Options{
@@ -126,6 +126,9 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 	writePlain(w, http.StatusOK, "application/json", reply)
 	return nil
 }
+
+// maxDetectPixels bounds a picture that a preprocessor makes in this process.
+const maxDetectPixels = 1 << 24
 
 // detectSize is the size at which a preprocessor shows its result: the short side
 // at its resolution, 512 unless the request says otherwise.

@@ -94,18 +94,33 @@ type Options struct {
 	Height       int
 }
 
+// maxPixels bounds the pictures in between, which grow without limit with the
+// resolution and for a long narrow picture: 16 million pixels, or 8 times the hint.
+func (o Options) maxPixels() int { return max(1<<24, 8*o.Width*o.Height) }
+
+// check reports a picture in between that is too large.
+func (o Options) check(w, h int) error {
+	if limit := o.maxPixels(); w > limit/max(h, 1) {
+		return fmt.Errorf("the ControlNet picture would be enlarged to %dx%d pixels, want at most %d: crop it or lower processor_res", w, h, limit)
+	}
+	return nil
+}
+
 // Make returns a picture of exactly Width by Height pixels. It fails for an
-// unknown preprocessor.
+// unknown preprocessor, and for a picture that would grow too large on the way.
 func Make(m imageio.RGB, o Options) (imageio.RGB, error) {
 	mod, ok := Lookup(o.Module)
 	if !ok {
 		return imageio.RGB{}, fmt.Errorf("ControlNet preprocessor %q is not built in: send the preprocessed picture with module \"none\"", o.Module)
 	}
 	if mod.run == nil {
-		return fit(m, o), nil
+		return fit(m, o)
 	}
 	if mod.sized {
-		m = scaleShortSide(m, o)
+		var err error
+		if m, err = scaleShortSide(m, o); err != nil {
+			return m, err
+		}
 	}
 	a, b := o.ThresholdA, o.ThresholdB
 	if a < 0 {
@@ -114,11 +129,11 @@ func Make(m imageio.RGB, o Options) (imageio.RGB, error) {
 	if b < 0 {
 		b = mod.defaultB
 	}
-	return fit(mod.run(m, a, b), o), nil
+	return fit(mod.run(m, a, b), o)
 }
 
 // scaleShortSide brings the picture to the preprocessor's resolution.
-func scaleShortSide(m imageio.RGB, o Options) imageio.RGB {
+func scaleShortSide(m imageio.RGB, o Options) (imageio.RGB, error) {
 	short := min(m.W, m.H)
 	res := o.Resolution
 	if o.PixelPerfect {
@@ -133,34 +148,44 @@ func scaleShortSide(m imageio.RGB, o Options) imageio.RGB {
 		res = defaultResolution
 	}
 	k := float64(res) / float64(short)
-	w, h := max(1, int(math.RoundToEven(float64(m.W)*k))), max(1, int(math.RoundToEven(float64(m.H)*k)))
-	if k > 1 {
-		return m.Resize(w, h, imageio.Lanczos)
+	size := scaled(m, k)
+	if err := o.check(size[0], size[1]); err != nil {
+		return m, err
 	}
-	return m.Resize(w, h, imageio.AreaAverage)
+	filter := imageio.AreaAverage
+	if k > 1 {
+		filter = imageio.Lanczos
+	}
+	return m.Resize(size[0], size[1], filter), nil
 }
 
 // fit gives the picture its final size by the resize mode.
-func fit(m imageio.RGB, o Options) imageio.RGB {
+func fit(m imageio.RGB, o Options) (imageio.RGB, error) {
 	x, y := float64(o.Width)/float64(m.W), float64(o.Height)/float64(m.H)
 	switch o.ResizeMode {
 	case Crop:
-		m = resize(m, scaled(m, max(x, y)))
+		size := scaled(m, max(x, y))
+		if err := o.check(size[0], size[1]); err != nil {
+			return m, err
+		}
+		m = resize(m, size)
 		left, top := max(0, (m.W-o.Width)/2), max(0, (m.H-o.Height)/2)
-		return exact(m.Crop(imageio.Box{X0: left, Y0: top, X1: min(m.W, left+o.Width), Y1: min(m.H, top+o.Height)}), o)
+		return exact(m.Crop(imageio.Box{X0: left, Y0: top, X1: min(m.W, left+o.Width), Y1: min(m.H, top+o.Height)}), o), nil
 	case Pad:
 		m = resize(m, scaled(m, min(x, y)))
 		out := imageio.Fill(o.Width, o.Height, borderColour(m))
 		out.Paste(m, max(0, (o.Width-m.W)/2), max(0, (o.Height-m.H)/2))
-		return out
+		return out, nil
 	}
-	return exact(m, o)
+	return exact(m, o), nil
 }
 
 func exact(m imageio.RGB, o Options) imageio.RGB { return resize(m, [2]int{o.Width, o.Height}) }
 
 func scaled(m imageio.RGB, k float64) [2]int {
-	return [2]int{max(1, int(math.RoundToEven(float64(m.W)*k))), max(1, int(math.RoundToEven(float64(m.H)*k)))}
+	const beyond = 1 << 31 // any use
+	side := func(n int) int { return int(min(max(math.RoundToEven(float64(n)*k), 1), beyond)) }
+	return [2]int{side(m.W), side(m.H)}
 }
 
 // resize keeps drawings of two colours, such as edges, free of grey.

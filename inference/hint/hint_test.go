@@ -2,6 +2,7 @@ package hint_test
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"testing"
 
@@ -72,5 +73,28 @@ func TestEdgesStayBlackAndWhiteWhenResized(t *testing.T) {
 	require.NoError(t, err)
 	for _, v := range got.Pix {
 		require.True(t, v == 0 || v == 255)
+	}
+}
+
+func TestMakeRefusesWhatGrowsTooLarge(t *testing.T) {
+	narrow, square := imageio.NewRGB(1, 8000), imageio.NewRGB(64, 64)
+	for _, tc := range []struct {
+		m imageio.RGB
+		o hint.Options
+	}{
+		{square, hint.Options{Module: "canny", Resolution: 1e9}},
+		{square, hint.Options{Module: "canny", Resolution: math.MaxInt}},
+		{narrow, hint.Options{Module: "canny", Resolution: 512}},
+		{narrow, hint.Options{Module: "invert", PixelPerfect: true}},
+		{narrow, hint.Options{Module: "none", ResizeMode: hint.Crop}},
+	} {
+		tc.o.Width, tc.o.Height = 512, 512
+		_, err := hint.Make(tc.m, tc.o)
+		require.ErrorContains(t, err, "processor_res", "%+v", tc.o)
+	}
+	for _, mode := range []int{hint.Stretch, hint.Pad} {
+		m, err := hint.Make(narrow, hint.Options{Module: "none", ResizeMode: mode, Width: 512, Height: 512})
+		require.NoError(t, err)
+		require.Equal(t, 512, m.H)
 	}
 }
