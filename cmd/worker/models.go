@@ -64,13 +64,16 @@ func (m *modelsCommand) catalog(p *program) *models.Catalog {
 // newFetcher returns what fetches files for this program. inUse, unless nil,
 // names files that a full cache must keep, and lets requests name what is fetched.
 func (p *program) newFetcher(f *fetchSettings, log *logSettings, inUse func() []string) *fetch.Fetcher {
-	return fetch.New(fetch.Config{
+	config := fetch.Config{
 		AllowRequestURLs: inUse != nil,
 		Getenv:           func(name string) string { return p.environ[name] },
 		Log:              p.logger(log),
 		Parallel:         f.Parallel,
-		Cache:            p.fetchCache(f, inUse),
-	})
+	}
+	if cache := p.fetchCache(f, inUse); cache.Record != "" {
+		config.Cache = cache
+	}
+	return fetch.New(config)
 }
 
 func (p *program) fetchCache(f *fetchSettings, inUse func() []string) *fetch.Cache {

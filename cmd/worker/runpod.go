@@ -40,7 +40,6 @@ RunPod's endpoint API is served with --rp_serve_api.`,
 
 // startSettings say what happens before the first job.
 type startSettings struct {
-	Fetch  bool `env:"FETCH_MODEL" envDefault:"true" doc:"when no file fits MODEL, fetch it: MODEL may be anything that worker models pull takes"`
 	WarmUp bool `env:"WARM_UP" envDefault:"true" doc:"make a picture before the first job"`
 }
 
@@ -51,6 +50,7 @@ type runpodCommand struct {
 	common  common
 	api     apiSettings
 	start   startSettings
+	find    findSettings
 	fetch   fetchSettings
 	bridge  bridge.Config
 	bucket  bucket.Config
@@ -58,7 +58,7 @@ type runpodCommand struct {
 }
 
 func (r *runpodCommand) settings() []settings {
-	own := []settings{startSettingsOf(&r.start), bridgeSettings(&r.bridge), bucketSettings(&r.bucket)}
+	own := []settings{startSettingsOf(&r.start), findSettingsOf(&r.find), bridgeSettings(&r.bridge), bucketSettings(&r.bucket)}
 	return append(own, append(r.common.settings(), apiSettingsOf(&r.api), fetchSettingsOf(&r.fetch), supervisionSettings(&r.engine))...)
 }
 

@@ -15,7 +15,6 @@ import (
 	"sdworker/api/runpod"
 	"sdworker/inference"
 	"sdworker/inference/sdcpp"
-	"sdworker/models"
 	"sdworker/models/fetch"
 )
 
@@ -28,7 +27,7 @@ func (r *runpodCommand) prepare(ctx context.Context, phases *runpod.Phases, gen 
 		run  func(context.Context) error
 	}{
 		{"find model", func(ctx context.Context) (err error) {
-			if err := r.findModel(ctx, log); err != nil {
+			if err := r.program.findModel(ctx, &r.common, &r.find, &r.fetch, fetch.Default, log); err != nil {
 				return err
 			}
 			s, err = newStack(r.program, &r.common, &r.api, gen, log, nil)
@@ -48,45 +47,6 @@ func (r *runpodCommand) prepare(ctx context.Context, phases *runpod.Phases, gen 
 		}
 	}
 	return s, nil
-}
-
-// findModel makes sure that there is a checkpoint, fetching it if need be.
-func (r *runpodCommand) findModel(ctx context.Context, log zerolog.Logger) error {
-	config := r.common.models.config(r.program.environ, r.common.engine.Model)
-	catalog := models.NewCatalog(config)
-	if err := catalog.Refresh(); err != nil {
-		log.Warn().Err(err).Msg("some model folders cannot be read")
-	}
-	found, err := catalog.Resolve(r.common.engine.Model)
-	if err == nil {
-		log.Info().Str("checkpoint", found.Path).Msg("model found")
-		return nil
-	}
-	if inference.CodeOf(err) != inference.NotFound || !r.start.Fetch {
-		return err
-	}
-	ref := r.common.engine.Model
-	if ref == "" {
-		ref = fetch.Default
-	}
-	fetcher := r.program.newFetcher(&r.fetch, &r.common.log, nil)
-	defer fetcher.Close()
-	spoken := time.Now()
-	result, err := fetcher.Pull(ctx, ref, r.common.models.fetchRoot(r.program.environ), fetch.PullOptions{
-		AllowPickle: r.common.models.AllowPickle,
-		Progress: func(p fetch.Progress) {
-			if time.Since(spoken) >= linesEvery {
-				spoken = time.Now()
-				log.Info().Str("model", ref).Int64("mib", p.Done>>20).Int64("of_mib", p.Total>>20).Msg("fetching")
-			}
-		},
-	})
-	if err != nil {
-		return fmt.Errorf("no checkpoint was found, and %s cannot be fetched: %w", ref, err)
-	}
-	r.program.learnHash(catalog, result, log)
-	r.common.engine.Model = result.Path
-	return nil
 }
 
 // deviceTimeout bounds the device check; a driver in a bad state may hang.

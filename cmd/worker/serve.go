@@ -21,7 +21,8 @@ import (
 var serveVerb = &verb{
 	name: "serve", short: "serve the AUTOMATIC1111 HTTP API",
 	long: `It accepts connections at once and loads the model in the background; requests
-for pictures wait for it. GET /ping answers 204 meanwhile and 200 when it is
+for pictures wait for it. A --model that is not there is fetched before, if worker
+models pull knows it. GET /ping answers 204 meanwhile and 200 when it is
 ready, as RunPod's load balancer asks.`,
 	settings: func() []settings { return new(serveCommand).settings() },
 	run: func(ctx context.Context, p *program, c *call) error {
@@ -41,14 +42,21 @@ type serveCommand struct {
 	serving serving
 	access  access
 	engine  supervision
+	find    findSettings
+	fetch   fetchSettings
 }
 
 func (s *serveCommand) settings() []settings {
 	own := []settings{servingSettings(&s.serving), accessSettings(&s.access), apiSettingsOf(&s.api), supervisionSettings(&s.engine)}
-	return append(own, s.common.settings()...)
+	return append(own, append(s.common.settings(), findSettingsOf(&s.find), fetchSettingsOf(&s.fetch))...)
 }
 
 func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
+	if s.common.engine.Model != "" { // without a choice it also serves while there is no model
+		if err := s.program.findModel(ctx, &s.common, &s.find, &s.fetch, "", log); err != nil {
+			return err
+		}
+	}
 	counts := metrics.New()
 	gen := counts.Observe(newSupervisor(s.program.environ, &s.common, &s.engine, log, counts.EngineStarted))
 	defer gen.Close()

@@ -54,7 +54,7 @@ func newStack(p *program, cfg *common, api *apiSettings, gen inference.Generator
 		}
 		chosen = found.Path
 	}
-	s := &stack{gen: gen, queue: inference.NewQueue(observed{gen}, api.QueueDepth), catalog: models, log: log}
+	s := &stack{gen: gen, queue: inference.NewQueue(observed{newRecent(gen, p.fetchCache(new(fetchSettings), nil))}, api.QueueDepth), catalog: models, log: log}
 	config := sdapi.Config{
 		Queue: s.queue, Catalog: models, Checkpoint: chosen,
 		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, OutputDir: api.OutputDir, ImageURLs: api.ImageURLs,

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"sdworker/inference"
+	"sdworker/models"
+	"sdworker/models/fetch"
+)
+
+// findSettings say what happens when the chosen checkpoint is not there.
+type findSettings struct {
+	Fetch bool `env:"FETCH_MODEL" envDefault:"true" doc:"when no file fits MODEL, fetch it: MODEL may be anything that worker models pull takes"`
+}
+
+func findSettingsOf(f *findSettings) settings {
+	return settings{title: "Model at start:", target: f, environment: true}
+}
+
+// findModel makes sure that the chosen checkpoint is there, fetching it if need be,
+// and chooses it by its path. Without a choice there must be any checkpoint, else
+// fallback is fetched, unless that is "".
+func (p *program) findModel(ctx context.Context, c *common, find *findSettings, f *fetchSettings, fallback string, log zerolog.Logger) error {
+	catalog := models.NewCatalog(c.models.config(p.environ, c.engine.Model))
+	if err := catalog.Refresh(); err != nil {
+		log.Warn().Err(err).Msg("some model folders cannot be read")
+	}
+	ref := c.engine.Model
+	found, err := catalog.Resolve(ref)
+	if err == nil {
+		log.Info().Str("checkpoint", found.Path).Msg("model found")
+		return nil
+	}
+	if ref == "" {
+		ref = fallback
+	}
+	if inference.CodeOf(err) != inference.NotFound || !find.Fetch || ref == "" {
+		return err
+	}
+	fetcher := p.newFetcher(f, &c.log, nil)
+	defer fetcher.Close()
+	spoken := time.Now()
+	result, err := fetcher.Pull(ctx, ref, c.models.fetchRoot(p.environ), fetch.PullOptions{
+		Kind: models.Checkpoint, AllowPickle: c.models.AllowPickle,
+		Progress: func(p fetch.Progress) {
+			if time.Since(spoken) >= linesEvery {
+				spoken = time.Now()
+				log.Info().Str("model", ref).Int64("mib", p.Done>>20).Int64("of_mib", p.Total>>20).Msg("fetching")
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("no checkpoint was found, and %s cannot be fetched: %w", ref, err)
+	}
+	p.learnHash(catalog, result, log)
+	c.engine.Model = result.Path
+	return nil
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+	"sdworker/models/fetch"
+	"sdworker/models/synth"
+)
+
+// fileServer serves files of a folder and counts requests.
+func fileServer(t *testing.T, dir string) (address string, asked *int) {
+	t.Helper()
+	asked = new(int)
+	files := http.FileServer(http.Dir(dir))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		*asked++
+		files.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, asked
+}
+
+func TestFindModelFetchesWhatIsNotThere(t *testing.T) {
+	home := newHome(t)
+	require.NoError(t, os.Mkdir("source", 0o755))
+	require.NoError(t, synth.Write(t.Context(), "source/new.safetensors", synth.Options{Kind: synth.Checkpoint, Size: synth.Tiny}))
+	loraFile(t, "source/style.safetensors")
+	address, asked := fileServer(t, "source")
+	p := &program{err: io.Discard, environ: environ(home, openGate)}
+	find := func(model, fallback string, allowed bool) (string, error) {
+		var c common
+		c.engine.Model, c.models.ModelsDir = model, "mine"
+		err := p.findModel(t.Context(), &c, &findSettings{Fetch: allowed}, &fetchSettings{Parallel: 2}, fallback, zerolog.Nop())
+		return c.engine.Model, err
+	}
+
+	_, err := find(address+"/new.safetensors", "", false)
+	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	require.Zero(t, *asked)
+
+	path := filepath.Join(home, "mine", "Stable-diffusion", "new.safetensors")
+	for range 2 {
+		chosen, err := find(address+"/new.safetensors", "", true)
+		require.NoError(t, err)
+		require.Equal(t, path, chosen)
+	}
+	require.FileExists(t, path)
+	before := *asked
+	chosen, err := find("new", "", true)
+	require.NoError(t, err)
+	require.Equal(t, "new", chosen, "what is there is not fetched")
+	chosen, err = find("", address+"/never.safetensors", true)
+	require.NoError(t, err)
+	require.Empty(t, chosen, "any checkpoint will do without a choice")
+	require.Equal(t, before, *asked)
+
+	_, err = find(address+"/style.safetensors", "", true)
+	require.ErrorContains(t, err, "holds a LoRA, not a checkpoint")
+	require.NoFileExists(t, "mine/Lora/style.safetensors")
+	_, err = find("/nowhere/x.safetensors", "", true)
+	require.ErrorContains(t, err, "no checkpoint was found")
+}
+
+func TestUsedFilesLeaveTheCacheLast(t *testing.T) {
+	home := newHome(t)
+	for _, name := range []string{"a", "b"} {
+		loraFile(t, "source/"+name+".safetensors")
+	}
+	address, _ := fileServer(t, "source")
+	for _, name := range []string{"a", "b"} {
+		got := worker(t, "models", "pull", "--to", "mine", address+"/"+name+".safetensors")
+		require.Equal(t, statusOK, got.status, got.err)
+	}
+	cache := &fetch.Cache{Record: cacheFile(environ(home, openGate), "fetched.json")}
+	last := func() string {
+		entries, err := cache.Entries()
+		require.NoError(t, err)
+		require.Len(t, entries, 2)
+		return filepath.Base(entries[0].Path)
+	}
+	require.Equal(t, "b.safetensors", last())
+
+	gen := newRecent(inference.NewPipeline(fakeOpener(openGate), inference.PipelineOptions{}), cache)
+	defer gen.Close()
+	a := filepath.Join(home, "mine", "Lora", "a.safetensors")
+	require.NoError(t, gen.Load(t.Context(), inference.Files{Checkpoint: a}, inference.Hooks{}))
+	require.Equal(t, "a.safetensors", last())
+	require.NoError(t, os.WriteFile("broken.safetensors", []byte("broken"), 0o600))
+	require.Error(t, gen.Load(t.Context(), inference.Files{Checkpoint: "broken.safetensors"}, inference.Hooks{}))
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"sdworker/inference"
+	"sdworker/models/fetch"
+)
+
+// noteEvery is how often the use of a file is noted at most; the order in which
+// files leave the cache needs no more.
+const noteEvery = time.Hour
+
+// recent is a Generator that notes which fetched files are used, so that the cache
+// removes others first.
+type recent struct {
+	inference.Generator
+	cache *fetch.Cache
+
+	mu    sync.Mutex
+	noted map[string]time.Time // by path
+}
+
+func newRecent(gen inference.Generator, cache *fetch.Cache) *recent {
+	return &recent{Generator: gen, cache: cache, noted: map[string]time.Time{}}
+}
+
+func (r *recent) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+	res, err := r.Generator.Generate(ctx, req, hooks)
+	if err == nil {
+		files := []string{req.Files.Checkpoint, req.Files.VAE}
+		if req.Hires != nil {
+			files = append(files, req.Hires.Checkpoint)
+		}
+		r.note(append(files, slices.Collect(maps.Values(req.Files.LoRAs))...))
+	}
+	return res, err
+}
+
+func (r *recent) Load(ctx context.Context, files inference.Files, hooks inference.Hooks) error {
+	err := r.Generator.Load(ctx, files, hooks)
+	if err == nil {
+		r.note([]string{files.Checkpoint, files.VAE})
+	}
+	return err
+}
+
+func (r *recent) note(paths []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, path := range paths {
+		if path == "" || time.Since(r.noted[path]) < noteEvery {
+			continue
+		}
+		r.noted[path] = time.Now()
+		r.cache.Touch(path)
+	}
+}
