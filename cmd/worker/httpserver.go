@@ -34,7 +34,7 @@ func listen(ctx context.Context, addr string, cfg *serving, log zerolog.Logger) 
 		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with --addr", addr, err)
 	}
 	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
-	return &httpServer{cfg: cfg, tls: secure, log: log, listener: listener, requests: requests, abort: abort}, nil
+	return &httpServer{cfg: cfg, tls: secure, log: log, listener: impatientListener{listener, pieceWait}, requests: requests, abort: abort}, nil
 }
 
 func (s *httpServer) url() string {
@@ -54,7 +54,7 @@ const lastWait = 5 * time.Second
 func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 	defer s.abort()
 	server := &http.Server{
-		Handler:           s.logged(h),
+		Handler:           s.logged(impatient(h, pieceWait)),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
