@@ -108,22 +108,28 @@ func (w *workerProcess) signal(s syscall.Signal) {
 // engine returns the id of the worker's engine process.
 func (w *workerProcess) engine() int {
 	w.t.Helper()
-	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", w.cmd.Process.Pid))
-	require.NoError(w.t, err)
+	return engineOf(w.t, w.cmd.Process.Pid)
+}
+
+// engineOf returns the id of the engine process of a worker.
+func engineOf(t *testing.T, worker int) int {
+	t.Helper()
+	children, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", worker))
+	require.NoError(t, err)
 	for _, file := range children {
 		text, err := os.ReadFile(file)
-		require.NoError(w.t, err)
+		require.NoError(t, err)
 		for _, id := range strings.Fields(string(text)) {
 			command, err := os.ReadFile("/proc/" + id + "/cmdline")
-			require.NoError(w.t, err)
+			require.NoError(t, err)
 			if strings.Contains(string(command), "\x00engine\x00") {
 				pid, err := strconv.Atoi(id)
-				require.NoError(w.t, err)
+				require.NoError(t, err)
 				return pid
 			}
 		}
 	}
-	require.Fail(w.t, "the worker has no engine process")
+	require.Fail(t, "the worker has no engine process")
 	return 0
 }
 

@@ -1,0 +1,113 @@
+//go:build cgo && sdcpp
+
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/models/synth"
+)
+
+// nativeEnviron are the variables of a worker with its real engine.
+func nativeEnviron(home string) []string {
+	return []string{"HOME=" + home, asWorker + "=1", "DEVICE=" + cmp.Or(os.Getenv("SDWORKER_TEST_DEVICE"), "cpu"), "PATH=" + os.Getenv("PATH")}
+}
+
+// native runs a command line with the real engine, in a process of its own.
+func native(t *testing.T, home string, args ...string) outcome {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
+	cmd.Env = nativeEnviron(home)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	_ = cmd.Run() // the status tells
+	return outcome{cmd.ProcessState.ExitCode(), out.String(), errOut.String()}
+}
+
+// TestNative is the way of a newcomer: write a checkpoint, look at it, make
+// pictures, serve.
+func TestNative(t *testing.T) {
+	home := t.TempDir()
+	t.Chdir(home)
+	require.NoError(t, os.MkdirAll("models/Stable-diffusion", 0o755))
+	const model = "models/Stable-diffusion/tiny.safetensors"
+	got := native(t, home, "models", "synth", "--size", string(synth.Tiny), model)
+	require.Equal(t, statusOK, got.status, got.err)
+	require.Contains(t, got.err, "random values")
+
+	got = native(t, home, "models", "info", model)
+	require.Equal(t, statusOK, got.status, got.err)
+	require.Contains(t, got.out, "usable    yes")
+	require.Contains(t, native(t, home, "models", "ls").out, "tiny.safetensors")
+
+	t.Run("version", func(t *testing.T) {
+		got := native(t, home, "version")
+		require.Equal(t, statusOK, got.status, got.err)
+		require.Regexp(t, `(?m)^engine +diffusion-rs-sys \S+, build [0-9a-f]{16}, ggml \d`, got.out)
+		require.Regexp(t, `(?m)^backend +(cpu|cuda)$`, got.out)
+		require.Regexp(t, `(?m)^cpu +\S`, got.out)
+		require.Regexp(t, `(?m)^allocator +\S`, got.out)
+		require.Regexp(t, `(?m)^device +\S`, got.out)
+	})
+	t.Run("generate", func(t *testing.T) {
+		args := []string{"generate", "--prompt", "a cat", "--steps", "2", "--width", "64", "--height", "72", "--seed", "42", "--output"}
+		got := native(t, home, append(args, "cat.png")...)
+		require.Equal(t, statusOK, got.status, got.err)
+		require.Equal(t, "cat.png\n", got.out)
+		require.Contains(t, got.err, "Steps: 2, Sampler: Euler")
+		first, err := os.ReadFile("cat.png")
+		require.NoError(t, err)
+		requirePicture(t, first, "png", 64, 72)
+
+		got = native(t, home, append(args, "-", "--quiet")...)
+		require.Equal(t, outcome{statusOK, string(first), ""}, got, "the same picture, nothing else on either stream")
+
+		got = native(t, home, append(args, "cat.jpg", "--vae-tiles", "always", "--threads", "1")...)
+		require.Equal(t, statusOK, got.status, got.err)
+		require.Equal(t, parametersOf(t, "cat.png"), parametersOf(t, "cat.jpg"))
+	})
+	t.Run("a file cut short", func(t *testing.T) {
+		whole, err := os.ReadFile(model)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile("cut.safetensors", whole[:len(whole)/2], 0o600))
+		got := native(t, home, "generate", "--prompt", "a cat", "--model", "cut.safetensors")
+		require.NotEqual(t, statusOK, got.status)
+		require.Contains(t, got.err, "cut.safetensors is ")
+		require.NotContains(t, got.err, "goroutine")
+	})
+	t.Run("serve", func(t *testing.T) {
+		variables := map[string]string{}
+		for _, pair := range nativeEnviron(home) {
+			name, value, _ := strings.Cut(pair, "=")
+			variables[name] = value
+		}
+		r := begin(t, variables, "serve", "--addr", "127.0.0.1:0")
+		c := &client{t: t, base: r.await("listening on "), http: &http.Client{Timeout: patience}, header: http.Header{}}
+		defer c.http.CloseIdleConnections()
+		c.ready()
+		first := c.do(http.MethodPost, "/sdapi/v1/txt2img", small)
+		require.Equal(t, 1, first.pictures(t))
+
+		long := c.later(strings.Replace(small, `"steps": 3`, `"steps": 150`, 1))
+		require.Eventually(t, func() bool { return strings.Contains(c.get("/sdapi/v1/progress").body, `"sampling_steps":150`) }, patience, 5*time.Millisecond)
+		engine := engineOf(t, os.Getpid())
+		require.NoError(t, syscall.Kill(engine, syscall.SIGKILL))
+		lost := <-long
+		require.Equal(t, http.StatusInternalServerError, lost.status)
+		require.Contains(t, lost.body, "ended by signal 9")
+		again := c.do(http.MethodPost, "/sdapi/v1/txt2img", small)
+		require.Equal(t, first.images(t), again.images(t), "the same picture from the new process")
+		r.signal(syscall.SIGTERM)
+		require.Equal(t, statusOK, r.wait())
+	})
+}
