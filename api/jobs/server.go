@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -52,13 +53,22 @@ func New(cfg Config) *Server {
 	cfg.Poll = cmp.Or(cfg.Poll, DefaultPoll)
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
 	s.store = newStore(cfg.Keep, cfg.MaxResults, cfg.MaxBytes)
+	methods := map[string][]string{}
 	for _, rt := range s.routes() {
+		methods[rt.path] = append(methods[rt.path], rt.method)
 		s.mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
 			if err := rt.handle(w, r); err != nil {
 				writeError(w, err)
 			}
 		})
 	}
+	for path, allowed := range methods {
+		s.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			writeError(w, refuse(http.StatusMethodNotAllowed, "Method Not Allowed"))
+		})
+	}
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { writeError(w, refuse(http.StatusNotFound, "Not Found")) })
 	return s
 }
 

@@ -246,3 +246,15 @@ func until(t *testing.T, events <-chan event, name string) event {
 }
 
 func handler(t *testing.T) http.Handler { return start(t, setup{}).jobs }
+
+// What is not there is answered in the shape of other errors.
+func TestUnknownRoutes(t *testing.T) {
+	f := start(t, setup{})
+	got := f.send("PUT", "/v1/jobs", nil)
+	require.Equal(t, 405, got.status)
+	require.Equal(t, "POST, GET", got.header.Get("Allow"))
+	require.JSONEq(t, `{"detail":"Method Not Allowed"}`, string(got.body))
+	got = f.send("GET", "/v1/jobs/a/b/c", nil)
+	require.Equal(t, 404, got.status)
+	require.JSONEq(t, `{"detail":"Not Found"}`, string(got.body))
+}

@@ -27,7 +27,7 @@ func TestDescription(t *testing.T) {
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, httptest.NewRequest(strings.ToUpper(method), strings.NewReplacer("{", "", "}", "").Replace(path), nil))
 			require.NotEqual(t, 405, w.Code, "%s %s", method, path)
-			require.NotContains(t, w.Body.String(), "404 page not found", "%s %s", method, path)
+			require.NotContains(t, w.Body.String(), "there is no /", "%s %s", method, path)
 		}
 	}
 }

@@ -14,6 +14,7 @@ package openai
 
 import (
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -37,13 +38,24 @@ func New(cfg Config) http.Handler {
 	}
 	s := &server{cfg}
 	mux := http.NewServeMux()
+	methods := map[string][]string{}
 	for _, rt := range s.routes() {
+		methods[rt.path] = append(methods[rt.path], rt.method)
 		mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
 			if err := rt.handle(w, r); err != nil {
 				writeError(w, err)
 			}
 		})
 	}
+	for path, allowed := range methods {
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			writeError(w, &apiError{status: http.StatusMethodNotAllowed, Message: r.Method + " is not possible here", Type: typeInvalid})
+		})
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeError(w, &apiError{status: http.StatusNotFound, Message: "there is no " + r.URL.Path + " here", Type: typeInvalid})
+	})
 	return mux
 }
 

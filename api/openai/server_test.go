@@ -176,3 +176,15 @@ const (
 func pause() { time.Sleep(20 * time.Millisecond) }
 
 func handler(t *testing.T) http.Handler { return start(t).handler }
+
+// What is not there is answered in the shape of other errors.
+func TestUnknownRoutes(t *testing.T) {
+	f := start(t)
+	got := f.send(httptest.NewRequest(http.MethodPut, "/v1/models", nil))
+	require.Equal(t, 405, got.Code)
+	require.Equal(t, "GET", got.Header().Get("Allow"))
+	require.JSONEq(t, `{"error":{"message":"PUT is not possible here","type":"invalid_request_error","param":null,"code":null}}`, got.Body.String())
+	got = f.send(httptest.NewRequest(http.MethodPost, "/v1/images/variations", nil))
+	require.Equal(t, 404, got.Code)
+	require.Contains(t, got.Body.String(), `"message":"there is no /v1/images/variations here"`)
+}

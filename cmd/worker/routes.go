@@ -48,7 +48,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.guard(w, r, s.openai)
 	case path == "/metrics":
 		s.guard(w, r, s.metrics)
-	case path == "/" || below("/webui"):
+	case (path == "/" || below("/webui")) && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		s.page.ServeHTTP(w, r)
 	default:
 		s.api.ServeHTTP(w, r)
