@@ -131,6 +131,9 @@ func TestSDUpscale(t *testing.T) {
 		got := f.post("/sdapi/v1/img2img", `{"init_images": ["`+encoded(t, 64, 64)+`"], "width": 64, "height": 64, "script_name": "sd upscale", "script_args": `+args+`}`)
 		require.Equal(t, 500, got.status, args)
 	}
+	got := f.post("/sdapi/v1/img2img", `{"init_images": ["`+encoded(t, 2000, 64)+`"], "width": 64, "height": 64, "script_name": "sd upscale", "script_args": ["", 0, "None", 16]}`)
+	require.Equal(t, 422, got.status)
+	require.Contains(t, string(got.body), "a side of 32000 pixels")
 }
 
 func TestDetect(t *testing.T) {
@@ -143,6 +146,7 @@ func TestDetect(t *testing.T) {
 	for body, detail := range map[string]string{
 		`{"controlnet_module": "zzz"}`:   "Module not available",
 		`{"controlnet_module": "canny"}`: "No image selected",
+		`{"controlnet_module": "canny", "controlnet_processor_res": 5000, "controlnet_input_images": ["` + image + `"]}`: "too large",
 	} {
 		got := f.post("/controlnet/detect", body)
 		require.Equal(t, 422, got.status)

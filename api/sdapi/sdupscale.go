@@ -74,6 +74,9 @@ func (c *call) readTileArgs() (tileArgs, error) {
 		return math.Ceil((float64(length)*args.scale - float64(args.overlap)) / float64(tile-args.overlap))
 	}
 	source := c.req.Init.Images[0]
+	if side := args.scale * float64(max(source.W, source.H)); side >= maxExtrasSide {
+		return args, inference.FieldError("script_args", "sd upscale would make a picture with a side of %.0f pixels, want less than %d", side, maxExtrasSide)
+	}
 	tiles := side(source.W, c.req.Width) * side(source.H, c.req.Height) * float64(c.req.BatchNum)
 	if tiles > inference.MaxImages {
 		return args, inference.FieldError("script_args", "sd upscale would make %.0f tiles, want at most %d", tiles, inference.MaxImages)

@@ -1,4 +1,7 @@
-"""Drives a server with the package webuiapi: webuiapi_client.py PORT"""
+"""Drives a server with the package webuiapi: webuiapi_client.py PORT
+
+The server has a checkpoint "other" beside the one in use, a ControlNet "canny", a VAE and an embedding.
+"""
 
 import sys
 
@@ -21,7 +24,9 @@ mask = Image.new("RGB", (64, 64), "white")
 result = api.img2img(images=[init], mask_image=mask, prompt="a dog", width=64, height=64, inpaint_full_res=False, denoising_strength=0.5)
 assert len(result.images) == 1 and result.parameters["init_images"] is None
 
-unit = webuiapi.ControlNetUnit(image=init.convert("RGB"), module="none", model="canny [01234567]")
+[canny] = api.controlnet_model_list()
+assert canny.startswith("canny ["), canny
+unit = webuiapi.ControlNetUnit(image=init.convert("RGB"), module="none", model=canny)
 result = api.txt2img(prompt="a cat", width=64, height=64, controlnet_units=[unit])
 assert len(result.images) == 2, len(result.images)
 
@@ -49,7 +54,6 @@ for ask in (api.get_hypernetworks, api.get_realesrgan_models, api.get_prompt_sty
 api.util_set_model("other")
 assert api.util_get_current_model().startswith("other"), api.util_get_current_model()
 assert api.controlnet_version() == 2
-assert api.controlnet_model_list() == ["canny [01234567]"]
 assert "canny" in api.controlnet_module_list()
 assert api.controlnet_detect(images=[init.convert("RGB")], module="canny").image.size == (512, 512)
 
