@@ -2,7 +2,9 @@ package sdapi
 
 import (
 	_ "embed"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"sdworker/api/sdapi/pyjson"
@@ -16,7 +18,7 @@ var docsPage string
 var tryPage string
 
 // openAPI handles GET /openapi.json. The document is made from the tables that
-// serve the routes.
+// serve the routes, and Config.OtherPaths.
 func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) error {
 	paths, schemas := pyjson.NewObject(), pyjson.NewObject()
 	for i := range s.routes.list {
@@ -30,6 +32,9 @@ func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) error {
 			paths.Set(rt.path, item)
 		}
 		item.(*pyjson.Object).Set(strings.ToLower(rt.method), rt.operation(schemas))
+	}
+	for _, path := range slices.Sorted(maps.Keys(s.cfg.OtherPaths)) {
+		paths.Set(path, s.cfg.OtherPaths[path])
 	}
 	schemas.Set("HTTPValidationError", validationSchema)
 	s.writeJSON(w, r, http.StatusOK, pyjson.NewObject(

@@ -51,6 +51,10 @@ type Config struct {
 	// api_enable_requests and api_forbid_local_requests.
 	ImageURLs bool
 
+	// OtherPaths are routes that somebody else serves beside these, as the paths of
+	// an OpenAPI document. They are only described.
+	OtherPaths map[string]any
+
 	MaxBody  int64         // bytes of a request; 0 means DefaultMaxBody
 	Deadline time.Duration // of one request; 0 means none
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -53,6 +54,13 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.api.ServeHTTP(w, r)
 	}
+}
+
+// otherPaths describes the routes beside the A1111 API.
+func otherPaths() map[string]any {
+	paths := jobs.Paths()
+	maps.Copy(paths, openai.Paths())
+	return paths
 }
 
 func isPreflight(r *http.Request) bool {

@@ -64,6 +64,7 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 	defer stop(nil)
 	api, err := newStack(s.program, &s.common, &s.api, gen, log, func(cfg *sdapi.Config) {
 		s.access.apply(cfg)
+		cfg.OtherPaths = otherPaths()
 		if s.access.ServerStop {
 			cfg.ServerStop = func() { stop(errors.New("stopped by a client")) }
 		}
