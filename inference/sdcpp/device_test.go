@@ -1,0 +1,254 @@
+//go:build cgo && sdcpp
+
+package sdcpp_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+	"sdworker/inference/sdcpp"
+	"sdworker/models/synth"
+)
+
+// sameDB is the least likeness, in dB, of pictures whose arithmetic differs in
+// rounding only: on another device, in other kernels, in a batch.
+const sameDB = 40
+
+// testDevice is the device to compare with the CPU. The tests of this file are for
+// machines with a GPU; with cpu they test themselves.
+func testDevice(t *testing.T) string {
+	t.Helper()
+	device := os.Getenv("SDWORKER_TEST_DEVICE")
+	if device == "" {
+		t.Skip("SDWORKER_TEST_DEVICE names no device, such as cuda0")
+	}
+	return device
+}
+
+// pipelineOn makes pictures on a device.
+func pipelineOn(t *testing.T, device string, attention sdcpp.Attention) *inference.Pipeline {
+	t.Helper()
+	p := inference.NewPipeline(func(ctx context.Context, checkpoint string, _ func(done, total int)) (inference.Engine, error) {
+		return sdcpp.Open(ctx, sdcpp.Options{Checkpoint: checkpoint, Device: device, Attention: attention, Log: zerolog.Nop()})
+	}, inference.PipelineOptions{})
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p
+}
+
+// deviceRequest is a picture of 256x256 in 8 steps, or for a CPU a small one.
+func deviceRequest(t *testing.T) *inference.Request {
+	t.Helper()
+	side, steps := 256, 8
+	if testDevice(t) == "cpu" {
+		side, steps = 64, 3
+	}
+	return &inference.Request{
+		Prompt: "a lovely cat", NegativePrompt: "blurry", Seed: 1, Sampler: "Euler a", Steps: steps, CFGScale: 7, Width: side, Height: side,
+		BatchSize: 1, BatchNum: 1, Files: inference.Files{Checkpoint: model(t, synth.Checkpoint)}, Settings: inference.DefaultSettings(),
+	}
+}
+
+func pixels(t *testing.T, p *inference.Pipeline, r *inference.Request) []imageio.RGB {
+	t.Helper()
+	res, err := p.Generate(t.Context(), r, inference.Hooks{})
+	require.NoError(t, err)
+	out := make([]imageio.RGB, len(res.Images))
+	for i := range out {
+		out[i] = res.Images[i].Pixels
+	}
+	return out
+}
+
+func requireAlike(t *testing.T, what string, a, b imageio.RGB) {
+	t.Helper()
+	require.Equal(t, [2]int{a.W, a.H}, [2]int{b.W, b.H})
+	db := psnr(a.Pix, b.Pix)
+	t.Logf("%s: %.1f dB", what, db)
+	require.Greater(t, db, float64(sameDB), what)
+}
+
+// TestDeviceAgreesWithTheCPU compares whole pictures.
+func TestDeviceAgreesWithTheCPU(t *testing.T) {
+	device := testDevice(t)
+	cpu := pipelineOn(t, "cpu", sdcpp.AttentionPlain)
+	for name, attention := range map[string]sdcpp.Attention{"fused attention": sdcpp.AttentionFused, "plain attention": sdcpp.AttentionPlain} {
+		gpu := pipelineOn(t, device, attention)
+		for kind, change := range map[string]func(*inference.Request){
+			"text to image": func(*inference.Request) {},
+			"odd size":      func(r *inference.Request) { r.Width, r.Height = r.Width-56, r.Height-24 },
+			"second order":  func(r *inference.Request) { r.Sampler, r.Scheduler = "DPM++ 2M", "karras" },
+			"long prompt":   func(r *inference.Request) { r.Prompt = strings.Repeat("a cat, ", 60) },
+			"image to image": func(r *inference.Request) {
+				r.Init, r.DenoisingStrength = &inference.Init{Images: []imageio.RGB{ramp(r.Width, r.Height)}, NoiseMultiplier: 1}, 0.6
+			},
+		} {
+			r := deviceRequest(t)
+			change(r)
+			requireAlike(t, name+", "+kind, pixels(t, cpu, r)[0], pixels(t, gpu, r)[0])
+		}
+	}
+}
+
+// ramp is a picture of colours that change slowly.
+func ramp(w, h int) imageio.RGB {
+	m := imageio.RGB{W: w, H: h, Pix: make([]uint8, 3*w*h)}
+	for y := range h {
+		for x := range w {
+			i := 3 * (y*w + x)
+			m.Pix[i], m.Pix[i+1], m.Pix[i+2] = uint8(x*255/w), uint8(y*255/h), uint8((x+y)*255/(w+h))
+		}
+	}
+	return m
+}
+
+func TestDeviceRepeatsItself(t *testing.T) {
+	p := pipelineOn(t, testDevice(t), sdcpp.AttentionAuto)
+	r := deviceRequest(t)
+	first := pixels(t, p, r)
+	other := deviceRequest(t)
+	other.Width, other.BatchSize, other.Seed = other.Width*2, 3, 9
+	pixels(t, p, other)
+	require.Equal(t, first, pixels(t, p, r), "after another job")
+	require.Equal(t, first, pixels(t, pipelineOn(t, testDevice(t), sdcpp.AttentionAuto), r), "after loading again")
+}
+
+func TestDeviceBatchIsItsPictures(t *testing.T) {
+	p := pipelineOn(t, testDevice(t), sdcpp.AttentionAuto)
+	batch := deviceRequest(t)
+	batch.BatchSize = 4
+	together := pixels(t, p, batch)
+	require.Len(t, together, 4)
+	for i := range together {
+		r := deviceRequest(t)
+		r.Seed += int64(i)
+		requireAlike(t, "picture of a batch", pixels(t, p, r)[0], together[i])
+	}
+}
+
+// graphsOff is read by the engine when the process starts.
+const graphsOff = "GGML_CUDA_DISABLE_GRAPHS"
+
+// TestDeviceGraphsChangeNothing makes a picture in a process without CUDA graphs.
+func TestDeviceGraphsChangeNothing(t *testing.T) {
+	device := testDevice(t)
+	const result = "picture: "
+	r := deviceRequest(t)
+	if os.Getenv(graphsOff) != "" {
+		text, err := json.Marshal(pixels(t, pipelineOn(t, device, sdcpp.AttentionAuto), r)[0].Pix)
+		require.NoError(t, err)
+		println(result + strings.Trim(string(text), `"`))
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), graphsOff+"=1")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	_, text, ok := strings.Cut(string(out), result)
+	require.True(t, ok)
+	text, _, _ = strings.Cut(text, "\n")
+	without, err := base64.StdEncoding.DecodeString(text)
+	require.NoError(t, err)
+	with := pixels(t, pipelineOn(t, device, sdcpp.AttentionAuto), r)[0]
+	requireAlike(t, "without CUDA graphs", with, imageio.RGB{W: with.W, H: with.H, Pix: without})
+}
+
+// TestDeviceOutOfMemory asks for more than any GPU has: attention over 512x512
+// places needs 2 TiB when it is not fused.
+func TestDeviceOutOfMemory(t *testing.T) {
+	device := testDevice(t)
+	if device == "cpu" {
+		t.Skip("the memory of a CPU is given before it is there")
+	}
+	p := pipelineOn(t, device, sdcpp.AttentionPlain)
+	before := pixels(t, p, deviceRequest(t))
+	huge := deviceRequest(t)
+	huge.Width, huge.Height, huge.Steps = 4096, 4096, 1
+	_, err := p.Generate(t.Context(), huge, inference.Hooks{})
+	require.Equal(t, inference.Exhausted, inference.CodeOf(err), "%v", err)
+	require.Equal(t, before, pixels(t, p, deviceRequest(t)), "the engine goes on as before")
+}
+
+func TestDeviceStopsWithinAStep(t *testing.T) {
+	p := pipelineOn(t, testDevice(t), sdcpp.AttentionAuto)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r := deviceRequest(t)
+	r.Steps = 100
+	last := 0
+	_, err := p.Generate(ctx, r, inference.Hooks{Progress: func(p inference.Progress) {
+		last = max(last, p.Step)
+		if p.Step == 3 {
+			cancel()
+		}
+	}})
+	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, 3, last)
+}
+
+// TestDeviceMemoryDoesNotGrow makes 200 pictures of mixed kinds.
+func TestDeviceMemoryDoesNotGrow(t *testing.T) {
+	device := testDevice(t)
+	jobs := 200
+	if device == "cpu" {
+		jobs = 10
+	}
+	p := pipelineOn(t, device, sdcpp.AttentionAuto)
+	lora, vae, control := model(t, synth.LoRA), model(t, synth.VAE), model(t, synth.ControlNet)
+	mixed := func(i int) {
+		r := deviceRequest(t)
+		r.Seed, r.Steps, r.Width, r.Height = int64(i), 2, 64+64*(i%4), 64+64*(i%3)
+		switch i % 5 {
+		case 1:
+			r.BatchSize = 3
+		case 2:
+			r.Prompt += " <lora:l:0.5>"
+			r.Files.LoRAs = map[string]string{"l": lora}
+		case 3:
+			r.Files.VAE = vae
+		case 4:
+			r.Init, r.DenoisingStrength = &inference.Init{Images: []imageio.RGB{ramp(r.Width, r.Height)}, NoiseMultiplier: 1}, 0.9
+			r.Control = []inference.ControlUnit{{Model: control, Module: "none", Image: ramp(r.Width, r.Height), Weight: 1, End: 1, LowRes: true}}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		_, err := p.Generate(ctx, r, inference.Hooks{Progress: func(p inference.Progress) {
+			if i%7 == 6 && p.Step == 1 {
+				cancel()
+			}
+		}})
+		if ctx.Err() == nil {
+			require.NoError(t, err)
+		}
+	}
+	const round = 60 // after it every kind has met every size
+	for i := range min(round, jobs) {
+		mixed(i)
+	}
+	used := deviceUsed(device)
+	for i := range jobs {
+		mixed(i)
+	}
+	grown := deviceUsed(device) - used
+	t.Logf("%d jobs: %d MiB more of %d MiB", jobs, grown>>20, used>>20)
+	require.LessOrEqual(t, grown, int64(16<<20))
+}
+
+// deviceUsed is what is taken of a GPU's memory, in bytes; 0 for a CPU.
+func deviceUsed(device string) int64 {
+	for _, d := range sdcpp.Version().Devices {
+		if d.GPU && strings.EqualFold(d.Name, device) {
+			return int64(d.TotalBytes) - int64(d.FreeBytes)
+		}
+	}
+	return 0
+}
