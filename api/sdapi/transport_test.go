@@ -3,10 +3,14 @@ package sdapi_test
 import (
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/stretchr/testify/require"
 
@@ -95,6 +99,18 @@ func TestBodies(t *testing.T) {
 		})
 	}
 	require.Equal(t, 200, f.send("POST", "/sdapi/v1/options", "[]", "Content-Type", "").status, "no content type is JSON, and [] an object")
+}
+
+// A body that is too large is refused before it is sent, or when it gets so.
+func TestLargeBodies(t *testing.T) {
+	f := start(t, func(c *sdapi.Config) { c.MaxBody = 1000 })
+	for length, body := range map[int64]io.Reader{1001: iotest.ErrReader(errors.New("read")), -1: strings.NewReader(strings.Repeat(" ", 1001))} {
+		r := httptest.NewRequest(http.MethodPost, "/sdapi/v1/txt2img", body)
+		r.ContentLength = length
+		w := httptest.NewRecorder()
+		f.server.ServeHTTP(w, r)
+		require.Equal(t, 413, w.Code, "length %d: %s", length, w.Body)
+	}
 }
 
 func TestCORS(t *testing.T) {
