@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -59,7 +60,6 @@ func TestUsage(t *testing.T) {
 		{[]string{"generate", "--prompt", "a", "--init-image", "absent.png"}, statusError, "", "absent.png"},
 		{[]string{"generate", "--prompt", "a", "--model", "unknown"}, statusError, "", `no checkpoint or file named "unknown"`},
 		{[]string{"models", "info", "absent.safetensors"}, statusError, "", "there is no file absent.safetensors"},
-		{[]string{"engine"}, statusError, "", "started by serve and runpod"},
 	} {
 		t.Run(strings.Join(tc.args, " "), func(t *testing.T) {
 			got := worker(t, tc.args...)
@@ -73,6 +73,19 @@ func TestUsage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// In a process of its own, since the command takes over file descriptor 3.
+func TestEngineNeedsASupervisor(t *testing.T) {
+	home := newHome(t)
+	cmd := exec.Command("/proc/self/exe", "engine")
+	for name, value := range environ(home, openGate) {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	require.Equal(t, statusError, cmd.ProcessState.ExitCode())
+	require.Contains(t, string(out), "started by serve and runpod")
 }
 
 // Every flag, verb and setting that help lists must have a description, and the
