@@ -56,7 +56,6 @@ type Catalog struct {
 	headers  sync.Map // fileKey -> map[string]string, metadata of LoRAs
 	oldSums  sync.Map // fileKey -> string, eight-digit hashes
 	runnable sync.Map // fileKey -> bool, checkpoints
-	vectors  sync.Map // fileKey -> [][]float32, of embeddings
 	lastLook atomic.Int64
 }
 
@@ -170,8 +169,11 @@ func (c *Catalog) classify(path string, info fs.FileInfo) Kind {
 		return kind.(Kind)
 	}
 	kind := Unknown
-	if found, err := Inspect(path); err == nil {
+	switch found, err := Inspect(path); {
+	case err == nil:
 		kind = found.Kind
+	case isPictureName(path) && carriesEmbedding(path):
+		kind = Embedding
 	}
 	c.kinds.Store(key, kind)
 	return kind

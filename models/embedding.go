@@ -2,12 +2,9 @@ package models
 
 import (
 	"context"
-	"os"
 	"slices"
 	"strings"
 
-	"sdworker/models/safetensors"
-	"sdworker/models/sd1"
 	"sdworker/models/torchfile"
 )
 
@@ -21,46 +18,27 @@ func (c *Catalog) Embeddings() []File {
 	return slices.CompactFunc(list, func(a, b File) bool { return a.Stem() == b.Stem() })
 }
 
-// Vectors returns the vectors of a textual inversion, each sd1.TextWidth values,
-// read once per version of the file. The caller must not change them. A file for
-// another family, or a broken one, is an *inference.Error with code Invalid.
-func (c *Catalog) Vectors(f File) ([][]float32, error) {
-	if v, ok := c.vectors.Load(f.key()); ok {
-		return v.([][]float32), nil
+// Vectors returns how many vectors a textual inversion has, and how many values
+// each, those for both text encoders of Stable Diffusion XL together; 0 and 0 when
+// its tensor has another shape.
+func (i *Info) Vectors() (n, width int) {
+	g, large := i.Lookup("clip_g")
+	l, small := i.Lookup("clip_l")
+	if large && small && len(g.Shape) == 2 && len(l.Shape) == 2 {
+		return int(g.Shape[0]), int(g.Shape[1] + l.Shape[1])
 	}
-	v, err := loadVectors(f.Path, CheckOptions{AllowPickle: c.config.AllowPickle})
-	if err != nil {
-		return nil, err
+	switch shape := i.vectors().Shape; len(shape) {
+	case 1:
+		return 1, int(shape[0])
+	case 2:
+		return int(shape[0]), int(shape[1])
 	}
-	c.vectors.Store(f.key(), v)
-	return v, nil
-}
-
-// loadVectors reads emb_params, or the only tensor of the file.
-func loadVectors(path string, o CheckOptions) ([][]float32, error) {
-	info, err := Check(path, Embedding, o)
-	if err != nil {
-		return nil, err
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	defer file.Close()
-	raw := make([]byte, info.vectors().Bytes)
-	if _, err := file.ReadAt(raw, info.vectors().Offset); err != nil {
-		return nil, readError(path, err)
-	}
-	values := make([]float32, info.vectors().Values())
-	if err := safetensors.Decode(values, raw, safetensors.DType(info.vectors().DType)); err != nil {
-		return nil, refuse(path, "cannot be read: %v", err)
-	}
-	return slices.Collect(slices.Chunk(values, sd1.TextWidth)), nil
+	return 0, 0
 }
 
 // vectors is the tensor of an embedding that holds its vectors.
 func (i *Info) vectors() Tensor {
-	if t, ok := i.Lookup(torchfile.EmbeddingKey); ok {
+	if t, ok := i.Lookup(torchfile.EmbeddingKey); ok || len(i.Tensors) == 0 {
 		return t
 	}
 	return i.Tensors[0]

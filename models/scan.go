@@ -123,6 +123,8 @@ func (s *scan) walk(dir, below string, kind Kind, visited map[string]bool, depth
 			subs = append(subs, e.Name())
 		case info.Mode().IsRegular() && hasExtension(e.Name(), kind):
 			s.add(full, path.Join(below, e.Name()), "", kind, info)
+		case info.Mode().IsRegular() && kind == Embedding && isPictureName(e.Name()) && s.classify(full, info) == Embedding:
+			s.add(full, path.Join(below, e.Name()), "", kind, info)
 		case info.Mode().IsRegular() && kind == Checkpoint && isVAEName(e.Name()):
 			s.add(full, path.Join(below, e.Name()), "", VAE, info)
 		}

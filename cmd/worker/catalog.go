@@ -6,13 +6,14 @@ import (
 	"sync"
 
 	"sdworker/api/sdapi"
+	"sdworker/inference/clip"
 	"sdworker/models"
 )
 
 // catalog shows the model files to the API in its own terms.
 type catalog struct {
 	*models.Catalog
-	headers sync.Map // path and time of a file -> what its header says
+	embeddings sync.Map // version of a file -> sdapi.Embedding
 }
 
 var _ sdapi.Catalog = (*catalog)(nil)
@@ -105,34 +106,31 @@ func (c *catalog) Embeddings() []sdapi.Embedding {
 	_ = c.RefreshIfChanged() // any word of a prompt may name a new one
 	var out []sdapi.Embedding
 	for _, f := range c.Catalog.Embeddings() {
-		e := sdapi.Embedding{Path: f.Path, Name: f.Stem()}
-		e.Vectors, e.Width = c.vectors(f)
-		out = append(out, e)
+		out = append(out, c.embedding(f))
 	}
 	return out
 }
 
-// vectors reads the size of a textual inversion from its header, once for each
+// embedding describes a textual inversion by its header, read once for each
 // version of the file.
-func (c *catalog) vectors(f models.File) (n, width int) {
+func (c *catalog) embedding(f models.File) sdapi.Embedding {
 	type version struct {
 		path  string
+		bytes int64
 		mtime int64
 	}
-	key := version{f.Path, f.ModTime.UnixNano()}
-	if known, ok := c.headers.Load(key); ok {
-		size := known.([2]int)
-		return size[0], size[1]
+	key := version{f.Path, f.Bytes, f.ModTime.UnixNano()}
+	if known, ok := c.embeddings.Load(key); ok {
+		return known.(sdapi.Embedding)
 	}
+	e := sdapi.Embedding{Path: f.Path, Name: f.Stem()}
 	if info, err := models.Inspect(f.Path); err == nil {
-		for _, t := range info.Tensors {
-			if len(t.Shape) == 2 {
-				n, width = int(t.Shape[0]), int(t.Shape[1])
-			}
-		}
+		e.Vectors, e.Width = info.Vectors()
+	} else if picture, err := clip.ReadEmbedding(f.Path); err == nil { // a PNG, which carries its name
+		e.Name, e.Vectors, e.Width = picture.Name, picture.Vectors, picture.Shape
 	}
-	c.headers.Store(key, [2]int{n, width})
-	return n, width
+	c.embeddings.Store(key, e)
+	return e
 }
 
 func (c *catalog) Upscalers() []sdapi.Upscaler {

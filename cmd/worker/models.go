@@ -137,6 +137,8 @@ func (m *modelsCommand) list(p *program, o listOptions) error {
 func holds(f models.File) string {
 	info, err := models.Inspect(f.Path)
 	switch {
+	case f.Picture():
+		return "picture"
 	case err != nil:
 		return "no model"
 	case info.Kind == models.Unknown:

@@ -54,8 +54,8 @@ var modelsConvertVerb = &verb{
 	long: `SOURCE is a safetensors file or a PyTorch file (.ckpt, .pt, .pth); nothing inside
 a PyTorch file is run. FILE is written as safetensors, or by the engine as GGUF if
 its name ends so. It may be SOURCE itself: it is replaced when the new one is
-complete. Quantized files are smaller on disk and faster to load; in memory the
-engine keeps 16 bits for each value all the same.`,
+complete. Quantized files are smaller on disk only: the engine makes 16 bits of each
+value again when it loads them, which takes longer than reading 16 bits.`,
 	settings: func() []settings { return new(convertCommand).settings() },
 	run: func(ctx context.Context, p *program, c *call) error {
 		cmd := &convertCommand{program: p}

@@ -203,7 +203,9 @@ func (m *modelsCommand) verify(ctx context.Context, p *program, o verifyOptions,
 		catalog := m.catalog(p)
 		for _, kind := range models.Kinds() {
 			for _, f := range catalog.List(kind) {
-				paths = append(paths, f.Path)
+				if !f.Picture() {
+					paths = append(paths, f.Path)
+				}
 			}
 		}
 	}

@@ -62,20 +62,26 @@ func TestModelsInfo(t *testing.T) {
 }
 
 func TestModelsListTellsWhatFilesHold(t *testing.T) {
+	testdataFolder, err := filepath.Abs("../../inference/clip/testdata/embeddings")
+	require.NoError(t, err)
 	home := newHome(t)
 	loraFile(t, "models/Stable-diffusion/misplaced.safetensors")
 	loraFile(t, "models/Lora/two\nlines.safetensors")
+	picture, err := os.ReadFile(filepath.Join(testdataFolder, "image.png"))
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir("models/embeddings", 0o755))
+	require.NoError(t, os.WriteFile("models/embeddings/p.png", picture, 0o600))
 	got := worker(t, "models", "ls")
 	require.Equal(t, statusOK, got.status, got.err)
 	require.Regexp(t, `(?m)^checkpoint +lora +misplaced.safetensors +0 +`+home+`/models/Stable-diffusion/misplaced.safetensors$`, got.out)
 	require.Regexp(t, `(?m)^checkpoint +unknown +tiny.safetensors `, got.out)
 	require.Regexp(t, `(?m)^lora +sd1 +"two\\nlines.safetensors" `, got.out)
-	require.JSONEq(t, `"lora"`, func() string {
-		var files []struct{ Kind string }
-		require.NoError(t, json.Unmarshal([]byte(worker(t, "models", "ls", "--json").out), &files))
-		require.Len(t, files, 3)
-		return `"` + files[2].Kind + `"`
-	}())
+	require.Regexp(t, `(?m)^embedding +picture +p.png `, got.out)
+	require.NotContains(t, worker(t, "models", "verify").out, "p.png")
+	var files []struct{ Kind string }
+	require.NoError(t, json.Unmarshal([]byte(worker(t, "models", "ls", "--json").out), &files))
+	require.Len(t, files, 4)
+	require.Equal(t, "lora", files[2].Kind)
 }
 
 func TestModelsVerify(t *testing.T) {
