@@ -12,6 +12,7 @@
 #   ENGINE_NATIVE     ON (default) tunes for this machine, OFF for an image that travels
 #   ENGINE_JOBS       parallel compile jobs (default: number of processors)
 #   ENGINE_CMAKE_ARGS further arguments for cmake
+#   ENGINE_PREBUILT   folder with the products of another machine: nothing is built
 #   CUDA_ARCHS        CUDA architectures (default: native)
 set -euo pipefail
 
@@ -30,10 +31,20 @@ baseline) patches=$here/baseline ;;
 *) die "unknown backend '$backend', want cpu, cuda or baseline" ;;
 esac
 
-tools=(engine)
-[[ $backend == cuda ]] && tools+=(cuda)
-[[ -n ${ENGINE_SRC:-} ]] || tools+=(fetch)
-"$here/../scripts/prerequisites" "${tools[@]}"
+# digest tells which patches an engine has, also one that was built elsewhere.
+digest=$(cat "$patches"/* | sha256sum | cut -d' ' -f1)
+
+# patched tells whether a source has the patches already.
+patched() { [[ -n $1 && -f $1/patched && $(<"$1/patched") == "$digest" ]]; }
+
+tools=()
+if [[ -z ${ENGINE_PREBUILT:-} ]]; then
+	tools+=(engine)
+	[[ $backend == cuda ]] && tools+=(cuda)
+	[[ -n ${ENGINE_SRC:-} ]] || tools+=(fetch)
+	patched "${ENGINE_SRC:-}" || tools+=(patch)
+fi
+"$here/../scripts/prerequisites" ${tools[@]+"${tools[@]}"}
 
 flags=(-DCMAKE_BUILD_TYPE=Release -DSD_BUILD_EXAMPLES=OFF -DSD_WEBP=OFF -DSD_WEBM=OFF)
 if [[ $backend != baseline ]]; then
@@ -118,6 +129,16 @@ pin() {
 	fi
 }
 
+if [[ -n ${ENGINE_PREBUILT:-} ]]; then
+	[[ -f $ENGINE_PREBUILT/complete ]] || die "$ENGINE_PREBUILT holds no complete engine"
+	[[ ! -f $ENGINE_PREBUILT/patches || $(<"$ENGINE_PREBUILT/patches") == "$digest" ]] || die "$ENGINE_PREBUILT has other patches"
+	out=$ENGINE_PREBUILT
+	key=prebuilt-$(cat "$out"/lib/*.a | sha256sum | cut -c1-8)
+	link
+	say "$backend engine $key is ready"
+	exit 0
+fi
+
 mkdir -p "$cache"
 exec 9>"$cache/$backend-$key.lock"
 if ! flock -n 9; then
@@ -148,7 +169,7 @@ mkdir "$work/src"
 (cd "$tree" && tar --exclude=.git -cf - .) | tar -xf - -C "$work/src"
 
 say "2/4 applying $(find "$patches" -name '*.patch' | wc -l) patches"
-for patch in "$patches"/*.patch; do
+patched "${ENGINE_SRC:-}" || for patch in "$patches"/*.patch; do
 	patch --directory="$work/src" --strip=1 --quiet --no-backup-if-mismatch <"$patch" ||
 		die "patch $(basename "$patch") does not fit this source"
 done
@@ -179,6 +200,7 @@ fi
 cp "$work/src/LICENSE" "$new/LICENSE.stable-diffusion.cpp"
 [[ -f $work/src/ggml/LICENSE ]] && cp "$work/src/ggml/LICENSE" "$new/LICENSE.ggml"
 printf '%s\n' "${flags[@]}" >"$new/flags"
+echo "$digest" >"$new/patches"
 touch "$new/complete"
 rm -rf "$out"
 mv -T "$new" "$out"
