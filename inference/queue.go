@@ -2,6 +2,7 @@ package inference
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -81,6 +82,10 @@ func (q *Queue) Do(ctx context.Context, job Job, fn func(ctx context.Context, ge
 	select {
 	case <-t.turn:
 	case <-ctx.Done():
+		var told *Error
+		if errors.As(context.Cause(ctx), &told) {
+			return told
+		}
 		return &Error{Code: Canceled, Op: "queue", Msg: "canceled while waiting", Err: context.Cause(ctx)}
 	}
 	q.mu.Lock()
@@ -182,6 +187,20 @@ func (q *Queue) IDs() []string {
 func (q *Queue) Interrupt() {
 	if t := q.head(); t != nil {
 		t.control.Interrupt()
+	}
+}
+
+// Finish asks the running job to finish with what exists and ends those that
+// wait with cause, for the end of the program.
+func (q *Queue) Finish(cause error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, t := range q.waiting {
+		if i == 0 {
+			t.control.Interrupt()
+		} else {
+			t.cancel(cause)
+		}
 	}
 }
 

@@ -123,3 +123,24 @@ func TestQueueReachesTheRunningJob(t *testing.T) {
 		require.False(t, ok)
 	})
 }
+
+func TestQueueFinishes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := inference.NewQueue(nil, 0)
+		running := do(t.Context(), q, "a", func(_ context.Context, h inference.Hooks) error {
+			<-h.Control.Changed()
+			require.True(t, h.Control.Interrupted())
+			return nil
+		})
+		synctest.Wait()
+		waiting := do(t.Context(), q, "b", func(context.Context, inference.Hooks) error {
+			t.Error("a job ran at the end")
+			return nil
+		})
+		synctest.Wait()
+		q.Finish(inference.Errorf(inference.Canceled, "queue", "closing time"))
+		require.NoError(t, <-running)
+		require.ErrorContains(t, <-waiting, "closing time")
+		require.Empty(t, q.IDs())
+	})
+}

@@ -45,9 +45,11 @@ func (s *httpServer) url() string {
 	return scheme + "://" + s.listener.Addr().String()
 }
 
-// lastWait is how long a stage of the end after the grace time may take: jobs that
-// finish with what they have, then replies of jobs that were aborted.
-const lastWait = 5 * time.Second
+// How long the stages of the end after the grace time may take.
+const (
+	hurryWait = 30 * time.Second // jobs that finish with what they have: a step and a decoding, slow on a CPU
+	abortWait = 5 * time.Second  // replies of jobs that were aborted
+)
 
 // serve answers requests until ctx ends, then lets those in hand finish within
 // the grace time. After it they are asked to hurry, and at last aborted.
@@ -86,8 +88,8 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 		wait   time.Duration
 	}{
 		{"shutting down, waiting for the requests in hand", func() {}, s.cfg.ShutdownGrace},
-		{"the grace time is over, asking the jobs in hand to finish with what they have", s.hurry, lastWait},
-		{"aborting the requests in hand", s.abort, lastWait},
+		{"the grace time is over, asking the jobs in hand to finish with what they have", s.hurry, hurryWait},
+		{"aborting the requests in hand", s.abort, abortWait},
 	} {
 		if stage.before == nil {
 			continue

@@ -81,7 +81,7 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 		return err
 	}
 
-	server.hurry = api.queue.Interrupt
+	server.hurry = func() { api.queue.Finish(errShuttingDown) }
 
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -99,6 +99,8 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 	fmt.Fprintf(s.program.err, "listening on %s\n", server.url())
 	return server.serve(ctx, runpod.Balanced(counts.Requests(site, countedRoutes...), ready.of(gen)))
 }
+
+var errShuttingDown = inference.Errorf(inference.Canceled, "queue", "the server is shutting down, try another one")
 
 // readiness is what health checks are told.
 type readiness struct{ failed atomic.Bool }

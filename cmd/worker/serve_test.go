@@ -261,11 +261,16 @@ func TestServeHurriesAfterItsGrace(t *testing.T) {
 	r, c := serve(t, home, g.environ(), "--shutdown-grace", "1ms")
 	running := c.later(strings.Replace(small, `"steps": 3`, `"steps": 150`, 1))
 	step := g.next()
+	waiting := c.later(small)
+	require.Eventually(t, func() bool { return strings.Contains(c.get("/queue/status").body, `"queue_size":1`) }, patience, 5*time.Millisecond)
 	r.signal(syscall.SIGINT)
 	r.await("asking the jobs in hand to finish with what they have")
 	g.open()
 	step.release()
 	require.Equal(t, 1, (<-running).pictures(t), "as after an interrupt")
+	refused := <-waiting
+	require.Equal(t, http.StatusServiceUnavailable, refused.status)
+	require.Contains(t, refused.body, "the server is shutting down")
 	require.Equal(t, statusOK, r.wait())
 }
 
