@@ -30,16 +30,16 @@ func (p *program) findModel(ctx context.Context, c *common, find *findSettings, 
 		log.Warn().Err(err).Msg("some model folders cannot be read")
 	}
 	ref := c.engine.Model
-	found, err := catalog.Resolve(ref)
-	if err == nil {
+	found, missing := catalog.Resolve(ref)
+	if missing == nil {
 		log.Info().Str("checkpoint", found.Path).Msg("model found")
 		return nil
 	}
 	if ref == "" {
 		ref = fallback
 	}
-	if inference.CodeOf(err) != inference.NotFound || !find.Fetch || ref == "" {
-		return err
+	if inference.CodeOf(missing) != inference.NotFound || !find.Fetch || ref == "" {
+		return missing
 	}
 	fetcher := p.newFetcher(f, &c.log, nil)
 	defer fetcher.Close()
@@ -54,7 +54,7 @@ func (p *program) findModel(ctx context.Context, c *common, find *findSettings, 
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("no checkpoint was found, and %s cannot be fetched: %w", ref, err)
+		return fmt.Errorf("%s; nor can it be fetched: %w", inference.Message(missing), err)
 	}
 	p.learnHash(catalog, result, log)
 	c.engine.Model = result.Path

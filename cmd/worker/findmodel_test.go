@@ -67,7 +67,8 @@ func TestFindModelFetchesWhatIsNotThere(t *testing.T) {
 	require.ErrorContains(t, err, "holds a LoRA, not a checkpoint")
 	require.NoFileExists(t, "mine/Lora/style.safetensors")
 	_, err = find("/nowhere/x.safetensors", "", true)
-	require.ErrorContains(t, err, "no checkpoint was found")
+	require.ErrorContains(t, err, `no checkpoint or file named "/nowhere/x.safetensors"`)
+	require.ErrorContains(t, err, "nor can it be fetched")
 }
 
 func TestUsedFilesLeaveTheCacheLast(t *testing.T) {
