@@ -71,6 +71,7 @@ func (p *program) newFetcher(f *fetchSettings, log *logSettings, inUse func() []
 		Parallel:         f.Parallel,
 	}
 	if cache := p.fetchCache(f, inUse); cache.Record != "" {
+		cache.Log = config.Log
 		config.Cache = cache
 	}
 	return fetch.New(config)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/schollz/progressbar/v3"
 
 	"sdworker/models"
@@ -78,6 +79,9 @@ func (c *pullCommand) settings() []settings {
 func (c *pullCommand) run(ctx context.Context, refs []string) error {
 	if len(refs) > 1 && (c.options.Name != "" || c.options.SHA256 != "") {
 		return usagef("--name and --sha256 are for one file, %d are named", len(refs))
+	}
+	if c.options.Quiet && c.log.Level == zerolog.LevelInfoValue {
+		c.log.Level = zerolog.LevelWarnValue
 	}
 	fetcher := c.program.newFetcher(&c.fetch, &c.log, nil)
 	defer fetcher.Close()

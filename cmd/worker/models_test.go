@@ -135,6 +135,15 @@ func TestModelsPullAndRemove(t *testing.T) {
 	require.Contains(t, got.err, "there already")
 	require.Equal(t, before, asked)
 
+	got = worker(t, "models", "pull", "--to", "mine", "--name", "again", "--models-cache-limit", "20000", "--quiet", "--force", ref)
+	require.Equal(t, statusOK, got.status, got.err)
+	require.Empty(t, got.err)
+	require.Equal(t, "again.safetensors\n", filepath.Base(got.out))
+	got = worker(t, "models", "pull", "--to", "mine", "--models-cache-limit", "20000", "--force", ref)
+	require.Equal(t, statusOK, got.status, got.err)
+	require.Contains(t, got.err, "removed to make room")
+	require.NoFileExists(t, "mine/Lora/again.safetensors")
+
 	require.Equal(t, statusUsage, worker(t, "models", "pull", "--kind", "loras", ref).status)
 	require.Equal(t, statusUsage, worker(t, "models", "pull", "--sha256", "xyz", ref).status)
 	got = worker(t, "models", "pull", "--to", "mine", "--kind", "vae", ref)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/rs/zerolog"
 
 	"sdworker/inference"
 )
@@ -25,6 +26,7 @@ type Cache struct {
 	Record string          // path of the JSON file with the record
 	Limit  int64           // bytes of fetched files, 0 = no limit
 	InUse  func() []string // paths that must stay, such as that of the loaded model; may be nil
+	Log    zerolog.Logger  // tells what was removed to make room
 }
 
 // Entry is one fetched file.
@@ -155,6 +157,7 @@ func (c *Cache) evict(list []Entry, bytes int64, keep string) (freed int64, err 
 			return freed, err
 		}
 		freed += e.Bytes
+		c.Log.Info().Str("file", e.Path).Int64("bytes", e.Bytes).Time("used", e.Used).Msg("removed to make room for another file")
 	}
 	return freed, nil
 }
