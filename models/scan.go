@@ -19,7 +19,8 @@ const maxDepth = 8
 type scan struct {
 	classify func(path string, info fs.FileInfo) Kind
 	place    int
-	folders  int // model folders and caches found
+	folders  int    // model folders and caches found
+	top      string // the model folder that walk is in, without links
 	files    []File
 	seen     map[string]bool      // absolute paths listed
 	dirs     map[string]time.Time // folders looked at, zero time for missing ones
@@ -99,14 +100,15 @@ func (s *scan) folder(dir string, kind Kind) {
 	if exists(dir) {
 		s.folders++
 	}
+	s.top, _ = filepath.EvalSymlinks(dir) // without a folder there is nothing to walk
 	s.walk(dir, "", kind, map[string]bool{}, 0)
 }
 
 // walk lists a folder before its sub-folders; links are followed, each folder
-// once.
+// once, but not upwards, where folders of other kinds are.
 func (s *scan) walk(dir, below string, kind Kind, visited map[string]bool, depth int) {
 	real, err := filepath.EvalSymlinks(dir)
-	if err != nil || visited[real] || depth > maxDepth {
+	if err != nil || visited[real] || strings.HasPrefix(s.top, real+"/") || depth > maxDepth {
 		if err != nil {
 			s.dirs[dir] = time.Time{}
 		}
