@@ -83,7 +83,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	reply := asReply(r.Context(), err)
-	if reply.cause != nil && reply.status >= http.StatusInternalServerError && r.Context().Err() == nil {
+	if reply.cause != nil && reply.status == http.StatusInternalServerError && r.Context().Err() == nil {
 		zerolog.Ctx(r.Context()).Error().Err(err).Str("path", r.URL.Path).Msg("request failed")
 	}
 	maps.Copy(w.Header(), reply.header)
