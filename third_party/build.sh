@@ -66,7 +66,7 @@ flags+=(${more[@]+"${more[@]}"})
 # source_id names the source without fetching it.
 source_id() {
 	if [[ -n ${ENGINE_SRC:-} ]]; then
-		(cd "$(engine_tree "$ENGINE_SRC")" && find . -name .git -prune -o -type f -print0 |
+		(cd "$own_tree" && find . -name .git -prune -o -type f -print0 |
 			LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
 	else
 		grep -A4 '^name = "diffusion-rs-sys"' "$here/fetch/Cargo.lock"
@@ -84,6 +84,9 @@ engine_tree() {
 	done
 	die "no stable-diffusion.cpp tree with its ggml folder in $1"
 }
+
+own_tree=
+[[ -z ${ENGINE_SRC:-} ]] || own_tree=$(engine_tree "$ENGINE_SRC")
 
 machine() {
 	[[ $native == ON ]] && ${CC:-cc} -march=native -Q --help=target 2>/dev/null
@@ -157,7 +160,7 @@ mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT
 
 if [[ -n ${ENGINE_SRC:-} ]]; then
-	tree=$(engine_tree "$ENGINE_SRC")
+	tree=$own_tree
 	say "1/4 copying $tree"
 else
 	say "1/4 fetching $(pin), checking it against fetch/Cargo.lock"
