@@ -90,10 +90,10 @@ func (p *pull) dest() string {
 // cannot be read yet is left to verify.
 func (p *pull) early(r io.ReaderAt, size, valid int64) error {
 	info, err := models.InspectReader(r, size)
-	if err != nil || info.Format == models.Pickle || len(info.Tensors) == 0 || info.Tensors[0].Offset > valid {
-		return nil
+	if err == nil && info.Format != models.Pickle && len(info.Tensors) > 0 && info.Tensors[0].Offset <= valid {
+		return p.fits(info)
 	}
-	return p.fits(info)
+	return nil
 }
 
 // verify checks the complete file.
