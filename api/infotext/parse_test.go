@@ -48,8 +48,10 @@ func TestParseRules(t *testing.T) {
 		name, text string
 		want       infotext.Fields // these keys; nil values must be absent
 	}{
-		{"a further label continues the negative prompt", "a\nNegative prompt: b\nNegative prompt: c\n" + line,
-			infotext.Fields{"Prompt": "a", "Negative prompt": "b\nc"}},
+		{
+			"a further label continues the negative prompt", "a\nNegative prompt: b\nNegative prompt: c\n" + line,
+			infotext.Fields{"Prompt": "a", "Negative prompt": "b\nc"},
+		},
 		{"a parameter line in the middle is prompt", line + "\nlast", infotext.Fields{"Prompt": line + "\nlast", "Steps": nil}},
 		{"a key needs two characters", "a: 1, b: 2, c: 3, dd: 4", infotext.Fields{"Prompt": "a: 1, b: 2, c: 3, dd: 4", "dd": nil}},
 		{"an empty value is dropped but counts", "Steps: , Sampler: Euler, Seed: 1", infotext.Fields{"Prompt": "", "Steps": nil, "Seed": "1"}},
@@ -60,7 +62,8 @@ func TestParseRules(t *testing.T) {
 		{"a hypernetwork becomes a tag", "cat\n" + line + ", Hypernet: h, Hypernet strength: 0.5", infotext.Fields{"Prompt": "cat<hypernet:h:0.5>", "Hypernet": "h"}},
 		{"its strength is 1 by default", "cat\n" + line + ", Hypernet: h", infotext.Fields{"Prompt": "cat<hypernet:h:1.0>"}},
 		{"the old hires fix", line + ", Size: 1024x768, First pass size: 512x384", infotext.Fields{
-			"Size-1": 512, "Size-2": 384, "Hires resize-1": 1024, "Hires resize-2": 768, "First pass size-1": "512"}},
+			"Size-1": 512, "Size-2": 384, "Hires resize-1": 1024, "Hires resize-2": 768, "First pass size-1": "512",
+		}},
 		{"the old hires fix by the 512 rule", line + ", Size: 1024x512, First pass size: 0x0", infotext.Fields{"Size-1": 768, "Size-2": 384}},
 		{"emphasis of the negative prompt counts", "a\nNegative prompt: [b]\n" + line, infotext.Fields{"Emphasis": "Original"}},
 		{"emphasis that is there stays", "(a)\n" + line + ", Emphasis: No norm", infotext.Fields{"Emphasis": "No norm"}},

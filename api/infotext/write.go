@@ -10,9 +10,9 @@ import (
 func Write(p Params) string {
 	var line []string
 	for _, e := range p.entries() {
-		switch {
-		case e.Value == nil:
-		case e.Value == e.Key:
+		switch e.Value {
+		case nil:
+		case e.Key:
 			line = append(line, e.Key)
 		default:
 			line = append(line, e.Key+": "+Quote(e.Value))
@@ -251,14 +251,6 @@ func (t *table) set(key string, value any) {
 	}
 	t.at[key] = len(t.entries)
 	t.entries = append(t.entries, Entry{key, value})
-}
-
-// value is what a key has so far.
-func (t *table) value(key string) any {
-	if i, ok := t.at[key]; ok {
-		return t.entries[i].Value
-	}
-	return nil
 }
 
 func when(present bool, value any) any {

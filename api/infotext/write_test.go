@@ -127,8 +127,10 @@ func (o options) text(name string) string { return fmt.Sprint(o[name]) }
 func (o options) on(name string) bool     { return o[name] == true }
 
 func defaults(img2img bool) request {
-	r := request{Steps: 50, CFGScale: 7, Seed: -1, Subseed: -1, Width: 512, Height: 512, BatchSize: 1, NIter: 1,
-		SeedResizeFromW: -1, SeedResizeFromH: -1, SamplerIndex: "Euler", HRScale: 2, MaskBlurX: 4, MaskBlurY: 4, InpaintFullRes: true}
+	r := request{
+		Steps: 50, CFGScale: 7, Seed: -1, Subseed: -1, Width: 512, Height: 512, BatchSize: 1, NIter: 1,
+		SeedResizeFromW: -1, SeedResizeFromH: -1, SamplerIndex: "Euler", HRScale: 2, MaskBlurX: 4, MaskBlurY: 4, InpaintFullRes: true,
+	}
 	if img2img {
 		strength := 0.75
 		r.DenoisingStrength = &strength
@@ -224,8 +226,10 @@ func (r request) encoded() []string {
 }
 
 func (r request) hires() *infotext.Hires {
-	h := &infotext.Hires{Sampler: r.HRSamplerName, Scheduler: r.HRScheduler, Prompt: r.HRPrompt, NegativePrompt: r.HRNegativePrompt,
-		Scale: r.HRScale, ResizeX: r.HRResizeX, ResizeY: r.HRResizeY, Steps: r.HRSecondPassSteps, Upscaler: r.HRUpscaler}
+	h := &infotext.Hires{
+		Sampler: r.HRSamplerName, Scheduler: r.HRScheduler, Prompt: r.HRPrompt, NegativePrompt: r.HRNegativePrompt,
+		Scale: r.HRScale, ResizeX: r.HRResizeX, ResizeY: r.HRResizeY, Steps: r.HRSecondPassSteps, Upscaler: r.HRUpscaler,
+	}
 	if r.HRCheckpointName != "" {
 		h.Checkpoint = title(r.HRCheckpointName)
 	}
@@ -246,8 +250,10 @@ func (r request) inpaint() *infotext.Inpaint {
 		r.MaskBlurX, r.MaskBlurY = *r.MaskBlur, *r.MaskBlur
 	}
 	inverted := r.InpaintingMaskInvert != nil && r.InpaintingMaskInvert != false && r.InpaintingMaskInvert != 0.0
-	return &infotext.Inpaint{Inverted: inverted, BlurX: r.MaskBlurX, BlurY: r.MaskBlurY, OnlyMasked: r.InpaintFullRes,
-		Padding: r.InpaintFullResPadding, Content: r.InpaintingFill}
+	return &infotext.Inpaint{
+		Inverted: inverted, BlurX: r.MaskBlurX, BlurY: r.MaskBlurY, OnlyMasked: r.InpaintFullRes,
+		Padding: r.InpaintFullResPadding, Content: r.InpaintingFill,
+	}
 }
 
 func TestWriteFromRequests(t *testing.T) {
@@ -335,8 +341,10 @@ func everything(script string) infotext.Params {
 }
 
 func TestWriteRules(t *testing.T) {
-	base := infotext.Params{Prompt: "a", Steps: 1, Sampler: "Euler", CFGScale: 7, Seed: 1, Width: 64, Height: 64,
-		Sampling: infotext.Sampling{EtaAncestral: 1, SNoise: 1}}
+	base := infotext.Params{
+		Prompt: "a", Steps: 1, Sampler: "Euler", CFGScale: 7, Seed: 1, Width: 64, Height: 64,
+		Sampling: infotext.Sampling{EtaAncestral: 1, SNoise: 1},
+	}
 	const head = "a\nSteps: 1, Sampler: Euler, CFG scale: 7.0, Seed: 1, Size: 64x64"
 	tests := []struct {
 		name string
@@ -351,8 +359,10 @@ func TestWriteRules(t *testing.T) {
 		{"an unknown scheduler is printed as sent", func(p *infotext.Params) { p.Scheduler = ptr("zzz") }, strings.Replace(head, "Euler,", "Euler, Schedule type: zzz,", 1)},
 		{"the name of a scheduler becomes its label", func(p *infotext.Params) { p.Scheduler = ptr("sgm_uniform") }, strings.Replace(head, "Euler,", "Euler, Schedule type: SGM Uniform,", 1)},
 		{"the lower-case automatic is printed as sent", func(p *infotext.Params) { p.Scheduler = ptr("automatic") }, strings.Replace(head, "Euler,", "Euler, Schedule type: automatic,", 1)},
-		{"DDIM ignores the scheduler", func(p *infotext.Params) { p.Sampler, p.Scheduler = "DDIM", ptr("karras") },
-			strings.Replace(head, "Euler,", "DDIM, Schedule type: karras,", 1)},
+		{
+			"DDIM ignores the scheduler", func(p *infotext.Params) { p.Sampler, p.Scheduler = "DDIM", ptr("karras") },
+			strings.Replace(head, "Euler,", "DDIM, Schedule type: karras,", 1),
+		},
 		{"a blur of two widths is left out", func(p *infotext.Params) {
 			p.DenoisingStrength, p.Inpaint = ptr(1.0), &infotext.Inpaint{Inverted: true, BlurX: 4, BlurY: 2, OnlyMasked: true, Padding: 32, Content: 3}
 		}, head + ", Denoising strength: 1.0, Mask mode: Inpaint not masked, Inpaint area: Only masked, Masked area padding: 32, Masked content: latent nothing"},
@@ -395,8 +405,14 @@ func TestQuoteFloats(t *testing.T) {
 func TestExtra(t *testing.T) {
 	p := everything("Script")
 	p.Scripts = append(p.Scripts, infotext.Entry{Key: "Nothing"})
-	require.Equal(t, []infotext.Entry{{Key: "Script", Value: 1}, {Key: "Denoising strength", Value: 0.5}, {Key: "Hires prompt", Value: ""},
-		{Key: "Hires negative prompt", Value: ""}, {Key: "Hires upscale", Value: 2.0}, {Key: "Schedule type", Value: "Karras"}}, p.Extra())
+	require.Equal(t, []infotext.Entry{
+		{Key: "Script", Value: 1},
+		{Key: "Denoising strength", Value: 0.5},
+		{Key: "Hires prompt", Value: ""},
+		{Key: "Hires negative prompt", Value: ""},
+		{Key: "Hires upscale", Value: 2.0},
+		{Key: "Schedule type", Value: "Karras"},
+	}, p.Extra())
 }
 
 // Options of the schedule are recorded where they act, in either pass.

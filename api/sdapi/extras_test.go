@@ -38,7 +38,8 @@ func TestExtrasSizeVectors(t *testing.T) {
 	for _, tc := range file.Cases {
 		t.Run(tc.Name, func(t *testing.T) {
 			got := f.post("/sdapi/v1/extra-single-image", map[string]any{
-				"image": encoded(t, tc.Input.Width, tc.Input.Height), "upscaling_resize": tc.Input.Scale, "upscaler_1": "Nearest"})
+				"image": encoded(t, tc.Input.Width, tc.Input.Height), "upscaling_resize": tc.Input.Scale, "upscaler_1": "Nearest",
+			})
 			m, _ := got.picture(t, got.object(t)["image"])
 			require.Equal(t, tc.Want, [2]int{m.W, m.H})
 		})
@@ -57,15 +58,31 @@ func TestExtras(t *testing.T) {
 		{"nothing", nil, 40, 20, "<p></p>"},
 		{"default factor", map[string]any{"upscaler_1": "Lanczos"}, 80, 40, "<p>Postprocess upscale by: 2, Postprocess upscaler: Lanczos</p>"},
 		{"factor", map[string]any{"upscaler_1": "Lanczos", "upscaling_resize": 1.5}, 56, 24, "<p>Postprocess upscale by: 1.5, Postprocess upscaler: Lanczos</p>"},
-		{"to size, cropped", map[string]any{"upscaler_1": "Nearest", "resize_mode": 1, "upscaling_resize_w": 64, "upscaling_resize_h": 64}, 64, 64,
-			"<p>Postprocess upscale to: 64x64, Postprocess crop to: 64x64, Postprocess upscaler: Nearest</p>"},
-		{"to size, whole", map[string]any{"upscaler_1": "Nearest", "resize_mode": 1, "upscaling_resize_w": 64, "upscaling_resize_h": 64, "upscaling_crop": false}, 128, 64,
-			"<p>Postprocess upscale to: 64x64, Postprocess upscaler: Nearest</p>"},
-		{"two", map[string]any{"upscaler_1": "R-ESRGAN 4x+", "upscaler_2": "Nearest", "extras_upscaler_2_visibility": 0.5}, 80, 40,
-			"<p>Postprocess upscale by: 2, Postprocess upscaler: R-ESRGAN 4x+, Postprocess upscaler 2: Nearest</p>"},
+		{
+			"to size, cropped",
+			map[string]any{"upscaler_1": "Nearest", "resize_mode": 1, "upscaling_resize_w": 64, "upscaling_resize_h": 64},
+			64, 64,
+			"<p>Postprocess upscale to: 64x64, Postprocess crop to: 64x64, Postprocess upscaler: Nearest</p>",
+		},
+		{
+			"to size, whole",
+			map[string]any{"upscaler_1": "Nearest", "resize_mode": 1, "upscaling_resize_w": 64, "upscaling_resize_h": 64, "upscaling_crop": false},
+			128, 64,
+			"<p>Postprocess upscale to: 64x64, Postprocess upscaler: Nearest</p>",
+		},
+		{
+			"two",
+			map[string]any{"upscaler_1": "R-ESRGAN 4x+", "upscaler_2": "Nearest", "extras_upscaler_2_visibility": 0.5},
+			80, 40,
+			"<p>Postprocess upscale by: 2, Postprocess upscaler: R-ESRGAN 4x+, Postprocess upscaler 2: Nearest</p>",
+		},
 		{"second unseen", map[string]any{"upscaler_1": "Lanczos", "upscaler_2": "Nearest"}, 80, 40, "<p>Postprocess upscale by: 2, Postprocess upscaler: Lanczos</p>"},
-		{"faces", map[string]any{"gfpgan_visibility": 0.5, "codeformer_visibility": 1, "codeformer_weight": 0.25}, 40, 20,
-			"<p>GFPGAN visibility: 0.5, CodeFormer visibility: 1.0, CodeFormer weight: 0.25</p>"},
+		{
+			"faces",
+			map[string]any{"gfpgan_visibility": 0.5, "codeformer_visibility": 1, "codeformer_weight": 0.25},
+			40, 20,
+			"<p>GFPGAN visibility: 0.5, CodeFormer visibility: 1.0, CodeFormer weight: 0.25</p>",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			body := map[string]any{"image": image}
@@ -125,8 +142,10 @@ func TestInfotextField(t *testing.T) {
 	req := f.gen.Last()
 	require.Equal(t, "a cat", req.Prompt)
 	require.Equal(t, "dog", req.NegativePrompt)
-	require.Equal(t, []any{7, "DPM++ 2M", 5.0, int64(99), 72, 80, 2, 64, 128}, []any{req.Steps, req.Sampler, req.CFGScale, req.Seed, req.Width, req.Height,
-		req.Settings.ClipSkip, req.SeedResizeW, req.SeedResizeH})
+	require.Equal(t, []any{7, "DPM++ 2M", 5.0, int64(99), 72, 80, 2, 64, 128}, []any{
+		req.Steps, req.Sampler, req.CFGScale, req.Seed, req.Width, req.Height,
+		req.Settings.ClipSkip, req.SeedResizeW, req.SeedResizeH,
+	})
 	require.EqualValues(t, 7, g.parameters["steps"], "the echo shows what was pasted")
 	require.Equal(t, map[string]any{"CLIP_stop_at_last_layers": 2.0}, g.parameters["override_settings"])
 

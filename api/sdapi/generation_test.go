@@ -122,10 +122,14 @@ func TestHires(t *testing.T) {
 	h := hires(map[string]any{"enable_hr": true, "prompt": "p", "negative_prompt": "n"})
 	require.Equal(t, inference.Hires{Width: 128, Height: 128, Upscaler: "Latent", Sampler: "Euler", Prompt: "p", NegativePrompt: "n", CFGScale: 7}, *h)
 	require.InDelta(t, 0.75, f.gen.Last().DenoisingStrength, 0, "instead of the original's failure on null")
-	h = hires(map[string]any{"enable_hr": true, "denoising_strength": 0, "hr_resize_x": 96, "hr_resize_y": 128, "hr_second_pass_steps": 7.0,
-		"hr_sampler_name": "DDIM", "hr_scheduler": "Karras", "hr_prompt": "hp", "hr_upscaler": "R-ESRGAN 4x+", "hr_checkpoint_name": "other"})
-	require.Equal(t, inference.Hires{Width: 128, Height: 128, TruncateX: 4, Steps: 7, Upscaler: "R-ESRGAN 4x+", Sampler: "DDIM", Scheduler: "Karras",
-		Prompt: "hp", Checkpoint: "/models/other.safetensors", CFGScale: 7}, *h)
+	h = hires(map[string]any{
+		"enable_hr": true, "denoising_strength": 0, "hr_resize_x": 96, "hr_resize_y": 128, "hr_second_pass_steps": 7.0,
+		"hr_sampler_name": "DDIM", "hr_scheduler": "Karras", "hr_prompt": "hp", "hr_upscaler": "R-ESRGAN 4x+", "hr_checkpoint_name": "other",
+	})
+	require.Equal(t, inference.Hires{
+		Width: 128, Height: 128, TruncateX: 4, Steps: 7, Upscaler: "R-ESRGAN 4x+", Sampler: "DDIM", Scheduler: "Karras",
+		Prompt: "hp", Checkpoint: "/models/other.safetensors", CFGScale: 7,
+	}, *h)
 	require.Zero(t, f.gen.Last().DenoisingStrength)
 	hires(map[string]any{"enable_hr": true, "denoising_strength": 0.5, "hr_sampler_name": "Use same sampler", "hr_scheduler": "Use same scheduler", "hr_checkpoint_name": "Use same checkpoint", "hr_prompt": nil})
 	h = hires(map[string]any{"enable_hr": true, "denoising_strength": 0.5, "firstphase_width": 32, "firstphase_height": 40})

@@ -106,7 +106,12 @@ func phases(t inference.Timings) []phase {
 		return time.Duration(s * float64(time.Second)).Round(time.Microsecond).Seconds()
 	}
 	return []phase{
-		{"queue", round(t.Queue)}, {"load", round(t.Load)}, {"encode", round(t.Encode)}, {"sample", round(t.Sample)},
-		{"decode", round(t.Decode)}, {"upscale", round(t.Upscale)}, {"total", round(t.Total)},
+		{"queue", round(t.Queue)},
+		{"load", round(t.Load)},
+		{"encode", round(t.Encode)},
+		{"sample", round(t.Sample)},
+		{"decode", round(t.Decode)},
+		{"upscale", round(t.Upscale)},
+		{"total", round(t.Total)},
 	}
 }

@@ -212,9 +212,16 @@ func (c *call) unitTexts() []infotext.Entry {
 	for i, unit := range c.units {
 		var parts []string
 		for _, key := range []struct{ label, field string }{
-			{"Module", "module"}, {"Model", "model"}, {"Weight", "weight"}, {"Resize Mode", "resize_mode"},
-			{"Processor Res", "processor_res"}, {"Threshold A", "threshold_a"}, {"Threshold B", "threshold_b"},
-			{"Guidance Start", "guidance_start"}, {"Guidance End", "guidance_end"}, {"Pixel Perfect", "pixel_perfect"},
+			{"Module", "module"},
+			{"Model", "model"},
+			{"Weight", "weight"},
+			{"Resize Mode", "resize_mode"},
+			{"Processor Res", "processor_res"},
+			{"Threshold A", "threshold_a"},
+			{"Threshold B", "threshold_b"},
+			{"Guidance Start", "guidance_start"},
+			{"Guidance End", "guidance_end"},
+			{"Pixel Perfect", "pixel_perfect"},
 			{"Control Mode", "control_mode"},
 		} {
 			v, _ := unit.Get(key.field)

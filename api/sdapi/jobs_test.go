@@ -104,8 +104,10 @@ func TestProgressVectors(t *testing.T) {
 				return
 			}
 			err := f.queue.Do(t.Context(), inference.Job{Name: "txt2img"}, func(_ context.Context, _ inference.Generator, hooks inference.Hooks) error {
-				hooks.Report(inference.Progress{Phase: inference.PhaseSampling, Job: tc.Input.JobNo, Jobs: tc.Input.JobCount,
-					Step: tc.Input.SamplingStep, Steps: tc.Input.SamplingSteps})
+				hooks.Report(inference.Progress{
+					Phase: inference.PhaseSampling, Job: tc.Input.JobNo, Jobs: tc.Input.JobCount,
+					Step: tc.Input.SamplingStep, Steps: tc.Input.SamplingSteps,
+				})
 				ask()
 				return nil
 			})

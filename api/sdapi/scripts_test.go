@@ -31,8 +31,10 @@ func TestScriptErrors(t *testing.T) {
 		{`{"alwayson_scripts": {"ControlNet": {"args": []}}}`, 200, ""},
 		{`{"alwayson_scripts": {"ControlNet": {"args": [{}, {"enabled": true}, {"enabled": false, "model": "zzz"}, null, 3]}}}`, 200, ""},
 		{`{"alwayson_scripts": {"controlnet": {"args": [{"enabled": true, "model": "zzz", "image": "x"}]}}}`, 500, ""},
-		{`{"alwayson_scripts": {"controlnet": {"args": [{"enabled": true, "model": "canny", "module": "openpose", "image": "x"}]}}}`, 422,
-			"ControlNet preprocessor 'openpose' is not available: send the preprocessed picture with module none"},
+		{
+			`{"alwayson_scripts": {"controlnet": {"args": [{"enabled": true, "model": "canny", "module": "openpose", "image": "x"}]}}}`, 422,
+			"ControlNet preprocessor 'openpose' is not available: send the preprocessed picture with module none",
+		},
 		{`{"alwayson_scripts": {"controlnet": {"args": [{"enabled": true, "model": "canny"}]}}}`, 422, "ControlNet unit 0 has no image"},
 		{`{"script_name": "nope", "sampler_name": "nope"}`, 422, "Script 'nope' not found"}, // scripts are looked for first
 		{`{"alwayson_scripts": {"nope": {}}, "sampler_name": "nope"}`, 404, "Sampler not found"},
@@ -69,8 +71,10 @@ func TestControlNetUnit(t *testing.T) {
 		require.Len(t, f.gen.Last().Control, 1)
 		return g, f.gen.Last().Control[0]
 	}
-	defaults := inference.ControlUnit{Model: "/models/ControlNet/canny.safetensors", Module: "none", Weight: 1, ResizeMode: 1, End: 1,
-		Resolution: -1, ThresholdA: -1, ThresholdB: -1, LowRes: true, HighRes: true, ReturnMap: true}
+	defaults := inference.ControlUnit{
+		Model: "/models/ControlNet/canny.safetensors", Module: "none", Weight: 1, ResizeMode: 1, End: 1,
+		Resolution: -1, ThresholdA: -1, ThresholdB: -1, LowRes: true, HighRes: true, ReturnMap: true,
+	}
 	g, got := send(unit)
 	require.Equal(t, 16, got.Image.W)
 	got.Image = defaults.Image
@@ -84,12 +88,16 @@ func TestControlNetUnit(t *testing.T) {
 	got.Image = defaults.Image
 	require.Equal(t, defaults, got, "fields left out have the same defaults")
 
-	_, got = send(map[string]any{"enabled": true, "model": "canny", "module": "canny", "image": map[string]any{"image": encoded(t, 16, 16), "mask": nil},
+	_, got = send(map[string]any{
+		"enabled": true, "model": "canny", "module": "canny", "image": map[string]any{"image": encoded(t, 16, 16), "mask": nil},
 		"weight": 0.5, "resize_mode": 2, "guidance": 0.75, "lowvram": true, "control_mode": "My prompt is more important", "hr_option": "Low res only",
-		"processor_res": 256, "threshold_a": 50, "pixel_perfect": true, "save_detected_map": false, "something": "else"})
+		"processor_res": 256, "threshold_a": 50, "pixel_perfect": true, "save_detected_map": false, "something": "else",
+	})
 	got.Image = defaults.Image
-	require.Equal(t, inference.ControlUnit{Model: "/models/ControlNet/canny.safetensors", Module: "canny", Weight: 0.5, ResizeMode: 2, End: 0.75,
-		Mode: inference.ControlPrompt, PixelPerfect: true, Resolution: 256, ThresholdA: 50, ThresholdB: -1, LowRes: true}, got)
+	require.Equal(t, inference.ControlUnit{
+		Model: "/models/ControlNet/canny.safetensors", Module: "canny", Weight: 0.5, ResizeMode: 2, End: 0.75,
+		Mode: inference.ControlPrompt, PixelPerfect: true, Resolution: 256, ThresholdA: 50, ThresholdB: -1, LowRes: true,
+	}, got)
 }
 
 func TestADetailer(t *testing.T) {

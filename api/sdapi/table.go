@@ -36,8 +36,10 @@ func (s *Server) jobRoutes() []route {
 		{method: post, path: api + "extra-single-image", handle: s.extrasSingle, body: &schema.ExtrasSingle, summary: "Enlarge one picture"},
 		{method: post, path: api + "extra-batch-images", handle: s.extrasBatch, body: &schema.ExtrasBatch, summary: "Enlarge several pictures"},
 		{method: post, path: api + "png-info", handle: s.value(s.pngInfo), body: &schema.PNGInfo, summary: "Read the generation parameters of a picture"},
-		{method: get, path: api + "progress", handle: s.value(s.progress), summary: "The running job",
-			query: []schema.Field{{Name: "skip_current_image", Kind: schema.Boolean, Default: false}}},
+		{
+			method: get, path: api + "progress", handle: s.value(s.progress), summary: "The running job",
+			query: []schema.Field{{Name: "skip_current_image", Kind: schema.Boolean, Default: false}},
+		},
 		{method: post, path: api + "interrogate", handle: s.value(s.interrogate), body: &schema.Interrogate, summary: "Describe a picture"},
 		{method: post, path: api + "interrupt", handle: s.value(s.interrupt), summary: "End the running job with what there is"},
 		{method: post, path: api + "skip", handle: s.value(s.skip), summary: "End the running batch"},
@@ -104,10 +106,14 @@ func (s *Server) controlRoutes() []route {
 	settings := pyjson.NewObject("control_net_unit_count", controlUnits)
 	return []route{
 		{method: get, path: "/controlnet/version", handle: s.answer(pyjson.NewObject("version", controlNetVersion)), access: guests, summary: "Version of the ControlNet API"},
-		{method: get, path: "/controlnet/model_list", handle: s.value(s.listControlModels), access: guests, summary: "ControlNet models",
-			query: []schema.Field{{Name: "update", Kind: schema.Boolean, Default: true}}},
-		{method: get, path: "/controlnet/module_list", handle: s.value(listControlModules), access: guests, summary: "Preprocessors",
-			query: []schema.Field{{Name: "alias_names", Kind: schema.Boolean, Default: false}}},
+		{
+			method: get, path: "/controlnet/model_list", handle: s.value(s.listControlModels), access: guests, summary: "ControlNet models",
+			query: []schema.Field{{Name: "update", Kind: schema.Boolean, Default: true}},
+		},
+		{
+			method: get, path: "/controlnet/module_list", handle: s.value(listControlModules), access: guests, summary: "Preprocessors",
+			query: []schema.Field{{Name: "alias_names", Kind: schema.Boolean, Default: false}},
+		},
 		{method: get, path: "/controlnet/control_types", handle: s.value(s.listControlTypes), access: guests, summary: "Preprocessors and models by kind"},
 		{method: get, path: "/controlnet/settings", handle: s.answer(settings), access: guests, summary: "Number of units"},
 		{method: post, path: "/controlnet/detect", handle: s.detect, access: guests, body: detectRequest, summary: "Run a preprocessor"},

@@ -87,10 +87,14 @@ func TestBodies(t *testing.T) {
 		{"form", "image=x", "application/x-www-form-urlencoded", 422, dict},
 		{"vendor JSON", "3", "application/vnd.api+json; charset=utf-8", 422, dict},
 		{"not UTF-8", "\"\xff\"", "application/json", 400, `{"detail":"There was an error parsing the body"}`},
-		{"too large", `{"image":"` + strings.Repeat("x", 1000) + `"}`, "application/json", 413,
-			`{"error":"HTTPException","detail":"The request body is larger than 1000 bytes","body":"","errors":""}`},
-		{"position in code points", "{\"é\": x}", "application/json", 422,
-			`{"detail":[{"loc":["body",6],"msg":"Expecting value: line 1 column 7 (char 6)","type":"value_error.jsondecode","ctx":{"msg":"Expecting value","doc":"{\"é\": x}","pos":6,"lineno":1,"colno":7}}]}`},
+		{
+			"too large", `{"image":"` + strings.Repeat("x", 1000) + `"}`, "application/json", 413,
+			`{"error":"HTTPException","detail":"The request body is larger than 1000 bytes","body":"","errors":""}`,
+		},
+		{
+			"position in code points", "{\"é\": x}", "application/json", 422,
+			`{"detail":[{"loc":["body",6],"msg":"Expecting value: line 1 column 7 (char 6)","type":"value_error.jsondecode","ctx":{"msg":"Expecting value","doc":"{\"é\": x}","pos":6,"lineno":1,"colno":7}}]}`,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := f.send("POST", path, tc.body, "Content-Type", tc.contentType)
