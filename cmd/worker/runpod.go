@@ -122,21 +122,32 @@ func (r *runpodCommand) run(ctx context.Context, c *call) error {
 
 // logger writes lines for RunPod's console on standard output, where it reads
 // them; in the local modes, whose results go there, the usual lines on standard
-// error.
+// error. The level is RunPod's, where it is given, for the engine's process too.
 func (r *runpodCommand) logger(cfg runpod.Config) zerolog.Logger {
-	if cfg.GetJob != "" || cfg.RealtimePort > 0 {
-		return runpod.NewLogger(r.program.out, cfg)
+	console := runpod.NewLogger(r.program.out, cfg)
+	remote := cfg.GetJob != "" || cfg.RealtimePort > 0
+	if remote || cfg.LogLevel != "" || cfg.DebugLevel != "" {
+		r.common.log.Level = console.GetLevel().String()
+	}
+	if remote {
+		return console
 	}
 	return r.program.logger(&r.common.log)
 }
 
-// serve is the worker of a load-balancing endpoint: worker serve.
+// serve is the worker of a load-balancing endpoint: worker serve, with a model and
+// a device that will do. RunPod takes a closed port for a worker that initializes.
 func (r *runpodCommand) serve(ctx context.Context, c *call) error {
 	s := &serveCommand{program: r.program}
 	if err := c.load(r.program.environ, s.settings()...); err != nil {
 		return err
 	}
-	return s.run(ctx, s.program.logger(&s.common.log))
+	log := s.program.logger(&s.common.log)
+	if err := r.look(ctx, runpod.NewPhases(log), log); err != nil {
+		return err
+	}
+	s.common.engine.Model = r.common.engine.Model
+	return s.run(ctx, log)
 }
 
 // handler turns jobs into requests to the API.

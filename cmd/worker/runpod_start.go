@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
 
 	"sdworker/api/runpod"
 	"sdworker/inference"
@@ -21,32 +22,35 @@ import (
 // prepare makes the worker ready for its first job, step by step, each timed in
 // the log.
 func (r *runpodCommand) prepare(ctx context.Context, phases *runpod.Phases, gen inference.Generator, log zerolog.Logger) (*stack, error) {
-	var s *stack
-	for _, phase := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{"find model", func(ctx context.Context) (err error) {
-			if err := r.program.findModel(ctx, &r.common, &r.find, &r.fetch, fetch.Default, log); err != nil {
-				return err
-			}
-			s, err = newStack(r.program, &r.common, &r.api, gen, log, nil)
-			return err
-		}},
-		{"check device", func(ctx context.Context) error { return r.checkDevice(ctx, log) }},
-		{"load model", func(ctx context.Context) error { return s.loadModel(ctx) }},
-		{"warm up", func(ctx context.Context) error {
-			if !r.start.WarmUp {
-				return nil
-			}
-			return s.warmUp(ctx)
-		}},
-	} {
-		if err := phases.Run(ctx, phase.name, phase.run); err != nil {
-			return nil, err
-		}
+	if err := r.look(ctx, phases, log); err != nil {
+		return nil, err
 	}
-	return s, nil
+	s, err := newStack(r.program, &r.common, &r.api, gen, log, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := phases.Run(ctx, "load model", s.loadModel); err != nil {
+		return nil, err
+	}
+	if r.start.WarmUp {
+		err = phases.Run(ctx, "warm up", s.warmUp)
+	}
+	return s, err
+}
+
+// look finds the model and checks the device at the same time: where there is no
+// GPU, nothing is fetched to the end.
+func (r *runpodCommand) look(ctx context.Context, phases *runpod.Phases, log zerolog.Logger) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return phases.Run(ctx, "check device", func(ctx context.Context) error { return r.checkDevice(ctx, log) })
+	})
+	group.Go(func() error {
+		return phases.Run(ctx, "find model", func(ctx context.Context) error {
+			return r.program.findModel(ctx, &r.common, &r.find, &r.fetch, fetch.Default, log)
+		})
+	})
+	return group.Wait()
 }
 
 // deviceTimeout bounds the device check; a driver in a bad state may hang.
