@@ -3,6 +3,7 @@ package inference
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"sdworker/inference/imageio"
@@ -252,10 +253,8 @@ func (j *job) clock(seconds *float64) func() {
 
 // comment adds a remark for the client, once.
 func (j *job) comment(text string) {
-	for _, c := range j.res.Comments {
-		if c == text {
-			return
-		}
+	if slices.Contains(j.res.Comments, text) {
+		return
 	}
 	j.res.Comments = append(j.res.Comments, text)
 }

@@ -316,7 +316,7 @@ func TestKeyOrder(t *testing.T) {
 	}
 	text := infotext.Write(everything(script))
 	var keys []string
-	for _, entry := range strings.Split(text[strings.LastIndex(text, "\n")+1:], ", ") {
+	for entry := range strings.SplitSeq(text[strings.LastIndex(text, "\n")+1:], ", ") {
 		if key, _, _ := strings.Cut(entry, ": "); known[key] {
 			keys = append(keys, key)
 		}
@@ -326,15 +326,16 @@ func TestKeyOrder(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 // everything are parameters that use every key outside of the extras.
 func everything(script string) infotext.Params {
 	return infotext.Params{
-		Prompt: "a", NegativePrompt: "b", Steps: 1, Sampler: "Euler a", Scheduler: ptr("Karras"), CFGScale: 7, ImageCFGScale: ptr(1.5), Seed: 1,
-		Width: 64, Height: 64, FaceRestoration: "CodeFormer", ModelHash: "6ce0161689", Model: "m", FP8Weight: "Enable", CacheFP16: ptr(true),
+		Prompt: "a", NegativePrompt: "b", Steps: 1, Sampler: "Euler a", Scheduler: new("Karras"), CFGScale: 7, ImageCFGScale: new(1.5), Seed: 1,
+		Width: 64, Height: 64, FaceRestoration: "CodeFormer", ModelHash: "6ce0161689", Model: "m", FP8Weight: "Enable", CacheFP16: new(true),
 		VAEHash: "0123456789", VAE: "v", VariationSeed: 2, VariationStrength: 0.5, SeedResizeW: 64, SeedResizeH: 64,
-		DenoisingStrength: ptr(0.5), ConditionalMaskWeight: ptr(1.0), ClipSkip: 2, ENSD: 31337, TokenMergingRatio: 0.5, TokenMergingRatioHR: 0.5,
+		DenoisingStrength: new(0.5), ConditionalMaskWeight: new(1.0), ClipSkip: 2, ENSD: 31337, TokenMergingRatio: 0.5, TokenMergingRatioHR: 0.5,
 		InitImageHash: "0", RNG: "CPU", NGMS: 1, Tiling: true, Scripts: []infotext.Entry{{Key: script, Value: 1}}, Hires: &infotext.Hires{Scale: 2},
 		Sampling: infotext.Sampling{EtaAncestral: 1, SNoise: 1}, Version: "v1.9.3", User: "u",
 	}
@@ -356,33 +357,33 @@ func TestWriteRules(t *testing.T) {
 		{"nil leaves a key out but keeps its place", func(p *infotext.Params) {
 			p.Scripts = []infotext.Entry{{"A", nil}, {"B", 1}, {"A", 2.0}}
 		}, head + ", A: 2.0, B: 1"},
-		{"an unknown scheduler is printed as sent", func(p *infotext.Params) { p.Scheduler = ptr("zzz") }, strings.Replace(head, "Euler,", "Euler, Schedule type: zzz,", 1)},
-		{"the name of a scheduler becomes its label", func(p *infotext.Params) { p.Scheduler = ptr("sgm_uniform") }, strings.Replace(head, "Euler,", "Euler, Schedule type: SGM Uniform,", 1)},
-		{"the lower-case automatic is printed as sent", func(p *infotext.Params) { p.Scheduler = ptr("automatic") }, strings.Replace(head, "Euler,", "Euler, Schedule type: automatic,", 1)},
+		{"an unknown scheduler is printed as sent", func(p *infotext.Params) { p.Scheduler = new("zzz") }, strings.Replace(head, "Euler,", "Euler, Schedule type: zzz,", 1)},
+		{"the name of a scheduler becomes its label", func(p *infotext.Params) { p.Scheduler = new("sgm_uniform") }, strings.Replace(head, "Euler,", "Euler, Schedule type: SGM Uniform,", 1)},
+		{"the lower-case automatic is printed as sent", func(p *infotext.Params) { p.Scheduler = new("automatic") }, strings.Replace(head, "Euler,", "Euler, Schedule type: automatic,", 1)},
 		{
-			"DDIM ignores the scheduler", func(p *infotext.Params) { p.Sampler, p.Scheduler = "DDIM", ptr("karras") },
+			"DDIM ignores the scheduler", func(p *infotext.Params) { p.Sampler, p.Scheduler = "DDIM", new("karras") },
 			strings.Replace(head, "Euler,", "DDIM, Schedule type: karras,", 1),
 		},
 		{"a blur of two widths is left out", func(p *infotext.Params) {
-			p.DenoisingStrength, p.Inpaint = ptr(1.0), &infotext.Inpaint{Inverted: true, BlurX: 4, BlurY: 2, OnlyMasked: true, Padding: 32, Content: 3}
+			p.DenoisingStrength, p.Inpaint = new(1.0), &infotext.Inpaint{Inverted: true, BlurX: 4, BlurY: 2, OnlyMasked: true, Padding: 32, Content: 3}
 		}, head + ", Denoising strength: 1.0, Mask mode: Inpaint not masked, Inpaint area: Only masked, Masked area padding: 32, Masked content: latent nothing"},
 		{"hashes are quoted and names cleaned", func(p *infotext.Params) {
 			p.Loras = []infotext.Hash{{"x:y", "0123456789ab"}, {"z", ""}, {"xy", "ffffffffffff"}, {"w", "cdef01234567"}}
 			p.Embeddings = []infotext.Hash{{"e", "aaaaaaaaaaaa"}}
 		}, head + `, Lora hashes: "xy: 0123456789ab, w: cdef01234567", TI hashes: "e: aaaaaaaaaaaa"`},
 		{"hires that differs in everything", func(p *infotext.Params) {
-			p.DenoisingStrength = ptr(0.7)
-			p.Hires = &infotext.Hires{Checkpoint: "other [cc6cb27103]", Sampler: ptr("DPM++ 2M"), Prompt: "b", NegativePrompt: "c, d", ResizeX: 100, Steps: 5, Upscaler: ptr("Latent")}
+			p.DenoisingStrength = new(0.7)
+			p.Hires = &infotext.Hires{Checkpoint: "other [cc6cb27103]", Sampler: new("DPM++ 2M"), Prompt: "b", NegativePrompt: "c, d", ResizeX: 100, Steps: 5, Upscaler: new("Latent")}
 		}, head + `, Denoising strength: 0.7, Hires checkpoint: other [cc6cb27103], Hires sampler: DPM++ 2M, Hires prompt: b, Hires negative prompt: "c, d", ` +
 			"Hires schedule type: Karras, Hires resize: 100x0, Hires steps: 5, Hires upscaler: Latent"},
 		{"options of the sampling", func(p *infotext.Params) {
-			p.Scheduler = ptr("karras")
-			p.NoiseFactor = ptr(0.9)
+			p.Scheduler = new("karras")
+			p.NoiseFactor = new(0.9)
 			p.Sampling = infotext.Sampling{EtaAncestral: 1, SNoise: 1.01, SigmaMin: 0.1, SigmaMax: 10, Rho: 5, DiscardPenultimate: true, SChurn: 1, VAEDecoder: "TAESD"}
 		}, strings.Replace(head, "Euler,", "Euler, Schedule type: Karras,", 1) + ", Noise multiplier: 0.9, Discard penultimate sigma: True, " +
 			"Schedule min sigma: 0.1, Schedule max sigma: 10.0, Schedule rho: 5.0, Sigma churn: 1.0, Sigma noise: 1.01, VAE Decoder: TAESD"},
 		{"emphasis needs a bracket in an encoded text", func(p *infotext.Params) { p.Emphasis, p.Encoded = "No norm", []string{"a", "b"} }, head},
-		{"eta of 0 also silences ENSD", func(p *infotext.Params) { p.Sampler, p.ENSD, p.Eta = "Euler a", 1, ptr(0.0) }, strings.Replace(head, "Euler", "Euler a", 1) + ", Eta: 0.0"},
+		{"eta of 0 also silences ENSD", func(p *infotext.Params) { p.Sampler, p.ENSD, p.Eta = "Euler a", 1, new(0.0) }, strings.Replace(head, "Euler", "Euler a", 1) + ", Eta: 0.0"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -46,7 +47,7 @@ func (j *job) document() *document {
 	switch {
 	case j.state == Completed:
 		d.output = j.reply.Body
-	case j.cause == errTimeout:
+	case errors.Is(j.cause, errTimeout):
 		d.Error = &failure{Status: http.StatusGatewayTimeout, Message: j.cause.Error()}
 	case j.cause != nil:
 		d.Error = &failure{Status: http.StatusServiceUnavailable, Message: j.cause.Error()}
@@ -110,7 +111,7 @@ func writeDocument(w http.ResponseWriter, status int, d *document) error {
 	w.WriteHeader(status)
 	for _, part := range [][]byte{body, d.output, {'}'}} {
 		if _, err := w.Write(part); err != nil {
-			return nil
+			return nil //nolint:nilerr // a client that went away is not our error
 		}
 	}
 	return nil

@@ -107,7 +107,7 @@ func TestRefusedByTheAPI(t *testing.T) {
 	got = f.send("POST", "/v1/jobs", txt2img(map[string]any{"sampler_name": "none such"}))
 	require.Equal(t, 404, got.status)
 	require.Contains(t, string(got.body), "Sampler not found")
-	require.Equal(t, `{"data":[],"has_more":false,"object":"list"}`, string(f.send("GET", "/v1/jobs", nil).body), "no job is left behind")
+	require.JSONEq(t, `{"data":[],"has_more":false,"object":"list"}`, string(f.send("GET", "/v1/jobs", nil).body), "no job is left behind")
 }
 
 func TestQueueFull(t *testing.T) {

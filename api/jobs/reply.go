@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -48,9 +49,7 @@ func writeError(w http.ResponseWriter, err error) {
 
 // copyReply sends a reply of the API.
 func copyReply(w http.ResponseWriter, reply *loopback.Reply) {
-	for key, values := range reply.Header {
-		w.Header()[key] = values
-	}
+	maps.Copy(w.Header(), reply.Header)
 	w.WriteHeader(reply.Status)
 	_, _ = w.Write(reply.Body)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -181,9 +182,7 @@ func (f *fixture) wait(id string) job {
 // txt2img is a submission of a request that costs little.
 func txt2img(input map[string]any) map[string]any {
 	in := map[string]any{"prompt": "a fox", "steps": 3, "width": 64, "height": 64, "seed": 7}
-	for k, v := range input {
-		in[k] = v
-	}
+	maps.Copy(in, input)
 	return map[string]any{"endpoint": "txt2img", "input": in}
 }
 
@@ -198,7 +197,7 @@ func (f *fixture) listen(id string, header ...string) <-chan event {
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	res, err := f.http.Client().Do(req)
+	res, err := f.http.Client().Do(req) //nolint:bodyclose // closed where it is read
 	require.NoError(f.t, err)
 	require.Equal(f.t, 200, res.StatusCode)
 	require.Equal(f.t, "text/event-stream", res.Header.Get("Content-Type"))

@@ -31,7 +31,7 @@ func (s *server) edit(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	defer form.RemoveAll()
+	defer func() { _ = form.RemoveAll() }()
 	pictures, err := files(form, "image")
 	if err != nil {
 		return err

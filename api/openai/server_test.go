@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
@@ -55,9 +56,7 @@ func (f *fixture) send(r *http.Request) *httptest.ResponseRecorder {
 func (f *fixture) generate(fields map[string]any, header ...string) *httptest.ResponseRecorder {
 	f.t.Helper()
 	body := map[string]any{"prompt": "a fox", "size": "64x64", "steps": 1}
-	for k, v := range fields {
-		body[k] = v
-	}
+	maps.Copy(body, fields)
 	raw, err := json.Marshal(body)
 	require.NoError(f.t, err)
 	r := httptest.NewRequest(http.MethodPost, "/v1/images/generations", bytes.NewReader(raw))

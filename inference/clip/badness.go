@@ -122,8 +122,10 @@ var garbled = [][]class{
 	{{0, "ÂÃÎÐ"}, {punctuation, "€œŠš¢£Ÿž\u00a0\u00ad®©°·»–—´"}},
 	{{0, "×"}, {0, "²³"}},
 	{
-		{0, "ØÙ"}, {common | currency | bad | numeric | startPunctuation, "ŸŠ®°µ»"},
-		{0, "ØÙ"}, {common | currency | bad | numeric | startPunctuation, "ŸŠ®°µ»"},
+		{0, "ØÙ"},
+		{common | currency | bad | numeric | startPunctuation, "ŸŠ®°µ»"},
+		{0, "ØÙ"},
+		{common | currency | bad | numeric | startPunctuation, "ŸŠ®°µ»"},
 	},
 	{{0, "à"}, {0, "²µ¹¼½¾"}},
 

@@ -97,12 +97,12 @@ func TestEncodeWeightError(t *testing.T) {
 func TestChunksKeepTokens(t *testing.T) {
 	set := clip.NewEmbeddings(embedding("emb", 9))
 	rapid.Check(t, func(t *rapid.T) {
-		text := ""
+		var text strings.Builder
 		for _, w := range rapid.SliceOfN(rapid.SampledFrom([]string{"cat", "dog", ",", ",", "emb"}), 0, 300).Draw(t, "words") {
-			text += w + " "
+			text.WriteString(w + " ")
 		}
 		backtrack := rapid.IntRange(0, 80).Draw(t, "backtrack")
-		batch, err := clip.Encode([]string{text}, clip.Options{CommaBacktrack: backtrack, Embeddings: set})
+		batch, err := clip.Encode([]string{text.String()}, clip.Options{CommaBacktrack: backtrack, Embeddings: set})
 		require.NoError(t, err)
 		var got []int32
 		for i, chunk := range batch.Texts[0].Chunks {
@@ -114,7 +114,7 @@ func TestChunksKeepTokens(t *testing.T) {
 			require.True(t, chunk.Tokens > 0 || i == 0)
 			got = append(got, chunk.IDs[1:1+chunk.Tokens]...)
 		}
-		require.Equal(t, expand(clip.Tokenize(text), clip.Tokenize("emb"), 9), got)
+		require.Equal(t, expand(clip.Tokenize(text.String()), clip.Tokenize("emb"), 9), got)
 	})
 }
 

@@ -5,6 +5,7 @@ import "fmt"
 // Emphasis is the option that says what attention weights do.
 type Emphasis int
 
+// Values of the option.
 const (
 	EmphasisOriginal Emphasis = iota // hidden states times weight, then scaled back to their mean
 	EmphasisNoNorm                   // hidden states times weight

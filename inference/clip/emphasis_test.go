@@ -57,15 +57,24 @@ func TestEmphasisApply(t *testing.T) {
 		{"no norm", clip.EmphasisNoNorm, []string{"(cat:3)"}, nil, []float32{2}, []float32{6, 2}},
 		{"neutral weights", clip.EmphasisOriginal, []string{"cat"}, nil, []float32{2}, []float32{2, 2}},
 		{
-			"original", clip.EmphasisOriginal, []string{"(cat:3)"}, nil, []float32{1},
+			"original", clip.EmphasisOriginal,
+			[]string{"(cat:3)"},
+			nil,
+			[]float32{1},
 			[]float32{3 * tokens / (tokens + 2.), tokens / (tokens + 2.)},
 		},
 		{
-			"original over two texts", clip.EmphasisOriginal, []string{"(cat:3)", "cat"}, nil, []float32{1, 1},
+			"original over two texts", clip.EmphasisOriginal,
+			[]string{"(cat:3)", "cat"},
+			nil,
+			[]float32{1, 1},
 			[]float32{3 * 2 * tokens / (2*tokens + 2.), 2 * tokens / (2*tokens + 2.), 2 * tokens / (2*tokens + 2.), 2 * tokens / (2*tokens + 2.)},
 		},
 		{
-			"original with repeats", clip.EmphasisOriginal, []string{"(cat:3)", "cat"}, []int{3, 1}, []float32{1, 1},
+			"original with repeats", clip.EmphasisOriginal,
+			[]string{"(cat:3)", "cat"},
+			[]int{3, 1},
+			[]float32{1, 1},
 			[]float32{3 * 4 * tokens / (4*tokens + 6.), 4 * tokens / (4*tokens + 6.), 4 * tokens / (4*tokens + 6.), 4 * tokens / (4*tokens + 6.)},
 		},
 	} {

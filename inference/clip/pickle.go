@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 )
@@ -77,7 +78,8 @@ const (
 // opcodes miss bytes, stack or memo, makes one of the helpers panic with errPickle.
 func (u *unpickler) run() (value any, err error) {
 	defer func() {
-		if r := recover(); r == errPickle {
+		r := recover()
+		if damage, _ := r.(error); errors.Is(damage, errPickle) {
 			err = errPickle
 		} else if r != nil {
 			panic(r)
@@ -194,9 +196,7 @@ func (u *unpickler) build(state any) {
 	object, ok1 := u.top().(dict)
 	entries, ok2 := state.(dict)
 	if ok1 && ok2 {
-		for key, value := range entries {
-			object[key] = value
-		}
+		maps.Copy(object, entries)
 	}
 }
 

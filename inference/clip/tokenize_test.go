@@ -13,11 +13,11 @@ import (
 )
 
 // load decodes a file of testdata.
-func load(t testing.TB, name string, dst any) {
-	t.Helper()
+func load(tb testing.TB, name string, dst any) {
+	tb.Helper()
 	raw, err := os.ReadFile("testdata/" + name)
-	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(raw, dst))
+	require.NoError(tb, err)
+	require.NoError(tb, json.Unmarshal(raw, dst))
 }
 
 func TestTokenize(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -172,8 +173,8 @@ func rebuildTensor(arguments tuple) (any, error) {
 			return nil, errBeyond
 		}
 		t.values[i] = s.format.at(s.raw, at)
-		for axis := len(shape) - 1; axis >= 0; axis-- {
-			if index[axis]++; index[axis] < shape[axis] {
+		for axis, v := range slices.Backward(shape) {
+			if index[axis]++; index[axis] < v {
 				break
 			}
 			index[axis] = 0

@@ -94,18 +94,18 @@ func scale(values []float32, by float32) {
 
 // must returns a function that fails the test on err and returns out otherwise.
 func must(out []float32, err error) func(testing.TB) []float32 {
-	return func(t testing.TB) []float32 {
-		t.Helper()
-		require.NoError(t, err)
+	return func(tb testing.TB) []float32 {
+		tb.Helper()
+		require.NoError(tb, err)
 		return slices.Clone(out)
 	}
 }
 
-func requireFinite(t testing.TB, values []float32) {
-	t.Helper()
+func requireFinite(tb testing.TB, values []float32) {
+	tb.Helper()
 	for i, v := range values {
 		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-			require.Fail(t, "not finite", "value %d is %g", i, v)
+			require.Fail(tb, "not finite", "value %d is %g", i, v)
 		}
 	}
 }
@@ -129,8 +129,8 @@ func meanDifference(want, got []float32) float64 {
 	return sum / float64(len(want))
 }
 
-func (r runner) requireClose(t testing.TB, want, got []float32, format string, args ...any) {
-	t.Helper()
-	require.Len(t, got, len(want), append([]any{format}, args...)...)
-	require.LessOrEqual(t, relativeError(want, got), r.Tolerance, append([]any{format}, args...)...)
+func (r runner) requireClose(tb testing.TB, want, got []float32, format string, args ...any) {
+	tb.Helper()
+	require.Len(tb, got, len(want), append([]any{format}, args...)...)
+	require.LessOrEqual(tb, relativeError(want, got), r.Tolerance, append([]any{format}, args...)...)
 }

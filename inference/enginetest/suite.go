@@ -387,7 +387,7 @@ func (r runner) upscale(t *testing.T) {
 	}
 	pixels, factor, err := upscaler.UpscalePixels(t.Context(), r.ESRGAN, Noise(9, 3*10*14), 10, 14)
 	require.NoError(t, err)
-	require.Greater(t, factor, 0)
+	require.Positive(t, factor)
 	require.Len(t, pixels, 3*10*14*factor*factor)
 	requireFinite(t, pixels)
 	_, _, err = upscaler.UpscalePixels(t.Context(), r.ESRGAN, nil, 10, 14)

@@ -73,7 +73,7 @@ func Decode(data []byte, maxPixels int) (d Decoded, err error) {
 	f, _ := sniff(data)
 	m, alpha, err := f.decode(data)
 	if err != nil {
-		return Decoded{}, fmt.Errorf("%w: %v", ErrNotPicture, err)
+		return Decoded{}, fmt.Errorf("%w: %w", ErrNotPicture, err)
 	}
 	return Decoded{RGBA: m.orient(orientation(data)), Format: f.name, HasAlpha: alpha}, nil
 }
@@ -88,7 +88,7 @@ func Size(data []byte) (w, h int, err error) {
 	}
 	config, err := f.config(data)
 	if err != nil {
-		return 0, 0, fmt.Errorf("%w: %v", ErrNotPicture, err)
+		return 0, 0, fmt.Errorf("%w: %w", ErrNotPicture, err)
 	}
 	if config.Width < 1 || config.Height < 1 {
 		return 0, 0, fmt.Errorf("%w: it has no pixels", ErrNotPicture)

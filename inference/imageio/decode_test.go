@@ -37,7 +37,7 @@ func TestDecodeEqualsPillow(t *testing.T) {
 			m, err := imageio.Decode(c.File, imageio.MaxPixels)
 			require.NoError(t, err)
 			require.Equal(t, c.Format, m.Format)
-			require.Equal(t, c.Size, [2]int{m.W, m.H})
+			require.Equal(t, [2]int{m.W, m.H}, c.Size)
 			require.Equal(t, c.Alpha, m.HasAlpha)
 			requireClose(t, c.Want, m.RGB(white).Pix, c.Tolerance)
 			requireClose(t, c.Mask, imageio.Mask(m, true).Pix, c.Tolerance)

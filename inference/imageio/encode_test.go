@@ -73,7 +73,7 @@ func TestPNGRoundTrip(t *testing.T) {
 			for x := range w {
 				at := 3 * (y*w + x)
 				r, g, b, _ := decoded.At(x, y).RGBA()
-				require.Equal(t, m.Pix[at:at+3], []uint8{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8)})
+				require.Equal(t, []uint8{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8)}, m.Pix[at:at+3])
 			}
 		}
 	})

@@ -37,6 +37,7 @@ func ycbcrPixels(out RGBA, m *image.YCbCr, convert colourMatrix) {
 		halfX = true
 	case image.YCbCrSubsampleRatio420:
 		halfX, halfY = true, true
+	default: // whole chroma, or quarters that nobody interpolates
 	}
 	cw, ch := b.Dx(), b.Dy()
 	if halfX {

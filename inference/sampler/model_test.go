@@ -20,8 +20,8 @@ type inputs struct {
 // variance is v of the formulas.
 const variance = 0.49
 
-func loadInputs(t testing.TB) inputs {
-	t.Helper()
+func loadInputs(tb testing.TB) inputs {
+	tb.Helper()
 	var file struct {
 		Cases []struct {
 			ID     string
@@ -29,7 +29,7 @@ func loadInputs(t testing.TB) inputs {
 			Values any
 		}
 	}
-	vectors.Load(t, "numeric/inputs.json", &file)
+	vectors.Load(tb, "numeric/inputs.json", &file)
 	tensor := func(v any) []float32 {
 		var out []float32
 		for _, x := range v.([]any) {
@@ -47,7 +47,7 @@ func loadInputs(t testing.TB) inputs {
 		for _, v := range c.Values.([]any) {
 			list = append(list, tensor(v))
 		}
-		require.Len(t, list, c.Count)
+		require.Len(tb, list, c.Count)
 		switch c.ID {
 		case "unit":
 			in.unit = list

@@ -44,23 +44,23 @@ var (
 )
 
 // model returns a tiny synthetic file, written at first use.
-func model(t testing.TB, kind synth.Kind) string {
-	t.Helper()
+func model(tb testing.TB, kind synth.Kind) string {
+	tb.Helper()
 	write, _ := modelFiles.LoadOrStore(kind, sync.OnceValues(func() (string, error) {
 		path := filepath.Join(modelFolder, string(kind)+".safetensors")
 		return path, synth.Write(context.Background(), path, synth.Options{Kind: kind, Size: synth.Tiny})
 	}))
 	path, err := write.(func() (string, error))()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return path
 }
 
-func open(t testing.TB, o sdcpp.Options) *sdcpp.Engine {
-	t.Helper()
-	o.Log = zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.WarnLevel)
+func open(tb testing.TB, o sdcpp.Options) *sdcpp.Engine {
+	tb.Helper()
+	o.Log = zerolog.New(zerolog.NewTestWriter(tb)).Level(zerolog.WarnLevel)
 	o.Device = os.Getenv("SDWORKER_TEST_DEVICE")
-	e, err := sdcpp.Open(t.Context(), o)
-	require.NoError(t, err)
+	e, err := sdcpp.Open(tb.Context(), o)
+	require.NoError(tb, err)
 	return e
 }
 

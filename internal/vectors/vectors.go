@@ -19,13 +19,13 @@ func Path(name string) string {
 // Load decodes the file into dst, usually a struct with a Cases slice. It fails
 // the test when the file is missing or malformed, so that no test passes on
 // nothing.
-func Load(t testing.TB, name string, dst any) {
-	t.Helper()
+func Load(tb testing.TB, name string, dst any) {
+	tb.Helper()
 	raw, err := os.ReadFile(Path(name))
 	if err != nil {
-		t.Fatalf("vectors: %v", err)
+		tb.Fatalf("vectors: %v", err)
 	}
 	if err := json.Unmarshal(raw, dst); err != nil {
-		t.Fatalf("vectors: %s: %v", name, err)
+		tb.Fatalf("vectors: %s: %v", name, err)
 	}
 }
