@@ -326,9 +326,6 @@ func TestKeyOrder(t *testing.T) {
 	}
 }
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 // everything are parameters that use every key outside of the extras.
 func everything(script string) infotext.Params {
 	return infotext.Params{

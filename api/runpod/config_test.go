@@ -79,7 +79,7 @@ func TestLogLines(t *testing.T) {
 	log.Debug().Msg("hidden")
 	log.Warn().Msg(strings.Repeat("é", 5000))
 	lines := strings.Split(out.String(), "\n")
-	require.Equal(t, `{"requestId":"j-1","message":"füchse <b> a=1 phase=load","level":"INFO"}`, lines[0])
+	require.JSONEq(t, `{"requestId":"j-1","message":"füchse <b> a=1 phase=load","level":"INFO"}`, lines[0])
 	require.True(t, strings.HasPrefix(lines[1], `{"requestId":null,"message":"éé`))
 	require.Contains(t, lines[1], `\n...TRUNCATED 904 CHARACTERS...\n`)
 	require.Contains(t, lines[1], `"level":"WARN"`)
@@ -105,8 +105,10 @@ func TestParseFlags(t *testing.T) {
 		err  string
 	}{
 		{name: "none", want: runpod.Flags{APIPort: 8000, APIHost: "localhost", Concurrency: 1}},
-		{name: "all", args: []string{"--rp_serve_api", "--rp_api_port", "9000", "--rp_api_host=0.0.0.0", "--rp_api_concurrency", "4", "--rp_log_level", "DEBUG", "--rp_debugger", "--test_input", `{"input":"a=b"}`},
-			want: runpod.Flags{ServeAPI: true, APIPort: 9000, APIHost: "0.0.0.0", Concurrency: 4, LogLevel: "DEBUG", Debugger: true, TestInput: `{"input":"a=b"}`}},
+		{
+			name: "all", args: []string{"--rp_serve_api", "--rp_api_port", "9000", "--rp_api_host=0.0.0.0", "--rp_api_concurrency", "4", "--rp_log_level", "DEBUG", "--rp_debugger", "--test_input", `{"input":"a=b"}`},
+			want: runpod.Flags{ServeAPI: true, APIPort: 9000, APIHost: "0.0.0.0", Concurrency: 4, LogLevel: "DEBUG", Debugger: true, TestInput: `{"input":"a=b"}`},
+		},
 		{name: "unknown ones pass", args: []string{"-x", "--model", "m", "--rp_api_port=1", "--y=2", "tail"}, want: runpod.Flags{APIPort: 1, APIHost: "localhost", Concurrency: 1}, rest: []string{"-x", "--model", "m", "--y=2", "tail"}},
 		{name: "bad number", args: []string{"--rp_api_port", "x"}, err: "rp_api_port"},
 		{name: "no value", args: []string{"--test_input"}, err: "test_input"},

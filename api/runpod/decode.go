@@ -22,7 +22,7 @@ func decodeJobs(body []byte) (jobs []Job, skipped int, err error) {
 		case isSyntax(err):
 			return nil, 0, fmt.Errorf("job-take answered with invalid JSON: %w", err)
 		case err != nil:
-			return nil, 1, nil
+			return nil, 1, nil //nolint:nilerr // counted as skipped
 		}
 		return []Job{job}, 0, nil
 	}

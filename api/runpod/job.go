@@ -110,7 +110,7 @@ type Result struct {
 }
 
 // Failure is a handler's error with more than a text.
-type Failure struct {
+type Failure struct { //nolint:errname // what a handler returns to say more than a text
 	Message string // one sentence for the caller
 	Output  any    // sent beside the error; nil for none
 	Refresh bool   // replace this worker once its jobs are answered

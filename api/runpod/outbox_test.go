@@ -130,7 +130,7 @@ func TestProgressIsMergedAndComesBeforeTheAnswer(t *testing.T) {
 		require.InDelta(t, 17, len(record.Progress), 4)
 		require.Equal(t, "0", string(record.Progress[0]))
 		time.Sleep(time.Minute)
-		require.Equal(t, len(record.Progress), len(r.Job(record.ID).Progress))
+		require.Len(t, r.Job(record.ID).Progress, len(record.Progress))
 	})
 }
 

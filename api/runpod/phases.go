@@ -33,14 +33,16 @@ func (e *PhaseError) Unwrap() error { return e.Err }
 func (p *Phases) Run(ctx context.Context, phase string, step func(context.Context) error) error {
 	start := time.Now()
 	err := step(ctx)
-	event := p.log.Info()
+	level := zerolog.InfoLevel
 	if err != nil {
-		event = p.log.Error().Err(err)
-		err = &PhaseError{Phase: phase, Err: err}
+		level = zerolog.ErrorLevel
 	}
-	event.Str("phase", phase).Float64("seconds", time.Since(start).Seconds()).
+	p.log.WithLevel(level).Err(err).Str("phase", phase).Float64("seconds", time.Since(start).Seconds()).
 		Float64("since_start", time.Since(p.begun).Seconds()).Msg("start phase")
-	return err
+	if err != nil {
+		return &PhaseError{Phase: phase, Err: err}
+	}
+	return nil
 }
 
 // phaseOf names the step that failed.

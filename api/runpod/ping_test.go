@@ -69,8 +69,14 @@ func TestHeartbeatIntervals(t *testing.T) {
 		text string
 		want time.Duration
 	}{
-		{"4000", 4 * time.Second}, {"500", 500 * time.Millisecond}, {"1", 100 * time.Millisecond}, {"2500.0", 2500 * time.Millisecond},
-		{"0", 10 * time.Second}, {"-5", 10 * time.Second}, {"soon", 10 * time.Second}, {"", 10 * time.Second},
+		{"4000", 4 * time.Second},
+		{"500", 500 * time.Millisecond},
+		{"1", 100 * time.Millisecond},
+		{"2500.0", 2500 * time.Millisecond},
+		{"0", 10 * time.Second},
+		{"-5", 10 * time.Second},
+		{"soon", 10 * time.Second},
+		{"", 10 * time.Second},
 	} {
 		t.Run(tc.text, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -18,8 +18,8 @@ func ConfigTable(configs ...any) string {
 }
 
 func tableRows(b *strings.Builder, t reflect.Type) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
+		f := f
 		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
 		switch {
 		case name != "":

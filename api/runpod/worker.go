@@ -237,20 +237,21 @@ func (w *worker) answer(r *run, value any, err error, start time.Time) {
 	w.forget(r)
 
 	log := zerolog.Ctx(r.ctx)
-	event := log.Info()
+	level := zerolog.InfoLevel
 	switch {
 	case r.stopped():
-		event.Msg("job stopped by the platform while its answer was on the way")
+		log.Info().Msg("job stopped by the platform while its answer was on the way")
 		return
 	case postErr != nil:
-		event = log.Error().AnErr("post", postErr)
+		level = zerolog.ErrorLevel
 	case f.err != "":
-		event = log.Warn()
+		level = zerolog.WarnLevel
 	}
-	if f.err != "" {
-		event = event.Str("error", f.err)
-	}
-	event.Dur("ms", time.Since(start)).Int("bytes", len(f.output)).Msg("job done")
+	log.WithLevel(level).AnErr("post", postErr).Func(func(e *zerolog.Event) {
+		if f.err != "" {
+			e.Str("error", f.err)
+		}
+	}).Dur("ms", time.Since(start)).Int("bytes", len(f.output)).Msg("job done")
 }
 
 // call runs the handler. A panic fails the job, not the worker.

@@ -102,10 +102,24 @@ func TestMalformedJobs(t *testing.T) {
 
 func TestTakeSurvivesEveryAnswer(t *testing.T) {
 	script := []runpodtest.Answer{
-		{Status: 204}, {Status: 400}, {Status: 400, Body: "FlashBoot"}, {Status: 401}, {Status: 403}, {Status: 404},
-		{Status: 429}, {Status: 429, RetryAfter: "7"}, {Status: 500}, {Status: 502}, {Status: 503},
-		{Status: 200, Body: "<html>", ContentType: "text/html"}, {Status: 200}, {Status: 200, Body: `{"jobs":`},
-		{Drop: true}, {Delay: 2 * time.Second, Drop: true}, {Cut: true}, {Slow: 3 * time.Second},
+		{Status: 204},
+		{Status: 400},
+		{Status: 400, Body: "FlashBoot"},
+		{Status: 401},
+		{Status: 403},
+		{Status: 404},
+		{Status: 429},
+		{Status: 429, RetryAfter: "7"},
+		{Status: 500},
+		{Status: 502},
+		{Status: 503},
+		{Status: 200, Body: "<html>", ContentType: "text/html"},
+		{Status: 200},
+		{Status: 200, Body: `{"jobs":`},
+		{Drop: true},
+		{Delay: 2 * time.Second, Drop: true},
+		{Cut: true},
+		{Slow: 3 * time.Second},
 	}
 	inBubble(t, setup{}, echo, func(r *rig) {
 		r.Script(runpodtest.TakeRoute, script...)
@@ -498,7 +512,7 @@ func TestLogNamesTheJobAndNotItsPrompt(t *testing.T) {
 		r.wait(id)
 		time.Sleep(time.Second)
 		require.Contains(t, r.log.String(), `"job":"`+id+`"`)
-		require.False(t, strings.Contains(r.log.String(), "secret"))
+		require.NotContains(t, r.log.String(), "secret")
 	})
 }
 

@@ -68,7 +68,7 @@ func (e *engineSettings) validate() []error {
 		errs = append(errs, fmt.Errorf("VAE_TILES %q is none of auto, always, never", e.VAETiles))
 	}
 	if d := e.Device; d != "auto" && d != "cpu" && !strings.HasPrefix(d, "cuda") {
-		errs = append(errs, fmt.Errorf("DEVICE %q is none of auto, cpu, cuda0, cuda1 ...", d))
+		errs = append(errs, fmt.Errorf("DEVICE %q is none of auto, cpu, cuda0, cuda1 and so on", d))
 	}
 	return errs
 }

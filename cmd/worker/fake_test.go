@@ -79,7 +79,7 @@ type gate struct {
 
 func newGate(t *testing.T, ops ...enginetest.Op) *gate {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "gate") // the names of t.TempDir are too long for a socket
+	dir, err := os.MkdirTemp("", "gate") //nolint:usetesting // the names of t.TempDir are too long for a socket
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	listener, err := net.Listen("unix", filepath.Join(dir, "s"))

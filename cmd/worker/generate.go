@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -122,11 +123,9 @@ func (g *generateCommand) write(files *outputFiles, reply *generated, info *pict
 	out := report{Seconds: map[string]float64{"total": took.Seconds()}}
 	if result != nil {
 		t := result.Timings
-		for phase, seconds := range map[string]float64{
+		maps.Copy(out.Seconds, map[string]float64{
 			"load": t.Load, "encode": t.Encode, "sample": t.Sample, "decode": t.Decode, "upscale": t.Upscale,
-		} {
-			out.Seconds[phase] = seconds
-		}
+		})
 	}
 	for i, image := range reply.Images {
 		data, err := base64.StdEncoding.DecodeString(image)

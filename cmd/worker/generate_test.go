@@ -64,7 +64,7 @@ func TestGenerateTellsWhatItMade(t *testing.T) {
 	for _, line := range lines[:len(lines)-3] {
 		require.NotContains(t, line, "\r")
 		require.NotContains(t, line, "\x1b")
-		if phase := strings.TrimRight(line, " 0123456789/.,itsleft"); len(phases) == 0 || phases[len(phases)-1] != phase {
+		if phase := strings.TrimRight(line, " 0123456789/.,itslef"); len(phases) == 0 || phases[len(phases)-1] != phase {
 			phases = append(phases, phase)
 		}
 	}

@@ -119,7 +119,7 @@ func engineOf(t *testing.T, worker int) int {
 	for _, file := range children {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		for _, id := range strings.Fields(string(text)) {
+		for id := range strings.FieldsSeq(string(text)) {
 			command, err := os.ReadFile("/proc/" + id + "/cmdline")
 			require.NoError(t, err)
 			if strings.Contains(string(command), "\x00engine\x00") {

@@ -43,8 +43,8 @@ func (v *verb) allSettings() []settings {
 func (s settings) fields() []field {
 	t := reflect.TypeOf(s.target).Elem()
 	var out []field
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
+		f := f
 		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
 		if name == "" {
 			continue

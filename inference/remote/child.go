@@ -303,6 +303,7 @@ func (x *exchange) take(m message) (last bool) {
 		x.each(m)
 	case kindDone:
 		return true
+	default: // of another version: nothing to do
 	}
 	return false
 }

@@ -179,6 +179,8 @@ func (s *server) run(c *served) (done message) {
 		err = s.gen.Load(c.ctx, *c.Files, hooks)
 	case kindUnload:
 		err = s.gen.Unload(c.ctx)
+	default:
+		err = inference.Errorf(inference.Internal, "engine", "a call of kind %v is not known", c.Kind)
 	}
 	done.Failure = failureOf(err)
 	return done

@@ -27,7 +27,7 @@ func TestServeEndsWithItsConnection(t *testing.T) {
 
 func TestServeEndsAtGarbage(t *testing.T) {
 	near, ended := conn(t, &scripted{})
-	go io.Copy(io.Discard, near)
+	go func() { _, _ = io.Copy(io.Discard, near) }()
 	_, _ = near.Write([]byte(strings.Repeat("GET / HTTP/1.1\r\n", 10)))
 	require.ErrorContains(t, <-ended, "read from the parent process")
 }
@@ -35,7 +35,7 @@ func TestServeEndsAtGarbage(t *testing.T) {
 func TestServeEndsWithItsContext(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
-	go io.Copy(io.Discard, near)
+	go func() { _, _ = io.Copy(io.Discard, near) }()
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(10*time.Millisecond, cancel)
 	require.ErrorIs(t, remote.Serve(ctx, far, &scripted{}), context.Canceled)

@@ -223,7 +223,9 @@ func TestErrorsKeepTheirParts(t *testing.T) {
 		inference.Exhausted, inference.Broken, inference.Internal,
 	} {
 		_, err := s.Generate(deadline(t), prompt("fail "+string(code)), inference.Hooks{})
-		require.Equal(t, &inference.Error{Code: code, Op: "unet", Field: "steps", Msg: "as asked", Err: err.(*inference.Error).Err}, err)
+		var got *inference.Error
+		require.ErrorAs(t, err, &got)
+		require.Equal(t, &inference.Error{Code: code, Op: "unet", Field: "steps", Msg: "as asked", Err: got.Err}, got)
 		require.EqualError(t, err, "unet: as asked: unexpected EOF")
 	}
 }

@@ -75,8 +75,8 @@ func TestEngine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			enginetest.Run(t, enginetest.Suite{
-				Open: func(t testing.TB) inference.Engine {
-					return open(t, sdcpp.Options{Checkpoint: model(t, tc.kind), Attention: tc.attention})
+				Open: func(tb testing.TB) inference.Engine {
+					return open(tb, sdcpp.Options{Checkpoint: model(tb, tc.kind), Attention: tc.attention})
 				},
 				LoRA:       model(t, synth.LoRA),
 				VAE:        model(t, synth.VAE),

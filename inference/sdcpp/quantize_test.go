@@ -62,7 +62,7 @@ func TestQuantizeLeavesNothingBehindWhenItFails(t *testing.T) {
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, tc := range []struct {
-		ctx       context.Context
+		ctx       context.Context //nolint:containedctx // one of the cases has ended
 		src, typ  string
 		code      inference.Code
 		complaint string

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"sdworker/api/runpod"
@@ -240,7 +241,7 @@ func TestStopReachesTheAPI(t *testing.T) {
 func TestProgressIsWatched(t *testing.T) {
 	type key struct{}
 	server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		require.NotNil(t, r.Context().Value(key{}))
+		assert.NotNil(t, r.Context().Value(key{}))
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{}`)
 	})

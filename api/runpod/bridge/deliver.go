@@ -104,7 +104,7 @@ func (b *bridge) storeFor(job runpod.Job) (*bucket.Bucket, error) {
 func replacePictures(ctx context.Context, body runpod.Verbatim, replace func(context.Context, []byte) (string, error)) (runpod.Verbatim, error) {
 	var reply object
 	if err := json.Unmarshal(body, &reply); err != nil {
-		return body, nil // not an object: no pictures
+		return body, nil //nolint:nilerr // not an object: no pictures
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(uploadsAtOnce)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -22,9 +23,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var glued string
 		path, glued, _ = strings.Cut(path, "&")
 		if extra, err := url.ParseQuery(glued); err == nil {
-			for k, v := range extra {
-				query[k] = v
-			}
+			maps.Copy(query, extra)
 		}
 	}
 	parts := strings.Split(strings.Trim(path, "/"), "/")
