@@ -52,7 +52,6 @@ type UpscaleRequest struct {
 	Upscaler string  // None, Lanczos, Nearest or the name of a model
 	Model    string  // path of the model's file; "" for the three built in
 	Scale    float64 // the result's sides are int(side*Scale), floored to multiples of 8
-	Tiles    TileMode
 }
 
 // Hooks connect a running job with its observer. The zero value is valid.

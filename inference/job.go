@@ -210,7 +210,7 @@ func (j *job) decodeOne(ctx context.Context, latent []float32, h, w int) (imagei
 	for i, v := range latent {
 		z[i] = v / VAEScale
 	}
-	pixels, err := j.model.eng.Decode(ctx, LatentInput{Latent: z, H: h, W: w, Tiling: j.req.Tiling, Tiles: j.req.Settings.Tiles})
+	pixels, err := j.model.eng.Decode(ctx, LatentInput{Latent: z, H: h, W: w, Tiling: j.req.Tiling})
 	if err != nil {
 		return imageio.RGB{}, err
 	}
@@ -227,7 +227,7 @@ func (j *job) encode(ctx context.Context, pictures [][]float32, h, w int) (laten
 	l := latents{n: len(pictures), h: h / LatentScale, w: w / LatentScale}
 	l.data = make([]float32, l.n*LatentChannels*l.h*l.w)
 	for i, pixels := range pictures {
-		moments, err := j.model.eng.Encode(ctx, PixelInput{Pixels: pixels, H: h, W: w, Tiling: j.req.Tiling, Tiles: j.req.Settings.Tiles})
+		moments, err := j.model.eng.Encode(ctx, PixelInput{Pixels: pixels, H: h, W: w, Tiling: j.req.Tiling})
 		if err != nil {
 			return latents{}, err
 		}

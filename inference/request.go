@@ -140,7 +140,6 @@ type Settings struct {
 	OldEditingTimelines  bool    // use_old_scheduling
 	DisableExtraNetworks bool    // request field disable_extra_networks: tags are cut but do nothing
 	UpscalerForImg2Img   string  // upscaler_for_img2img
-	Tiles                TileMode
 }
 
 // DefaultSettings returns A1111's defaults.

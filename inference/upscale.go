@@ -93,7 +93,7 @@ func (j *job) resizeWith(ctx context.Context, m imageio.RGB, w, h int, upscaler 
 	scale := max(float64(w)/float64(m.W), float64(h)/float64(m.H))
 	if upscaler != "" && upscaler != UpscalerNone && scale > 1 {
 		var err error
-		m, err = upscale(ctx, j.model.eng, &UpscaleRequest{Image: m, Upscaler: upscaler, Model: j.req.Files.Upscalers[upscaler], Scale: scale, Tiles: j.req.Settings.Tiles}, j.hooks)
+		m, err = upscale(ctx, j.model.eng, &UpscaleRequest{Image: m, Upscaler: upscaler, Model: j.req.Files.Upscalers[upscaler], Scale: scale}, j.hooks)
 		if err != nil {
 			return m, err
 		}
