@@ -25,6 +25,22 @@ func findSettingsOf(f *findSettings) settings {
 // and chooses it by its path. Without a choice there must be any checkpoint, else
 // fallback is fetched, unless that is "".
 func (p *program) findModel(ctx context.Context, c *common, find *findSettings, f *fetchSettings, fallback string, log zerolog.Logger) error {
+	absent, err := p.lookUpModel(c, find, fallback, log)
+	if err != nil || absent == nil {
+		return err
+	}
+	return p.fetchModel(ctx, c, f, absent, log)
+}
+
+// absentModel is a checkpoint that is not there and may be fetched.
+type absentModel struct {
+	ref     string // as worker models pull takes it
+	missing error  // what looking it up said
+}
+
+// lookUpModel returns nil when the chosen checkpoint, or without a choice any, is
+// there, and an error when it is neither there nor to be fetched.
+func (p *program) lookUpModel(c *common, find *findSettings, fallback string, log zerolog.Logger) (*absentModel, error) {
 	catalog := models.NewCatalog(c.models.config(p.environ, c.engine.Model))
 	if err := catalog.Refresh(); err != nil {
 		log.Warn().Err(err).Msg("some model folders cannot be read")
@@ -33,30 +49,35 @@ func (p *program) findModel(ctx context.Context, c *common, find *findSettings, 
 	found, missing := catalog.Resolve(ref)
 	if missing == nil {
 		log.Info().Str("checkpoint", found.Path).Msg("model found")
-		return nil
+		return nil, nil
 	}
 	if ref == "" {
 		ref = fallback
 	}
 	if inference.CodeOf(missing) != inference.NotFound || !find.Fetch || ref == "" {
-		return missing
+		return nil, missing
 	}
+	return &absentModel{ref, missing}, nil
+}
+
+// fetchModel fetches a checkpoint and chooses it by its path.
+func (p *program) fetchModel(ctx context.Context, c *common, f *fetchSettings, absent *absentModel, log zerolog.Logger) error {
 	fetcher := p.newFetcher(f, &c.log, nil)
 	defer fetcher.Close()
 	spoken := time.Now()
-	result, err := fetcher.Pull(ctx, ref, c.models.fetchRoot(p.environ), fetch.PullOptions{
+	result, err := fetcher.Pull(ctx, absent.ref, c.models.fetchRoot(p.environ), fetch.PullOptions{
 		Kind: models.Checkpoint, AllowPickle: c.models.AllowPickle,
 		Progress: func(p fetch.Progress) {
 			if time.Since(spoken) >= linesEvery {
 				spoken = time.Now()
-				log.Info().Str("model", ref).Int64("mib", p.Done>>20).Int64("of_mib", p.Total>>20).Msg("fetching")
+				log.Info().Str("model", absent.ref).Int64("mib", p.Done>>20).Int64("of_mib", p.Total>>20).Msg("fetching")
 			}
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("%s; nor can it be fetched: %w", inference.Message(missing), err)
+		return fmt.Errorf("%s; nor can it be fetched: %w", inference.Message(absent.missing), err)
 	}
-	p.learnHash(catalog, result, log)
+	p.learnHash(models.NewCatalog(c.models.config(p.environ, c.engine.Model)), result, log)
 	c.engine.Model = result.Path
 	return nil
 }

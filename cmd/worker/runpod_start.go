@@ -114,7 +114,10 @@ func (b *build) fits(device string, log zerolog.Logger) error {
 // noGPU says why there is none.
 func (b *build) noGPU() error {
 	why := ""
-	if b.CUDA.Problem != "" {
+	switch {
+	case b.CUDA.Driver == 0:
+		why = " (there is no driver)"
+	case b.CUDA.Problem != "":
 		why = " (" + b.CUDA.Problem + ")"
 	}
 	if b.CUDA.Driver != 0 && b.CUDA.Driver/10 < b.CUDA.Runtime/10 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,9 +22,9 @@ import (
 var serveVerb = &verb{
 	name: "serve", short: "serve the AUTOMATIC1111 HTTP API",
 	long: `It accepts connections at once and loads the model in the background; requests
-for pictures wait for it. A --model that is not there is fetched before, if worker
-models pull knows it. GET /ping answers 204 meanwhile and 200 when it is
-ready, as RunPod's load balancer asks.`,
+for pictures wait for it. A --model that is not there is fetched first, if worker
+models pull knows it; requests are answered with 503 until it is. GET /ping answers
+204 meanwhile and 200 when the model is loaded, as RunPod's load balancer asks.`,
 	settings: func() []settings { return new(serveCommand).settings() },
 	run: func(ctx context.Context, p *program, c *call) error {
 		s := &serveCommand{program: p}
@@ -52,16 +53,59 @@ func (s *serveCommand) settings() []settings {
 }
 
 func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
+	var absent *absentModel
 	if s.common.engine.Model != "" { // without a choice it also serves while there is no model
-		if err := s.program.findModel(ctx, &s.common, &s.find, &s.fetch, "", log); err != nil {
+		var err error
+		if absent, err = s.program.lookUpModel(&s.common, &s.find, "", log); err != nil {
 			return err
 		}
 	}
-	counts := metrics.New()
-	gen := counts.Observe(newSupervisor(s.program.environ, &s.common, &s.engine, log, counts.EngineStarted))
-	defer gen.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	front := newFront()
+	open := func() (closing func(), err error) {
+		d, closing, err := s.open(ctx, stop, log)
+		if err == nil {
+			front.open(d)
+		}
+		return closing, err
+	}
+	if absent == nil {
+		closing, err := open()
+		if err != nil {
+			return err
+		}
+		defer closing()
+		return s.listen(ctx, front, log)
+	}
+
+	// Fetching takes minutes, in which health checks want answers.
+	served := make(chan error, 1)
+	go func() {
+		err := s.listen(ctx, front, log)
+		stop(err)
+		served <- err
+	}()
+	err := s.program.fetchModel(ctx, &s.common, &s.fetch, absent, log)
+	if err == nil {
+		var closing func()
+		if closing, err = open(); err == nil {
+			defer closing()
+			return <-served
+		}
+	}
+	if ctx.Err() != nil {
+		return <-served
+	}
+	stop(err)
+	return cmp.Or(<-served, err)
+}
+
+// open starts the engine's process and the API in front of it, and begins to load
+// the model. closing ends what it started.
+func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, log zerolog.Logger) (d *doors, closing func(), err error) {
+	counts := metrics.New()
+	gen := counts.Observe(newSupervisor(s.program.environ, &s.common, &s.engine, log, counts.EngineStarted))
 	api, err := newStack(s.program, &s.common, &s.api, gen, log, func(cfg *sdapi.Config) {
 		s.access.apply(cfg)
 		cfg.OtherPaths = otherPaths()
@@ -70,34 +114,47 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 		}
 	})
 	if err != nil {
-		return err
+		return nil, nil, errors.Join(err, gen.Close())
 	}
 	counts.Watch(api.queue)
 	site := newSite(api, counts, s.access.MaxBody)
-	defer site.Close()
 	api.header = s.access.header()
+
+	var background sync.WaitGroup
+	var ready readiness
+	working, cancel := context.WithCancel(ctx)
+	background.Go(func() { ready.prepare(working, api) })
+	closing = func() {
+		cancel()
+		background.Wait()
+		site.Close()
+		gen.Close()
+	}
+	return &doors{
+		handler: counts.Requests(site, countedRoutes...), health: ready.of(gen),
+		hurry: func() { api.queue.Finish(errShuttingDown) },
+	}, closing, nil
+}
+
+// listen opens the ports and serves until ctx ends and the last request with it.
+func (s *serveCommand) listen(ctx context.Context, front *front, log zerolog.Logger) error {
 	server, err := listen(ctx, s.serving.addr(), &s.serving, log)
 	if err != nil {
 		return err
 	}
-
-	server.hurry = func() { api.queue.Finish(errShuttingDown) }
-
+	server.hurry = front.hurry
 	var background sync.WaitGroup
 	defer background.Wait()
-	defer stop(nil)
-	var ready readiness
-	background.Go(func() { ready.prepare(ctx, api) })
 	if s.serving.PortHealth != 0 && s.serving.PortHealth != s.serving.Port {
 		health, err := listen(ctx, net.JoinHostPort("", strconv.Itoa(s.serving.PortHealth)), &serving{ShutdownGrace: s.serving.ShutdownGrace}, log)
 		if err != nil {
 			return err
 		}
-		ping := runpod.Balanced(http.NotFoundHandler(), ready.of(gen))
+		ping := runpod.Balanced(http.NotFoundHandler(), front.health)
 		background.Go(func() { _ = health.serve(ctx, ping) }) // it ends with ctx only
 	}
 	fmt.Fprintf(s.program.err, "listening on %s\n", server.url())
-	return server.serve(ctx, runpod.Balanced(counts.Requests(site, countedRoutes...), ready.of(gen)))
+	return server.serve(ctx, runpod.Balanced(front, front.health))
 }
 
 var errShuttingDown = inference.Errorf(inference.Canceled, "queue", "the server is shutting down, try another one")

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"syscall"
@@ -23,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference/enginetest"
+	"sdworker/models/synth"
 )
 
 // client talks to a server under test.
@@ -126,6 +128,40 @@ func TestServeAnswersWhileTheModelLoads(t *testing.T) {
 	require.Equal(t, 1, (<-waiting).pictures(t))
 	c.ready()
 	require.Equal(t, http.StatusOK, c.get("/ping").status)
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, statusOK, r.wait())
+}
+
+func TestServeAnswersWhileTheModelIsFetched(t *testing.T) {
+	home := newHome(t)
+	require.NoError(t, os.Mkdir("source", 0o755))
+	require.NoError(t, synth.Write(t.Context(), "source/new.safetensors", synth.Options{Kind: synth.Checkpoint, Size: synth.Tiny}))
+	files, release := http.FileServer(http.Dir("source")), make(chan struct{})
+	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+		files.ServeHTTP(w, r)
+	}))
+	defer source.Close()
+	args := []string{"--models-dir", "mine", "--model", source.URL + "/new.safetensors"}
+
+	r, c := serve(t, home, openGate, args...)
+	require.Equal(t, http.StatusOK, c.get("/healthz").status)
+	require.Equal(t, http.StatusServiceUnavailable, c.get("/readyz").status)
+	require.Equal(t, http.StatusNoContent, c.get("/ping").status)
+	got := c.do(http.MethodPost, "/sdapi/v1/txt2img", small)
+	require.Equal(t, http.StatusServiceUnavailable, got.status)
+	require.Contains(t, got.body, "the model is being fetched")
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, statusOK, r.wait())
+
+	r, c = serve(t, home, openGate, args...)
+	close(release)
+	c.ready()
+	require.Contains(t, c.get("/sdapi/v1/options").body, "new.safetensors")
+	require.Equal(t, 1, c.do(http.MethodPost, "/sdapi/v1/txt2img", small).pictures(t))
 	r.signal(syscall.SIGTERM)
 	require.Equal(t, statusOK, r.wait())
 }
