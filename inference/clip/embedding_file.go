@@ -3,9 +3,14 @@ package clip
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"sdworker/models/safetensors"
+	"sdworker/models/torchfile"
 )
 
 // maxEmbeddingFile is far more than the largest embedding that fits a chunk, in bytes.
@@ -16,8 +21,8 @@ var ErrNoEmbedding = errors.New("the image carries no embedding")
 
 // tensor is an array of numbers in a file, last axis fastest.
 type tensor struct {
-	shape  []int
-	values []float32
+	shape  []int64
+	values func() ([]float32, error) // reads them
 }
 
 // fileContent is what an embedding file says, whatever its format.
@@ -30,8 +35,8 @@ type fileContent struct {
 }
 
 // ReadEmbedding reads a textual inversion embedding from a file: .safetensors, .pt and .bin
-// of PyTorch (since version 1.6), and .png with the embedding in a text chunk. The name is
-// the file's without extension; a PNG may carry another.
+// of PyTorch, and .png with the embedding in a text chunk. The name is the file's without
+// extension; a PNG may carry another.
 //
 // The file must hold one tensor, or clip_l and clip_g of an SDXL embedding, whose Values
 // are left out. For an image without embedding the error is [ErrNoEmbedding].
@@ -44,29 +49,30 @@ func ReadEmbedding(path string) (*Embedding, error) {
 }
 
 func readEmbedding(path string) (*Embedding, error) {
-	info, err := os.Stat(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if info.Size() > maxEmbeddingFile {
 		return nil, fmt.Errorf("%d bytes are too many for an embedding; is it a model?", info.Size())
 	}
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
 	var content fileContent
 	name, extension := splitName(path)
 	switch extension {
 	case ".safetensors":
-		content.tensors, err = readSafetensors(raw)
+		content, err = readSafetensors(f, info.Size())
 	case ".pt", ".bin":
-		content, err = readTorch(raw)
+		content, err = readTorch(f, info.Size())
 	case ".png":
 		if _, inner := splitName(name); inner == ".preview" {
 			return nil, ErrNoEmbedding
 		}
-		content, err = readPNG(raw)
+		content, err = readPNG(f)
 	default:
 		err = fmt.Errorf("%s files hold no embeddings: use .safetensors, .pt, .bin or .png", extension)
 	}
@@ -87,6 +93,48 @@ func readEmbedding(path string) (*Embedding, error) {
 func splitName(path string) (name, extension string) {
 	name, extension = filepath.Base(path), filepath.Ext(path)
 	return strings.TrimSuffix(name, extension), strings.ToLower(extension)
+}
+
+// readSafetensors finds the tensors of a safetensors file.
+func readSafetensors(r io.ReaderAt, size int64) (fileContent, error) {
+	header, err := safetensors.ReadHeader(r, size)
+	if err != nil {
+		return fileContent{}, err
+	}
+	content := fileContent{tensors: map[string]tensor{}}
+	for _, t := range header.Tensors {
+		content.tensors[t.Name] = tensor{t.Shape, func() ([]float32, error) {
+			return safetensors.ReadFloat32s(r, header.DataStart+t.Offset, t.Elements(), t.DType)
+		}}
+	}
+	return content, nil
+}
+
+// readTorch finds the tensors and the notes of a PyTorch file. Training programs write a
+// dictionary of which string_to_param holds one tensor by its placeholder, with notes
+// beside it, or a dictionary of one tensor by its name. Whole numbers, such as the token of
+// a placeholder, are no vectors.
+func readTorch(r io.ReaderAt, size int64) (fileContent, error) {
+	file, err := torchfile.ReadPlain(r, size)
+	if err != nil {
+		return fileContent{}, err
+	}
+	content := fileContent{tensors: map[string]tensor{}}
+	for _, t := range file.Tensors {
+		if t.DType.IsFloat() {
+			content.tensors[t.Name] = tensor{t.Shape, func() ([]float32, error) { return t.Float32s(r) }}
+		}
+	}
+	if step, err := strconv.Atoi(file.Notes["step"]); err == nil {
+		content.step = &step
+	}
+	if s, ok := file.Notes["sd_checkpoint"]; ok {
+		content.checkpoint = &s
+	}
+	if s, ok := file.Notes["sd_checkpoint_name"]; ok {
+		content.checkpointName = &s
+	}
+	return content, nil
 }
 
 func (c fileContent) embedding() (*Embedding, error) {
@@ -113,21 +161,27 @@ func (c fileContent) embedding() (*Embedding, error) {
 		if e.Vectors, e.Shape, err = t.vectors(); err != nil {
 			return nil, err
 		}
-		e.Values = t.values
+		if e.Values, err = t.values(); err != nil {
+			return nil, err
+		}
 	}
 	return e, nil
 }
 
 // vectors reads the shape as [count, width]; a single axis is one vector.
 func (t tensor) vectors() (count, width int, err error) {
+	var n, w int64
 	switch len(t.shape) {
 	case 1:
-		count, width = 1, t.shape[0]
+		n, w = 1, t.shape[0]
 	case 2:
-		count, width = t.shape[0], t.shape[1]
+		n, w = t.shape[0], t.shape[1]
 	}
-	if count < 1 || width < 1 {
+	if n < 1 || w < 1 {
 		return 0, 0, fmt.Errorf("a tensor of shape %v is no list of vectors", t.shape)
 	}
-	return count, width, nil
+	if n > maxEmbeddingFile/4/w { // a view can repeat what its file holds once
+		return 0, 0, fmt.Errorf("a tensor of shape %v is too large for an embedding", t.shape)
+	}
+	return int(n), int(w), nil
 }

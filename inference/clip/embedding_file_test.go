@@ -1,6 +1,9 @@
 package clip_test
 
 import (
+	"archive/zip"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +41,7 @@ func TestReadEmbedding(t *testing.T) {
 		{"parameters.pt", clip.Embedding{Name: "parameters", Vectors: 1, Shape: 768, Values: pattern(1, 768, 16)}},
 		{"concept.bin", clip.Embedding{Name: "concept", Vectors: 1, Shape: 768, Values: pattern(1, 0, 32)}},
 		{"transposed.bin", clip.Embedding{Name: "transposed", Vectors: 2, Shape: 768, Values: pattern(2, 0, 16)}},
+		{"old.pt", clip.Embedding{Name: "old", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(99)}},
 		{"image.png", clip.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}},
 	} {
 		t.Run(tc.file, func(t *testing.T) {
@@ -66,7 +70,7 @@ func TestReadEmbeddingRefuses(t *testing.T) {
 		"note.txt":          "words",
 		"empty.safetensors": "",
 		"long.safetensors":  "\xff\xff\xff\xff\xff\xff\xff\xff{}",
-		"old.pt":            "\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
+		"cut.pt":            "\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
 		"outside.safetensors": "\x40\x00\x00\x00\x00\x00\x00\x00" +
 			`{"a":{"dtype":"F32","shape":[1,768],"data_offsets":[0,3072]}}   `,
 	} {
@@ -75,6 +79,63 @@ func TestReadEmbeddingRefuses(t *testing.T) {
 			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 			_, err := clip.ReadEmbedding(path)
 			require.ErrorContains(t, err, name)
+		})
+	}
+}
+
+// writeTorch writes a PyTorch file of 1536 numbers of type float32. The pickle is
+// string_to_param, a dictionary, whose entries refer to them by makeTensor.
+func writeTorch(t *testing.T, entries string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "x.pt")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	archive := zip.NewWriter(f)
+	for name, content := range map[string]string{
+		"x/data.pkl": "(dS'string_to_param'\n(d" + entries + "s.",
+		"x/data/0":   strings.Repeat("\x00\x00\x80\x3f", 1536),
+	} {
+		w, err := archive.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+		require.NoError(t, err)
+		_, err = io.WriteString(w, content)
+		require.NoError(t, err)
+	}
+	require.NoError(t, archive.Close())
+	require.NoError(t, f.Close())
+	return path
+}
+
+// makeTensor is the pickle of an entry, a tensor [rows, 768] whose rows are stride numbers
+// apart.
+func makeTensor(name string, rows, stride int) string {
+	return fmt.Sprintf("S'%s'\nctorch._utils\n_rebuild_tensor_v2\n((S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI1536\ntQ"+
+		"I0\n(I%d\nI768\nt(I%d\nI1\ntI00\nNtRs", name, rows, stride)
+}
+
+func TestReadEmbeddingOfPyTorch(t *testing.T) {
+	for name, tc := range map[string]struct {
+		entries string
+		vectors int
+		message string
+	}{
+		"whole":              {entries: makeTensor("*", 2, 768), vectors: 2},
+		"one row twice":      {entries: makeTensor("*", 2, 0), vectors: 2},
+		"one row very often": {entries: makeTensor("*", 1<<40, 0), message: "too large"},
+		"beyond its numbers": {entries: makeTensor("*", 3, 768), message: "outside its storage"},
+		"two tensors":        {entries: makeTensor("a", 1, 768) + makeTensor("b", 1, 768), message: "holds 2 tensors"},
+		"none":               {message: "holds 0 tensors"},
+		"a call beside":      {entries: makeTensor("*", 2, 768) + "S'b'\ncposix\nsystem\n(S'true'\ntRs", message: "wants to call"},
+		"an old call":        {entries: makeTensor("*", 2, 768) + "S'b'\n(S'true'\niposix\nsystem\ns", message: "wants to call"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := clip.ReadEmbedding(writeTorch(t, tc.entries))
+			if tc.message != "" {
+				require.ErrorContains(t, err, tc.message)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, tc.vectors, e.Vectors)
+			require.Len(t, e.Values, tc.vectors*clip.Width)
 		})
 	}
 }

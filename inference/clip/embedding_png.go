@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // embeddingKeyword is the keyword of the PNG text chunk that carries an embedding.
@@ -14,7 +15,11 @@ const embeddingKeyword = "sd-ti-embedding"
 
 // readPNG reads the embedding that AUTOMATIC1111 writes into its preview images: a tEXt
 // chunk with JSON in base64, where a tensor is {"TORCHTENSOR": [[...], ...]}.
-func readPNG(raw []byte) (fileContent, error) {
+func readPNG(r io.Reader) (fileContent, error) {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return fileContent{}, err
+	}
 	text, ok := pngText(raw, embeddingKeyword)
 	if !ok {
 		return fileContent{}, ErrNoEmbedding
@@ -40,15 +45,21 @@ func readPNG(raw []byte) (fileContent, error) {
 		step: file.Step, checkpoint: file.Checkpoint, checkpointName: file.CheckpointName,
 	}
 	for name, param := range file.Params {
-		t := tensor{shape: []int{len(param.Vectors), 0}}
+		width := 0
+		if len(param.Vectors) > 0 {
+			width = len(param.Vectors[0])
+		}
+		var values []float32
 		for _, vector := range param.Vectors {
-			t.shape[1] = len(vector)
-			t.values = append(t.values, vector...)
+			if len(vector) != width {
+				return fileContent{}, errors.New("the vectors of the embedding in the image differ in length")
+			}
+			values = append(values, vector...)
 		}
-		if len(t.values) != t.shape[0]*t.shape[1] {
-			return fileContent{}, errors.New("the vectors of the embedding in the image differ in length")
+		content.tensors[name] = tensor{
+			[]int64{int64(len(param.Vectors)), int64(width)},
+			func() ([]float32, error) { return values, nil },
 		}
-		content.tensors[name] = t
 	}
 	return content, nil
 }

@@ -58,13 +58,20 @@ func (f *File) Float32s(name string) ([]float32, Tensor, error) {
 	if !ok {
 		return nil, t, fmt.Errorf("safetensors: %s has no tensor %q", f.Path, name)
 	}
-	raw := make([]byte, t.Size)
-	if _, err := io.ReadFull(f.Raw(t), raw); err != nil {
-		return nil, t, fmt.Errorf("safetensors: %s: tensor %q: %w", f.Path, name, err)
-	}
-	out := make([]float32, t.Elements())
-	if err := Decode(out, raw, t.DType); err != nil {
+	out, err := ReadFloat32s(f.f, f.DataStart+t.Offset, t.Elements(), t.DType)
+	if err != nil {
 		return nil, t, fmt.Errorf("safetensors: %s: tensor %q: %w", f.Path, name, err)
 	}
 	return out, t, nil
+}
+
+// ReadFloat32s reads n values of a floating point type that lie in order, the first
+// at offset, in bytes.
+func ReadFloat32s(r io.ReaderAt, offset, n int64, d DType) ([]float32, error) {
+	raw := make([]byte, n*d.Size())
+	if _, err := io.ReadFull(io.NewSectionReader(r, offset, int64(len(raw))), raw); err != nil {
+		return nil, err
+	}
+	out := make([]float32, n)
+	return out, Decode(out, raw, d)
 }

@@ -61,6 +61,7 @@ type machine struct {
 	memo  map[uint32]any
 	// persistent resolves the references to storages.
 	persistent func(any) (any, error)
+	plain      bool // no objects but those of plainClasses
 }
 
 // counter reads and knows where it is.
@@ -328,7 +329,7 @@ func asDict(v any) (*dict, bool) {
 	case *dict:
 		return v, true
 	case *object:
-		if d, ok := v.state.(*dict); ok && v.class == (global{"collections", "OrderedDict"}) {
+		if d, ok := v.state.(*dict); ok && v.class == orderedDict {
 			return d, true
 		}
 	}
@@ -431,8 +432,10 @@ func (m *machine) name(op byte) error {
 		return nil
 	}
 	args, err := m.popMark()
-	m.push(&object{class: global{module, name}, args: args})
-	return err
+	if err != nil {
+		return err
+	}
+	return m.make(global{module, name}, args)
 }
 
 // call turns a call into an object that was not made, and those that describe
@@ -469,8 +472,27 @@ func (m *machine) call(op byte) error {
 		m.push(t)
 		return err
 	}
+	return m.make(g, args)
+}
+
+var orderedDict = global{"collections", "OrderedDict"}
+
+// plainClasses are those of plain containers. The attributes of a ParameterDict
+// contain a set.
+var plainClasses = []global{
+	orderedDict,
+	{"torch.nn.modules.container", "ParameterDict"},
+	{"builtins", "set"},
+	{"__builtin__", "set"}, // its name in protocol 2
+}
+
+// make pushes the object for a call that is not made.
+func (m *machine) make(g global, args []any) error {
+	if m.plain && !slices.Contains(plainClasses, g) {
+		return malformed("it wants to call %.100q, which makes neither a tensor nor a plain container", g.module+"."+g.name)
+	}
 	o := &object{class: g, args: args}
-	if g == (global{"collections", "OrderedDict"}) {
+	if g == orderedDict {
 		o.state = &dict{}
 	}
 	m.push(o)

@@ -25,6 +25,7 @@ const (
 	maxPickle  = 64 << 20 // bytes of the description
 	maxTensors = safetensors.MaxTensors
 	maxRank    = safetensors.MaxRank
+	maxValues  = 1 << 51 // of a storage; sums and products of such numbers fit 63 bits
 )
 
 // FormatError says in one sentence why a file cannot be read.
@@ -43,8 +44,11 @@ type Tensor struct {
 	DType   safetensors.DType
 	Shape   []int64
 	Offset  int64 // of the first value in the file
-	Size    int64 // bytes, if Strided is false
-	Strided bool  // the values do not lie in order
+	Size    int64 // bytes of the values; they lie there in order unless Strided
+	Strided bool  // the values do not lie in order, see [Tensor.Float32s]
+
+	strides []int64 // values between neighbours of each axis, with Strided
+	span    int64   // values from the first to the last in the file
 }
 
 // Contents is what a file holds.
@@ -55,15 +59,21 @@ type Contents struct {
 
 // Read reads the description in a file of the given length. What the file does
 // wrong is a *FormatError; other errors come from r.
-func Read(r io.ReaderAt, size int64) (*Contents, error) {
+func Read(r io.ReaderAt, size int64) (*Contents, error) { return read(r, size, false) }
+
+// ReadPlain is [Read] for files that hold nothing but tensors, texts and numbers in
+// plain containers, as embeddings do: it refuses one that wants anything else called.
+func ReadPlain(r io.ReaderAt, size int64) (*Contents, error) { return read(r, size, true) }
+
+func read(r io.ReaderAt, size int64, plain bool) (*Contents, error) {
 	var head [4]byte
 	if _, err := r.ReadAt(head[:min(size, 4)], 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	if string(head[:]) == "PK\x03\x04" {
-		return readZip(r, size)
+		return readZip(r, size, plain)
 	}
-	return readOld(r, size)
+	return readOld(r, size, plain)
 }
 
 // storage is a run of values that tensors share.
@@ -97,7 +107,7 @@ func reference(v any) (any, error) {
 	class, _ := t[1].(global)
 	key, okKey := t[2].(string)
 	numel, okNumel := t[4].(int64)
-	if !okKey || !okNumel || numel < 0 {
+	if !okKey || !okNumel || numel < 0 || numel > maxValues {
 		return nil, malformed("it refers to a storage without name or size")
 	}
 	s := storage{key: key, dtype: storageTypes[class.name], numel: numel}
@@ -133,7 +143,7 @@ func rebuild(g global, args []any) (v any, ok bool, err error) {
 	offset, ok2 := args[1].(int64)
 	shape, ok3 := numbers(args[2])
 	strides, ok4 := numbers(args[3])
-	if !ok1 || !ok2 || !ok3 || !ok4 || len(shape) != len(strides) || len(shape) > maxRank || offset < 0 {
+	if !ok1 || !ok2 || !ok3 || !ok4 || len(shape) != len(strides) || offset < 0 || offset > maxValues {
 		return nil, true, malformed("a tensor is described wrongly")
 	}
 	if len(args) > 6 { // v3 names the type, as its storage is untyped
@@ -155,7 +165,7 @@ var dtypes = map[string]safetensors.DType{
 
 func numbers(v any) ([]int64, bool) {
 	t, ok := v.(tuple)
-	if !ok {
+	if !ok || len(t) > maxRank {
 		return nil, false
 	}
 	out := make([]int64, len(t))
@@ -169,7 +179,7 @@ func numbers(v any) ([]int64, bool) {
 	return out, true
 }
 
-func readZip(r io.ReaderAt, size int64) (*Contents, error) {
+func readZip(r io.ReaderAt, size int64, plain bool) (*Contents, error) {
 	archive, err := zip.NewReader(r, size)
 	if err != nil {
 		return nil, malformed("its archive is broken or truncated")
@@ -195,7 +205,7 @@ func readZip(r io.ReaderAt, size int64) (*Contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := run(&counter{Reader: bufio.NewReader(strings.NewReader(string(raw))), end: int64(len(raw))})
+	root, err := run(&counter{Reader: bufio.NewReader(strings.NewReader(string(raw))), end: int64(len(raw))}, plain)
 	if err != nil {
 		return nil, err
 	}
@@ -232,8 +242,8 @@ func readEntry(f *zip.File, limit int64) ([]byte, error) {
 }
 
 // run executes one pickle.
-func run(c *counter) (any, error) {
-	m := &machine{r: c, memo: map[uint32]any{}, persistent: reference}
+func run(c *counter, plain bool) (any, error) {
+	m := &machine{r: c, memo: map[uint32]any{}, persistent: reference, plain: plain}
 	v, err := m.run()
 	if err != nil {
 		var format *FormatError
@@ -251,11 +261,12 @@ const magic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 
 // readOld reads the format before PyTorch 1.6: pickles of magic number, protocol,
 // machine, tree and storage keys, then every storage behind its length.
-func readOld(r io.ReaderAt, size int64) (*Contents, error) {
-	c := &counter{Reader: bufio.NewReader(io.NewSectionReader(r, 0, size)), end: min(size, maxPickle)}
+func readOld(r io.ReaderAt, size int64, plain bool) (*Contents, error) {
+	end := min(size, maxPickle)
+	c := &counter{Reader: bufio.NewReader(io.NewSectionReader(r, 0, end)), end: end}
 	var parts [5]any
 	for i := range parts {
-		v, err := run(c)
+		v, err := run(c, plain)
 		if err != nil {
 			return nil, err
 		}
@@ -343,7 +354,7 @@ func place(name string, t tensor, locate func(storage) (int64, int64, error), si
 		if side > 1 && t.strides[i] != values {
 			out.Strided = true
 		}
-		if side > 0 && (values > math.MaxInt32*int64(1<<20)/side || t.strides[i] > math.MaxInt32*int64(1<<20)/side) {
+		if side > 0 && (values > maxValues/side || t.strides[i] > maxValues/side) {
 			return Tensor{}, malformed("tensor %.100q has an impossible shape", name)
 		}
 		values *= side
@@ -353,11 +364,42 @@ func place(name string, t tensor, locate func(storage) (int64, int64, error), si
 		reach = 0
 	}
 	first := t.storage.offset + t.offset
-	if t.offset > math.MaxInt32*int64(1<<20) || (first+reach)*width > bytes || at+bytes > size {
+	if (first+reach)*width > bytes || bytes > size-at {
 		return Tensor{}, malformed("it is truncated: tensor %.100q lies outside its storage", name)
 	}
-	out.Offset, out.Size = at+first*width, values*width
+	out.Offset, out.Size, out.span = at+first*width, values*width, reach
+	if out.Strided {
+		out.strides = t.strides
+	}
 	return out, nil
+}
+
+// Float32s reads the values of a floating point type from the file that the tensor
+// was found in, in the order of its shape, last axis fastest. A Strided tensor may
+// have more of them than the file: who trusts no file looks at Size first.
+func (t Tensor) Float32s(r io.ReaderAt) ([]float32, error) {
+	stored, err := safetensors.ReadFloat32s(r, t.Offset, t.span, t.DType)
+	if err != nil {
+		return nil, fmt.Errorf("tensor %.100q: %w", t.Name, err)
+	}
+	if !t.Strided {
+		return stored, nil
+	}
+	values := make([]float32, t.Size/t.DType.Size())
+	index, at := make([]int64, len(t.Shape)), int64(0)
+	for i := range values {
+		values[i] = stored[at]
+		for axis, side := range slices.Backward(t.Shape) {
+			index[axis]++
+			at += t.strides[axis]
+			if index[axis] < side {
+				break
+			}
+			at -= side * t.strides[axis]
+			index[axis] = 0
+		}
+	}
+	return values, nil
 }
 
 // notes are the small values beside the tensors at the top of the tree.

@@ -2,6 +2,7 @@ package torchfile_test
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -27,8 +28,8 @@ func read(raw []byte) (*torchfile.Contents, error) {
 // values decodes a tensor at the place that was found for it.
 func values(t *testing.T, raw []byte, x torchfile.Tensor) []float32 {
 	t.Helper()
-	out := make([]float32, x.Size/x.DType.Size())
-	require.NoError(t, safetensors.Decode(out, raw[x.Offset:x.Offset+x.Size], x.DType))
+	out, err := x.Float32s(bytes.NewReader(raw))
+	require.NoError(t, err)
 	return out
 }
 
@@ -103,11 +104,24 @@ func TestWrappers(t *testing.T) {
 	}
 }
 
-func TestStridedIsMarked(t *testing.T) {
-	c, err := read(load(t, "strided.pt"))
+func TestStrided(t *testing.T) {
+	raw := load(t, "strided.pt")
+	c, err := read(raw)
 	require.NoError(t, err)
 	require.True(t, c.Tensors[0].Strided)
 	require.False(t, c.Tensors[1].Strided)
+	require.Equal(t, []float32{-2.5, 0.5, -1.5, 1.5, -0.5, 2.5}, values(t, raw, c.Tensors[0]))
+	require.Equal(t, []float32{-2.5, -1.5, -0.5, 0.5, 1.5, 2.5}, values(t, raw, c.Tensors[1]))
+}
+
+func TestOnlyFloatsAreDecoded(t *testing.T) {
+	raw := load(t, "zip.ckpt")
+	c, err := read(raw)
+	require.NoError(t, err)
+	_, err = c.Tensors[3].Float32s(bytes.NewReader(raw))
+	require.ErrorContains(t, err, `tensor "ids"`)
+	_, err = c.Tensors[0].Float32s(bytes.NewReader(raw[:c.Tensors[0].Offset]))
+	require.ErrorIs(t, err, io.EOF)
 }
 
 // A file that asks for a command to be run is read like any other.
@@ -115,6 +129,22 @@ func TestNothingIsCalled(t *testing.T) {
 	c, err := read(load(t, "evil.pt"))
 	require.NoError(t, err)
 	require.Len(t, c.Tensors, 1)
+}
+
+func TestPlain(t *testing.T) {
+	plain := func(name string) error {
+		raw := load(t, name)
+		_, err := torchfile.ReadPlain(bytes.NewReader(raw), int64(len(raw)))
+		return err
+	}
+	for _, name := range []string{"embedding.pt", "parameterdict.pt", "learned_embeds.bin", "params.pth", "protocol5.pt"} {
+		require.NoError(t, plain(name), name)
+	}
+	require.ErrorContains(t, plain("evil.pt"), `wants to call "posix.system"`)
+	require.ErrorContains(t, plain("module.pt"), `wants to call "torch.nn.modules.linear.Linear"`)
+	for _, name := range []string{"zip.ckpt", "old.ckpt"} {
+		require.ErrorContains(t, plain(name), "wants to call", name)
+	}
 }
 
 func TestRefusals(t *testing.T) {
@@ -156,6 +186,10 @@ func FuzzRead(f *testing.F) {
 				require.LessOrEqual(t, x.Offset+x.Size, int64(len(raw)))
 			}
 			require.GreaterOrEqual(t, x.Offset, int64(0))
+			if x.Size <= 1<<20 && x.DType.IsFloat() {
+				_, err := x.Float32s(bytes.NewReader(raw))
+				require.NoError(t, err)
+			}
 		}
 	})
 }
@@ -176,6 +210,7 @@ func TestHostilePickles(t *testing.T) {
 		"bad global":       []byte("\x80\x02K\x01K\x02\x93."),
 		"no end":           []byte("\x80\x02K\x01"),
 		"persistent wrong": []byte("\x80\x02K\x01Q."),
+		"huge storage":     []byte("(S'storage'\nctorch\nByteStorage\nS'0'\nS'cpu'\nI9223372036854775807\n(S'v'\nI9223372036854775806\nI1\nttQ."),
 	} {
 		_, err := read(program)
 		require.Error(t, err, name)

@@ -5,7 +5,7 @@ package torchfile
 var wrappers = []string{"state_dict", "params_ema", "params", "string_to_param"}
 
 // EmbeddingKey is the name that the vectors of a textual inversion get, as in
-// safetensors files.
+// safetensors files, instead of the placeholder that they had in training.
 const EmbeddingKey = "emb_params"
 
 // choose finds the dictionary of tensors in what the file holds.
@@ -23,8 +23,8 @@ func choose(root any) (*dict, error) {
 		if !ok {
 			continue
 		}
-		if key == "string_to_param" && len(inner.values) > 0 {
-			return &dict{keys: []any{EmbeddingKey}, values: inner.values[:1]}, nil
+		if key == "string_to_param" && len(inner.values) == 1 {
+			return &dict{keys: []any{EmbeddingKey}, values: inner.values}, nil
 		}
 		return inner, nil
 	}
