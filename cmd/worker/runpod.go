@@ -15,6 +15,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sampler"
+	"sdworker/models/fetch"
 )
 
 var runpodVerb = &verb{
@@ -135,18 +136,25 @@ func (r *runpodCommand) logger(cfg runpod.Config) zerolog.Logger {
 	return r.program.logger(&r.common.log)
 }
 
-// serve is the worker of a load-balancing endpoint: worker serve, with a model and
-// a device that will do. RunPod takes a closed port for a worker that initializes.
+// serve is the worker of a load-balancing endpoint: worker serve on a device that
+// will do, with the default model where there is none.
 func (r *runpodCommand) serve(ctx context.Context, c *call) error {
 	s := &serveCommand{program: r.program}
 	if err := c.load(r.program.environ, s.settings()...); err != nil {
 		return err
 	}
 	log := s.program.logger(&s.common.log)
-	if err := r.look(ctx, runpod.NewPhases(log), log); err != nil {
+	err := runpod.NewPhases(log).Run(ctx, "check device", func(ctx context.Context) error { return r.checkDevice(ctx, log) })
+	if err != nil {
 		return err
 	}
-	s.common.engine.Model = r.common.engine.Model
+	absent, err := s.program.lookUpModel(&s.common, &s.find, fetch.Default, log)
+	if err != nil {
+		return err
+	}
+	if absent != nil {
+		s.common.engine.Model = absent.ref
+	}
 	return s.run(ctx, log)
 }
 
