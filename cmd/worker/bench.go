@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"sdworker/api/runpod"
@@ -180,35 +181,29 @@ var benchLoadVerb = &verb{
 
 // benchHTTPOptions are the flags of worker bench http.
 type benchHTTPOptions struct {
-	Requests int  `env:"REQUESTS" envDefault:"200" doc:"of each kind"`
+	Requests int  `env:"REQUESTS" envDefault:"200" doc:"for each figure"`
+	Small    int  `env:"SMALL_REQUESTS" envDefault:"10000" doc:"small requests between two looks at memory"`
 	Width    int  `env:"WIDTH" envDefault:"512" doc:"of the pictures, pixels"`
 	Height   int  `env:"HEIGHT" envDefault:"512" doc:"of the pictures, pixels"`
 	JSON     bool `env:"JSON" doc:"print it as JSON"`
 }
 
 func (o *benchHTTPOptions) validate() []error {
-	if o.Requests < 8 {
-		return []error{fmt.Errorf("--requests is %d, it must be at least 8", o.Requests)}
+	if least := slices.Max(bench.HTTPClients); o.Requests < least {
+		return []error{fmt.Errorf("--requests is %d, it must be at least %d", o.Requests, least)}
 	}
 	return nil
 }
 
 var benchHTTPVerb = &verb{
 	name: "http", short: "measure what the HTTP API costs when pictures cost nothing",
-	settings: func() []settings {
-		return append([]settings{{title: "Measurement:", target: new(benchHTTPOptions)}}, new(common).settings()...)
-	},
+	settings: func() []settings { return []settings{{title: "Measurement:", target: new(benchHTTPOptions)}} },
 	run: func(ctx context.Context, p *program, c *call) error {
 		var o benchHTTPOptions
-		var cfg common
-		if err := c.load(p.environ, append([]settings{{target: &o}}, cfg.settings()...)...); err != nil {
+		if err := c.load(p.environ, settings{target: &o}); err != nil {
 			return err
 		}
-		s, err := newStack(p, &cfg, &apiSettings{}, bench.Still{}, p.logger(&cfg.log), nil)
-		if err != nil {
-			return err
-		}
-		r, err := bench.HTTP(ctx, s.api, o.Requests, o.Width, o.Height)
+		r, err := bench.HTTP(ctx, bench.HTTPOptions{Width: o.Width, Height: o.Height, Requests: o.Requests, Small: o.Small})
 		if err != nil {
 			return err
 		}
@@ -216,9 +211,12 @@ var benchHTTPVerb = &verb{
 			return p.printJSON(r)
 		}
 		printMachine(p.out, r.Machine)
-		fmt.Fprintf(p.out, "%-15s median %.2f ms, 99%% below %.2f ms (%dx%d, PNG included)\n", "txt2img", r.Picture.Median, r.Picture.P99, r.Width, r.Height)
-		fmt.Fprintf(p.out, "%-15s median %.3f ms, 99%% below %.3f ms\n", "progress", r.Progress.Median, r.Progress.P99)
-		fmt.Fprintf(p.out, "%-15s %.0f pictures/s\n", "8 clients", r.Parallel)
+		fmt.Fprintf(p.out, "%-15s %.2f ms for %dx%d\n", "PNG encoding", r.PNG, r.Width, r.Height)
+		for _, l := range r.Loads {
+			fmt.Fprintf(p.out, "%-15s %.2f ms a request of 64x64, %.2f ms of %dx%d, PNG included\n", fmt.Sprintf("%d client(s)", l.Clients), l.Small, l.Picture, r.Width, r.Height)
+		}
+		fmt.Fprintf(p.out, "%-15s %.3f ms\n", "GET progress", r.Progress)
+		fmt.Fprintf(p.out, "%-15s %d KiB, %d KiB after %d requests more\n", "heap", r.Small.Before, r.Small.After, r.Small.Requests)
 		return nil
 	},
 }

@@ -2,7 +2,6 @@ package bench_test
 
 import (
 	"context"
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -87,21 +86,18 @@ func TestLoad(t *testing.T) {
 }
 
 func TestHTTP(t *testing.T) {
-	api := http.NewServeMux()
-	api.HandleFunc("POST /sdapi/v1/txt2img", func(http.ResponseWriter, *http.Request) {})
-	api.HandleFunc("GET /sdapi/v1/progress", func(http.ResponseWriter, *http.Request) {})
-	r, err := bench.HTTP(t.Context(), api, 16, 64, 64)
+	r, err := bench.HTTP(t.Context(), bench.HTTPOptions{Width: 128, Height: 64, Requests: 64, Small: 16})
 	require.NoError(t, err)
-	require.Positive(t, r.Picture.Median)
-	require.Positive(t, r.Parallel)
-	_, err = bench.HTTP(t.Context(), http.NotFoundHandler(), 1, 64, 64)
-	require.ErrorContains(t, err, "404")
-}
+	require.Len(t, r.Loads, 3)
+	for _, l := range r.Loads {
+		require.Positive(t, l.Picture)
+		require.Positive(t, l.Small)
+	}
+	require.Positive(t, r.PNG)
+	require.Positive(t, r.Small.After)
 
-func TestStillMakesThePicturesAskedFor(t *testing.T) {
-	res, err := bench.Still{}.Generate(t.Context(), &inference.Request{Width: 64, Height: 32, BatchSize: 2, BatchNum: 2, Seed: 5}, inference.Hooks{})
-	require.NoError(t, err)
-	require.Len(t, res.Images, 4)
-	require.EqualValues(t, 8, res.Images[3].Seed)
-	require.Equal(t, 64, res.Images[0].Pixels.W)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = bench.HTTP(over, bench.HTTPOptions{Width: 64, Height: 64, Requests: 64})
+	require.ErrorIs(t, err, context.Canceled)
 }

@@ -3,71 +3,106 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
 
-// Still is a Generator whose pictures cost nothing, so that what remains is the
-// cost of the door in front of it.
-type Still struct{ inference.Generator }
-
-var _ inference.Generator = Still{}
+// still is a Generator whose pictures cost next to nothing, so that what remains is
+// the cost of the door in front of it.
+type still struct {
+	inference.Generator
+	busy atomic.Int64 // nanoseconds in Generate
+}
 
 // Generate returns pictures with some texture, since flat ones compress too
 // well.
-func (Still) Generate(_ context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+func (s *still) Generate(_ context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+	began := time.Now()
+	defer func() { s.busy.Add(int64(time.Since(began))) }()
 	res := &inference.Result{}
 	for i := range req.Images() {
-		m := imageio.NewRGB(req.Width, req.Height)
-		for j := range m.Pix {
-			m.Pix[j] = uint8(j*j>>8 ^ j)
-		}
-		res.Images = append(res.Images, inference.Image{Pixels: m, Seed: req.Seed + int64(i)})
+		res.Images = append(res.Images, inference.Image{Pixels: texture(req.Width, req.Height), Seed: req.Seed + int64(i)})
 	}
 	hooks.Report(inference.Progress{Phase: inference.PhaseSampling, Step: req.Steps, Steps: req.Steps, Jobs: 1})
 	return res, nil
 }
 
+func texture(w, h int) imageio.RGB {
+	m := imageio.NewRGB(w, h)
+	for j := range m.Pix {
+		m.Pix[j] = uint8(j*j>>8 ^ j)
+	}
+	return m
+}
+
 // Load has nothing to load.
-func (Still) Load(context.Context, inference.Files, inference.Hooks) error { return nil }
+func (*still) Load(context.Context, inference.Files, inference.Hooks) error { return nil }
 
 // Status is ready.
-func (Still) Status() inference.Status { return inference.Status{Ready: true} }
+func (*still) Status() inference.Status { return inference.Status{Ready: true} }
 
-// Close has nothing to close.
-func (Still) Close() error { return nil }
+// HTTPOptions says what HTTP measures.
+type HTTPOptions struct {
+	Width, Height int
+	Requests      int // for each figure, at least 64
+	Small         int // small requests between the two looks at memory
+}
 
 // HTTPReport is what the HTTP API costs when pictures are free.
 type HTTPReport struct {
-	Machine  Machine     `json:"machine"`
-	Width    int         `json:"width"`
-	Height   int         `json:"height"`
-	Requests int         `json:"requests"` // of each kind
-	Picture  HTTPLatency `json:"txt2img"`  // one client, PNG of the size above
-	Progress HTTPLatency `json:"progress"` // one client
-	Parallel float64     `json:"txt2img_per_s_8_clients"`
+	Machine  Machine    `json:"machine"`
+	Width    int        `json:"width"`
+	Height   int        `json:"height"`
+	Requests int        `json:"requests"` // of each kind
+	PNG      float64    `json:"png_ms"`   // encoding one picture of the size above
+	Loads    []HTTPLoad `json:"loads"`
+	Progress float64    `json:"progress_ms"` // GET progress, median of one client
+	Small    HTTPMemory `json:"small"`
 }
 
-// HTTPLatency is in milliseconds.
-type HTTPLatency struct {
-	Median float64 `json:"median_ms"`
-	P99    float64 `json:"p99_ms"`
+// HTTPLoad is what a request costs beside the generator's own time, in
+// milliseconds, while Clients ask at the same time: the whole time divided by the
+// number of requests, since the generator makes one picture after another.
+type HTTPLoad struct {
+	Clients int     `json:"clients"`
+	Picture float64 `json:"picture_ms"` // a picture of the report's size, its PNG included
+	Small   float64 `json:"small_ms"`   // a picture of 64x64
 }
 
-// clients is how many clients ask at the same time for HTTPReport.Parallel.
-const clients = 8
+// HTTPMemory is the heap after a collection, in KiB, before and after many small
+// requests.
+type HTTPMemory struct {
+	Requests int    `json:"requests"`
+	Before   uint64 `json:"heap_before_kib"`
+	After    uint64 `json:"heap_after_kib"`
+}
 
-// HTTP measures api, whose generator should be Still, over the loopback
-// interface.
-func HTTP(ctx context.Context, api http.Handler, requests, width, height int) (*HTTPReport, error) {
+// HTTPClients are the numbers of clients of a report's Loads.
+var HTTPClients = []int{1, 8, 64}
+
+// HTTP measures the A1111 API over the loopback interface, in front of a generator
+// without a model.
+func HTTP(ctx context.Context, o HTTPOptions) (*HTTPReport, error) {
+	gen := new(still)
+	api, err := sdapi.New(sdapi.Config{Queue: inference.NewQueue(gen, 0), Catalog: sdapitest.NewCatalog(), Log: zerolog.Nop()})
+	if err != nil {
+		return nil, err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -75,23 +110,74 @@ func HTTP(ctx context.Context, api http.Handler, requests, width, height int) (*
 	server := &http.Server{Handler: api, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = server.Serve(listener) }() // ends with Close
 	defer server.Close()
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: slices.Max(HTTPClients)}}
 	defer client.CloseIdleConnections()
 
 	base := "http://" + listener.Addr().String() + "/sdapi/v1/"
-	body := fmt.Appendf(nil, `{"prompt":"a lovely cat","steps":20,"width":%d,"height":%d,"seed":1}`, width, height)
-	picture := func() error { return call(ctx, client, http.MethodPost, base+"txt2img", body) }
-	progress := func() error { return call(ctx, client, http.MethodGet, base+"progress", nil) }
+	picture := func(w, h int) func() error {
+		body := fmt.Appendf(nil, `{"prompt":"a lovely cat","steps":20,"width":%d,"height":%d,"seed":1}`, w, h)
+		return func() error { return call(ctx, client, http.MethodPost, base+"txt2img", body) }
+	}
+	large, small := picture(o.Width, o.Height), picture(64, 64)
+	cost := func(n, clients int, fn func() error) (ms float64, err error) {
+		if err := fn(); err != nil { // warms up
+			return 0, err
+		}
+		busy := gen.busy.Load()
+		took, err := together(n, clients, fn)
+		return (took - time.Duration(gen.busy.Load()-busy)).Seconds() * 1000 / float64(n), err
+	}
 
-	r := &HTTPReport{Machine: ThisMachine(), Width: width, Height: height, Requests: requests}
-	if r.Picture, err = latency(requests, picture); err != nil {
+	r := &HTTPReport{Machine: ThisMachine(), Width: o.Width, Height: o.Height, Requests: o.Requests}
+	m := texture(o.Width, o.Height)
+	series, err := repeat(ctx, time.Second, func(context.Context) error {
+		_, err := imageio.EncodePNG(m)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	if r.Progress, err = latency(requests, progress); err != nil {
+	r.PNG = 1000 * series.Median
+	for _, clients := range HTTPClients {
+		load := HTTPLoad{Clients: clients}
+		if load.Picture, err = cost(o.Requests, clients, large); err != nil {
+			return nil, err
+		}
+		if load.Small, err = cost(o.Requests, clients, small); err != nil {
+			return nil, err
+		}
+		r.Loads = append(r.Loads, load)
+	}
+	series, err = repeat(ctx, time.Second, func(context.Context) error { return call(ctx, client, http.MethodGet, base+"progress", nil) })
+	if err != nil {
 		return nil, err
 	}
-	r.Parallel, err = throughput(requests, picture)
+	r.Progress = 1000 * series.Median
+	r.Small = HTTPMemory{Requests: o.Small, Before: heapKiB()}
+	_, err = together(o.Small, 8, small)
+	r.Small.After = heapKiB()
 	return r, err
+}
+
+// heapKiB is the memory that is still used after a collection.
+func heapKiB() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // pools are emptied in two steps
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc >> 10
+}
+
+// together calls fn n times, by several callers at the same time.
+func together(n, callers int, fn func() error) (time.Duration, error) {
+	var group errgroup.Group
+	group.SetLimit(callers)
+	start := time.Now()
+	for range n {
+		group.Go(fn)
+	}
+	err := group.Wait()
+	return time.Since(start), err
 }
 
 func call(ctx context.Context, client *http.Client, method, url string, body []byte) error {
@@ -105,45 +191,10 @@ func call(ctx context.Context, client *http.Client, method, url string, body []b
 		return err
 	}
 	defer reply.Body.Close()
-	if _, err := io.Copy(io.Discard, reply.Body); err != nil {
-		return err
-	}
 	if reply.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", url, reply.Status)
+		text, err := io.ReadAll(io.LimitReader(reply.Body, 1000))
+		return errors.Join(fmt.Errorf("%s answered %s: %s", url, reply.Status, text), err)
 	}
-	return nil
-}
-
-func latency(n int, fn func() error) (HTTPLatency, error) {
-	if err := fn(); err != nil { // opens the connection
-		return HTTPLatency{}, err
-	}
-	var ms []float64
-	for range n {
-		start := time.Now()
-		if err := fn(); err != nil {
-			return HTTPLatency{}, err
-		}
-		ms = append(ms, float64(time.Since(start).Microseconds())/1000)
-	}
-	slices.Sort(ms)
-	return HTTPLatency{Median: ms[n/2], P99: ms[n*99/100]}, nil
-}
-
-func throughput(n int, fn func() error) (perSecond float64, err error) {
-	var wg sync.WaitGroup
-	var once sync.Once
-	start := time.Now()
-	for range clients {
-		wg.Go(func() {
-			for range n / clients {
-				if e := fn(); e != nil {
-					once.Do(func() { err = e })
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return float64(n/clients*clients) / time.Since(start).Seconds(), err
+	_, err = io.Copy(io.Discard, reply.Body)
+	return err
 }
