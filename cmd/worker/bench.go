@@ -258,7 +258,9 @@ var benchRunPodVerb = &verb{
 			fmt.Fprintf(p.out, "%-20s median %.2f ms, 95%% below %.2f ms, at most %.2f ms\n", line.name, line.q.Median, line.q.P95, line.q.Max)
 		}
 		fmt.Fprintf(p.out, "%-20s %.0f jobs/s\n", "throughput", r.JobsPerSecond)
-		fmt.Fprintf(p.out, "%-20s %.0f ms at intervals of %.0f ms\n", "longest heartbeat", r.LongestPause, r.PingInterval)
+		if r.LongestPause > 0 {
+			fmt.Fprintf(p.out, "%-20s at most %.0f ms, one is due every %.0f ms\n", "pause of heartbeats", r.LongestPause, r.PingInterval)
+		}
 		for _, v := range r.Violations {
 			fmt.Fprintf(p.out, "%-20s %s\n", "violation", v)
 		}
