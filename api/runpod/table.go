@@ -19,7 +19,6 @@ func ConfigTable(configs ...any) string {
 
 func tableRows(b *strings.Builder, t reflect.Type) {
 	for f := range t.Fields() {
-		f := f
 		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
 		switch {
 		case name != "":

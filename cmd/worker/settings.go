@@ -44,7 +44,6 @@ func (s settings) fields() []field {
 	t := reflect.TypeOf(s.target).Elem()
 	var out []field
 	for f := range t.Fields() {
-		f := f
 		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
 		if name == "" {
 			continue
