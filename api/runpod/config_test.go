@@ -2,9 +2,7 @@ package runpod_test
 
 import (
 	"bytes"
-	"flag"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,24 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/api/runpod"
-	"sdworker/api/runpod/bridge"
 )
-
-var update = flag.Bool("update", false, "rewrite golden files")
-
-func TestConfigTable(t *testing.T) {
-	got := runpod.ConfigTable(runpod.Config{}, bridge.Config{})
-	golden := filepath.Join("testdata", "config.md")
-	if *update {
-		require.NoError(t, os.WriteFile(golden, []byte(got), 0o644))
-	}
-	want, err := os.ReadFile(golden)
-	require.NoError(t, err, "go test ./api/runpod -update writes it")
-	require.Equal(t, string(want), got, "go test ./api/runpod -update rewrites it")
-	for line := range strings.Lines(got) {
-		require.NotContains(t, line, "|  |\n", "every variable is explained: %s", line)
-	}
-}
 
 func TestLoadConfig(t *testing.T) {
 	cfg, err := runpod.LoadConfig(nil)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/api/runpod"
 	"sdworker/api/runpod/bridge"
 	"sdworker/internal/vectors"
 )
@@ -48,15 +47,15 @@ func TestHubVariablesExist(t *testing.T) {
 	require.Equal(t, "serverless", file.Type)
 	require.Equal(t, "image", file.Category)
 	require.NotEmpty(t, file.Title)
-	known := runpod.ConfigTable(runpod.Config{}, bridge.Config{})
+	documented, err := os.ReadFile("../../../docs/configuration.md")
+	require.NoError(t, err)
+	known := string(documented)
 	for _, e := range file.Config.Env {
-		if e.Key != "MODEL" { // a setting of the program around the bridge
-			require.Contains(t, known, "`"+e.Key+"`")
-		}
+		require.Contains(t, known, "| `"+e.Key+"`")
 	}
 	for _, p := range file.Config.Presets {
 		for key := range p.Defaults {
-			require.Contains(t, known, "`"+key+"`")
+			require.Contains(t, known, "| `"+key+"`")
 		}
 	}
 }
