@@ -76,6 +76,11 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	defer C.free(unsafe.Pointer(checkpoint))
 	defer C.free(unsafe.Pointer(device))
 
+	var populating sync.WaitGroup
+	if mapsWeights(o) {
+		populating.Go(func() { populate(ctx, o.Checkpoint) })
+	}
+	defer populating.Wait()
 	e := &Engine{checkpoint: stat, files: files, tiles: o.Tiles, thread: newThread()}
 	e.thread.run(func() {
 		err = status(op, func(buf *C.char, n C.int) C.sdw_status {
@@ -324,9 +329,13 @@ func deviceName(name string) string {
 	return name
 }
 
+// mapsWeights tells whether the engine will run on the CPU, where it maps weights
+// that need no conversion.
+func mapsWeights(o Options) bool { return backend != "cuda" || deviceName(o.Device) == "cpu" }
+
 func fused(o Options) C.int {
 	if o.Attention == AttentionAuto {
-		return flag(backend == "cuda" && deviceName(o.Device) != "cpu")
+		return flag(!mapsWeights(o))
 	}
 	return flag(o.Attention == AttentionFused)
 }
