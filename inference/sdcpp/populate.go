@@ -49,7 +49,7 @@ func populate(ctx context.Context, path string) {
 			buffer := buffers.Get().(*[]byte)
 			defer buffers.Put(buffer)
 			_, err := f.ReadAt((*buffer)[:end-at], at)
-			if err == io.EOF { //nolint:errorlint // ReadAt returns it as it is
+			if err == io.EOF {
 				err = nil
 			}
 			return err

@@ -225,6 +225,9 @@ func write(ctx context.Context, dst string, h *safetensors.Header, items []item,
 		defer close(blocks)
 		for i, t := range h.Tensors {
 			for first := int64(0); first < t.Elements(); first += blockValues {
+				if ctx.Err() != nil { // a select may choose the worker that waits, too
+					return ctx.Err()
+				}
 				select {
 				case blocks <- block{i, first}:
 				case <-ctx.Done():
