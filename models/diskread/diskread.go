@@ -77,6 +77,9 @@ func Stream(ctx context.Context, f *os.File, offset int64, use func([]byte) erro
 			if err := use(b); err != nil {
 				return err
 			}
+			if ctx.Err() != nil { // the reader's select may choose the buffer that is free, too
+				return ctx.Err()
+			}
 			stats.Bytes += int64(len(b))
 			free <- b // never blocks: there are two buffers for two places
 		}
@@ -114,6 +117,9 @@ func Warm(ctx context.Context, path string, readers int, ranges ...Range) (Stats
 		defer close(blocks)
 		for _, r := range ranges {
 			for at := r.Offset; at < r.Offset+r.Size; at += blockBytes {
+				if ctx.Err() != nil { // a select may choose the reader that waits, too
+					return ctx.Err()
+				}
 				select {
 				case blocks <- Range{at, min(blockBytes, r.Offset+r.Size-at)}:
 				case <-ctx.Done():
