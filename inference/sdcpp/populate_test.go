@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sdworker/inference/sdcpp"
+	"sdworker/models/diskread"
 	"sdworker/models/synth"
 )
 
@@ -21,8 +22,7 @@ func TestOpenReadsTheWholeFile(t *testing.T) {
 	f, err := os.Open(path)
 	require.NoError(t, err)
 	defer f.Close()
-	require.NoError(t, f.Sync())
-	require.NoError(t, unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+	require.NoError(t, diskread.Evict(path))
 	pages, cached := residency(t, f)
 	if cached == pages {
 		t.Skip("this file system keeps the file in memory")

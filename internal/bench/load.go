@@ -7,9 +7,8 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"sdworker/inference"
+	"sdworker/models/diskread"
 )
 
 // LoadReport compares loading a checkpoint with reading its file.
@@ -63,23 +62,13 @@ func Load(ctx context.Context, checkpoint string, open inference.OpenFunc) (*Loa
 // timed measures fn, after the file was dropped from the page cache if cold.
 func timed(path string, cold bool, fn func() error) (float64, error) {
 	if cold {
-		if err := dropCache(path); err != nil {
+		if err := diskread.Evict(path); err != nil {
 			return 0, err
 		}
 	}
 	start := time.Now()
 	err := fn()
 	return time.Since(start).Seconds(), err
-}
-
-// dropCache asks the kernel to forget the pages of a file.
-func dropCache(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
 func readAll(ctx context.Context, path string) error {

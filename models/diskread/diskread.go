@@ -1,6 +1,5 @@
-// Package diskread reads big files as fast as the disk gives them: in one
-// stream with the next block always under way, or with several readers at once
-// to warm the page cache.
+// Package diskread reads big files as fast as the disk gives them: in one stream
+// with the next block always under way.
 package diskread
 
 import (
@@ -18,9 +17,6 @@ import (
 // blockBytes is big enough that neither system calls nor network round trips
 // count, and small enough to stay in the CPU's outer cache while it is used.
 const blockBytes = 4 << 20
-
-// Range is a part of a file.
-type Range struct{ Offset, Size int64 }
 
 // Stats tells how a read went.
 type Stats struct {
@@ -87,67 +83,6 @@ func Stream(ctx context.Context, f *os.File, offset int64, use func([]byte) erro
 	})
 	err := group.Wait()
 	stats.Elapsed = time.Since(start)
-	return stats, err
-}
-
-// Warm reads the ranges of a file, in the given order, with several readers, so
-// that whoever maps or reads the file next finds it in memory. No ranges mean the
-// whole file. Readers below one mean four, which is what it takes to saturate a
-// NVMe disk or a network volume.
-func Warm(ctx context.Context, path string, readers int, ranges ...Range) (Stats, error) {
-	start := time.Now()
-	f, err := os.Open(path)
-	if err != nil {
-		return Stats{}, err
-	}
-	defer f.Close()
-	if len(ranges) == 0 {
-		info, err := f.Stat()
-		if err != nil {
-			return Stats{}, err
-		}
-		ranges = []Range{{0, info.Size()}}
-	}
-	if readers < 1 {
-		readers = 4
-	}
-	blocks := make(chan Range)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		defer close(blocks)
-		for _, r := range ranges {
-			for at := r.Offset; at < r.Offset+r.Size; at += blockBytes {
-				if ctx.Err() != nil { // a select may choose the reader that waits, too
-					return ctx.Err()
-				}
-				select {
-				case blocks <- Range{at, min(blockBytes, r.Offset+r.Size-at)}:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
-		}
-		return nil
-	})
-	read := make([]int64, readers)
-	for i := range readers {
-		group.Go(func() error {
-			b := make([]byte, blockBytes)
-			for r := range blocks {
-				n, err := f.ReadAt(b[:r.Size], r.Offset)
-				read[i] += int64(n)
-				if err != nil && !errors.Is(err, io.EOF) {
-					return fmt.Errorf("read %s: %w", path, err)
-				}
-			}
-			return nil
-		})
-	}
-	err = group.Wait()
-	stats := Stats{Elapsed: time.Since(start)}
-	for _, n := range read {
-		stats.Bytes += n
-	}
 	return stats, err
 }
 

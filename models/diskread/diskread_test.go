@@ -67,24 +67,3 @@ func TestStreamStops(t *testing.T) {
 	_, err = diskread.Stream(context.Background(), closed, 0, func([]byte) error { return nil })
 	require.ErrorIs(t, err, os.ErrClosed)
 }
-
-func TestWarm(t *testing.T) {
-	path, want := content(t)
-	require.NoError(t, diskread.Evict(path))
-	for _, readers := range []int{0, 1, 7} {
-		stats, err := diskread.Warm(context.Background(), path, readers)
-		require.NoError(t, err)
-		require.EqualValues(t, len(want), stats.Bytes)
-		require.Positive(t, stats.GBps())
-	}
-	stats, err := diskread.Warm(context.Background(), path, 2, diskread.Range{Offset: 5 << 20, Size: 100}, diskread.Range{Offset: int64(len(want)) - 10, Size: 50})
-	require.NoError(t, err)
-	require.EqualValues(t, 110, stats.Bytes, "what lies behind the end does not count")
-
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	_, err = diskread.Warm(ctx, path, 2)
-	require.ErrorIs(t, err, context.Canceled)
-	_, err = diskread.Warm(context.Background(), path+"x", 2)
-	require.ErrorIs(t, err, os.ErrNotExist)
-}
