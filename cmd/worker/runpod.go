@@ -12,6 +12,7 @@ import (
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/bridge"
 	"sdworker/api/runpod/bucket"
+	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sampler"
@@ -170,10 +171,24 @@ func (r *runpodCommand) handler(s *stack, fetcher bridge.Fetcher) (runpod.Handle
 		Watch: func(ctx context.Context, report func(any)) context.Context {
 			return withObserver(ctx, observer{progress: func(p inference.Progress) { report(jobProgress(p)) }})
 		},
+		Fields:    requestFields,
 		Recode:    recode,
 		Fetcher:   fetcher,
 		ModelDirs: r.common.models.roots(r.program.environ),
 	})
+}
+
+// requestFields names the fields of a generation route.
+func requestFields(route string) []string {
+	model := &schema.Txt2Img
+	if route == "img2img" {
+		model = &schema.Img2Img
+	}
+	names := make([]string, len(model.Fields))
+	for i, f := range model.Fields {
+		names[i] = f.Name
+	}
+	return names
 }
 
 // progressReport is what a job's status shows while it runs.

@@ -49,6 +49,10 @@ type Options struct {
 	// May be nil.
 	SplitSampler func(name string) (sampler, scheduler string, ok bool)
 
+	// Fields names the fields of a route, "txt2img" or "img2img", so that an input
+	// that says nothing it understands is told so. May be nil.
+	Fields func(route string) []string
+
 	// Watch returns a context under which progress of the work is reported. May
 	// be nil.
 	Watch func(ctx context.Context, report func(progress any)) context.Context

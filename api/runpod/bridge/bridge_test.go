@@ -18,6 +18,7 @@ import (
 
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/bridge"
+	"sdworker/internal/vectors"
 )
 
 // seen is one request that reached the API.
@@ -83,6 +84,19 @@ func do(t *testing.T, h runpod.Handler, input string) (string, error) {
 
 const pictures = `{"images":["aGVsbG8="],"parameters":{"steps":1},"info":"{}"}`
 
+// requestFields gives the recorded fields of both routes.
+func requestFields(t *testing.T) func(string) []string {
+	t.Helper()
+	return func(route string) (names []string) {
+		var f fieldFile
+		vectors.Load(t, route+"_fields.json", &f)
+		for _, c := range f.Cases {
+			names = append(names, c.Input)
+		}
+		return names
+	}
+}
+
 func TestInputsBecomeRequests(t *testing.T) {
 	for _, tc := range []struct {
 		name, input        string
@@ -114,12 +128,16 @@ func TestInputsBecomeRequests(t *testing.T) {
 		{name: "other routes keep their payload", input: `{"api":{"method":"POST","endpoint":"/sdapi/v1/options"},"payload":{"sampler_name":"Euler Karras"}}`, path: "options", body: `{"sampler_name":"Euler Karras"}`},
 		{name: "payload left out", input: `{"api":{"method":"POST","endpoint":"/sdapi/v1/refresh-loras"}}`, path: "refresh-loras", body: `{}`},
 		{name: "payload null", input: `{"api":{"method":"POST","endpoint":"/sdapi/v1/interrupt"},"payload":null}`, path: "interrupt", body: `{}`},
+		{name: "no prompt but known fields", input: `{"steps":4,"width":64}`, path: "txt2img", body: `{"steps":4,"width":64}`},
+		{name: "no prompt but a style", input: `{"styles":["a"],"tag":1}`, path: "txt2img", body: `{"styles":["a"],"tag":1}`},
+		{name: "no prompt but a picture", input: `{"init_images":["x"],"tag":1}`, path: "img2img", body: `{"init_images":["x"],"tag":1}`},
+		{name: "no prompt but a text", input: `{"infotext":"a\nSteps: 4","tag":{}}`, path: "txt2img", body: `{"infotext":"a\nSteps: 4","tag":{}}`},
 		{name: "query", input: `{"api":{"method":"GET","endpoint":"/sdapi/v1/progress?skip_current_image=true"},"payload":{}}`, method: "GET", path: "progress", query: "skip_current_image=true"},
 		{name: "payload as query", input: `{"api":{"method":"GET","endpoint":"/sdapi/v1/progress"},"payload":{"skip_current_image":true}}`, method: "GET", path: "progress", query: "skip_current_image=true"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			server := &api{body: pictures}
-			out, err := do(t, newBridge(t, bridge.Options{API: server, SplitSampler: split}), tc.input)
+			out, err := do(t, newBridge(t, bridge.Options{API: server, SplitSampler: split, Fields: requestFields(t)}), tc.input)
 			require.NoError(t, err)
 			require.JSONEq(t, pictures, out)
 			got := server.last()
@@ -157,13 +175,32 @@ func TestWrongInputsAreToldInOneSentence(t *testing.T) {
 		{"foreign endpoint", `{"api":{"method":"GET","endpoint":"/metrics"},"payload":{}}`, `there is no route "/metrics"`},
 		{"climbing endpoint", `{"api":{"method":"GET","endpoint":"/sdapi/v1/../../metrics"},"payload":{}}`, "there is no route"},
 		{"payload type", `{"api":{"method":"POST","endpoint":"/sdapi/v1/txt2img"},"payload":[1]}`, "payload must be an object"},
+		{"payload text", `{"api":{"method":"POST","endpoint":"/sdapi/v1/txt2img"},"payload":"{\"prompt\":\"a\"}"}`, "payload must be an object"},
+		{"no payload", `{"api":{"method":"POST","endpoint":"/sdapi/v1/txt2img"}}`, "payload is missing; give the fields of /sdapi/v1/txt2img"},
+		{"payload null", `{"api":{"method":"POST","endpoint":"/sdapi/v1/img2img"},"payload":null}`, "payload is missing"},
+		{"payload empty", `{"api":{"method":"POST","endpoint":"/sdapi/v1/txt2img"},"payload":{}}`, "payload is missing"},
+		{"fields beside api", `{"api":{"method":"POST","endpoint":"/sdapi/v1/txt2img"},"prompt":"a","steps":4}`, "payload is missing; prompt, steps beside api must be inside payload"},
+		{"payload inside api", `{"api":{"method":"POST","endpoint":"/sdapi/v1/txt2img","payload":{"prompt":"a"}}}`, "payload is inside api"},
+		{"no api", `{"endpoint":"/sdapi/v1/txt2img","payload":{"prompt":"a"}}`, "endpoint and payload outside of api"},
+		{"no api, wrapped", `{"input":{"method":"POST","endpoint":"/sdapi/v1/txt2img","payload":{"prompt":"a"}}}`, "endpoint and payload outside of api"},
+		{"endpoint alone", `{"endpoint":"img2img","prompt":"a"}`, "endpoint outside of api"},
+		{"endpoint and input", `{"endpoint":"img2img","input":{"prompt":"a"}}`, "endpoint outside of api"},
+		{"payload alone", `{"payload":{"prompt":"a"}}`, "a payload and no api"},
+		{"mode and input", `{"mode":"img2img","input":{"prompt":"a"}}`, "prompt is inside input"},
+		{"prompt in params", `{"params":{"prompt":"a"}}`, "prompt is inside params, where it is not read"},
+		{"prompt in params beside init images", `{"params":{"prompt":"a"},"init_images":["x"]}`, "prompt is inside params"},
+		{"prompt deep in payload", `{"api":{"method":"POST","endpoint":"/sdapi/v1/txt2img"},"payload":{"input":{"prompt":"a"}}}`, "prompt is inside input"},
+		{"prompts", `{"prompts":["a"],"steps":4}`, "prompt is missing, and prompts is no field of /sdapi/v1/txt2img"},
+		{"text", `{"text":"a","width":64}`, "prompt is missing, and text is no field"},
+		{"input that is a text", `{"input":"a red fox"}`, "prompt is missing, and input is no field"},
+		{"wrapped too often", `{"input":{"input":{"input":{"input":{"prompt":"a"}}}}}`, "prompt is missing, and input is no field"},
 		{"no downloads", `{"api":{"method":"POST","endpoint":"/v1/download"},"payload":{}}`, "does not download"},
 		{"no sync", `{"api":{"method":"POST","endpoint":"/v1/sync"},"payload":{}}`, "does not download"},
 		{"download by GET", `{"api":{"method":"GET","endpoint":"/v1/download"},"payload":{}}`, "api.method: GET is not allowed for v1/download"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			server := &api{body: pictures}
-			_, err := do(t, newBridge(t, bridge.Options{API: server}), tc.input)
+			_, err := do(t, newBridge(t, bridge.Options{API: server, Fields: requestFields(t)}), tc.input)
 			require.ErrorContains(t, err, tc.want)
 			require.NotContains(t, err.Error(), "\n")
 			require.Empty(t, server.requests)

@@ -51,13 +51,16 @@ func (b *bridge) parse(input json.RawMessage) (call, error) {
 		}
 		// Some clients and RunPod's Hub tests wrap twice: {"input": {"input": …}}.
 		var inner object
-		if in.has("api") || in.has("prompt") || json.Unmarshal(in["input"], &inner) != nil || inner == nil {
+		if in.has("api") || in.has("prompt") || in.has("endpoint") || in.has("mode") || json.Unmarshal(in["input"], &inner) != nil || inner == nil {
 			break
 		}
 		input = in["input"]
 	}
 	if len(in) == 0 {
 		return call{}, errors.New("input is empty; " + inputHelp)
+	}
+	if err := checkWrapper(in); err != nil {
+		return call{}, err
 	}
 	if _, ok := in["api"]; ok {
 		return b.parseStructured(in)
@@ -89,10 +92,13 @@ func (b *bridge) parseStructured(in object) (call, error) {
 		return c, unknownEndpoint(c.endpoint)
 	}
 
+	if api.has("payload") && !in.has("payload") {
+		return c, errors.New("payload is inside api, where it is not read; " + structuredHelp)
+	}
 	payload := object{}
 	if in.has("payload") {
 		if json.Unmarshal(in["payload"], &payload) != nil {
-			return c, errors.New("payload must be an object")
+			return c, errors.New("payload must be an object, not a text or a list; " + structuredHelp)
 		}
 	}
 	if c.method == http.MethodGet {
@@ -109,6 +115,12 @@ func (b *bridge) parseStructured(in object) (call, error) {
 		}
 		c.query = q.Encode()
 		return c, nil
+	}
+	if err := checkPayload(c.endpoint, in, payload); err != nil {
+		return c, err
+	}
+	if err := b.checkPurpose(c.endpoint, payload); err != nil {
+		return c, err
 	}
 	if c.endpoint != txt2img && c.endpoint != img2img || !b.splitSamplers(payload) {
 		if c.payload = in["payload"]; !in.has("payload") {
@@ -150,6 +162,9 @@ func (b *bridge) parseFlat(in object, text json.RawMessage) (call, error) {
 		default:
 			return c, fmt.Errorf("mode is %s; it must be txt2img or img2img", in["mode"])
 		}
+	}
+	if err := b.checkPurpose(c.endpoint, in); err != nil {
+		return c, err
 	}
 	for alias, field := range aliases {
 		if in.has(alias) && !in.has(field) {
