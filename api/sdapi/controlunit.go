@@ -78,12 +78,19 @@ func readUnit(v any) (*fields, bool) {
 // neither model nor module does nothing, like the empty ones that some clients
 // always send.
 func (c *call) buildControl(ctx context.Context) error {
+	positional := 0
 	for i, v := range c.control {
 		unit, ok := readUnit(v)
-		if ok && !unit.flag("enabled", false) && named(unit.text("model")) {
-			c.note("ControlNet unit %d is not enabled and did nothing", i)
+		if !ok {
+			if v != nil {
+				positional++
+			}
+			continue
 		}
-		if !ok || !unitOn(unit) {
+		if !unitOn(unit) {
+			if named(unit.text("model")) {
+				c.note("ControlNet unit %d is not enabled and did nothing", i)
+			}
 			continue
 		}
 		built, err := c.controlUnit(ctx, i, unit)
@@ -93,12 +100,19 @@ func (c *call) buildControl(ctx context.Context) error {
 		c.req.Control = append(c.req.Control, built)
 		c.units = append(c.units, unit)
 	}
+	if positional > 0 {
+		c.note("%d of the %d args of ControlNet are no objects and did nothing: give each unit as one object", positional, len(c.control))
+	}
 	return nil
 }
 
-// unitOn reports whether a unit acts: it must be enabled and name a model or a
-// preprocessor.
+// unitOn reports whether a unit acts: it names a model or a preprocessor, and is
+// enabled. One that leaves that open and names a model is: earlier versions of the
+// extension enabled such units, and nobody names a model for nothing.
 func unitOn(unit *fields) bool {
+	if !unit.Given("enabled") {
+		return named(unit.text("model"))
+	}
 	return unit.flag("enabled", false) && (named(unit.text("model")) || named(unit.text("module")))
 }
 

@@ -49,6 +49,7 @@ var allScripts = []*script{
 		{label: "Scale Factor", value: 2.0, minimum: 1.0, max: 4.0, step: 0.05},
 	}},
 	{name: "x/y/z plot", tabs: both},
+	{name: "controlnet m2m", tabs: both}, // webuiapi takes it for the sign of ControlNet
 	{name: "comments", alwayson: true, silent: true, tabs: both},
 	{name: "refiner", alwayson: true, silent: true, tabs: both, args: []scriptArg{
 		{label: "Refiner", value: false},

@@ -100,6 +100,41 @@ func TestControlNetUnit(t *testing.T) {
 	}, got)
 }
 
+func TestControlNetArgs(t *testing.T) {
+	f := start(t)
+	send := func(args ...any) []any {
+		g := f.post("/sdapi/v1/txt2img", small(map[string]any{"alwayson_scripts": map[string]any{"controlnet": map[string]any{"args": args}}})).generated(t)
+		notes, _ := g.info["notes"].([]any)
+		return notes
+	}
+	picture := encoded(t, 16, 16)
+	for _, tc := range []struct {
+		name  string
+		args  []any
+		units int
+		note  string
+	}{
+		{"positional", []any{true, "canny", "canny [01234567]", 1.0, picture}, 0, "5 of the 5 args of ControlNet are no objects and did nothing"},
+		{"positional in a list", []any{[]any{true, "canny"}, map[string]any{"enabled": true, "model": "canny", "image": picture}}, 1, "1 of the 2 args of ControlNet"},
+		{"without enabled", []any{map[string]any{"model": "canny", "image": picture}}, 1, ""},
+		{"enabled null", []any{map[string]any{"enabled": nil, "model": "canny", "image": picture}}, 1, ""},
+		{"switched off", []any{map[string]any{"enabled": false, "model": "canny", "image": picture}}, 0, "ControlNet unit 0 is not enabled and did nothing"},
+		{"without enabled and model", []any{map[string]any{"module": "canny", "image": picture}}, 0, ""},
+		{"empty", []any{map[string]any{}, nil, map[string]any{"model": "None", "module": "none"}}, 0, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			notes := send(tc.args...)
+			require.Len(t, f.gen.Last().Control, tc.units)
+			if tc.note == "" {
+				require.Empty(t, notes)
+				return
+			}
+			require.Len(t, notes, 1)
+			require.Contains(t, notes[0], tc.note)
+		})
+	}
+}
+
 func TestADetailer(t *testing.T) {
 	var file struct {
 		Cases []struct {

@@ -26,7 +26,6 @@ type Module struct {
 	run      func(m imageio.RGB, a, b float64) imageio.RGB
 	defaultA float64
 	defaultB float64
-	sized    bool // works at the preprocessor resolution
 }
 
 // Slider describes one parameter of a preprocessor.
@@ -47,7 +46,7 @@ var modules = []Module{
 	{
 		Name:     "canny",
 		run:      func(m imageio.RGB, low, high float64) imageio.RGB { return Canny(m, low, high).RGB() },
-		defaultA: 100, defaultB: 200, sized: true,
+		defaultA: 100, defaultB: 200,
 		Sliders: []Slider{
 			resolutionSlider,
 			{Name: "Canny Low Threshold", Value: 100, Min: 1, Max: 255, Step: 1},
@@ -58,14 +57,13 @@ var modules = []Module{
 		Name:    "invert (from white bg & black line)",
 		Aliases: []string{"invert"},
 		run:     func(m imageio.RGB, _, _ float64) imageio.RGB { return invert(m) },
-		sized:   true,
 		Sliders: []Slider{resolutionSlider},
 	},
 	{
 		Name:     "threshold",
 		run:      func(m imageio.RGB, level, _ float64) imageio.RGB { return threshold(m, level) },
-		defaultA: 127, sized: true,
-		Sliders: []Slider{resolutionSlider, {Name: "Binarization Threshold", Value: 127, Min: 0, Max: 255, Step: 1}},
+		defaultA: 127,
+		Sliders:  []Slider{resolutionSlider, {Name: "Binarization Threshold", Value: 127, Min: 0, Max: 255, Step: 1}},
 	},
 }
 
@@ -116,12 +114,6 @@ func Make(m imageio.RGB, o Options) (imageio.RGB, error) {
 	if mod.run == nil {
 		return fit(m, o)
 	}
-	if mod.sized {
-		var err error
-		if m, err = scaleShortSide(m, o); err != nil {
-			return m, err
-		}
-	}
 	a, b := o.ThresholdA, o.ThresholdB
 	if a < 0 {
 		a = mod.defaultA
@@ -129,7 +121,41 @@ func Make(m imageio.RGB, o Options) (imageio.RGB, error) {
 	if b < 0 {
 		b = mod.defaultB
 	}
-	return fit(mod.run(m, a, b), o)
+	made, err := mod.atResolution(m, o, a, b)
+	if err != nil {
+		return made, err
+	}
+	return fit(made, o)
+}
+
+// atResolution runs the module's function on the picture at the preprocessor's
+// resolution. As in the extension, the picture is extended by its border to
+// multiples of 64 meanwhile, which edges at the right and the bottom feel.
+func (mod *Module) atResolution(m imageio.RGB, o Options, a, b float64) (imageio.RGB, error) {
+	m, err := scaleShortSide(m, o)
+	if err != nil {
+		return m, err
+	}
+	const multiple = 64
+	w, h := m.W, m.H
+	m = extended(m, (w+multiple-1)/multiple*multiple, (h+multiple-1)/multiple*multiple)
+	return mod.run(m, a, b).Crop(imageio.Box{X1: w, Y1: h}), nil
+}
+
+// extended repeats the last column and row up to the size.
+func extended(m imageio.RGB, w, h int) imageio.RGB {
+	if m.W == w && m.H == h {
+		return m
+	}
+	out := imageio.NewRGB(w, h)
+	for y := range h {
+		row := m.Pix[3*m.W*min(y, m.H-1):][:3*m.W]
+		to := out.Pix[3*w*y : 3*w*(y+1)]
+		for n := copy(to, row); n < len(to); n += 3 {
+			copy(to[n:], row[3*(m.W-1):])
+		}
+	}
+	return out
 }
 
 // scaleShortSide brings the picture to the preprocessor's resolution.
@@ -152,11 +178,14 @@ func scaleShortSide(m imageio.RGB, o Options) (imageio.RGB, error) {
 	if err := o.check(size[0], size[1]); err != nil {
 		return m, err
 	}
-	filter := imageio.AreaAverage
-	if k > 1 {
-		filter = imageio.Lanczos
+	if m.W == size[0] && m.H == size[1] {
+		return m, nil
 	}
-	return m.Resize(size[0], size[1], filter), nil
+	how := area
+	if k > 1 {
+		how = cubic
+	}
+	return resample(m, size[0], size[1], how), nil
 }
 
 // fit gives the picture its final size by the resize mode.
@@ -168,19 +197,18 @@ func fit(m imageio.RGB, o Options) (imageio.RGB, error) {
 		if err := o.check(size[0], size[1]); err != nil {
 			return m, err
 		}
-		m = resize(m, size)
+		m = resize(m, size[0], size[1])
 		left, top := max(0, (m.W-o.Width)/2), max(0, (m.H-o.Height)/2)
-		return exact(m.Crop(imageio.Box{X0: left, Y0: top, X1: min(m.W, left+o.Width), Y1: min(m.H, top+o.Height)}), o), nil
+		return m.Crop(imageio.Box{X0: left, Y0: top, X1: left + o.Width, Y1: top + o.Height}), nil
 	case Pad:
-		m = resize(m, scaled(m, min(x, y)))
 		out := imageio.Fill(o.Width, o.Height, borderColour(m))
+		size := scaled(m, min(x, y))
+		m = resize(m, size[0], size[1])
 		out.Paste(m, max(0, (o.Width-m.W)/2), max(0, (o.Height-m.H)/2))
 		return out, nil
 	}
-	return exact(m, o), nil
+	return resize(m, o.Width, o.Height), nil
 }
-
-func exact(m imageio.RGB, o Options) imageio.RGB { return resize(m, [2]int{o.Width, o.Height}) }
 
 func scaled(m imageio.RGB, k float64) [2]int {
 	const beyond = 1 << 31 // any use
@@ -188,32 +216,88 @@ func scaled(m imageio.RGB, k float64) [2]int {
 	return [2]int{side(m.W), side(m.H)}
 }
 
-// resize keeps drawings of two colours, such as edges, free of grey.
-func resize(m imageio.RGB, size [2]int) imageio.RGB {
-	w, h := size[0], size[1]
+// fewColours is the number below which a picture counts as a map whose colours
+// have meanings, such as a segmentation, and must not be mixed.
+const fewColours = 200
+
+// resize scales a hint as the extension does: maps of few colours without mixing
+// them, drawings of two colours so that they stay black and white and lines of one
+// pixel stay lines of one pixel.
+func resize(m imageio.RGB, w, h int) imageio.RGB {
 	if m.W == w && m.H == h {
 		return m
 	}
-	binary := isBinary(m)
-	filter := imageio.Bicubic
+	how := cubic
 	if w*h < m.W*m.H {
-		filter = imageio.AreaAverage
+		how = area
 	}
-	m = m.Resize(w, h, filter)
-	if binary {
-		m = threshold(m, 127)
+	colours := countColours(m, fewColours)
+	if 2 < colours && colours < fewColours {
+		return resample(m, w, h, nearest)
 	}
-	return m
+	out := resample(m, w, h, how)
+	if colours != 2 || !isDrawing(m) {
+		return out
+	}
+	grey := &plane{w: w, h: h, pix: make([]uint8, w*h)}
+	for i := range grey.pix {
+		grey.pix[i] = uint8((int(out.Pix[3*i]) + int(out.Pix[3*i+1]) + int(out.Pix[3*i+2])) / 3)
+	}
+	if hasThinLines(m) {
+		grey.keepRidges()
+		grey.binarize()
+		grey.thin(w*h > m.W*m.H)
+	} else {
+		grey.binarize()
+	}
+	for i, v := range grey.pix {
+		out.Pix[3*i], out.Pix[3*i+1], out.Pix[3*i+2] = v, v, v
+	}
+	return out
 }
 
-// isBinary reports whether the picture holds black and white only.
-func isBinary(m imageio.RGB) bool {
-	for _, v := range m.Pix {
-		if v != 0 && v != 255 {
-			return false
+// countColours counts the colours of a picture up to enough.
+func countColours(m imageio.RGB, enough int) int {
+	seen := make(map[[3]uint8]bool, enough)
+	var last [3]uint8
+	for i := 0; i < len(m.Pix); i += 3 {
+		colour := [3]uint8(m.Pix[i:])
+		if i > 0 && colour == last {
+			continue
+		}
+		last = colour
+		if seen[colour] = true; len(seen) >= enough {
+			break
 		}
 	}
-	return true
+	return len(seen)
+}
+
+// isDrawing tells whether a picture of two colours is near black and near white
+// in them.
+func isDrawing(m imageio.RGB) bool {
+	return slices.Min(m.Pix) < 16 && slices.Max(m.Pix) > 240
+}
+
+// hasThinLines tells whether more than half of what is bright in a drawing would
+// vanish with lines of one or two pixels.
+func hasThinLines(m imageio.RGB) bool {
+	thin, bright := 0, 0
+	for c := range 3 {
+		channel := &plane{w: m.W, h: m.H, pix: make([]uint8, m.W*m.H)}
+		for i := range channel.pix {
+			channel.pix[i] = m.Pix[3*i+c]
+		}
+		for i, v := range channel.opened().pix {
+			if v < channel.pix[i] {
+				thin++
+			}
+			if channel.pix[i] > 127 {
+				bright++
+			}
+		}
+	}
+	return 2*thin > bright
 }
 
 // borderColour is the median colour of the outermost pixels.
@@ -228,7 +312,8 @@ func borderColour(m imageio.RGB) [3]uint8 {
 			edge = append(edge, m.Pix[3*y*m.W+c], m.Pix[3*(y*m.W+m.W-1)+c])
 		}
 		slices.Sort(edge)
-		colour[c] = edge[len(edge)/2]
+		middle := len(edge) / 2 // there is an even number
+		colour[c] = uint8((int(edge[middle-1]) + int(edge[middle])) / 2)
 	}
 	return colour
 }

@@ -29,6 +29,10 @@ assert canny.startswith("canny ["), canny
 unit = webuiapi.ControlNetUnit(image=init.convert("RGB"), module="none", model=canny)
 result = api.txt2img(prompt="a cat", width=64, height=64, controlnet_units=[unit])
 assert len(result.images) == 2, len(result.images)
+# The unit sits in a shared default of the client, which it empties for servers that name the script "controlnet m2m".
+result = api.txt2img(prompt="a cat", width=64, height=64)
+assert len(result.images) == 1, len(result.images)
+assert "ControlNet" not in result.image.info["parameters"], result.image.info
 
 assert api.extra_single_image(image=init, upscaler_1=webuiapi.Upscaler.Lanczos, upscaling_resize=2).image.size == (128, 128)
 assert len(api.extra_batch_images(images=[init, init], upscaler_1="Nearest", upscaling_resize=2).images) == 2
