@@ -619,3 +619,28 @@ func TestUpscale(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 104, got.W)
 }
+
+// The step cache leaves out UNet calls, says so, and heeds ControlNet units that
+// end; without the option nothing changes.
+func TestStepCache(t *testing.T) {
+	run := func(change func(*inference.Request)) (*inference.Result, int) {
+		b := newBench(t, nil)
+		res := b.run(t, txt2img(func(r *inference.Request) {
+			r.Steps, r.BatchSize = 20, 2
+			change(r)
+		}))
+		return res, len(b.engine().Calls(enginetest.OpPredictNoise))
+	}
+	want, all := run(func(*inference.Request) {})
+	require.Empty(t, want.Comments)
+	got, calls := run(func(r *inference.Request) { r.Settings.StepCache = 0.5 })
+	require.Less(t, calls, all)
+	require.Len(t, got.Comments, 1)
+	require.Regexp(t, `^step cache: \d+ of 40 predictions were reused$`, got.Comments[0])
+
+	for _, threshold := range []float64{-0.1, 1.5, math.NaN(), math.Inf(1)} {
+		_, err := newBench(t, nil).Generate(t.Context(), txt2img(func(r *inference.Request) { r.Settings.StepCache = threshold }), inference.Hooks{})
+		require.Equal(t, inference.Invalid, inference.CodeOf(err))
+		require.ErrorContains(t, err, "step_cache")
+	}
+}

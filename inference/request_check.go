@@ -21,6 +21,8 @@ func (r *Request) Check() error {
 		return FieldError("denoising_strength", "denoising_strength is %g, want 0 to 1", r.DenoisingStrength)
 	case !finite(r.SubseedStrength):
 		return FieldError("subseed_strength", "subseed_strength is not a finite number")
+	case !(r.Settings.StepCache >= 0 && r.Settings.StepCache <= 1):
+		return FieldError("step_cache", "step_cache is %g, want 0 (off) to 1", r.Settings.StepCache)
 	case r.Settings.ClipSkip < 1 || r.Settings.ClipSkip > 12:
 		return FieldError("CLIP_stop_at_last_layers", "clip skip is %d, want 1 to 12", r.Settings.ClipSkip)
 	case r.SeedResizeW > MaxSide || r.SeedResizeH > MaxSide:
@@ -32,7 +34,7 @@ func (r *Request) Check() error {
 		return err
 	}
 	for name, v := range map[string]float64{
-		"eta": r.Settings.Eta, "eta_ddim": r.Settings.EtaDDIM, "s_churn": r.Settings.SChurn, "s_tmin": r.Settings.STmin,
+		"eta": r.Settings.Eta, "eta_ddim": r.Settings.EtaDDIM, "eta_tcd": r.Settings.EtaTCD, "s_churn": r.Settings.SChurn, "s_tmin": r.Settings.STmin,
 		"s_noise": r.Settings.SNoise, "s_min_uncond": r.Settings.SMinUncond, "sigma_min": r.Settings.SigmaMin,
 		"sigma_max": r.Settings.SigmaMax, "rho": r.Settings.Rho, "inpainting_mask_weight": r.Settings.ConditionWeight,
 	} {

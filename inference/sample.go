@@ -3,6 +3,7 @@ package inference
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"sdworker/inference/clip"
 	"sdworker/inference/rng"
@@ -32,17 +33,20 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	if p.control, err = j.prepareControl(p.size.w*LatentScale, p.size.h*LatentScale, p.hires); err != nil {
 		return latents{}, err
 	}
+	var predictions sampler.Predictions
 	sj := &sampler.Job{
-		Sampler:   p.sampler,
-		Scheduler: p.scheduler,
-		Steps:     p.steps,
-		CFGScale:  p.cfg,
-		RNG:       p.noise,
-		UNet:      func(ctx context.Context, b *sampler.Batch) ([]float32, error) { return j.unet(ctx, p, b) },
-		Options:   j.req.Settings.Options,
-		Img2Img:   p.start,
-		OnStep:    func(step, total int, predicted []float32) { j.onStep(ctx, p, step, total, predicted) },
-		Stop:      j.stopped,
+		Predictions: &predictions,
+		Sampler:     p.sampler,
+		Scheduler:   p.scheduler,
+		Steps:       p.steps,
+		CFGScale:    p.cfg,
+		RNG:         p.noise,
+		UNet:        func(ctx context.Context, b *sampler.Batch) ([]float32, error) { return j.unet(ctx, p, b) },
+		Inputs:      p.activeUnits,
+		Options:     j.req.Settings.Options,
+		Img2Img:     p.start,
+		OnStep:      func(step, total int, predicted []float32) { j.onStep(ctx, p, step, total, predicted) },
+		Stop:        j.stopped,
 	}
 	if j.model.eng.Info().VPrediction {
 		sj.Prediction = sampler.Velocity
@@ -55,6 +59,9 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	data, err := sampler.Sample(ctx, sj)
 	if err != nil {
 		return latents{}, samplerError(err)
+	}
+	if predictions.Reused > 0 {
+		j.comment(fmt.Sprintf("step cache: %d of %d predictions were reused", predictions.Reused, predictions.All))
 	}
 	j.progress.Job++
 	return latents{data: data, n: p.size.n, h: p.size.h, w: p.size.w}, nil
@@ -204,7 +211,7 @@ func (j *job) unetInput(p *pass, b *sampler.Batch, from, to int, contexts [][]fl
 	for _, r := range b.Rows[from:to] {
 		conditional = append(conditional, r.Kind == sampler.Prompt)
 	}
-	fraction := float64(b.Step) / float64(max(b.Steps, 1))
+	fraction := stepFraction(b.Step, b.Steps)
 	for i := range p.control {
 		if p.control[i].active(fraction) {
 			in.Control = append(in.Control, p.control[i].input(conditional))
@@ -212,6 +219,20 @@ func (j *job) unetInput(p *pass, b *sampler.Batch, from, to int, contexts [][]fl
 	}
 	return in
 }
+
+// activeUnits has a bit for each ControlNet unit that acts at a step; past 64 units
+// the bits are shared.
+func (p *pass) activeUnits(step, steps int) (bits uint64) {
+	for i := range p.control {
+		if p.control[i].active(stepFraction(step, steps)) {
+			bits ^= 1 << (i % 64)
+		}
+	}
+	return bits
+}
+
+// stepFraction is how far a run is, 0..1.
+func stepFraction(step, steps int) float64 { return float64(step) / float64(max(steps, 1)) }
 
 // withConcat puts the extra channels of each row's image behind its latent.
 func (p *pass) withConcat(b *sampler.Batch, from, to int) []float32 {

@@ -92,6 +92,8 @@ type Inpaint struct {
 // at its default.
 type Sampling struct {
 	EtaAncestral, EtaDDIM   float64 // defaults 1 and 0
+	EtaTCD                  float64 // default 0.3
+	StepCache               float64 // option step_cache, 0 = off
 	SigmaMin, SigmaMax, Rho float64 // 0: the scheduler's own
 	DiscardPenultimate      bool    // option always_discard_next_to_last_sigma
 	SGMNoiseMultiplier      bool

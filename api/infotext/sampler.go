@@ -18,11 +18,16 @@ func (p Params) eta(name string) float64 {
 	switch {
 	case p.Eta != nil:
 		return *p.Eta
+	case infoOf(name).Eta == sampler.EtaTCD:
+		return p.Sampling.EtaTCD
 	case usesScheduler(name):
 		return p.Sampling.EtaAncestral
 	}
 	return p.Sampling.EtaDDIM
 }
+
+// defaultEtaTCD is the default of option eta_tcd.
+var defaultEtaTCD = sampler.DefaultOptions().EtaTCD
 
 // setArguments records what a sampler took from request and options and is not at
 // its default (A1111 modules/sd_samplers_common.py).
@@ -33,6 +38,8 @@ func (p Params) setArguments(t *table, name string) {
 		t.set("Eta", when(eta != 1, eta))
 	case sampler.EtaDDIM:
 		t.set("Eta DDIM", nonZero(eta))
+	case sampler.EtaTCD:
+		t.set("Eta TCD", when(eta != defaultEtaTCD, eta))
 	case sampler.NoEta:
 	}
 	if info.Churns {

@@ -205,6 +205,7 @@ func (p Params) samplingEntries(t *table, schedule string) {
 		p.setArguments(t, p.Hires.sampler(p))
 	}
 	t.set("VAE Decoder", vae(s.VAEDecoder))
+	t.set("Step cache", nonZero(s.StepCache))
 }
 
 func vae(method string) any { return when(method != "Full", text(method)) }

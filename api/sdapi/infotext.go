@@ -40,6 +40,8 @@ func (c *call) params(res *inference.Result) infotext.Params {
 		Sampling: infotext.Sampling{
 			EtaAncestral:       o.Float("eta_ancestral"),
 			EtaDDIM:            o.Float("eta_ddim"),
+			EtaTCD:             o.Float("eta_tcd"),
+			StepCache:          r.Settings.StepCache,
 			SigmaMin:           r.Settings.SigmaMin,
 			SigmaMax:           r.Settings.SigmaMax,
 			Rho:                r.Settings.Rho,

@@ -8,10 +8,13 @@ import (
 	"sdworker/inference/sampler"
 )
 
-// listSamplers is GET /sdapi/v1/samplers.
+// listSamplers is GET /sdapi/v1/samplers: those of v1.9.3.
 func listSamplers(*http.Request) (any, error) {
 	list := []any{}
 	for _, info := range sampler.All() {
+		if info.Later {
+			continue
+		}
 		given, shown := info.Options(), pyjson.NewObject()
 		for _, key := range []string{"scheduler", "discard_next_to_last_sigma", "uses_ensd", "second_order", "brownian_noise", "solver_type"} {
 			if value, ok := given[key]; ok {

@@ -151,7 +151,7 @@ func TestSettings(t *testing.T) {
 	set := map[string]any{
 		"CLIP_stop_at_last_layers": 2, "emphasis": "No norm", "comma_padding_backtrack": 0, "randn_source": "CPU", "eta_noise_seed_delta": 31337,
 		"img2img_color_correction": true, "overlay_inpaint": false, "pad_cond_uncond": true, "pad_cond_uncond_v0": true,
-		"use_old_scheduling": true, "upscaler_for_img2img": "Lanczos", "eta_ancestral": 0.5, "eta_ddim": 0.25,
+		"use_old_scheduling": true, "upscaler_for_img2img": "Lanczos", "eta_ancestral": 0.5, "eta_ddim": 0.25, "eta_tcd": 0.5, "step_cache": 0.1,
 		"s_churn": 1, "s_tmin": 2, "s_tmax": 3, "s_noise": 1.5, "s_min_uncond": 4, "sigma_min": 0.1, "sigma_max": 10, "rho": 6,
 		"use_old_karras_scheduler_sigmas": true, "always_discard_next_to_last_sigma": true, "sgm_noise_multiplier": true, "enable_quantization": true,
 		"img2img_fix_steps": true, "img2img_extra_noise": 0.1, "inpainting_mask_weight": 0.5,
@@ -165,9 +165,9 @@ func TestSettings(t *testing.T) {
 		"Tiles": true, // ours
 	})
 
-	f.post("/sdapi/v1/txt2img", small(map[string]any{"eta": 0.3, "s_churn": 5, "s_noise": 1.1})).generated(t)
+	f.post("/sdapi/v1/txt2img", small(map[string]any{"eta": 0.4, "s_churn": 5, "s_noise": 1.1})).generated(t)
 	st := f.gen.Last().Settings
-	require.Equal(t, []float64{0.3, 0.3, 5, 1.1}, []float64{st.Eta, st.EtaDDIM, st.SChurn, st.SNoise})
+	require.Equal(t, []float64{0.4, 0.4, 0.4, 5, 1.1}, []float64{st.Eta, st.EtaDDIM, st.EtaTCD, st.SChurn, st.SNoise})
 	f.post("/sdapi/v1/txt2img", small(map[string]any{"s_churn": 5, "override_settings": map[string]any{"s_churn": 2}})).generated(t)
 	require.InDelta(t, 2.0, f.gen.Last().Settings.SChurn, 0, "an option off its default wins over the request, as in A1111")
 }

@@ -22,6 +22,8 @@ func settings(o options.Values, in *fields) inference.Settings {
 	st.ENSD = o.Int("eta_noise_seed_delta")
 	st.Eta = first(in.maybeNumber("eta"), o.Float("eta_ancestral"))
 	st.EtaDDIM = first(in.maybeNumber("eta"), o.Float("eta_ddim"))
+	st.EtaTCD = first(in.maybeNumber("eta"), o.Float("eta_tcd"))
+	st.StepCache = o.Float("step_cache")
 	st.SMinUncond = first(in.maybeNumber("s_min_uncond"), o.Float("s_min_uncond"))
 	st.SChurn = sigmaOption(in.maybeNumber("s_churn"), o.Float("s_churn"), 0)
 	st.STmin = sigmaOption(in.maybeNumber("s_tmin"), o.Float("s_tmin"), 0)

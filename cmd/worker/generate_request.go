@@ -12,8 +12,13 @@ import (
 // apiNames are the flags whose API field is named differently.
 var apiNames = map[string]string{"SAMPLER": "sampler_name", "CLIP_SKIP": clipSkipOption}
 
-// clipSkipOption is an option of A1111, not a field of requests.
-const clipSkipOption = "CLIP_stop_at_last_layers"
+const (
+	clipSkipOption  = "CLIP_stop_at_last_layers"
+	stepCacheOption = "step_cache"
+)
+
+// optionFlags are the options among the flags, which are no fields of requests.
+var optionFlags = []string{clipSkipOption, stepCacheOption}
 
 // apiRequest is a body for one of the two generation routes.
 type apiRequest struct {
@@ -35,9 +40,11 @@ func (p *program) newAPIRequest(c *call, picture *pictureFields, hires *hiresFie
 		}
 	}
 	override := map[string]any{"samples_format": format}
-	if skip, given := req.body[clipSkipOption]; given {
-		override[clipSkipOption] = skip
-		delete(req.body, clipSkipOption)
+	for _, option := range optionFlags {
+		if value, given := req.body[option]; given {
+			override[option] = value
+			delete(req.body, option)
+		}
 	}
 	req.body["override_settings"] = override
 	if init.InitImage == "" {

@@ -23,9 +23,14 @@ type denoiser struct {
 	size   int // values of one image
 
 	batch  Batch
-	parts  [][]weighted // of each image in the current call
+	images []int        // those that the current call predicts
+	parts  [][]weighted // of each of them
 	inputs []float32    // x before scaling, mask applied
 	last   []float32    // prediction of the first part of each prompt
+
+	cache    *stepCache // nil: each call predicts all images
+	steps    int        // steps that the loop makes
+	reported int        // steps reported so far
 }
 
 // weighted is one prompt row of an image.
@@ -41,9 +46,9 @@ func newDenoiser(job *Job, info Info) *denoiser {
 		family: info.family,
 		model:  modelOf(info, job.Options),
 		size:   n / len(job.Prompts),
-		parts:  make([][]weighted, len(job.Prompts)),
 		inputs: make([]float32, n),
 		last:   make([]float32, n),
+		cache:  newStepCache(job, info),
 	}
 }
 
@@ -63,10 +68,74 @@ func (d *denoiser) predict(ctx context.Context, dst, x []float32, level float32)
 		d.blend(d.inputs)
 	}
 	skip := d.skipsNegative(level)
-	d.layOut(skip)
 	scales := d.scales(level)
-	d.fill(scales)
+	d.serve(dst, level, scales, skip)
+	if p := d.job.Predictions; p != nil {
+		p.All += len(d.job.Prompts)
+		p.Reused += len(d.job.Prompts) - len(d.images)
+	}
+	if len(d.images) > 0 {
+		if err := d.call(ctx, dst, level, scales, skip); err != nil {
+			return err
+		}
+	}
+	if !blendsInput {
+		d.blend(dst)
+	}
+	d.batch.Call++
+	return nil
+}
 
+// serve sets dst for the images that the cache has a prediction for and lists the
+// others in d.images.
+func (d *denoiser) serve(dst []float32, level float32, s scales, skipNegative bool) {
+	d.images = d.images[:0]
+	usable := d.cache != nil && inForce(d.reported, d.steps)
+	for i := range d.job.Prompts {
+		if usable {
+			d.layOut([]int{i}, skipNegative)
+			d.fill(s)
+			if d.cache.serves(i, d.image(d.batch.X, 0), d.batch.Rows, d.otherInputs()) {
+				d.fromPicture(d.image(dst, i), i, d.cache.images[i].result, level)
+				continue
+			}
+		}
+		d.images = append(d.images, i)
+	}
+}
+
+// fromPicture sets dst to the prediction for the input of an image that the given
+// picture implies, the inverse of toPicture.
+func (d *denoiser) fromPicture(dst []float32, image int, picture []float32, level float32) {
+	if d.family == timesteps {
+		d.model.impliedNoise(dst, d.image(d.inputs, image), picture, level)
+	} else {
+		copy(dst, picture)
+	}
+}
+
+// toPicture sets dst to the picture without noise that a prediction for the input
+// of an image leads to.
+func (d *denoiser) toPicture(dst []float32, image int, prediction []float32, level float32) {
+	if d.family == timesteps {
+		d.model.predictOriginal(dst, d.image(d.inputs, image), prediction, level)
+	} else {
+		copy(dst, prediction)
+	}
+}
+
+// otherInputs is Job.Inputs for this call.
+func (d *denoiser) otherInputs() uint64 {
+	if d.job.Inputs == nil {
+		return 0
+	}
+	return d.job.Inputs(d.batch.Step, d.batch.Steps)
+}
+
+// call sets dst to the guided predictions of the network for d.images.
+func (d *denoiser) call(ctx context.Context, dst []float32, level float32, scales scales, skip bool) error {
+	d.layOut(d.images, skip)
+	d.fill(scales)
 	out, err := d.job.UNet(ctx, &d.batch)
 	if err != nil {
 		return err
@@ -80,21 +149,44 @@ func (d *denoiser) predict(ctx context.Context, dst, x []float32, level float32)
 	for i, row := range d.batch.Rows {
 		scales.apply(d.image(out, i), d.image(d.inputs, row.Image))
 	}
+	for i, parts := range d.parts {
+		image := d.images[i]
+		d.toPicture(d.image(d.last, image), image, d.image(out, parts[0].row), level)
+	}
 
-	d.remember(out, level)
+	all := len(d.images) == len(d.job.Prompts)
+	guided := dst
+	if !all {
+		guided = make([]float32, len(d.images)*d.size)
+	}
 	switch {
 	case d.job.edits():
-		guideEdit(dst, out, d.job.CFGScale, *d.job.ImageCFGScale)
+		guideEdit(guided, out, d.job.CFGScale, *d.job.ImageCFGScale)
 	case skip:
-		guide(dst, out, d.size, d.parts, nil, 1)
+		guide(guided, out, d.size, d.parts, nil, 1)
 	default:
-		guide(dst, out, d.size, d.parts, out[len(out)-len(dst):], d.job.CFGScale)
+		guide(guided, out, d.size, d.parts, out[len(out)-len(guided):], d.job.CFGScale)
 	}
-	if !blendsInput {
-		d.blend(dst)
+	if !all {
+		for i, image := range d.images {
+			copy(d.image(dst, image), d.image(guided, i))
+		}
 	}
-	d.batch.Call++
+	if d.cache != nil {
+		d.keep(dst, level, scales, skip)
+	}
 	return nil
+}
+
+// keep hands the new predictions to the cache.
+func (d *denoiser) keep(dst []float32, level float32, s scales, skipNegative bool) {
+	picture := make([]float32, d.size)
+	for _, image := range d.images {
+		d.layOut([]int{image}, skipNegative)
+		d.fill(s)
+		d.toPicture(picture, image, d.image(dst, image), level)
+		d.cache.keep(image, d.image(d.batch.X, 0), picture, d.batch.Rows, d.otherInputs())
+	}
 }
 
 // image returns row i of a tensor.
@@ -116,17 +208,19 @@ func skipsNegative(call int, level float32, threshold float64) bool {
 	return call%2 == 1 && threshold > 0 && float64(level) < threshold
 }
 
-// layOut lists the rows of this call: all parts of all images, then the negative
-// prompts.
-func (d *denoiser) layOut(skipNegative bool) {
+// layOut lists the rows of this call for some images: all parts of all prompts,
+// then the negative prompts.
+func (d *denoiser) layOut(images []int, skipNegative bool) {
 	call := d.batch.Call
 	rows := d.batch.Rows[:0]
-	for i, parts := range d.job.Prompts {
-		d.parts[i] = d.parts[i][:0]
-		for _, p := range parts {
-			d.parts[i] = append(d.parts[i], weighted{len(rows), p.Weight})
+	d.parts = d.parts[:0]
+	for _, i := range images {
+		var list []weighted
+		for _, p := range d.job.Prompts[i] {
+			list = append(list, weighted{len(rows), p.Weight})
 			rows = append(rows, Row{Image: i, Cond: p.Schedule.at(call), Kind: Prompt})
 		}
+		d.parts = append(d.parts, list)
 	}
 	if !skipNegative {
 		kinds := []RowKind{Negative}
@@ -134,8 +228,8 @@ func (d *denoiser) layOut(skipNegative bool) {
 			kinds = append(kinds, NegativeNoImage)
 		}
 		for _, kind := range kinds {
-			for i, s := range d.job.Negatives {
-				rows = append(rows, Row{Image: i, Cond: s.at(call), Kind: kind})
+			for _, i := range images {
+				rows = append(rows, Row{Image: i, Cond: d.job.Negatives[i].at(call), Kind: kind})
 			}
 		}
 	}
@@ -164,24 +258,22 @@ func resize(s []float32, n int) []float32 {
 	return s[:n]
 }
 
-// remember keeps the picture that the first part of each prompt predicts.
-func (d *denoiser) remember(out []float32, level float32) {
-	for i, parts := range d.parts {
-		first := d.image(out, parts[0].row)
-		if d.family == timesteps {
-			d.model.predictOriginal(d.image(d.last, i), d.image(d.inputs, i), first, level)
-		} else {
-			copy(d.image(d.last, i), first)
-		}
-	}
-}
-
 // predictOriginal sets dst to the latent without noise that eps implies.
 func (m *noiseModel) predictOriginal(dst, x, eps []float32, timestep float32) {
 	a := m.alphasCumprod[int(timestep)]
 	noise, signal := sqrt(1-a), sqrt(a)
 	for i := range dst {
 		dst[i] = (x[i] - noise*eps[i]) / signal
+	}
+}
+
+// impliedNoise sets dst to the eps in x that makes picture what is without it, the
+// inverse of predictOriginal.
+func (m *noiseModel) impliedNoise(dst, x, picture []float32, timestep float32) {
+	a := m.alphasCumprod[int(timestep)]
+	noise, signal := sqrt(1-a), sqrt(a)
+	for i := range dst {
+		dst[i] = (x[i] - signal*picture[i]) / noise
 	}
 }
 

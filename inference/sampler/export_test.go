@@ -19,6 +19,7 @@ func (m Model) TToSigma(t float32) float32     { return m.m.tToSigma(t) }
 
 var (
 	EvenTimesteps = evenTimesteps
+	TCDTimesteps  = tcdTimesteps
 	BetaQuantile  = betaQuantile
 	SkipsNegative = skipsNegative
 	SampleOnly    = sample // Sample without the last mask blend

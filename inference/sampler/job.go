@@ -25,7 +25,13 @@ type Job struct {
 	Prompts   [][]Part   // for each image the parts of its prompt, joined by AND
 	Negatives []Schedule // for each image its negative prompt
 
-	UNet       UNet
+	UNet UNet
+
+	// Inputs tells apart what the network gets at a step beside the batch, such as
+	// the ControlNet units in force. Option StepCache reuses a prediction under
+	// the same number only. Nil means that nothing changes.
+	Inputs func(step, steps int) uint64
+
 	Prediction Prediction
 	Options    Options
 	Img2Img    *Img2Img // starts from a picture when set
@@ -34,6 +40,9 @@ type Job struct {
 	// beyond), predicted [N,C,H,W] is the picture that the first part of each
 	// prompt leads to. The slice is valid during the call only.
 	OnStep func(step, total int, predicted []float32)
+
+	// Predictions, when set, counts what option StepCache saved.
+	Predictions *Predictions
 
 	// Stop is asked before each UNet call. Once it is true the run ends without
 	// an error and the result is the last predicted picture.
@@ -52,6 +61,9 @@ type Img2Img struct {
 	NoiseMultiplier float64   // factor of the start noise, 1 = as drawn
 	Mask            []float32 // [H,W], 1 = repaint, 0 = keep; nil repaints all
 }
+
+// Predictions counts the guided predictions of a run, one for each image and call.
+type Predictions struct{ All, Reused int }
 
 // Part is one of the prompts joined by AND.
 type Part struct {
@@ -99,7 +111,7 @@ type Batch struct {
 	Timestep []float32 // [rows], 0..999, fractions allowed
 	Rows     []Row
 
-	Call        int // UNet calls before this one
+	Call        int // predictions before this one
 	Step, Steps int // last step reported to OnStep (0 before the first) and their number
 }
 

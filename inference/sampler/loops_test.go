@@ -48,7 +48,7 @@ func (tc loopCase) options(t *testing.T) (o sampler.Options, lmsOrder int) {
 		number, _ := value.(float64)
 		switch key {
 		case "eta":
-			o.Eta, o.EtaDDIM = number, number
+			o.Eta, o.EtaDDIM, o.EtaTCD = number, number, number
 		case "s_churn":
 			o.SChurn = number
 		case "s_tmin":
@@ -77,7 +77,7 @@ func (tc loopCase) options(t *testing.T) (o sampler.Options, lmsOrder int) {
 
 func TestLoops(t *testing.T) {
 	in := loadInputs(t)
-	for _, name := range []string{"numeric/samplers.json", "numeric/samplers_timesteps.json"} {
+	for _, name := range []string{"numeric/samplers.json", "numeric/samplers_timesteps.json", "numeric/tcd.json"} {
 		var file struct{ Cases []loopCase }
 		vectors.Load(t, name, &file)
 		require.NotEmpty(t, file.Cases)
@@ -95,6 +95,9 @@ func checkLoop(t *testing.T, in inputs, tc loopCase) {
 		SigmaMin:  float32(tc.SigmaMin),
 		SigmaMax:  float32(tc.SigmaMax),
 		Count:     tc.N,
+	}
+	if tc.Sampler == "TCD" {
+		require.Equal(t, tc.Timesteps, sampler.TCDTimesteps(len(tc.Timesteps)))
 	}
 	if tc.Sigmas == nil {
 		l.Sigmas = []float32{float32(tc.SigmaMax), float32(tc.SigmaMin), 0}

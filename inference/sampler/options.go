@@ -5,6 +5,7 @@ package sampler
 type Options struct {
 	Eta     float64 // noise of ancestral and SDE samplers, 0..1
 	EtaDDIM float64 // noise of DDIM, 0..1
+	EtaTCD  float64 // noise of TCD, 0..1; gamma of its paper
 
 	SChurn float64 // noise added before each step of Euler, Heun and DPM2
 	STmin  float64 // lowest sigma that gets it
@@ -14,6 +15,11 @@ type Options struct {
 	// SMinUncond drops the negative prompt from every other UNet call below this
 	// sigma (this timestep for DDIM, PLMS and UniPC); 0 never does.
 	SMinUncond float64
+
+	// StepCache lets a step reuse the last prediction of an image while that is
+	// expected to change by less than this share, 0..1; 0 never does. See
+	// docs/performance.md for what it saves.
+	StepCache float64
 
 	SigmaMin, SigmaMax, Rho float64 // of the schedulers that have them; 0 = their own
 
@@ -45,6 +51,7 @@ type UniPCOptions struct {
 func DefaultOptions() Options {
 	return Options{
 		Eta:       1,
+		EtaTCD:    0.3, // of diffusers' TCDScheduler
 		SNoise:    1,
 		BetaAlpha: 0.6,
 		BetaBeta:  0.6,

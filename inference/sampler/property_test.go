@@ -96,6 +96,8 @@ func drawOptions(t *rapid.T) sampler.Options {
 	o := sampler.DefaultOptions()
 	o.Eta = rapid.SampledFrom([]float64{0, 0.3, 1}).Draw(t, "eta")
 	o.EtaDDIM = rapid.SampledFrom([]float64{0, 0.5, 1}).Draw(t, "eta ddim")
+	o.EtaTCD = rapid.SampledFrom([]float64{0, 0.3, 1}).Draw(t, "eta tcd")
+	o.StepCache = rapid.SampledFrom([]float64{0, 0, 0.05, 0.5}).Draw(t, "step cache")
 	o.SChurn = rapid.SampledFrom([]float64{0, 1, 100}).Draw(t, "s_churn")
 	o.STmin = rapid.SampledFrom([]float64{0, 0.5}).Draw(t, "s_tmin")
 	o.STmax = rapid.SampledFrom([]float64{0, 3}).Draw(t, "s_tmax")

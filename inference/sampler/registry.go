@@ -18,6 +18,8 @@ type Info struct {
 	// stands for; "" means the plain sigmas of the model.
 	Scheduler string
 
+	Later bool // unknown to v1.9.3: accepted in requests, not in its list
+
 	SecondOrder       bool   // calls the UNet about twice a step
 	UsesENSD          bool   // draws ancestral noise, which eta_noise_seed_delta moves
 	BrownianNoise     bool   // draws from a Brownian path instead of the generators
@@ -29,8 +31,10 @@ type Info struct {
 	Churns      bool // s_churn, s_tmin and s_tmax
 	ScalesNoise bool // s_noise
 
-	family family
-	loop   func(*run) error
+	family   family
+	spacing  func(steps int) []int // of the timesteps, ascending; nil is A1111's
+	ownSteps bool                  // the steps are not those of the job
+	loop     func(*run) error
 }
 
 // EtaOption says which option, if any, is the eta of a sampler.
@@ -41,6 +45,7 @@ const (
 	NoEta        EtaOption = iota
 	EtaAncestral           // Options.Eta: A1111's eta_ancestral, "Eta" in parameters, default 1
 	EtaDDIM                // Options.EtaDDIM: A1111's eta_ddim, "Eta DDIM" in parameters, default 0
+	EtaTCD                 // Options.EtaTCD: eta_tcd, "Eta TCD" in parameters, default 0.3
 )
 
 // family says how a sampler sees the model.
@@ -53,7 +58,7 @@ const (
 )
 
 // infos lists the samplers in the order of A1111, whose first one is the default
-// of its page.
+// of its page, then the later ones.
 var infos = []Info{
 	{Name: "DPM++ 2M", Aliases: []string{"k_dpmpp_2m"}, Scheduler: "karras", loop: dpmpp2M},
 	{Name: "DPM++ SDE", Aliases: []string{"k_dpmpp_sde"}, Scheduler: "karras", SecondOrder: true, BrownianNoise: true, Eta: EtaAncestral, ScalesNoise: true, loop: dpmppSDE},
@@ -67,13 +72,14 @@ var infos = []Info{
 	{Name: "Heun", Aliases: []string{"k_heun"}, SecondOrder: true, Churns: true, ScalesNoise: true, loop: heun},
 	{Name: "DPM2", Aliases: []string{"k_dpm_2"}, Scheduler: "karras", DiscardNextToLast: true, SecondOrder: true, Churns: true, ScalesNoise: true, loop: dpm2},
 	{Name: "DPM2 a", Aliases: []string{"k_dpm_2_a"}, Scheduler: "karras", DiscardNextToLast: true, UsesENSD: true, SecondOrder: true, Eta: EtaAncestral, ScalesNoise: true, loop: dpm2Ancestral},
-	{Name: "DPM fast", Aliases: []string{"k_dpm_fast"}, UsesENSD: true, Eta: EtaAncestral, ScalesNoise: true, loop: dpmFast},
-	{Name: "DPM adaptive", Aliases: []string{"k_dpm_ad"}, UsesENSD: true, Eta: EtaAncestral, loop: dpmAdaptive},
+	{Name: "DPM fast", Aliases: []string{"k_dpm_fast"}, UsesENSD: true, Eta: EtaAncestral, ScalesNoise: true, ownSteps: true, loop: dpmFast},
+	{Name: "DPM adaptive", Aliases: []string{"k_dpm_ad"}, UsesENSD: true, Eta: EtaAncestral, ownSteps: true, loop: dpmAdaptive},
 	{Name: "Restart", Aliases: []string{"restart"}, Scheduler: "karras", SecondOrder: true, loop: restart},
 	{Name: "DDIM", Aliases: []string{"ddim"}, Eta: EtaDDIM, family: timesteps, loop: ddim},
 	{Name: "PLMS", Aliases: []string{"plms"}, family: timesteps, loop: plms},
 	{Name: "UniPC", Aliases: []string{"unipc"}, family: timesteps, loop: uniPC},
 	{Name: "LCM", Aliases: []string{"k_lcm"}, family: latentConsistency, loop: lcm},
+	{Name: "TCD", Aliases: []string{"tcd"}, Later: true, Eta: EtaTCD, family: timesteps, spacing: tcdTimesteps, loop: tcd},
 }
 
 // UnknownError reports a sampler name that does not exist.
@@ -83,7 +89,7 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("no sampler is called %q: the list of samplers has the exact names", e.Name)
 }
 
-// All returns the samplers in A1111's order.
+// All returns the samplers in A1111's order, the later ones last.
 func All() []Info { return slices.Clone(infos) }
 
 // Find returns the sampler with exactly this name. Aliases are not names. The
@@ -115,7 +121,7 @@ func (i Info) Options() map[string]string {
 	return options
 }
 
-// UsesScheduler is false for DDIM, PLMS and UniPC, which walk evenly spaced
+// UsesScheduler is false for DDIM, PLMS, UniPC and TCD, which walk evenly spaced
 // timesteps whatever the scheduler.
 func (i Info) UsesScheduler() bool { return i.family != timesteps }
 

@@ -85,9 +85,9 @@ func sample(ctx context.Context, job *Job) ([]float32, error) {
 	if in := job.Img2Img; in != nil {
 		plan = PlanImg2Img(job.Steps, in.Strength, job.Options.FixSteps, in.Steps)
 	}
-	d.batch.Steps = plan.Executed()
+	d.batch.Steps, d.steps = plan.Executed(), plan.Executed()
 	r.report = func(step int) {
-		d.batch.Step = step
+		d.batch.Step, d.reported = step, step+1
 		if job.OnStep != nil {
 			job.OnStep(step, plan.Executed(), d.last)
 		}
@@ -95,8 +95,11 @@ func sample(ctx context.Context, job *Job) ([]float32, error) {
 
 	if info.UsesScheduler() {
 		err = r.startSigmas(job, info, plan)
+	} else if info.spacing != nil {
+		r.startSpaced(job, info.spacing(plan.Schedule), plan)
 	} else {
 		r.startTimesteps(job, plan)
+		d.steps = len(r.timesteps) - 1
 	}
 	if err != nil {
 		return nil, err
@@ -208,7 +211,32 @@ func (r *run) startTimesteps(job *Job, plan Img2ImgSteps) {
 		encode = encode * trainingSteps / plan.Schedule
 	}
 	r.timesteps = ts[:encode]
-	a := r.model.alphasCumprod[ts[encode]]
+	r.noisePicture(job, ts[encode])
+}
+
+// startSpaced prepares a run over timesteps that the sampler spaces itself. Like
+// those of the k-diffusion samplers it starts from a picture at the level of its
+// first prediction.
+func (r *run) startSpaced(job *Job, ts []int, plan Img2ImgSteps) {
+	r.timesteps = ts
+	r.x = startNoise(job)
+	in := job.Img2Img
+	switch {
+	case in == nil:
+	case plan.Schedule == 0:
+		copy(r.x, in.Latent)
+	default:
+		count := max(plan.Executed()*len(ts)/plan.Schedule, 1)
+		r.timesteps = ts[:count]
+		r.noisePicture(job, ts[count-1])
+	}
+}
+
+// noisePicture turns x, unit noise, into the picture of the job with the noise of
+// a timestep.
+func (r *run) noisePicture(job *Job, timestep int) {
+	in := job.Img2Img
+	a := r.model.alphasCumprod[timestep]
 	signal, deviation := sqrt(a), sqrt(1-a)
 	extra := float32(job.Options.ExtraNoise)
 	for i, n := range r.x {

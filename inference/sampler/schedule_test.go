@@ -305,10 +305,16 @@ type list struct {
 func TestSamplersList(t *testing.T) {
 	var file list
 	vectors.Load(t, "samplers_list.json", &file)
-	require.Len(t, file.Cases, len(sampler.All()))
+	var listed []sampler.Info
+	for _, info := range sampler.All() {
+		if !info.Later {
+			listed = append(listed, info)
+		}
+	}
+	require.Len(t, file.Cases, len(listed))
 	for i, tc := range file.Cases {
 		t.Run(tc.Name, func(t *testing.T) {
-			info := sampler.All()[i]
+			info := listed[i]
 			got, err := json.Marshal(map[string]any{"name": info.Name, "aliases": info.Aliases, "options": info.Options()})
 			require.NoError(t, err)
 			require.JSONEq(t, string(tc.Want), string(got))

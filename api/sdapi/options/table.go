@@ -9,6 +9,7 @@ import (
 
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
+	"sdworker/inference/sampler"
 )
 
 //go:embed defaults.json
@@ -53,9 +54,11 @@ func kindOf(def any) schema.Kind {
 	return schema.Any
 }
 
-// builtin are options of A1111's built-in extensions, which can be set but are not
-// in the table.
+// builtin are options of A1111's built-in extensions and our own, which can be set
+// but are not in the table.
 var builtin = []schema.Field{
+	{Name: "eta_tcd", Kind: schema.Number, Default: sampler.DefaultOptions().EtaTCD, Nullable: true},
+	{Name: "step_cache", Kind: schema.Number, Default: sampler.DefaultOptions().StepCache, Nullable: true},
 	{Name: "enable_prompt_comments", Kind: schema.Boolean, Default: true, Nullable: true},
 	{Name: "lora_add_hashes_to_infotext", Kind: schema.Boolean, Default: true, Nullable: true},
 	{Name: "lora_preferred_name", Kind: schema.String, Default: "Alias from file", Nullable: true},
