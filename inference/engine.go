@@ -120,9 +120,13 @@ type LoRA struct {
 
 // LoRAApplier switches the active adapters. The list replaces the one before;
 // an empty list restores the checkpoint's own weights bit by bit. Setting the
-// list that is already set costs nothing.
+// list that is already set costs nothing. After an error no adapter is active.
+//
+// A file that is broken, or of which nothing or not everything fits, is no error,
+// as in A1111: what fits acts, and so do the others. notes has one sentence for
+// each LoRA of the list that says what was left out and why, "" for nothing.
 type LoRAApplier interface {
-	SetLoRAs(ctx context.Context, loras []LoRA) error
+	SetLoRAs(ctx context.Context, loras []LoRA) (notes []string, err error)
 }
 
 // VAESwitcher replaces the VAE by the one in a file; "" restores the

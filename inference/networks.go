@@ -12,10 +12,24 @@ import (
 // activate makes the adapters of a prompt's tags, and no others, act on the
 // model. A name that is not known is no error, as in A1111.
 func (j *job) activate(ctx context.Context, networks []prompt.Network) error {
+	var names []string
 	var loras []LoRA
 	if !j.req.Settings.DisableExtraNetworks {
-		loras = j.resolveLoRAs(networks)
+		names, loras = j.resolveLoRAs(networks)
 	}
+	if err := j.setLoRAs(ctx, loras); err != nil {
+		return err
+	}
+	for i, note := range j.model.loraNotes {
+		if note != "" {
+			j.comment(fmt.Sprintf("LoRA %s: %s", names[i], note))
+		}
+	}
+	return nil
+}
+
+// setLoRAs changes the adapters of the model if it has others.
+func (j *job) setLoRAs(ctx context.Context, loras []LoRA) error {
 	if slices.Equal(loras, j.model.loras) {
 		return nil
 	}
@@ -24,19 +38,21 @@ func (j *job) activate(ctx context.Context, networks []prompt.Network) error {
 		return Errorf(Invalid, "lora", "this engine cannot apply LoRAs")
 	}
 	defer j.clock(&j.res.Timings.Load)()
-	if err := ap.SetLoRAs(ctx, loras); err != nil {
-		j.model.loras = nil
-		if restore := ap.SetLoRAs(context.WithoutCancel(ctx), nil); restore != nil {
+	notes, err := ap.SetLoRAs(ctx, loras)
+	if err != nil {
+		j.model.loras, j.model.loraNotes = nil, nil
+		if _, restore := ap.SetLoRAs(context.WithoutCancel(ctx), nil); restore != nil {
 			return &Error{Code: Broken, Op: "lora", Msg: "a LoRA failed and the weights could not be restored", Err: restore}
 		}
 		return err
 	}
-	j.model.loras = loras
+	j.model.loras, j.model.loraNotes = loras, notes
 	return nil
 }
 
-// resolveLoRAs turns tags into files and strengths.
-func (j *job) resolveLoRAs(networks []prompt.Network) []LoRA {
+// resolveLoRAs turns tags into files and strengths, each with the name of its first
+// tag.
+func (j *job) resolveLoRAs(networks []prompt.Network) (names []string, files []LoRA) {
 	for _, n := range networks {
 		if n.Type != "lora" && n.Type != "lyco" {
 			j.comment(fmt.Sprintf("Extra networks of type %q are not supported and were left out", n.Type))
@@ -45,7 +61,7 @@ func (j *job) resolveLoRAs(networks []prompt.Network) []LoRA {
 	tags, err := prompt.LoRAs(networks)
 	if err != nil {
 		j.comment("LoRA tags were ignored: " + err.Error())
-		return nil
+		return nil, nil
 	}
 	var (
 		loras   []named
@@ -80,12 +96,11 @@ type named struct {
 // merge joins tags of the same file. A1111 keeps one object per name and applies
 // it once per tag with the strengths of the name's last tag; a file under two
 // names is two objects.
-func merge(loras []named) []LoRA {
+func merge(loras []named) (names []string, out []LoRA) {
 	last := map[string]LoRA{}
 	for _, l := range loras {
 		last[l.name] = l.LoRA
 	}
-	var out []LoRA
 	for _, tag := range loras {
 		l := last[tag.name]
 		if i := slices.IndexFunc(out, func(o LoRA) bool { return o.Path == l.Path }); i >= 0 {
@@ -93,7 +108,7 @@ func merge(loras []named) []LoRA {
 			out[i].TextEncoder += l.TextEncoder
 			continue
 		}
-		out = append(out, l)
+		names, out = append(names, tag.name), append(out, l)
 	}
-	return out
+	return names, out
 }

@@ -47,6 +47,19 @@ func TestTagsThatDoNothingAreTold(t *testing.T) {
 	require.Empty(t, res.Comments, "tags in the negative prompt are text")
 }
 
+// What of a LoRA does not act is told with the picture, also when nothing changes
+// because the job before had the same LoRAs.
+func TestNotesOfLoRAsAreTold(t *testing.T) {
+	b := newBench(t, func() *enginetest.Fake { return &enginetest.Fake{LoRANotes: map[string]string{"a": "is broken"}} })
+	for range 2 {
+		res := b.run(t, txt2img(func(r *inference.Request) {
+			r.Prompt, r.Files.LoRAs = "<lora:one:1><lora:two:1><lora:alias:1>", map[string]string{"one": "b", "two": "a", "alias": "a"}
+		}))
+		require.Equal(t, []string{"LoRA two: is broken"}, res.Comments)
+	}
+	require.Empty(t, b.run(t, txt2img(nil)).Comments)
+}
+
 // Each pass of a hires job has the LoRAs of its own prompt.
 func TestHiresPassHasItsOwnLoRAs(t *testing.T) {
 	b := newBench(t, nil)

@@ -44,6 +44,9 @@ type model struct {
 	vae   string
 	loras []LoRA
 	eng   Engine
+
+	loraNotes []string // of loras: what of them does not act
+
 	conds *condCache
 	rows  int // the largest batch of UNet rows that memory took; 0 = no limit met yet
 }

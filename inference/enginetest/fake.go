@@ -59,6 +59,7 @@ type Fake struct {
 	Description inference.EngineInfo // zero fields take plausible values
 	Before      Hook                 // nil: nothing
 	Factor      int                  // enlargement of UpscalePixels, 0 = 4
+	LoRANotes   map[string]string    // by path: what SetLoRAs says about it
 
 	mu       sync.Mutex
 	calls    []Call
@@ -234,17 +235,21 @@ func (f *Fake) Decode(ctx context.Context, in inference.LatentInput) ([]float32,
 }
 
 // SetLoRAs implements inference.LoRAApplier.
-func (f *Fake) SetLoRAs(ctx context.Context, loras []inference.LoRA) error {
+func (f *Fake) SetLoRAs(ctx context.Context, loras []inference.LoRA) (notes []string, err error) {
 	loras = slices.Clone(loras)
 	_, done, err := f.begin(ctx, Call{Op: OpSetLoRAs, LoRAs: loras}, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer done()
 	f.mu.Lock()
 	f.loras = loras
 	f.mu.Unlock()
-	return nil
+	notes = make([]string, len(loras))
+	for i, l := range loras {
+		notes[i] = f.LoRANotes[l.Path]
+	}
+	return notes, nil
 }
 
 // SetVAE implements inference.VAESwitcher.

@@ -41,6 +41,7 @@ type Engine struct {
 	files      checker
 	checkpoint os.FileInfo // as it was opened
 	loras      []inference.LoRA
+	loraNotes  []string
 	vae        string
 	broken     bool
 }
@@ -190,42 +191,6 @@ func (e *Engine) SetVAE(ctx context.Context, path string) error {
 	err := e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status { return C.sdw_set_vae(e.c, file, buf, n) })
 	if err == nil {
 		e.vae = path
-	}
-	return err
-}
-
-// SetLoRAs implements inference.LoRAApplier. After an error no adapter is active.
-func (e *Engine) SetLoRAs(ctx context.Context, loras []inference.LoRA) error {
-	const op = "set loras"
-	if slices.Equal(loras, e.loras) {
-		return nil
-	}
-	for _, l := range loras {
-		if _, err := e.files.check(l.Path, models.LoRA); err != nil {
-			return err
-		}
-	}
-	// Weights that an adapter changed come back from the file.
-	now, err := os.Stat(e.info.Checkpoint)
-	if err != nil || !os.SameFile(now, e.checkpoint) || now.Size() != e.checkpoint.Size() || !now.ModTime().Equal(e.checkpoint.ModTime()) {
-		return &inference.Error{Code: inference.Broken, Op: op, Msg: "the checkpoint file changed while it was in use", Err: err}
-	}
-
-	files := (**C.char)(C.calloc(C.size_t(len(loras)+1), C.size_t(unsafe.Sizeof(uintptr(0)))))
-	defer C.free(unsafe.Pointer(files))
-	names := unsafe.Slice(files, len(loras)+1)
-	unet, text := make([]float32, len(loras)), make([]float32, len(loras))
-	for i, l := range loras {
-		names[i] = C.CString(l.Path)
-		defer C.free(unsafe.Pointer(names[i]))
-		unet[i], text[i] = float32(l.UNet), float32(l.TextEncoder)
-	}
-	e.loras = nil
-	err = e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
-		return C.sdw_set_loras(e.c, files, floats(unet), floats(text), C.int(len(loras)), buf, n)
-	})
-	if err == nil {
-		e.loras = slices.Clone(loras)
 	}
 	return err
 }

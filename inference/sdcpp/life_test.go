@@ -42,7 +42,7 @@ func TestOpenAndCloseManyTimes(t *testing.T) {
 		_, err := e.PredictNoise(t.Context(), unetInput(4, 4))
 		require.NoError(t, err)
 		if i%5 == 0 {
-			require.NoError(t, e.SetLoRAs(t.Context(), []inference.LoRA{{Path: lora, UNet: 1, TextEncoder: 1}}))
+			setLoRAs(t, e, inference.LoRA{Path: lora, UNet: 1, TextEncoder: 1})
 		}
 		require.NoError(t, e.Close())
 	}
@@ -86,15 +86,15 @@ func TestLoRAsLeaveNoTraceInTheWeights(t *testing.T) {
 		{{Path: diffusers, UNet: 0.7, TextEncoder: 0.3}},
 		{{Path: kohya, UNet: -1}, {Path: diffusers, UNet: 2, TextEncoder: 2}},
 	} {
-		require.NoError(t, e.SetLoRAs(t.Context(), set))
+		setLoRAs(t, e, set...)
 		require.NotEqual(t, want, e.WeightsHash())
 	}
-	require.NoError(t, e.SetLoRAs(t.Context(), nil))
+	setLoRAs(t, e)
 	require.Equal(t, want, e.WeightsHash())
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := e.SetLoRAs(ctx, []inference.LoRA{{Path: kohya, UNet: 1}})
+	_, err := e.SetLoRAs(ctx, []inference.LoRA{{Path: kohya, UNet: 1}})
 	require.Equal(t, inference.Canceled, inference.CodeOf(err))
 	require.Equal(t, want, e.WeightsHash())
 }

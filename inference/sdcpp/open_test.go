@@ -130,7 +130,11 @@ func TestOtherFilesOfTheWrongKind(t *testing.T) {
 		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%v", err)
 	}
 	for _, path := range []string{cut, file(t, []byte("no model")), model(t, synth.VAE), model(t, synth.ESRGAN)} {
-		err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: path, UNet: 1, TextEncoder: 1}})
+		notes, err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: path, UNet: 1, TextEncoder: 1}})
+		if err == nil {
+			require.Contains(t, notes[0], "left out", path)
+			continue
+		}
 		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%v", err)
 	}
 	_, err := e.Decode(t.Context(), inference.LatentInput{Latent: make([]float32, 4), H: 1, W: 1})
