@@ -51,8 +51,8 @@ baseline: ## the unpatched engine's own pipeline, for bench to compare with
 bench: build $(TINY) ## how fast this machine is; MODEL=file for a real checkpoint
 	bin/worker bench --model $(or $(MODEL),$(TINY))
 
-engine-bump: ## pin engine source VERSION=x.y.z and try whether the patches still fit
-	@scripts/engine-bump $(VERSION)
+engine-bump: ## pin engine source VERSION=x.y.z and ggml GGML=x.y.z, and try what still fits
+	@scripts/engine-bump "$(VERSION)" "$(GGML)"
 
 cuda-check: ## compile and link the CUDA build without a GPU (CUDA from PyPI; an hour on 2 cores)
 	@scripts/cuda-check

@@ -8,7 +8,7 @@
 # clone builds nothing.
 #
 # Environment:
-#   ENGINE_SRC        a stable-diffusion.cpp checkout to use in place of the pinned crate
+#   ENGINE_SRC        a stable-diffusion.cpp checkout, with its ggml, in place of the pinned source
 #   ENGINE_NATIVE     ON (default) tunes for this machine, OFF for an image that travels
 #   ENGINE_JOBS       parallel compile jobs (default: number of processors)
 #   ENGINE_CMAKE_ARGS further arguments for cmake
@@ -63,30 +63,24 @@ fi
 read -ra more <<<"${ENGINE_CMAKE_ARGS:-}"
 flags+=(${more[@]+"${more[@]}"})
 
+# The worker's engine has the pinned ggml, the program for comparison the tree's own.
+own=
+[[ $backend != baseline ]] || own=own-ggml
+
 # source_id names the source without fetching it.
 source_id() {
 	if [[ -n ${ENGINE_SRC:-} ]]; then
-		(cd "$own_tree" && find . -name .git -prune -o -type f -print0 |
+		(cd "$ENGINE_SRC" && find . -name .git -prune -o -type f -print0 |
 			LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum)
 	else
-		grep -A4 '^name = "diffusion-rs-sys"' "$here/fetch/Cargo.lock"
+		"$here/fetch/pins" $own
 	fi
 }
 
-# engine_tree prints the folder with the engine's CMakeLists.txt below $1.
-engine_tree() {
-	local tree
-	for tree in "$1" "$1/stable-diffusion.cpp"; do
-		if [[ -f $tree/src/model_manager.h && -f $tree/ggml/CMakeLists.txt ]]; then
-			printf '%s\n' "$tree"
-			return
-		fi
-	done
-	die "no stable-diffusion.cpp tree with its ggml folder in $1"
-}
-
-own_tree=
-[[ -z ${ENGINE_SRC:-} ]] || own_tree=$(engine_tree "$ENGINE_SRC")
+if [[ -n ${ENGINE_SRC:-} ]]; then
+	[[ -f $ENGINE_SRC/src/model_manager.h && -f $ENGINE_SRC/ggml/CMakeLists.txt ]] ||
+		die "no stable-diffusion.cpp tree with its ggml folder in $ENGINE_SRC"
+fi
 
 machine() {
 	[[ $native == ON ]] && ${CC:-cc} -march=native -Q --help=target 2>/dev/null
@@ -120,13 +114,11 @@ link() {
 	[[ -f $stamp && $(<"$stamp") == "$text" ]] || printf '%s\n' "$text" >"$stamp"
 }
 
-# pin names the source for people: the package that Cargo.lock pins, unless another
+# pin names the source for people: the packages that Cargo.lock pins, unless another
 # tree takes its place.
 pin() {
-	local checksum
-	checksum=$(sed -n '/^name = "diffusion-rs-sys"/,/^$/s/^checksum = "\(.*\)"/\1/p' "$here/fetch/Cargo.lock")
-	if [[ -z ${ENGINE_SRC:-} ]] || grep -qs "$checksum" "$ENGINE_SRC/.cargo-checksum.json"; then
-		sed -n '/^name = "diffusion-rs-sys"/{n;s/version = "\(.*\)"/diffusion-rs-sys \1/p}' "$here/fetch/Cargo.lock"
+	if [[ -z ${ENGINE_SRC:-} || $(cat "$ENGINE_SRC/pin" 2>/dev/null) == "$("$here/fetch/pins" $own)" ]]; then
+		"$here/fetch/pins" $own | cut -d' ' -f1,2 | paste -sd, | sed 's/,/ and /'
 	else
 		echo "local source"
 	fi
@@ -160,16 +152,14 @@ mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT
 
 if [[ -n ${ENGINE_SRC:-} ]]; then
-	tree=$own_tree
-	say "1/4 copying $tree"
+	say "1/4 copying $ENGINE_SRC"
+	mkdir "$work/src"
+	(cd "$ENGINE_SRC" && tar --exclude=.git -cf - .) | tar -xf - -C "$work/src"
 else
-	say "1/4 fetching $(pin), checking it against fetch/Cargo.lock"
-	cargo vendor --quiet --locked --manifest-path "$here/fetch/Cargo.toml" "$work/vendor" >/dev/null ||
+	say "1/4 fetching $(pin), checking against fetch/Cargo.lock"
+	"$here/fetch/fetch" "$work/src" $own ||
 		die "fetching failed: check the network, or point ENGINE_SRC at a stable-diffusion.cpp checkout"
-	tree=$(engine_tree "$work/vendor/diffusion-rs-sys")
 fi
-mkdir "$work/src"
-(cd "$tree" && tar --exclude=.git -cf - .) | tar -xf - -C "$work/src"
 
 say "2/4 applying $(find "$patches" -name '*.patch' | wc -l) patches"
 patched "${ENGINE_SRC:-}" || for patch in "$patches"/*.patch; do

@@ -2,10 +2,13 @@
 
 package sdcpp
 
+// The engine's headers use functions that the newer ggml below it calls deprecated.
+
 // CUDA's own libraries are found by the linker's usual paths and by CGO_LDFLAGS,
 // which the Makefile sets from CUDA_HOME. The driver's is loaded by libcuda.c.
 
 // #cgo CPPFLAGS: -DSDW_CUDA
+// #cgo CXXFLAGS: -Wno-deprecated-declarations
 // #cgo LDFLAGS: -L${SRCDIR}/../../third_party/build/cuda/lib
 // #cgo LDFLAGS: -Wl,--start-group -lstable-diffusion -lggml -lggml-cpu -lggml-cuda -lggml-base -Wl,--end-group
 // #cgo LDFLAGS: -lcudart -lcublas -lcublasLt

@@ -39,7 +39,7 @@ type Options struct {
 
 // Build says which engine this program contains and where it runs.
 type Build struct {
-	Pin         string   // package and version of the source, or "local source"
+	Pin         string   // packages and versions of the source, or "local source"
 	Key         string   // hash of source, patches, flags and compiler
 	GGML        string   // version of the tensor library
 	Backend     string   // cpu, cuda, or none in a program built without the engine
