@@ -53,11 +53,14 @@ func (f *Fetcher) PullSource(ctx context.Context, src Source, root string, o Pul
 		return Result{}, fmt.Errorf("fetch: %w", err)
 	}
 	p := pull{src: src, root: root, pickle: o.AllowPickle}
+	if src.ask && o.Name == "" {
+		p.askName(ctx, f)
+	}
 	opts := Options{Progress: o.Progress, Force: o.Force, Early: p.early, Verify: p.verify}
 	if src.Kind == "" {
 		opts.Place, opts.Find = p.place, p.dest
 	}
-	return f.Fetch(ctx, src, p.dest(), opts)
+	return f.Fetch(ctx, p.src, p.dest(), opts)
 }
 
 // pull is what Pull wants to know about a file.
@@ -65,6 +68,19 @@ type pull struct {
 	src    Source
 	root   string
 	pickle bool
+}
+
+// askName takes the server's name for the file, unless the file is there already
+// under the name of its address.
+func (p *pull) askName(ctx context.Context, f *Fetcher) {
+	if _, err := os.Stat(p.dest()); err == nil {
+		return
+	}
+	if sent := f.sentName(ctx, p.src); sent != "" {
+		if name, err := fileName(sent); err == nil {
+			p.src.Name = name
+		}
+	}
 }
 
 // path is where a file of a kind goes.

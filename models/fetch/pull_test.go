@@ -96,3 +96,52 @@ func TestKindsHaveFolders(t *testing.T) {
 		seen[folder] = kind
 	}
 }
+
+func TestPullTakesTheServersName(t *testing.T) {
+	for _, c := range []struct{ name, header, want string }{
+		{"token", `attachment; filename=detail.safetensors`, "detail.safetensors"},
+		{"quoted", `attachment; filename="add detail.safetensors"`, "add detail.safetensors"},
+		{"quoted pair", `attachment; filename="a \"b\".safetensors"`, "a _b_.safetensors"},
+		{"semicolon", `attachment; filename="a;b.safetensors"; size=3`, "a;b.safetensors"},
+		{"unquoted blanks", `attachment; filename=add detail.safetensors`, "add detail.safetensors"},
+		{"extended", `attachment; filename="d.safetensors"; filename*=UTF-8''d%C3%A9tail.safetensors`, "détail.safetensors"},
+		{"extended first", `attachment; filename*=utf-8'en'%E2%82%AC.safetensors; filename=euro.safetensors`, "€.safetensors"},
+		{"latin-1", `attachment; filename*=ISO-8859-1''d%E9tail.safetensors`, "détail.safetensors"},
+		{"unknown charset", `attachment; filename=plain.safetensors; filename*=gb18030''%B5.safetensors`, "plain.safetensors"},
+		{"raw UTF-8", `attachment; filename="détail.safetensors"`, "détail.safetensors"},
+		{"raw latin-1", "attachment; filename=\"d\xe9tail.safetensors\"", "détail.safetensors"},
+		{"encoded word", `attachment; filename="=?UTF-8?B?ZMOpdGFpbC5zYWZldGVuc29ycw==?="`, "détail.safetensors"},
+		{"inline, upper case", `inline; FILENAME="d.safetensors"`, "d.safetensors"},
+		{"another extension", `attachment; filename="d.zip"`, "d.zip.safetensors"},
+		{"path", `attachment; filename="../../../evil.safetensors"`, "evil.safetensors"},
+		{"path of Windows", `attachment; filename="C:\\models\\evil.safetensors"`, "evil.safetensors"},
+		{"encoded path", `attachment; filename*=UTF-8''..%2F..%2Fevil.safetensors`, "evil.safetensors"},
+		{"absolute", `attachment; filename=/etc/evil.safetensors`, "evil.safetensors"},
+		{"hidden", `attachment; filename=".evil.safetensors"`, "evil.safetensors"},
+		{"line break", `attachment; filename*=UTF-8''a%0Ab%00.safetensors`, "a_b_.safetensors"},
+		{"dots only", `attachment; filename=".."`, "download.safetensors"},
+		{"too long", `attachment; filename="` + strings.Repeat("n", 300) + `.safetensors"`, "download.safetensors"},
+		{"no name", `attachment`, "download.safetensors"},
+		{"empty", `attachment; filename=""`, "download.safetensors"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := serve(t, loraFile(t))
+			s.answer(func(_ int, w http.ResponseWriter, _ *http.Request) bool {
+				w.Header().Set("Content-Disposition", c.header)
+				return false
+			})
+			root := t.TempDir()
+			res, err := fetcher(t, nil).Pull(t.Context(), s.URL+"/download?id=3", root, fetch.PullOptions{})
+			require.NoError(t, err)
+			require.Equal(t, filepath.Join(root, "Lora", c.want), res.Path)
+
+			res, err = fetcher(t, nil).Pull(t.Context(), s.URL+"/download?id=3", root, fetch.PullOptions{})
+			require.NoError(t, err)
+			require.True(t, res.Present)
+
+			res, err = fetcher(t, nil).Pull(t.Context(), s.URL+"/download?id=3", root, fetch.PullOptions{Name: "mine"})
+			require.NoError(t, err)
+			require.Equal(t, filepath.Join(root, "Lora/mine.safetensors"), res.Path)
+		})
+	}
+}

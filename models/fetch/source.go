@@ -23,6 +23,7 @@ type Source struct {
 	Public bool        // came with a request: only public addresses, no proxy, no token
 
 	token string // sent as a bearer token to the host of URL, and to no other
+	ask   bool   // the server may know a better name than the address
 }
 
 // Default is the model that is fetched when nobody chose one.
@@ -43,6 +44,7 @@ const (
 
 const (
 	hfEndpoint      = "https://huggingface.co"
+	hfShort         = "https://hf.co"
 	civitaiEndpoint = "https://civitai.com"
 )
 
@@ -122,7 +124,7 @@ func (f *Fetcher) resolveURL(ctx context.Context, ref string) (Source, error) {
 		return Source{}, err
 	}
 	switch {
-	case sameHost(u, f.endpoint(envHFEndpoint, hfEndpoint)):
+	case sameHost(u, f.endpoint(envHFEndpoint, hfEndpoint)), sameHost(u, hfEndpoint), sameHost(u, hfShort): // a mirror stands for all
 		if m := hfPage.FindStringSubmatch(u.Path); m != nil {
 			return f.hubFile(m[1], m[2], m[3])
 		}
@@ -136,7 +138,7 @@ func (f *Fetcher) resolveURL(ctx context.Context, ref string) (Source, error) {
 		return Source{}, inference.Errorf(inference.Invalid, "fetch", "this Civitai address does not name a version; copy it with ?modelVersionId=... or write civitai:VERSION")
 	}
 	name, err := fileName(path.Base(u.Path))
-	return Source{URL: u.String(), Name: name}, err
+	return Source{URL: u.String(), Name: name, ask: true}, err
 }
 
 func parseURL(ref string) (*url.URL, error) {
@@ -177,7 +179,7 @@ func fileName(name string) (string, error) {
 		return "", inference.Errorf(inference.Invalid, "fetch", "the file name %.40q... is too long", name)
 	}
 	switch strings.ToLower(path.Ext(name)) {
-	case ".safetensors", ".gguf", ".ckpt", ".pt", ".pth":
+	case ".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin":
 		return name, nil
 	}
 	if name == "" || name == "_" {

@@ -53,6 +53,24 @@ func TestResolve(t *testing.T) {
 	require.Contains(t, fetch.Names(), fetch.Default)
 }
 
+// A mirror stands for the addresses that people copy from huggingface.co.
+func TestMirrorOfHuggingFace(t *testing.T) {
+	f := fetcher(t, withEnv("HF_ENDPOINT", "https://mirror.example/hf/"))
+	for _, ref := range []string{
+		"org/repo/sub/x.safetensors",
+		"https://huggingface.co/org/repo/blob/main/sub/x.safetensors",
+		"https://huggingface.co/org/repo/resolve/main/sub/x.safetensors?download=true",
+		"https://hf.co/org/repo/resolve/main/sub/x.safetensors",
+	} {
+		src, err := f.Resolve(context.Background(), ref)
+		require.NoError(t, err)
+		require.Equal(t, "https://mirror.example/hf/org/repo/resolve/main/sub/x.safetensors", src.URL, ref)
+	}
+	src, err := f.Resolve(context.Background(), "https://other.example/org/repo/resolve/main/x.safetensors")
+	require.NoError(t, err)
+	require.Equal(t, "https://other.example/org/repo/resolve/main/x.safetensors", src.URL)
+}
+
 func TestResolveRefuses(t *testing.T) {
 	for ref, want := range map[string]string{
 		"":                                "no model to fetch",
