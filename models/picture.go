@@ -22,7 +22,7 @@ func isPictureName(name string) bool {
 // textual inversion: its keyword and what ends it.
 const embeddingChunk = "sd-ti-embedding\x00"
 
-// carriesEmbedding tells whether a PNG has that chunk, reading no more than the
+// carriesEmbedding tells whether a PNG has such a chunk, of any kind, reading no more than the
 // beginnings of its chunks.
 func carriesEmbedding(path string) bool {
 	f, err := os.Open(path)
@@ -41,7 +41,7 @@ func carriesEmbedding(path string) bool {
 			return false
 		}
 		kind, content := string(head[4:8]), head[8:n]
-		if kind == "tEXt" && bytes.Equal(content, []byte(embeddingChunk)) {
+		if (kind == "tEXt" || kind == "zTXt" || kind == "iTXt") && bytes.Equal(content, []byte(embeddingChunk)) {
 			return true
 		}
 		if kind == "IEND" {

@@ -85,6 +85,11 @@ type Embedding struct {
 	Path           string
 	Name           string
 	Vectors, Width int // Width is 768 for Stable Diffusion 1.x, and no other can be used
+
+	// What its training noted in the file, nil where it did not.
+	Step           *int
+	Checkpoint     *string // short hash
+	CheckpointName *string
 }
 
 // Upscaler is an image upscaler with a model file.

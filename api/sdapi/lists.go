@@ -127,9 +127,18 @@ func (s *Server) listEmbeddings(*http.Request) (any, error) {
 		if e.Width != width {
 			into = skipped
 		}
-		into.Set(e.Name, pyjson.NewObject("step", nil, "sd_checkpoint", nil, "sd_checkpoint_name", nil, "shape", e.Width, "vectors", e.Vectors))
+		into.Set(e.Name, pyjson.NewObject("step", orAbsent(e.Step), "sd_checkpoint", orAbsent(e.Checkpoint),
+			"sd_checkpoint_name", orAbsent(e.CheckpointName), "shape", e.Width, "vectors", e.Vectors))
 	}
 	return pyjson.NewObject("loaded", loaded, "skipped", skipped), nil
+}
+
+// orAbsent is null for nothing.
+func orAbsent[T any](v *T) any {
+	if v == nil {
+		return nil
+	}
+	return *v
 }
 
 func (s *Server) listLoRAs(*http.Request) (any, error) {

@@ -124,10 +124,13 @@ func (c *catalog) embedding(f models.File) sdapi.Embedding {
 		return known.(sdapi.Embedding)
 	}
 	e := sdapi.Embedding{Path: f.Path, Name: f.Stem()}
-	if info, err := models.Inspect(f.Path); err == nil {
+	// What a PyTorch file or a picture says of its training is inside.
+	inner, err := clip.ReadEmbedding(f.Path)
+	if err == nil {
+		e.Name, e.Vectors, e.Width = inner.Name, inner.Vectors, inner.Shape
+		e.Step, e.Checkpoint, e.CheckpointName = inner.Step, inner.Checkpoint, inner.CheckpointName
+	} else if info, err := models.Inspect(f.Path); err == nil {
 		e.Vectors, e.Width = info.Vectors()
-	} else if picture, err := clip.ReadEmbedding(f.Path); err == nil { // a PNG, which carries its name
-		e.Name, e.Vectors, e.Width = picture.Name, picture.Vectors, picture.Shape
 	}
 	c.embeddings.Store(key, e)
 	return e

@@ -43,6 +43,8 @@ func TestReadEmbedding(t *testing.T) {
 		{"transposed.bin", clip.Embedding{Name: "transposed", Vectors: 2, Shape: 768, Values: pattern(2, 0, 16)}},
 		{"old.pt", clip.Embedding{Name: "old", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(99)}},
 		{"image.png", clip.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}},
+		{"packed.png", clip.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}},        // zTXt by Pillow
+		{"international.png", clip.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}}, // packed iTXt by Pillow
 	} {
 		t.Run(tc.file, func(t *testing.T) {
 			got, err := clip.ReadEmbedding(filepath.Join("testdata", "embeddings", tc.file))

@@ -1,26 +1,27 @@
 package clip
 
 import (
-	"bytes"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+
+	"sdworker/inference/imageio"
 )
 
-// embeddingKeyword is the keyword of the PNG text chunk that carries an embedding.
+// embeddingKeyword is the key of the PNG text that carries an embedding.
 const embeddingKeyword = "sd-ti-embedding"
 
-// readPNG reads the embedding that AUTOMATIC1111 writes into its preview images: a tEXt
-// chunk with JSON in base64, where a tensor is {"TORCHTENSOR": [[...], ...]}.
+// readPNG reads the embedding that AUTOMATIC1111 writes into its preview images: a text
+// of JSON in base64, where a tensor is {"TORCHTENSOR": [[...], ...]}. A1111 writes a tEXt
+// chunk; programs that pack pictures make a zTXt or an iTXt chunk of it.
 func readPNG(r io.Reader) (fileContent, error) {
 	raw, err := io.ReadAll(r)
 	if err != nil {
 		return fileContent{}, err
 	}
-	text, ok := pngText(raw, embeddingKeyword)
+	text, ok := imageio.PNGText(raw, embeddingKeyword, maxEmbeddingFile)
 	if !ok {
 		return fileContent{}, ErrNoEmbedding
 	}
@@ -33,16 +34,20 @@ func readPNG(r io.Reader) (fileContent, error) {
 		Params map[string]struct {
 			Vectors [][]float32 `json:"TORCHTENSOR"`
 		} `json:"string_to_param"`
-		Step           *int
-		Checkpoint     *string `json:"sd_checkpoint"`
-		CheckpointName *string `json:"sd_checkpoint_name"`
+		Step           any
+		Checkpoint     any `json:"sd_checkpoint"`
+		CheckpointName any `json:"sd_checkpoint_name"`
 	}
 	if err := json.Unmarshal(decoded, &file); err != nil {
 		return fileContent{}, fmt.Errorf("embedding in the image: %w", err)
 	}
 	content := fileContent{
 		name: file.Name, tensors: map[string]tensor{},
-		step: file.Step, checkpoint: file.Checkpoint, checkpointName: file.CheckpointName,
+		checkpoint: textOrNil(file.Checkpoint), checkpointName: textOrNil(file.CheckpointName),
+	}
+	if step, ok := file.Step.(float64); ok {
+		n := int(step)
+		content.step = &n
 	}
 	for name, param := range file.Params {
 		width := 0
@@ -64,23 +69,11 @@ func readPNG(r io.Reader) (fileContent, error) {
 	return content, nil
 }
 
-// pngText returns the text of the first tEXt chunk with the keyword.
-func pngText(raw []byte, keyword string) (text string, ok bool) {
-	const signature = "\x89PNG\r\n\x1a\n"
-	rest, isPNG := bytes.CutPrefix(raw, []byte(signature))
-	if !isPNG {
-		return "", false
+// textOrNil is a note of the file, which other programs may leave out or write as
+// something else.
+func textOrNil(v any) *string {
+	if s, ok := v.(string); ok {
+		return &s
 	}
-	for len(rest) >= 12 { // length, type, data, checksum
-		length := uint64(binary.BigEndian.Uint32(rest))
-		if length > uint64(len(rest)-12) {
-			break
-		}
-		kind, data := string(rest[4:8]), rest[8:8+length]
-		if value, found := bytes.CutPrefix(data, []byte(keyword+"\x00")); found && kind == "tEXt" {
-			return string(value), true
-		}
-		rest = rest[12+length:]
-	}
-	return "", false
+	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"io"
 
 	"golang.org/x/image/bmp"
-	"golang.org/x/image/tiff"
 )
 
 // MaxPixels is a limit for Decode that fits any picture A1111 can work with: 64
@@ -119,7 +118,7 @@ func sniff(data []byte) (format, bool) {
 	case has("BM"):
 		return format{"bmp", from(bmp.DecodeConfig), transparent(bmp.Decode)}, true
 	case has("II*\x00"), has("MM\x00*"):
-		return format{"tiff", from(tiff.DecodeConfig), transparent(tiff.Decode)}, true
+		return format{"tiff", tiffConfig, decodeTIFF}, true
 	}
 	return format{}, false
 }
@@ -160,7 +159,7 @@ func transparent(read readImage) func([]byte) (RGBA, bool, error) {
 // one transparent entry and RGB or grey with a transparent colour count as
 // opaque, and so does grey with an alpha channel.
 func decodePNG(data []byte) (RGBA, bool, error) {
-	m, err := png.Decode(bytes.NewReader(data))
+	m, err := png.Decode(bytes.NewReader(withPNGEnd(data)))
 	if err != nil {
 		return RGBA{}, false, err
 	}
@@ -173,4 +172,21 @@ func decodePNG(data []byte) (RGBA, bool, error) {
 		}
 	}
 	return pixels(m), alpha, nil
+}
+
+// withPNGEnd ends a file after its last whole chunk if its own end is missing, as
+// in files of programs that were stopped: Pillow needs the pixels only.
+func withPNGEnd(data []byte) []byte {
+	end, pixels := len(pngSignature), false
+	for kind, chunk := range pngChunks(data) {
+		if kind == "IEND" {
+			return data
+		}
+		pixels = pixels || kind == "IDAT"
+		end += 12 + len(chunk)
+	}
+	if !pixels {
+		return data
+	}
+	return appendChunk(data[:end:end], "IEND")
 }

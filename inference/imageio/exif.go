@@ -18,6 +18,7 @@ const (
 
 // TIFF field types and the width of their values in bytes.
 const (
+	typeShort     = 3
 	typeLong      = 4
 	typeUndefined = 7
 )
@@ -80,13 +81,37 @@ func (e exif) first() uint32 { return e.order.Uint32(e.data[4:]) }
 
 // value returns the bytes of a tag in the directory at an offset.
 func (e exif) value(ifd uint32, tag uint16) ([]byte, bool) {
+	_, v, ok := e.entry(ifd, tag)
+	return v, ok
+}
+
+// numbers returns the whole numbers of a tag, none if it is absent or of another
+// type.
+func (e exif) numbers(ifd uint32, tag uint16) []uint32 {
+	kind, v, _ := e.entry(ifd, tag)
+	var list []uint32
+	switch kind {
+	case typeShort:
+		for ; len(v) >= 2; v = v[2:] {
+			list = append(list, uint32(e.order.Uint16(v)))
+		}
+	case typeLong:
+		for ; len(v) >= 4; v = v[4:] {
+			list = append(list, e.order.Uint32(v))
+		}
+	}
+	return list
+}
+
+// entry returns type and bytes of a tag in the directory at an offset.
+func (e exif) entry(ifd uint32, tag uint16) (kind uint16, value []byte, ok bool) {
 	if uint64(ifd)+2 > uint64(len(e.data)) {
-		return nil, false
+		return 0, nil, false
 	}
 	entries := e.data[ifd+2:]
 	for range e.order.Uint16(e.data[ifd:]) {
 		if len(entries) < 12 {
-			return nil, false
+			return 0, nil, false
 		}
 		entry := entries[:12]
 		entries = entries[12:]
@@ -96,15 +121,15 @@ func (e exif) value(ifd uint32, tag uint16) ([]byte, bool) {
 		}
 		size := uint64(e.order.Uint32(entry[4:])) * uint64(typeWidth[kind])
 		if size <= 4 {
-			return entry[8 : 8+size], true
+			return kind, entry[8 : 8+size], true
 		}
 		at := uint64(e.order.Uint32(entry[8:]))
 		if at+size > uint64(len(e.data)) {
-			return nil, false
+			return 0, nil, false
 		}
-		return e.data[at : at+size], true
+		return kind, e.data[at : at+size], true
 	}
-	return nil, false
+	return 0, nil, false
 }
 
 // orientation is the tag of that name, or 0.

@@ -92,7 +92,7 @@ func (i *Info) readPNG(data []byte) {
 		if kind == "sRGB" && len(chunk) == 1 {
 			i.add("srgb", int(chunk[0]))
 		}
-		key, value, ok := pngText(kind, chunk)
+		key, value, ok := pngText(kind, chunk, maxText)
 		if total += len(value); total > maxTexts {
 			return
 		}
@@ -113,8 +113,24 @@ var encodingKeys = map[string]bool{
 	"chromaticity": true, "photoshop": true,
 }
 
-// pngText reads a text chunk of any of the three kinds.
-func pngText(kind string, chunk []byte) (key, value string, ok bool) {
+// PNGText returns the text of a PNG file under a key, in a chunk of any of the three
+// kinds. One that inflates to more than limit bytes is passed over. As in Pillow, of
+// two with the same key the last counts.
+func PNGText(data []byte, key string, limit int) (text string, found bool) {
+	for kind, chunk := range pngChunks(data) {
+		if !bytes.HasPrefix(chunk, append([]byte(key), 0)) {
+			continue
+		}
+		if _, value, ok := pngText(kind, chunk, limit); ok {
+			text, found = value, true
+		}
+	}
+	return text, found
+}
+
+// pngText reads a text chunk of any of the three kinds, of at most limit bytes if
+// it is compressed.
+func pngText(kind string, chunk []byte, limit int) (key, value string, ok bool) {
 	rawKey, rest, found := bytes.Cut(chunk, []byte{0})
 	if !found || len(rawKey) == 0 {
 		return "", "", false
@@ -127,7 +143,7 @@ func pngText(kind string, chunk []byte) (key, value string, ok bool) {
 		if len(rest) < 1 || rest[0] != 0 {
 			return "", "", false
 		}
-		text, err := inflate(rest[1:])
+		text, err := inflate(rest[1:], limit)
 		return key, fromLatin1(text), err == nil
 	case "iTXt":
 		if len(rest) < 2 {
@@ -141,21 +157,21 @@ func pngText(kind string, chunk []byte) (key, value string, ok bool) {
 		}
 		var err error
 		if compressed {
-			text, err = inflate(text)
+			text, err = inflate(text, limit)
 		}
 		return key, validUTF8(text), err == nil
 	}
 	return "", "", false
 }
 
-func inflate(data []byte) ([]byte, error) {
+func inflate(data []byte, limit int) ([]byte, error) {
 	r, err := zlib.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
-	out, err := io.ReadAll(io.LimitReader(r, maxText+1))
-	if err == nil && len(out) > maxText {
-		err = fmt.Errorf("text of more than %d bytes", maxText)
+	out, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
+	if err == nil && len(out) > limit {
+		err = fmt.Errorf("text of more than %d bytes", limit)
 	}
 	return out, err
 }

@@ -49,7 +49,7 @@ func NewCatalog() *Catalog {
 		},
 		VAEFiles:       []sdapi.VAE{{Path: "/models/VAE/sharp.safetensors", Name: "sharp.safetensors"}},
 		LoRAFiles:      []sdapi.LoRA{{Path: "/models/Lora/foo.safetensors", Name: "foo", Alias: "foo"}, {Path: "/models/Lora/bar.safetensors", Name: "bar", Alias: "barry", Metadata: map[string]any{"ss_output_name": "barry", "nested": map[string]any{"a": 1.5}}}},
-		EmbeddingFiles: []sdapi.Embedding{{Path: "/models/embeddings/style.pt", Name: "style", Vectors: 2, Width: 768}, {Path: "/models/embeddings/large.pt", Name: "large", Vectors: 1, Width: 1024}},
+		EmbeddingFiles: []sdapi.Embedding{{Path: "/models/embeddings/style.pt", Name: "style", Vectors: 2, Width: 768, Step: new(1500), CheckpointName: new("v1-5")}, {Path: "/models/embeddings/large.pt", Name: "large", Vectors: 1, Width: 1024}},
 		UpscalerFiles:  []sdapi.Upscaler{{Path: "/models/ESRGAN/R-ESRGAN 4x+.pth", Name: "R-ESRGAN 4x+", Scale: 4}},
 		ControlFiles:   []sdapi.ControlNet{{Path: "/models/ControlNet/canny.safetensors", Title: "canny [01234567]"}},
 		ShortHash:      "0123456789ab",
