@@ -88,7 +88,7 @@ type encodedGroup struct {
 func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, error) {
 	set := &j.req.Settings
 	embeddings := j.pipeline.embeddings.get(j.req.Files.Embeddings)
-	key := condKey(texts, set, j.model.loras, embeddings)
+	key := condKey(texts, set, j.loras, embeddings)
 	if group, ok := j.model.conds.get(key); ok {
 		return group, nil
 	}
@@ -186,7 +186,7 @@ func unique(texts []string) (distinct []string, index, repeats []int) {
 // condKey is equal for texts that encode to equal states.
 func condKey(texts []string, set *Settings, loras []LoRA, e *embeddingSet) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d|%s|%d|%p|", set.ClipSkip, set.Emphasis, set.CommaBacktrack, e)
+	fmt.Fprintf(&b, "%d|%q|%d|%d|", set.ClipSkip, set.Emphasis, set.CommaBacktrack, e.serial)
 	for _, l := range loras {
 		fmt.Fprintf(&b, "%q:%g|", l.Path, l.TextEncoder)
 	}

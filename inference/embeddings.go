@@ -15,6 +15,7 @@ type embeddingFiles struct {
 	files map[string]embeddingFile // by path
 	last  *embeddingSet
 	names map[string]string // what last was made from
+	made  uint64            // sets so far
 }
 
 type embeddingFile struct {
@@ -23,8 +24,12 @@ type embeddingFile struct {
 	loaded   *clip.Embedding // nil when the file cannot be used
 }
 
-// embeddingSet is a set of embeddings whose address tells sets apart.
-type embeddingSet struct{ set *clip.Embeddings }
+// embeddingSet is a set of embeddings with a number that no other set has. (An
+// address may be used again.)
+type embeddingSet struct {
+	set    *clip.Embeddings
+	serial uint64
+}
 
 // get returns the set of the files named (name -> path). Files that cannot be
 // read are left out, as A1111 does.
@@ -65,6 +70,7 @@ func (f *embeddingFiles) get(names map[string]string) *embeddingSet {
 		}
 	}
 	f.names = maps.Clone(names)
-	f.last = &embeddingSet{clip.NewEmbeddings(list...)}
+	f.made++
+	f.last = &embeddingSet{clip.NewEmbeddings(list...), f.made}
 	return f.last
 }

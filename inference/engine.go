@@ -19,8 +19,8 @@ const (
 // the call; results belong to the caller. An Engine is not safe for concurrent
 // use, except Close, which waits for the call in hand. Errors are *Error with
 // code Invalid, Canceled, Exhausted or Broken; after Broken only Close is
-// legal. A context that ends during a native call is noticed when that call
-// returns.
+// legal. A context that ends during a call stops it where that can be done; a
+// call that is done all the same succeeds, and the next one is refused.
 type Engine interface {
 	// Info describes the loaded checkpoint and the device it runs on.
 	Info() EngineInfo
@@ -120,7 +120,8 @@ type LoRA struct {
 
 // LoRAApplier switches the active adapters. The list replaces the one before;
 // an empty list restores the checkpoint's own weights bit by bit. Setting the
-// list that is already set costs nothing. After an error no adapter is active.
+// list that is already set costs nothing. After an error the list before is
+// active or none is; the engine knows, so the next call makes it right.
 //
 // A file that is broken, or of which nothing or not everything fits, is no error,
 // as in A1111: what fits acts, and so do the others. notes has one sentence for
@@ -130,7 +131,8 @@ type LoRAApplier interface {
 }
 
 // VAESwitcher replaces the VAE by the one in a file; "" restores the
-// checkpoint's own.
+// checkpoint's own. Setting the one that is already set costs nothing. After an
+// error the one before is active.
 type VAESwitcher interface {
 	SetVAE(ctx context.Context, path string) error
 }

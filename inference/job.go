@@ -20,7 +20,8 @@ type job struct {
 	res      *Result
 
 	model    *model
-	batch    int // images per batch
+	loras    []LoRA // active on model
+	batch    int    // images per batch
 	seeds    []int64
 	subseeds []int64
 	source   rng.Source

@@ -17,36 +17,23 @@ func (j *job) activate(ctx context.Context, networks []prompt.Network) error {
 	if !j.req.Settings.DisableExtraNetworks {
 		names, loras = j.resolveLoRAs(networks)
 	}
-	if err := j.setLoRAs(ctx, loras); err != nil {
-		return err
-	}
-	for i, note := range j.model.loraNotes {
-		if note != "" {
-			j.comment(fmt.Sprintf("LoRA %s: %s", names[i], note))
+	j.loras = nil
+	switch ap, ok := j.model.eng.(LoRAApplier); {
+	case ok:
+		defer j.clock(&j.res.Timings.Load)()
+		notes, err := ap.SetLoRAs(ctx, loras)
+		if err != nil {
+			return err
 		}
-	}
-	return nil
-}
-
-// setLoRAs changes the adapters of the model if it has others.
-func (j *job) setLoRAs(ctx context.Context, loras []LoRA) error {
-	if slices.Equal(loras, j.model.loras) {
-		return nil
-	}
-	ap, ok := j.model.eng.(LoRAApplier)
-	if !ok {
+		for i, note := range notes {
+			if note != "" {
+				j.comment(fmt.Sprintf("LoRA %s: %s", names[i], note))
+			}
+		}
+	case len(loras) > 0:
 		return Errorf(Invalid, "lora", "this engine cannot apply LoRAs")
 	}
-	defer j.clock(&j.res.Timings.Load)()
-	notes, err := ap.SetLoRAs(ctx, loras)
-	if err != nil {
-		j.model.loras, j.model.loraNotes = nil, nil
-		if _, restore := ap.SetLoRAs(context.WithoutCancel(ctx), nil); restore != nil {
-			return &Error{Code: Broken, Op: "lora", Msg: "a LoRA failed and the weights could not be restored", Err: restore}
-		}
-		return err
-	}
-	j.model.loras, j.model.loraNotes = loras, notes
+	j.loras = loras
 	return nil
 }
 

@@ -38,17 +38,14 @@ type Pipeline struct {
 	closed     bool
 }
 
-// model is a loaded checkpoint with what was set on it since.
+// model is a loaded checkpoint. What was set on it since, the engine knows.
 type model struct {
 	path  string
-	vae   string
-	loras []LoRA
 	eng   Engine
 
 	loraNotes []string // of loras: what of them does not act
 
 	conds *condCache
-	rows  int // the largest batch of UNet rows that memory took; 0 = no limit met yet
 }
 
 var _ Generator = (*Pipeline)(nil)
@@ -83,6 +80,9 @@ func (p *Pipeline) Generate(ctx context.Context, req *Request, hooks Hooks) (*Re
 		j := &job{pipeline: p, req: req, hooks: hooks, res: &Result{}}
 		if err := j.run(ctx); err != nil {
 			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return &Error{Code: Canceled, Op: "generate", Msg: "canceled", Err: err}
 		}
 		j.res.Timings.Total = time.Since(start).Seconds()
 		res = j.res
@@ -155,19 +155,14 @@ func (p *Pipeline) use(ctx context.Context, checkpoint, vae string, hooks Hooks)
 	return m, nil
 }
 
-// setVAE replaces the VAE of a model if it has another one.
+// setVAE makes a VAE act, "" for the checkpoint's own.
 func (m *model) setVAE(ctx context.Context, vae string) error {
-	if m.vae == vae {
-		return nil
-	}
-	sw, ok := m.eng.(VAESwitcher)
-	if !ok {
+	switch sw, ok := m.eng.(VAESwitcher); {
+	case ok:
+		return sw.SetVAE(ctx, vae)
+	case vae != "":
 		return &Error{Code: Invalid, Op: "vae", Field: "sd_vae", Msg: "this engine cannot replace the VAE"}
 	}
-	if err := sw.SetVAE(ctx, vae); err != nil {
-		return err
-	}
-	m.vae = vae
 	return nil
 }
 
@@ -238,5 +233,10 @@ func (p *Pipeline) broken(m *model, err error) error {
 		p.loaded = slices.Delete(p.loaded, i, i+1)
 		_ = m.eng.Close()
 	}
+	s := Status{Ready: true, Err: err.Error()}
+	if len(p.loaded) > 0 {
+		s.Engine = p.loaded[0].eng.Info()
+	}
+	p.status.Store(&s)
 	return err
 }

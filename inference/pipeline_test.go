@@ -357,6 +357,63 @@ func TestSmallMemorySplitsTheBatch(t *testing.T) {
 	require.Equal(t, whole.Images, split.Images)
 }
 
+// A picture must be the same whatever was painted before it.
+func TestALimitOfMemoryIsForgottenWithItsJob(t *testing.T) {
+	b := newBench(t, func() *enginetest.Fake {
+		return &enginetest.Fake{Before: func(_ context.Context, c enginetest.Call) error {
+			if c.Op == enginetest.OpPredictNoise && c.UNet.H > 8 {
+				return inference.Errorf(inference.Exhausted, "unet", "out of memory")
+			}
+			return nil
+		}}
+	})
+	groups := func() (rows []int) {
+		b.run(t, txt2img(nil))
+		for _, c := range b.engine().Calls(enginetest.OpPredictNoise) {
+			rows = append(rows, len(c.UNet.Timestep))
+		}
+		b.engine().Reset()
+		return rows
+	}
+	before := groups()
+	_, err := b.Generate(t.Context(), txt2img(func(r *inference.Request) { r.Height = 1024 }), inference.Hooks{})
+	require.Equal(t, inference.Exhausted, inference.CodeOf(err))
+	b.engine().Reset()
+	require.Equal(t, before, groups())
+}
+
+func TestABrokenEngineIsNoLongerShown(t *testing.T) {
+	b := newBench(t, func() *enginetest.Fake {
+		return &enginetest.Fake{Before: enginetest.FailAt(enginetest.OpDecode, 1, inference.Errorf(inference.Broken, "decode", "the device is lost"))}
+	})
+	b.run(t, txt2img(nil))
+	require.NotEmpty(t, b.Status().Engine.Checkpoint)
+	_, err := b.Generate(t.Context(), txt2img(nil), inference.Hooks{})
+	require.Equal(t, inference.Broken, inference.CodeOf(err))
+	require.Empty(t, b.Status().Engine.Checkpoint)
+	require.Contains(t, b.Status().Err, "the device is lost")
+	b.run(t, txt2img(nil))
+	require.NotEmpty(t, b.Status().Engine.Checkpoint)
+	require.Empty(t, b.Status().Err)
+}
+
+// A call of the engine that is done although the job was canceled meanwhile must
+// not make a picture of it.
+func TestAJobThatIsCanceledAtItsEndHasNoPictures(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	b := newBench(t, func() *enginetest.Fake {
+		return &enginetest.Fake{Before: func(_ context.Context, c enginetest.Call) error {
+			if c.Op == enginetest.OpDecode {
+				cancel()
+			}
+			return nil
+		}}
+	})
+	res, err := b.Generate(ctx, txt2img(nil), inference.Hooks{})
+	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Nil(t, res)
+}
+
 func TestControlUnitsActInTheirPartOfTheRun(t *testing.T) {
 	b := newBench(t, nil)
 	res := b.run(t, txt2img(func(r *inference.Request) {

@@ -24,6 +24,7 @@ type pass struct {
 	hires     bool
 
 	control []controlUnit
+	rows    int // the largest batch of UNet rows that memory took; 0 = no limit met yet
 }
 
 // sample runs the sampler of a pass and returns its latents.
@@ -165,19 +166,21 @@ func (c *rowContexts) padEmpty(empty []float32, tokens int) {
 }
 
 // rows calls the UNet for the rows from..to of a batch, in smaller groups when
-// memory has shown to be too small.
+// memory has shown to be too small. The limit found is not kept beyond the pass:
+// rows in other groups differ in their last bits, and a picture must not depend
+// on what was painted before it.
 func (j *job) rows(ctx context.Context, p *pass, b *sampler.Batch, from, to int, contexts [][]float32) ([]float32, error) {
 	var out []float32
 	limit := to - from
-	if j.model.rows > 0 {
-		limit = min(limit, j.model.rows)
+	if p.rows > 0 {
+		limit = min(limit, p.rows)
 	}
 	for at := from; at < to; {
 		n := min(limit, to-at)
 		part, err := j.model.eng.PredictNoise(ctx, j.unetInput(p, b, at, at+n, contexts[at-from:at-from+n]))
 		if CodeOf(err) == Exhausted && n > 1 {
 			limit = (n + 1) / 2
-			j.model.rows = limit
+			p.rows = limit
 			continue
 		}
 		if err != nil {

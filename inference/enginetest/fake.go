@@ -64,8 +64,7 @@ type Fake struct {
 	mu       sync.Mutex
 	calls    []Call
 	counts   map[Op]int
-	loras    []inference.LoRA
-	vae      string
+	active   state
 	closed   bool
 	inside   int
 	parallel int
@@ -209,7 +208,7 @@ func (f *Fake) PredictNoise(ctx context.Context, in inference.UNetInput) ([]floa
 		return nil, err
 	}
 	defer done()
-	return predictNoise(in, info.UNetChannels, info.VPrediction, st.loras), nil
+	return predictNoise(in, f.Description.Checkpoint, info.UNetChannels, info.VPrediction, st.loras), nil
 }
 
 // Encode implements inference.Engine.
@@ -234,34 +233,49 @@ func (f *Fake) Decode(ctx context.Context, in inference.LatentInput) ([]float32,
 	return decode(in, st.vae), nil
 }
 
-// SetLoRAs implements inference.LoRAApplier.
+// SetLoRAs implements inference.LoRAApplier, as a real engine does: the list that
+// is set already is no call, one that is done succeeds even if ctx has ended
+// meanwhile, and a failure takes all adapters out.
 func (f *Fake) SetLoRAs(ctx context.Context, loras []inference.LoRA) (notes []string, err error) {
 	loras = slices.Clone(loras)
-	_, done, err := f.begin(ctx, Call{Op: OpSetLoRAs, LoRAs: loras}, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	f.mu.Lock()
-	f.loras = loras
-	f.mu.Unlock()
 	notes = make([]string, len(loras))
 	for i, l := range loras {
 		notes[i] = f.LoRANotes[l.Path]
 	}
+	if slices.Equal(loras, f.state().loras) {
+		return notes, nil
+	}
+	call := Call{Op: OpSetLoRAs, LoRAs: loras}
+	_, done, err := f.enter(ctx, &call)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	err = f.before(ctx, call)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.active.loras = nil
+	if err != nil {
+		return nil, err
+	}
+	f.active.loras = loras
 	return notes, nil
 }
 
-// SetVAE implements inference.VAESwitcher.
+// SetVAE implements inference.VAESwitcher; see SetLoRAs. A failure leaves the VAE
+// as it was.
 func (f *Fake) SetVAE(ctx context.Context, path string) error {
+	if path == f.state().vae {
+		return nil
+	}
 	_, done, err := f.begin(ctx, Call{Op: OpSetVAE, Path: path}, nil)
 	if err != nil {
 		return err
 	}
 	defer done()
 	f.mu.Lock()
-	f.vae = path
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	f.active.vae = path
 	return nil
 }
 
@@ -310,15 +324,47 @@ type state struct {
 	vae   string
 }
 
+func (f *Fake) state() state {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.active
+}
+
 // begin records a call, checks its input and runs the hook. The caller must call
 // done when err is nil.
 func (f *Fake) begin(ctx context.Context, c Call, check func() error) (st state, done func(), err error) {
+	st, done, err = f.enter(ctx, &c)
+	if err != nil {
+		return st, nil, err
+	}
+	if check != nil {
+		err = check()
+	}
+	if err == nil {
+		err = f.before(ctx, c)
+	}
+	if err != nil {
+		done()
+		return st, nil, err
+	}
+	return st, done, nil
+}
+
+func (f *Fake) before(ctx context.Context, c Call) error {
+	if f.Before == nil {
+		return nil
+	}
+	return f.Before(ctx, c)
+}
+
+// enter records a call, unless ctx has ended or the engine is closed.
+func (f *Fake) enter(ctx context.Context, c *Call) (st state, done func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return st, nil, canceled(ctx, c.Op)
 	}
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.closed {
-		f.mu.Unlock()
 		return st, nil, inference.Errorf(inference.Broken, string(c.Op), "the engine is closed")
 	}
 	if f.counts == nil {
@@ -326,30 +372,17 @@ func (f *Fake) begin(ctx context.Context, c Call, check func() error) (st state,
 	}
 	c.Index = f.counts[c.Op]
 	f.counts[c.Op]++
-	f.calls = append(f.calls, c)
+	f.calls = append(f.calls, *c)
 	f.inside++
 	f.parallel = max(f.parallel, f.inside)
 	f.wg.Add(1)
-	st = state{loras: f.loras, vae: f.vae}
-	f.mu.Unlock()
-
 	done = func() {
 		f.mu.Lock()
 		f.inside--
 		f.mu.Unlock()
 		f.wg.Done()
 	}
-	if check != nil {
-		err = check()
-	}
-	if err == nil && f.Before != nil {
-		err = f.Before(ctx, c)
-	}
-	if err != nil {
-		done()
-		return st, nil, err
-	}
-	return st, done, nil
+	return f.active, done, nil
 }
 
 func canceled(ctx context.Context, op Op) error {

@@ -80,7 +80,7 @@ var logAlphaBar = func() (table [1000]float64) {
 // predictNoise is the exact noise estimate for a world whose only picture, given
 // a context, is a pattern that the context selects, mixed with the mean of each
 // latent cell's neighbours.
-func predictNoise(in inference.UNetInput, channels int, vPrediction bool, loras []inference.LoRA) []float32 {
+func predictNoise(in inference.UNetInput, checkpoint string, channels int, vPrediction bool, loras []inference.LoRA) []float32 {
 	const c = inference.LatentChannels
 	b, area := in.Rows(), in.H*in.W
 	out := make([]float32, b*c*area)
@@ -88,6 +88,9 @@ func predictNoise(in inference.UNetInput, channels int, vPrediction bool, loras 
 	for row := range b {
 		latent := in.Latent[row*channels*area:][:channels*area]
 		phases := contextPhases(in.Context[row*length:][:length])
+		if checkpoint != "" {
+			phases[3] += unit(hashPath(checkpoint))
+		}
 		for _, l := range loras {
 			phases[0] += float32(l.UNet) * 2 * unit(hashPath(l.Path))
 			phases[2] += float32(l.UNet)

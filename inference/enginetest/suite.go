@@ -53,6 +53,9 @@ func Run(t *testing.T, s Suite) {
 	t.Run("preview", r.preview)
 	t.Run("upscale", r.upscale)
 	t.Run("controlnet", r.controlNet)
+	t.Run("lora, canceled", r.canceledLoRA)
+	t.Run("other vae, canceled", r.canceledVAE)
+	t.Run("controlnet, canceled", r.canceledControl)
 	t.Run("close", r.close)
 }
 
@@ -433,6 +436,98 @@ func (r runner) controlNet(t *testing.T) {
 
 	in.Control = nil
 	require.True(t, slices.Equal(plain, must(r.engine.PredictNoise(t.Context(), in))(t)), "without ControlNet again")
+}
+
+// requireUntouched checks that a change of the engine's state that is canceled,
+// before or in the middle, leaves no trace: after it, a makes the engine what a
+// makes it, and b what b makes it. observe shows the state.
+func (r runner) requireUntouched(t *testing.T, a, b func(context.Context) error, observe func() []float32) {
+	require.NoError(t, a(t.Context()))
+	wantA := observe()
+	begin := time.Now()
+	require.NoError(t, b(t.Context()))
+	took := time.Since(begin)
+	wantB := observe()
+	require.NotEqual(t, wantA, wantB, "the change shows")
+	const moments = 10
+	for i := range moments {
+		require.NoError(t, a(t.Context()))
+		ctx, cancel := context.WithTimeout(t.Context(), took*time.Duration(i)/moments)
+		err := b(ctx) // with i 0 the context has ended before
+		cancel()
+		if err != nil {
+			require.Equal(t, inference.Canceled, inference.CodeOf(err), "%v", err)
+		}
+		want, next := wantA, a
+		if i%2 == 1 {
+			want, next = wantB, b
+		}
+		require.NoError(t, next(t.Context()))
+		require.True(t, slices.Equal(want, observe()), "after a change that was canceled at %d of %d, with error %v", i, moments, err)
+	}
+}
+
+func (r runner) canceledLoRA(t *testing.T) {
+	applier, ok := r.engine.(inference.LoRAApplier)
+	if !ok || r.LoRA == "" {
+		t.Skip("the engine applies no LoRA, or the suite was given none")
+	}
+	set := func(loras ...inference.LoRA) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := applier.SetLoRAs(ctx, loras)
+			return err
+		}
+	}
+	none, one := set(), set(inference.LoRA{Path: r.LoRA, UNet: 1, TextEncoder: 1})
+	two := set(inference.LoRA{Path: r.LoRA, UNet: -0.5, TextEncoder: 0.25})
+	in := r.input(1, 8, 8, 1, 1)
+	text := inference.TextInput{Chunks: [][inference.ChunkTokens]int32{Chunk(320)}, Skip: 1}
+	observe := func() []float32 {
+		noise := must(r.engine.PredictNoise(t.Context(), in))(t)
+		return append(noise, must(r.engine.EncodeText(t.Context(), text))(t)...)
+	}
+	r.requireUntouched(t, none, one, observe)
+	r.requireUntouched(t, one, none, observe)
+	r.requireUntouched(t, one, two, observe)
+	require.NoError(t, none(t.Context()))
+}
+
+func (r runner) canceledVAE(t *testing.T) {
+	switcher, ok := r.engine.(inference.VAESwitcher)
+	if !ok || r.VAE == "" {
+		t.Skip("the engine switches no VAE, or the suite was given none")
+	}
+	set := func(path string) func(context.Context) error {
+		return func(ctx context.Context) error { return switcher.SetVAE(ctx, path) }
+	}
+	observe := func() []float32 {
+		return must(r.engine.Decode(t.Context(), inference.LatentInput{Latent: Noise(6, inference.LatentChannels*64), H: 8, W: 8}))(t)
+	}
+	r.requireUntouched(t, set(""), set(r.VAE), observe)
+	r.requireUntouched(t, set(r.VAE), set(""), observe)
+	require.NoError(t, switcher.SetVAE(t.Context(), ""))
+}
+
+// canceledControl has no state to change: the call with the unit says it all.
+func (r runner) canceledControl(t *testing.T) {
+	if r.ControlNet == "" {
+		t.Skip("the suite was given no ControlNet")
+	}
+	plain := r.input(1, 8, 8, 1, 1)
+	guided := plain
+	guided.Control = []inference.ControlInput{{
+		Model: r.ControlNet, Hint: smooth(3, 64, 64), Rows: []float32{1}, Layers: slices.Repeat([]float32{1}, inference.ControlLayers),
+	}}
+	var last []float32
+	predict := func(in inference.UNetInput) func(context.Context) error {
+		return func(ctx context.Context) (err error) {
+			last, err = r.engine.PredictNoise(ctx, in)
+			return err
+		}
+	}
+	observe := func() []float32 { return last }
+	r.requireUntouched(t, predict(plain), predict(guided), observe)
+	r.requireUntouched(t, predict(guided), predict(plain), observe)
 }
 
 // close checks an engine of its own.

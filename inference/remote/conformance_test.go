@@ -3,6 +3,7 @@ package remote_test
 import (
 	"context"
 	"net"
+	"reflect"
 	"testing"
 	"time"
 
@@ -23,10 +24,25 @@ func fakePipeline() *inference.Pipeline {
 		}
 		return &enginetest.Fake{
 			Description: inference.EngineInfo{Checkpoint: checkpoint},
-			Before:      enginetest.Delay(enginetest.OpPredictNoise, 3*time.Millisecond),
+			Before: enginetest.Hooks(
+				enginetest.Delay(enginetest.OpPredictNoise, 3*time.Millisecond),
+				enginetest.Delay(enginetest.OpSetLoRAs, 3*time.Millisecond),
+				lateSuccess(enginetest.OpSetVAE, 3*time.Millisecond),
+			),
 		}, nil
 	}
 	return inference.NewPipeline(open, inference.PipelineOptions{})
+}
+
+// lateSuccess returns a hook that makes calls take d, whether or not their context
+// ends meanwhile, as the load of a VAE does.
+func lateSuccess(op enginetest.Op, d time.Duration) enginetest.Hook {
+	return func(_ context.Context, c enginetest.Call) error {
+		if c.Op == op {
+			time.Sleep(d)
+		}
+		return nil
+	}
 }
 
 // generators are all ways to run a Pipeline; they must not be told apart.
@@ -122,6 +138,57 @@ var conformance = []struct {
 		require.Nil(t, res)
 		_, err = gen.Generate(deadline(t), picture(2, 1), inference.Hooks{})
 		require.NoError(t, err)
+	}},
+	{"a canceled job leaves nothing to the next one", func(t *testing.T, gen inference.Generator) {
+		for name, change := range map[string]func(*inference.Request){
+			"vae": func(r *inference.Request) { r.Files.VAE = "other.vae" },
+			"lora": func(r *inference.Request) {
+				r.Prompt += " <lora:style:1>"
+				r.Files.LoRAs = map[string]string{"style": "style.safetensors"}
+			},
+			"controlnet": func(r *inference.Request) {
+				r.Control = []inference.ControlUnit{{
+					Model: "canny", Module: "none", Image: imageio.Fill(64, 64, [3]uint8{200, 20, 90}), Weight: 1, End: 1, LowRes: true, HighRes: true,
+				}}
+			},
+			"checkpoint": func(r *inference.Request) { r.Files.Checkpoint = "other" },
+		} {
+			plain, other := picture(2, 1), picture(2, 1)
+			change(other)
+			want := map[*inference.Request][]inference.Image{}
+			var took time.Duration
+			for _, req := range []*inference.Request{plain, other} {
+				began := time.Now()
+				res, err := gen.Generate(deadline(t), req, inference.Hooks{})
+				require.NoError(t, err, name)
+				took = time.Since(began)
+				want[req] = res.Images
+			}
+			require.False(t, reflect.DeepEqual(want[plain], want[other]), name)
+			requireImages := func(req *inference.Request, what string) {
+				res, err := gen.Generate(deadline(t), req, inference.Hooks{})
+				require.NoError(t, err, name)
+				require.True(t, reflect.DeepEqual(want[req], res.Images), "%s, %s", name, what)
+			}
+			const moments = 12
+			for i := range moments {
+				before, canceled, after := plain, other, plain
+				if i%2 == 1 {
+					before, canceled = other, plain
+				}
+				if i%4 > 1 {
+					after = other
+				}
+				requireImages(before, "before")
+				ctx, cancel := context.WithTimeout(t.Context(), took*time.Duration(i)/moments)
+				_, err := gen.Generate(ctx, canceled, inference.Hooks{})
+				cancel()
+				if err != nil {
+					require.Equal(t, inference.Canceled, inference.CodeOf(err), "%s: %v", name, err)
+				}
+				requireImages(after, "after a job that was canceled")
+			}
+		}
 	}},
 	{"an ended context starts nothing", func(t *testing.T, gen inference.Generator) {
 		ctx, cancel := context.WithCancel(t.Context())

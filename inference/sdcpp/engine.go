@@ -188,11 +188,13 @@ func (e *Engine) SetVAE(ctx context.Context, path string) error {
 	}
 	file := C.CString(path)
 	defer C.free(unsafe.Pointer(file))
-	err := e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status { return C.sdw_set_vae(e.c, file, buf, n) })
-	if err == nil {
-		e.vae = path
-	}
-	return err
+	return e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
+		st := C.sdw_set_vae(e.c, file, buf, n)
+		if st == C.SDW_OK {
+			e.vae = path
+		}
+		return st
+	})
 }
 
 // DecodePreview implements inference.PreviewDecoder.
@@ -228,7 +230,8 @@ func (e *Engine) Close() error {
 }
 
 // call runs native code under ctx. When ctx ends first it asks the engine to stop
-// and still waits: until fn returns, C++ may be using our slices.
+// and still waits: until fn returns, C++ may be using our slices. What fn did all
+// the same is a success. Only fn knows what it changed, so it keeps the record.
 func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.sdw_status) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -249,7 +252,7 @@ func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.
 	if !stop() {
 		<-left // the canceler has let go of e.c, so Close is safe
 	}
-	if cause := ctx.Err(); cause != nil && (err == nil || inference.CodeOf(err) == inference.Canceled) {
+	if cause := ctx.Err(); cause != nil && inference.CodeOf(err) == inference.Canceled {
 		return canceled(op, cause)
 	}
 	if inference.CodeOf(err) == inference.Broken {
@@ -263,17 +266,24 @@ func status(op string, fn func(*C.char, C.int) C.sdw_status) error {
 	const size = 1024
 	buf := (*C.char)(C.calloc(1, size))
 	defer C.free(unsafe.Pointer(buf))
-	codes := map[C.sdw_status]inference.Code{
-		C.SDW_INVALID:  inference.Invalid,
-		C.SDW_OOM:      inference.Exhausted,
-		C.SDW_CANCELED: inference.Canceled,
-		C.SDW_BROKEN:   inference.Broken,
-	}
 	st := fn(buf, size)
 	if st == C.SDW_OK {
 		return nil
 	}
-	return inference.Errorf(codes[st], op, "%s", C.GoString(buf))
+	return inference.Errorf(codeOf(st), op, "%s", C.GoString(buf))
+}
+
+func codeOf(st C.sdw_status) inference.Code {
+	switch st {
+	case C.SDW_INVALID:
+		return inference.Invalid
+	case C.SDW_OOM:
+		return inference.Exhausted
+	case C.SDW_CANCELED:
+		return inference.Canceled
+	default:
+		return inference.Broken
+	}
 }
 
 func result(out []float32, err error) ([]float32, error) {

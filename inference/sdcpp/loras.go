@@ -44,12 +44,13 @@ func (e *Engine) SetLoRAs(ctx context.Context, loras []inference.LoRA) ([]string
 		unet[used], text[used] = float32(l.UNet), float32(l.TextEncoder)
 		used++
 	}
-	e.loras, e.loraNotes = nil, nil
 	err = e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
-		return C.sdw_set_loras(e.c, files, floats(unet), floats(text), C.int(used), buf, n)
+		st := C.sdw_set_loras(e.c, files, floats(unet), floats(text), C.int(used), buf, n)
+		e.loras, e.loraNotes = nil, nil // a call that fails takes all of them out
+		if st == C.SDW_OK {
+			e.loras, e.loraNotes = slices.Clone(loras), notes
+		}
+		return st
 	})
-	if err == nil {
-		e.loras, e.loraNotes = slices.Clone(loras), notes
-	}
 	return slices.Clone(notes), err
 }
