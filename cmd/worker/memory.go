@@ -12,7 +12,7 @@ import (
 // memory tells what this process uses and what the first GPU has left.
 func memory() inference.Memory {
 	m := inference.Memory{HostUsed: statusBytes("VmRSS")}
-	for _, d := range sdcpp.Version().Devices {
+	for _, d := range sdcpp.Devices() {
 		if d.GPU {
 			m.DeviceFree, m.DeviceTotal = int64(d.FreeBytes), int64(d.TotalBytes)
 			break

@@ -59,7 +59,11 @@ type server struct {
 
 	mu   sync.Mutex
 	open map[uint64]*served // accepted and not done
-	last inference.Status   // sent last
+
+	// telling is held while the status is asked for, which may hang with a driver:
+	// nothing that ends a call may wait for it.
+	telling sync.Mutex
+	last    inference.Status // sent last
 }
 
 // served is one call.
@@ -143,9 +147,11 @@ func (s *server) work() {
 		c.cancel()
 		s.mu.Lock()
 		delete(s.open, c.Call)
+		s.mu.Unlock()
+		s.telling.Lock()
 		status := s.gen.Status()
 		s.last = status
-		s.mu.Unlock()
+		s.telling.Unlock()
 		done.Kind, done.Call, done.Status = kindDone, c.Call, &status
 		if err := s.out.send(done); errors.Is(err, errTooLarge) {
 			_ = s.out.send(message{Kind: kindDone, Call: c.Call, Status: &status, Failure: &failure{
@@ -201,19 +207,23 @@ func (s *server) beat(ctx context.Context) {
 	}
 }
 
+func (s *server) tellStatus() {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	status := s.gen.Status()
+	if status == s.last {
+		return
+	}
+	s.last = status
+	_ = s.out.send(message{Kind: kindStatus, Status: &status})
+}
+
 // reportStatus sends the status when it changed, until ctx ends.
 func (s *server) reportStatus(ctx context.Context) {
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
 	for {
-		s.mu.Lock()
-		status := s.gen.Status()
-		changed := status != s.last
-		s.last = status
-		s.mu.Unlock()
-		if changed {
-			_ = s.out.send(message{Kind: kindStatus, Status: &status})
-		}
+		s.tellStatus()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

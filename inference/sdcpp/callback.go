@@ -21,10 +21,12 @@ import (
 // engineLog is where the engine's process-wide log goes.
 var engineLog atomic.Pointer[zerolog.Logger]
 
-// sdwLog receives one log line of the engine, from any thread.
+// sdwLog receives one log line of the engine, from any thread. A writer that
+// panics loses the line: a panic must not unwind through C++ frames.
 //
 //export sdwLog
 func sdwLog(level C.int, text *C.char) {
+	defer func() { _ = recover() }()
 	log := engineLog.Load()
 	if log == nil {
 		return
@@ -46,8 +48,7 @@ func zerologLevel(level int) zerolog.Level {
 	return zerolog.DebugLevel
 }
 
-// sdwProgress hands on how many weights are loaded. A panic must not unwind
-// through C++ frames.
+// sdwProgress hands on how many weights are loaded. A panic waits for Open.
 //
 //export sdwProgress
 func sdwProgress(handle C.uintptr_t, done, total C.int) {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference"
@@ -66,11 +67,11 @@ func TestCloseDuringACall(t *testing.T) {
 			for range 3 {
 				_, err := e.PredictNoise(t.Context(), unetInput(8, 8))
 				if err != nil {
-					require.Equal(t, inference.Broken, inference.CodeOf(err))
+					assert.Equal(t, inference.Broken, inference.CodeOf(err))
 				}
 			}
 		})
-		wg.Go(func() { require.NoError(t, e.Close()) })
+		wg.Go(func() { assert.NoError(t, e.Close()) })
 	}
 	wg.Wait()
 	require.Zero(t, sdcpp.Live())

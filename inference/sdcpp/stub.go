@@ -39,5 +39,8 @@ func Quantize(context.Context, string, string, string, zerolog.Logger) error {
 // Version describes the build.
 func Version() Build { return Build{Backend: "none", Allocator: allocator()} }
 
+// Devices lists nothing: there is no engine.
+func Devices() []Device { return nil }
+
 // Live returns the number of open engines.
 func Live() int { return 0 }

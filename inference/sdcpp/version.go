@@ -17,7 +17,7 @@ func Version() Build {
 		Backend:     backend,
 		CPUFeatures: cpuFeatures(C.GoString(C.sdw_cpu_features())),
 		Allocator:   allocator(),
-		Devices:     devices(),
+		Devices:     Devices(),
 	}
 }
 
@@ -46,7 +46,9 @@ func cpuFeatures(info string) []string {
 	return names
 }
 
-func devices() []Device {
+// Devices lists what an Engine can run on, with the memory each has now.
+func Devices() []Device {
+	initialize()
 	const size = 256
 	var list []Device
 	for i := 0; ; i++ {
