@@ -7,6 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference"
@@ -38,7 +39,7 @@ func TestQueueRunsOneJobAtATimeInOrder(t *testing.T) {
 				mu.Lock()
 				order = append(order, id)
 				busy++
-				require.Equal(t, 1, busy)
+				assert.Equal(t, 1, busy)
 				mu.Unlock()
 				<-release
 				mu.Lock()
@@ -103,8 +104,8 @@ func TestQueueReachesTheRunningJob(t *testing.T) {
 		done := do(t.Context(), q, "a", func(ctx context.Context, h inference.Hooks) error {
 			h.Report(inference.Progress{Phase: inference.PhaseSampling, Step: 3, Steps: 20})
 			<-ctx.Done()
-			require.True(t, h.Control.Interrupted())
-			require.Equal(t, 2, h.Control.Skips())
+			assert.True(t, h.Control.Interrupted())
+			assert.Equal(t, 2, h.Control.Skips())
 			return context.Cause(ctx)
 		})
 		synctest.Wait()
@@ -129,7 +130,7 @@ func TestQueueFinishes(t *testing.T) {
 		q := inference.NewQueue(nil, 0)
 		running := do(t.Context(), q, "a", func(_ context.Context, h inference.Hooks) error {
 			<-h.Control.Changed()
-			require.True(t, h.Control.Interrupted())
+			assert.True(t, h.Control.Interrupted())
 			return nil
 		})
 		synctest.Wait()

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -610,16 +611,16 @@ func TestConcurrentUse(t *testing.T) {
 	for range 4 {
 		wait.Go(func() {
 			for range 20 {
-				require.NoError(t, c.Refresh())
+				assert.NoError(t, c.Refresh())
 				c.LoRA("missing")
 				f, ok := c.Checkpoint("a")
-				require.True(t, ok)
+				assert.True(t, ok)
 				_, err := c.SHA256(context.Background(), f.Path)
-				require.NoError(t, err)
+				assert.NoError(t, err)
 				c.LoRAs()
 				c.VAEFor(f, "Automatic")
 				_, err = c.LoRAHash(context.Background(), c.List(models.LoRA)[0])
-				require.NoError(t, err)
+				assert.NoError(t, err)
 			}
 		})
 	}

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -514,8 +515,8 @@ func TestSingleFlight(t *testing.T) {
 	for range 4 { // each with a Fetcher of its own, as other processes would have
 		wait.Go(func() {
 			res, err := fetcher(t, nil).Fetch(context.Background(), fetch.Source{URL: s.URL, SHA256: sum}, filepath.Join(dir, "m"), fetch.Options{})
-			require.NoError(t, err)
-			require.Equal(t, sum, res.SHA256)
+			assert.NoError(t, err)
+			assert.Equal(t, sum, res.SHA256)
 			if res.Present {
 				present.Add(1)
 			}
@@ -543,7 +544,7 @@ func TestWaitingForTheLockEndsWithTheContext(t *testing.T) {
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		_, err := f.Fetch(context.Background(), fetch.Source{URL: s.URL}, dest, fetch.Options{})
-		require.NoError(t, err)
+		assert.NoError(t, err)
 	})
 	<-entered
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
