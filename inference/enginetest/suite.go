@@ -449,7 +449,7 @@ func (r runner) requireUntouched(t *testing.T, a, b func(context.Context) error,
 	took := time.Since(begin)
 	wantB := observe()
 	require.NotEqual(t, wantA, wantB, "the change shows")
-	const moments = 10
+	const moments = 6
 	for i := range moments {
 		require.NoError(t, a(t.Context()))
 		ctx, cancel := context.WithTimeout(t.Context(), took*time.Duration(i)/moments)
@@ -480,14 +480,9 @@ func (r runner) canceledLoRA(t *testing.T) {
 	}
 	none, one := set(), set(inference.LoRA{Path: r.LoRA, UNet: 1, TextEncoder: 1})
 	two := set(inference.LoRA{Path: r.LoRA, UNet: -0.5, TextEncoder: 0.25})
-	in := r.input(1, 8, 8, 1, 1)
-	text := inference.TextInput{Chunks: [][inference.ChunkTokens]int32{Chunk(320)}, Skip: 1}
-	observe := func() []float32 {
-		noise := must(r.engine.PredictNoise(t.Context(), in))(t)
-		return append(noise, must(r.engine.EncodeText(t.Context(), text))(t)...)
-	}
+	in := r.input(1, 4, 4, 1, 1)
+	observe := func() []float32 { return must(r.engine.PredictNoise(t.Context(), in))(t) }
 	r.requireUntouched(t, none, one, observe)
-	r.requireUntouched(t, one, none, observe)
 	r.requireUntouched(t, one, two, observe)
 	require.NoError(t, none(t.Context()))
 }
