@@ -42,9 +42,6 @@ type Pipeline struct {
 type model struct {
 	path  string
 	eng   Engine
-
-	loraNotes []string // of loras: what of them does not act
-
 	conds *condCache
 }
 
