@@ -1,0 +1,84 @@
+"""train_controlnet.py UNET.pt VAE.pt OUT.pt SECONDS: a ControlNet for Canny edges, the UNet being fixed.
+
+SECONDS are of the wall clock; goes on from OUT.pt if there is one.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+import drawings
+from controlnet import ControlNet
+from dataset import Prompts, latents, load_vae, to_tensor
+from mixed import Mixed
+from train_unet import WEIGHT, noisy
+from unet import UNet
+
+BATCH, POOL = 8, 400
+
+
+def edges(picture) -> np.ndarray:
+    """Canny with the thresholds that a1111's preprocessor has as defaults."""
+    return cv2.Canny(np.asarray(picture), 100, 200)
+
+
+def main() -> None:
+    unet_path, vae_path, out, seconds = *sys.argv[1:4], float(sys.argv[4])
+    torch.set_num_threads(1)
+    r = random.Random(time.time_ns())
+    torch.manual_seed(time.time_ns() % 2**31)
+    unet = UNet()
+    unet.load_state_dict(torch.load(unet_path)["mean"])
+    control = ControlNet(unet)
+    if Path(out).exists():
+        control.load_state_dict(torch.load(out))
+    unet = unet.bfloat16().requires_grad_(False).to(memory_format=torch.channels_last)
+    net = Mixed(control, weight_decay=0.01)
+    vae = load_vae(vae_path)
+    vae.enc.bfloat16()
+    prompts = Prompts()
+    scenes: list[drawings.Scene] = []
+    z, hints = torch.empty(POOL, 4, 32, 32), np.empty((POOL, 256, 256), np.uint8)
+
+    def draw(at: int) -> None:
+        """Fills four places of the pool with fresh drawings."""
+        batch = [drawings.sample(r) for _ in range(4)]
+        pictures = [drawings.draw(s, 256, r) for s in batch]
+        z[at : at + 4] = latents(vae, to_tensor(pictures))
+        hints[at : at + 4] = np.stack([edges(p) for p in pictures])
+        scenes[at : at + 4] = batch
+
+    begin, step, log, kept = time.time(), 0, [], time.time()
+    while (done := (time.time() - begin) / seconds) < 1:
+        if len(scenes) < POOL or step % 4 == 0:
+            draw(len(scenes) if len(scenes) < POOL else r.randrange(0, POOL, 4))
+        if len(scenes) < 40:
+            continue
+        ids = [r.randrange(len(scenes)) for _ in range(BATCH)]
+        # Without words now and then, so that the edges alone must do.
+        context, mask = prompts(["" if r.random() < 0.25 else drawings.prompt(scenes[i], r) for i in ids])
+        x, t, noise = noisy(z[ids])
+        hint = torch.from_numpy(hints[ids]).to(torch.bfloat16)[:, None].div(255).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        x, context, mask = x.bfloat16().contiguous(memory_format=torch.channels_last), context.bfloat16(), mask.bfloat16()
+        guess = unet(x, t, context, mask, net.quick(x, hint, t, context, mask)).float()
+        loss = ((guess - noise).square().mean((1, 2, 3)) * WEIGHT[t]).mean()
+        net.step(loss, 1e-3 * min(1, (step + 1) / 50) * (1 - 0.95 * max(0, done - 0.4) / 0.6))
+        step += 1
+        log.append(loss.item())
+        if step % 25 == 0:
+            print(f"{time.strftime('%H:%M:%S')} step {step} loss {np.mean(log[-25:]):.4f}", flush=True)
+        if time.time() - kept > 100:
+            torch.save(control.state_dict(), out)
+            kept = time.time()
+    torch.save(control.state_dict(), out)
+
+
+if __name__ == "__main__":
+    main()
