@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the native engine: build.sh BACKEND
+# Builds the native engine and the kernels beside it: build.sh BACKEND
 #
 # BACKEND is cpu or cuda, or baseline for the program that worker bench compares
 # with: the unpatched engine with its default flags. The products go to the user's
@@ -37,9 +37,8 @@ digest=$(cat "$patches"/* | sha256sum | cut -d' ' -f1)
 # patched tells whether a source has the patches already.
 patched() { [[ -n $1 && -f $1/patched && $(<"$1/patched") == "$digest" ]]; }
 
-tools=()
+tools=(engine)
 if [[ -z ${ENGINE_PREBUILT:-} ]]; then
-	tools+=(engine)
 	[[ $backend == cuda ]] && tools+=(cuda)
 	[[ -n ${ENGINE_SRC:-} ]] || tools+=(fetch)
 	patched "${ENGINE_SRC:-}" || tools+=(patch)
@@ -64,8 +63,11 @@ read -ra more <<<"${ENGINE_CMAKE_ARGS:-}"
 flags+=(${more[@]+"${more[@]}"})
 
 # The worker's engine has the pinned ggml, the program for comparison the tree's own.
-own=
-[[ $backend != baseline ]] || own=own-ggml
+# Its ggml calls the kernels by this header.
+own=own-ggml hooks=
+if [[ $backend != baseline ]]; then
+	own= hooks=$here/kernels/kernels.h
+fi
 
 # source_id names the source without fetching it.
 source_id() {
@@ -96,21 +98,53 @@ layout=1
 key=$({
 	echo "$layout"
 	source_id
-	cat "$patches"/*
+	cat "$patches"/* ${hooks:+"$hooks"}
 	printf '%s\n' "${flags[@]}"
 	machine || true
 } | sha256sum | cut -c1-16)
 out=$cache/$backend-$key
 
+# place makes third_party/build/NAME a link to products: place NAME FOLDER.
+place() {
+	mkdir -p "$here/build"
+	ln -sfn "$2" "$here/build/.$1.$$" && mv -fT "$here/build/.$1.$$" "$here/build/$1"
+}
+
+# kernels compiles kernels/ by itself, which takes seconds, so that a change there
+# compiles nothing of the engine. It prints the key of the products.
+kernels() {
+	local key folder temporary
+	key=$({
+		cat "$here"/kernels/*
+		"${CXX:-c++}" --version
+		uname -sm
+	} | sha256sum | cut -c1-16)
+	folder=$cache/kernels-$key
+	if [[ ! -f $folder/libkernels.a ]]; then
+		say "compiling the kernels"
+		mkdir -p "$cache"
+		temporary=$(mktemp -d "$cache/tmp-kernels-XXXXXX")
+		{ cmake -S "$here/kernels" -B "$temporary" -DCMAKE_BUILD_TYPE=Release -DKERNELS_TESTS=OFF &&
+			cmake --build "$temporary" --parallel "$jobs"; } >"$temporary/log" 2>&1 || {
+			tail -n 30 "$temporary/log" >&2
+			die "compiling the kernels failed, see $temporary/log"
+		}
+		mkdir -p "$folder"
+		mv -f "$temporary/libkernels.a" "$folder/libkernels.a"
+		rm -rf "$temporary"
+	fi
+	place kernels "$folder"
+	echo "$key"
+}
+
 # link points third_party/build/BACKEND at the products and tells Go about them:
 # Go does not notice that a library outside a package changed, but it does notice
 # a header inside.
 link() {
-	mkdir -p "$here/build"
-	ln -sfn "$out" "$here/build/.$backend.$$" && mv -fT "$here/build/.$backend.$$" "$here/build/$backend"
+	place "$backend" "$out"
 	[[ $backend == baseline ]] && return
 	local stamp=$here/../inference/sdcpp/stamp_$backend.h text
-	text=$(printf '/* Written by third_party/build.sh. */\n#define SDW_ENGINE_KEY "%s"\n#define SDW_ENGINE_PIN "%s"' "$key" "$(pin)")
+	text=$(printf '/* Written by third_party/build.sh, with kernels %s. */\n#define SDW_ENGINE_KEY "%s"\n#define SDW_ENGINE_PIN "%s"' "$(kernels)" "$key" "$(pin)")
 	[[ -f $stamp && $(<"$stamp") == "$text" ]] || printf '%s\n' "$text" >"$stamp"
 }
 
@@ -166,6 +200,8 @@ patched "${ENGINE_SRC:-}" || for patch in "$patches"/*.patch; do
 	patch --directory="$work/src" --strip=1 --quiet --no-backup-if-mismatch <"$patch" ||
 		die "patch $(basename "$patch") does not fit this source"
 done
+
+[[ -z $hooks ]] || cp "$hooks" "$work/src/ggml/src/ggml-cpu/"
 
 say "3/4 configuring ($backend)"
 cmake -S "$work/src" -B "$work/build" "${flags[@]}" >"$work/cmake.log" 2>&1 || {

@@ -80,6 +80,10 @@ struct Input {
     const float* data;
 };
 
+// fuse folds bias, sums, affine maps and SiLU of a graph without memory into the
+// convolutions and group norms before them, which the CPU's kernels take along.
+void fuse(ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs);
+
 // Graph is a runner of the engine that keeps the graph of the last shape with its
 // buffer, so that a call of the same shape only copies its inputs in, computes
 // and copies the result out.
@@ -120,6 +124,7 @@ struct Graph : Runner {
             return;
         }
         drop();
+        this->set_conv2d_direct_enabled(device.cpu);
         this->reset_compute_ctx();
         graph = this->get_compute_graph([&]() -> ggml_cgraph* {
             ggml_cgraph* gf = this->new_graph_custom(nodes);
@@ -127,6 +132,9 @@ struct Graph : Runner {
             for (ggml_tensor* out : outputs) {
                 ggml_set_output(out);
                 ggml_build_forward_expand(gf, out);
+            }
+            if (device.cpu) {
+                fuse(gf, outputs);
             }
             return gf;
         });

@@ -9,8 +9,8 @@ package sdcpp
 
 // #cgo CPPFLAGS: -DSDW_CUDA
 // #cgo CXXFLAGS: -Wno-deprecated-declarations
-// #cgo LDFLAGS: -L${SRCDIR}/../../third_party/build/cuda/lib
-// #cgo LDFLAGS: -Wl,--start-group -lstable-diffusion -lggml -lggml-cpu -lggml-cuda -lggml-base -Wl,--end-group
+// #cgo LDFLAGS: -L${SRCDIR}/../../third_party/build/cuda/lib -L${SRCDIR}/../../third_party/build/kernels
+// #cgo LDFLAGS: -Wl,--start-group -lstable-diffusion -lggml -lggml-cpu -lggml-cuda -lggml-base -lkernels -Wl,--end-group
 // #cgo LDFLAGS: -lcudart -lcublas -lcublasLt
 // #cgo LDFLAGS: -lstdc++ -l:libgomp.a -lm -ldl -lpthread -lrt
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/src

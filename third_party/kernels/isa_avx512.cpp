@@ -1,0 +1,3 @@
+/* The kernels for processors with avx512. */
+#define SDW_ISA avx512
+#include "isa.hpp"

@@ -1,0 +1,3 @@
+/* The kernels for every processor. */
+#define SDW_ISA portable
+#include "isa.hpp"

@@ -1,0 +1,64 @@
+/* The matrix product at the bottom of everything: C[i][t] += sum over r of
+ * A[i][r] * B[r][t], of f32, for NR columns t and at most MR rows i.
+ *
+ *   B, a panel: [r / VL][VL][NR]; blocks of VL elements lie step floats apart
+ *   A, a panel of m rows: [r / VL][m][VL], so that its rows can be written as
+ *      vectors of VL and every element lies at a constant distance
+ *   C: rows ld floats apart
+ *
+ * MR x NR fills the registers: 14x32 of 32 in AVX-512, 6x16 of 16 in AVX2. */
+
+#define NR (2 * VL)
+#if defined(__AVX512F__)
+#define MR 14
+#elif defined(__aarch64__)
+#define MR 12
+#else
+#define MR 6
+#endif
+
+template <int m>
+static void product(const float *a, const float *b, int64_t step, int64_t depth, float *c, int64_t ld, bool add) {
+    const int64_t ahead = (VL == 16 ? 2 : 4) * step; /* early enough for what comes from the third-level cache */
+    vf sum[m][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++)
+            sum[i][j] = add ? load(c + i * ld + j * VL) : (vf){};
+    for (; depth > 0; depth -= VL) {
+        int64_t count = least(depth, VL);
+        for (int64_t r = 0; r < count; r++) {
+            vf b0 = load(b), b1 = load(b + VL);
+#pragma GCC unroll 16
+            for (int i = 0; i < m; i++) {
+                vf x = splat(a[i * VL + r]);
+                sum[i][0] += x * b0;
+                sum[i][1] += x * b1;
+            }
+            __builtin_prefetch(b + ahead);
+            if (VL == 16)
+                __builtin_prefetch(b + ahead + VL);
+            b += NR;
+        }
+        a += m * VL;
+        b += step - VL * NR;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < m; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++)
+            store(c + i * ld + j * VL, sum[i][j]);
+}
+
+typedef void (*product_function)(const float *, const float *, int64_t, int64_t, float *, int64_t, bool);
+
+static const product_function products[MR + 1] = {
+    nullptr, product<1>, product<2>, product<3>, product<4>, product<5>, product<6>,
+#if MR >= 12
+    product<7>, product<8>, product<9>, product<10>, product<11>, product<12>,
+#endif
+#if MR >= 14
+    product<13>, product<14>,
+#endif
+};

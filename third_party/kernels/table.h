@@ -1,0 +1,14 @@
+/* What an instruction set's build of the kernels offers to dispatch.cpp. */
+#ifndef SDW_TABLE_H
+#define SDW_TABLE_H
+
+#include "kernels.h"
+
+struct sdw_table {
+    const char *name;
+    size_t (*conv2d_work)(const sdw_conv2d *, sdw_conv2d_method, int nth);
+    void (*conv2d_run)(const sdw_conv2d *, sdw_conv2d_method, const sdw_team *);
+    void (*group_norm_run)(const sdw_group_norm *, const sdw_team *);
+};
+
+#endif
