@@ -97,9 +97,20 @@ func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, e
 		j.comment(err.Error())
 	}
 	distinct, index, repeats := unique(texts)
+	if len(distinct) > MaxPromptChunks {
+		return nil, tooManyChunks(len(distinct))
+	}
 	batch, err := clip.Encode(distinct, clip.Options{Emphasis: emphasis, CommaBacktrack: set.CommaBacktrack, Embeddings: embeddings.set})
 	if err != nil {
 		return nil, &Error{Code: Invalid, Op: "prompt", Field: "prompt", Msg: err.Error()}
+	}
+	// Each chunk is a call of the text encoder, and lengthens every call of the UNet.
+	chunks := len(batch.Texts[0].Chunks)
+	if chunks > MaxTextChunks {
+		return nil, FieldError("prompt", "a prompt of %d chunks of 75 tokens is too long, want at most %d", chunks, MaxTextChunks)
+	}
+	if n := chunks * len(batch.Texts); n > MaxPromptChunks {
+		return nil, tooManyChunks(n)
 	}
 	states, err := j.encodeBatch(ctx, batch, emphasis, repeats)
 	if err != nil {
@@ -114,6 +125,10 @@ func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, e
 	}
 	j.model.conds.put(key, group)
 	return group, nil
+}
+
+func tooManyChunks(n int) error {
+	return FieldError("prompt", "a prompt that changes with the steps has %d chunks of 75 tokens in all its texts, want at most %d", n, MaxPromptChunks)
 }
 
 // encodeBatch returns the weighted hidden states of each text, [k*77,768].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code says what the caller can do about an error. Transports map it to their
@@ -28,6 +29,9 @@ type Error struct {
 	Field string // wire name of the offending field, if any
 	Msg   string // one sentence, safe to show to the client
 	Err   error  // cause, for the log
+
+	// RetryAfter is when the same request may pass, 0 where that is not known.
+	RetryAfter time.Duration
 }
 
 // Error returns Msg, after Op and before the cause where they are set.

@@ -18,6 +18,8 @@ type Queue struct {
 	mu      sync.Mutex
 	waiting []*ticket // in order of arrival; waiting[0] is running
 	last    JobState  // of the job that ran last
+
+	expected map[string]chan struct{} // by id, see Expect
 }
 
 // ticket is one job's place in the queue.
@@ -68,11 +70,15 @@ func (q *Queue) Do(ctx context.Context, job Job, fn func(ctx context.Context, ge
 	t.state = JobState{ID: job.ID, Name: job.Name}
 
 	q.mu.Lock()
-	if q.depth > 0 && len(q.waiting) >= q.depth {
+	if err := q.room(); err != nil {
 		q.mu.Unlock()
-		return &Error{Code: Busy, Op: "queue", Msg: "the queue is full, try again later"}
+		return err
 	}
 	q.waiting = append(q.waiting, t)
+	if expected, ok := q.expected[t.id]; ok {
+		close(expected)
+		delete(q.expected, t.id)
+	}
 	if len(q.waiting) == 1 {
 		close(t.turn)
 	}
@@ -105,6 +111,41 @@ func (q *Queue) Do(ctx context.Context, job Job, fn func(ctx context.Context, ge
 		}
 	}}
 	return fn(ctx, q.gen, hooks)
+}
+
+// Expect returns a channel that is closed when a job with the id is admitted. stop
+// ends the expectation; it must be called.
+func (q *Queue) Expect(id string) (admitted <-chan struct{}, stop func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c := make(chan struct{})
+	if q.expected == nil {
+		q.expected = make(map[string]chan struct{})
+	}
+	q.expected[id] = c
+	return c, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.expected[id] == c {
+			delete(q.expected, id)
+		}
+	}
+}
+
+// Room tells whether another job would be admitted now; if not, the error is that
+// of Do. It lets a caller refuse a request before the work of reading it.
+func (q *Queue) Room() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.room()
+}
+
+// room is Room with the queue's lock held.
+func (q *Queue) room() error {
+	if q.depth > 0 && len(q.waiting) >= q.depth {
+		return &Error{Code: Busy, Op: "queue", Msg: "the queue is full, try again later"}
+	}
+	return nil
 }
 
 // leave takes t out of the queue and wakes the next one.

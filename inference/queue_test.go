@@ -145,3 +145,24 @@ func TestQueueFinishes(t *testing.T) {
 		require.Empty(t, q.IDs())
 	})
 }
+
+func TestRoomAndExpectations(t *testing.T) {
+	q := inference.NewQueue(nil, 1)
+	require.NoError(t, q.Room())
+	admitted, stop := q.Expect("a")
+	defer stop()
+	other, stopOther := q.Expect("b")
+	defer stopOther()
+	err := q.Do(t.Context(), inference.Job{ID: "a"}, func(context.Context, inference.Generator, inference.Hooks) error {
+		require.Equal(t, inference.Busy, inference.CodeOf(q.Room()))
+		return nil
+	})
+	require.NoError(t, err)
+	<-admitted // though the job has ended by now
+	select {
+	case <-other:
+		require.Fail(t, "another job was admitted")
+	default:
+	}
+	require.NoError(t, q.Room())
+}

@@ -166,6 +166,11 @@ const (
 	MaxSteps  = 1000
 	MaxSide   = 8192 // pixels
 	MaxImages = 1024 // images of one job
+
+	MaxPromptBytes  = 128 << 10 // of one prompt as it was sent
+	MaxPromptParts  = 64        // joined by AND; each is a row of every UNet call
+	MaxTextChunks   = 64        // of 75 tokens in one text
+	MaxPromptChunks = 1024      // in all texts that a prompt becomes by its editing
 )
 
 // Result is what a job produced.

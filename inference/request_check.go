@@ -1,6 +1,10 @@
 package inference
 
-import "math"
+import (
+	"math"
+
+	"sdworker/inference/prompt"
+)
 
 // Check reports an Invalid error that names the first field out of range. The
 // bounds keep the native code's arithmetic safe; they are wider than what fits
@@ -41,6 +45,12 @@ func (r *Request) Check() error {
 		if !finite(v) {
 			return FieldError(name, "%s is not a finite number", name)
 		}
+	}
+	if err := checkPrompt("prompt", r.Prompt); err != nil {
+		return err
+	}
+	if err := checkPrompt("negative_prompt", r.NegativePrompt); err != nil {
+		return err
 	}
 	if r.Init != nil {
 		if err := r.Init.check(r); err != nil {
@@ -96,7 +106,24 @@ func (in *Init) check(r *Request) error {
 	return nil
 }
 
+// checkPrompt bounds what a prompt may cost before it is parsed.
+func checkPrompt(field, text string) error {
+	if len(text) > MaxPromptBytes {
+		return FieldError(field, "%s has %d bytes, want at most %d", field, len(text), MaxPromptBytes)
+	}
+	if n := len(prompt.SplitAND(text)); n > MaxPromptParts {
+		return FieldError(field, "%s has %d parts joined by AND, want at most %d", field, n, MaxPromptParts)
+	}
+	return nil
+}
+
 func (h *Hires) check() error {
+	if err := checkPrompt("hr_prompt", h.Prompt); err != nil {
+		return err
+	}
+	if err := checkPrompt("hr_negative_prompt", h.NegativePrompt); err != nil {
+		return err
+	}
 	if h.Steps < 0 || h.Steps > MaxSteps {
 		return FieldError("hr_second_pass_steps", "hr_second_pass_steps is %d, want 0 to %d", h.Steps, MaxSteps)
 	}

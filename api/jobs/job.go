@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sdworker/api/budget"
 	"sdworker/api/loopback"
 	"sdworker/inference"
 )
@@ -68,37 +69,41 @@ func (s *Server) start(r *http.Request, sub *submission) *job {
 		ctx, cancel = context.WithTimeoutCause(ctx, sub.timeout, errTimeout)
 	}
 	header := loopback.Credentials(r)
+	release := budget.Keep(r.Context()) // of the body, which the job has
+	admitted, forget := s.cfg.Queue.Expect(j.id)
 	s.working.Go(func() {
 		defer stop(nil)
 		defer cancel()
+		defer release()
 		reply := loopback.Post(ctx, s.cfg.API, sub.target.path, header, sub.body(j.id))
 		j.end(reply, context.Cause(ctx), s.cfg.Queue.Last())
 		s.store.ended(j)
 		close(j.done)
 	})
-	s.working.Go(func() { s.admit(j) })
+	s.working.Go(func() {
+		defer forget()
+		s.admit(j, admitted)
+	})
 	return j
 }
 
-// admit closes j.admitted once the queue has the job. The API has checked the
-// request by then, so that an error before is an answer to the submission.
-func (s *Server) admit(j *job) {
+// admit closes j.admitted once the queue has admitted the job. The API has checked
+// the request by then, so that an error before is an answer to the submission.
+func (s *Server) admit(j *job, admitted <-chan struct{}) {
 	defer close(j.admitted)
 	if !j.endpoint.tracked {
 		return
 	}
-	const longest = 20 * time.Millisecond
-	for pause := time.Millisecond; ; pause = min(2*pause, longest) {
-		if _, _, queued := s.cfg.Queue.Find(j.id); queued {
-			return
-		}
-		select {
-		case <-j.done:
-			if j.refuse() {
-				s.store.forget(j)
-			}
-			return
-		case <-time.After(pause):
+	select {
+	case <-admitted:
+		return
+	case <-j.done:
+	}
+	select {
+	case <-admitted: // and ended at once
+	default:
+		if j.refuse() {
+			s.store.forget(j)
 		}
 	}
 }

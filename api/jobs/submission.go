@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"sdworker/inference"
 )
 
 // endpoint is a route of the API that a job may call.
@@ -46,6 +48,14 @@ func readSubmission(r *http.Request) (*submission, error) {
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "the request body is larger than %d bytes", large.Limit)
+	}
+	var told *inference.Error // there is no memory for it
+	if errors.As(err, &told) {
+		status := http.StatusRequestEntityTooLarge
+		if told.Code == inference.Busy {
+			status = http.StatusServiceUnavailable
+		}
+		return nil, refuse(status, "%s", told.Msg)
 	}
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, "the request body could not be read")

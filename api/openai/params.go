@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"sdworker/inference"
 )
 
 // body holds the parameters of a request, those of a form as strings. Nulls are
@@ -61,6 +63,14 @@ func unreadable(err error) *apiError {
 	if errors.As(err, &large) {
 		e := invalid("", "", "the request body is larger than %d bytes", large.Limit)
 		e.status = http.StatusRequestEntityTooLarge
+		return e
+	}
+	var told *inference.Error // there is no memory for it
+	if errors.As(err, &told) {
+		e := invalid("", "", "%s", told.Msg)
+		if told.Code == inference.Busy {
+			e.status, e.Type, e.retryAfter = http.StatusTooManyRequests, typeLimit, "5"
+		}
 		return e
 	}
 	return invalid("", "", "the request body could not be read: %s", err)

@@ -2,6 +2,7 @@ package runpod
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -27,15 +28,15 @@ type LocalAPI struct {
 	hooks  sync.WaitGroup
 	ended  chan struct{} // closed when webhooks are given up
 
-	mu      sync.Mutex
-	fetched map[string]int // stream parts handed out, by job
+	// Webhooks carries the calls of webhooks; nil means http.DefaultClient.
+	Webhooks *http.Client
 }
 
 // NewLocalAPI returns the API; jobs are done while Work runs.
 func NewLocalAPI(h Handler, cfg Config) *LocalAPI {
 	cfg = cfg.withDefaults()
 	queue := newMemory()
-	a := &LocalAPI{cfg: cfg, queue: queue, worker: newWorker(cfg, h, queue), mux: http.NewServeMux(), ended: make(chan struct{}), fetched: map[string]int{}}
+	a := &LocalAPI{cfg: cfg, queue: queue, worker: newWorker(cfg, h, queue), mux: http.NewServeMux(), ended: make(chan struct{})}
 	for _, prefix := range []string{"", "/v2/{endpoint}"} {
 		for pattern, f := range map[string]http.HandlerFunc{
 			"POST %s/run":         a.run,
@@ -194,17 +195,11 @@ func (a *LocalAPI) status(w http.ResponseWriter, r *http.Request) {
 
 func (a *LocalAPI) stream(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
-	a.mu.Lock()
-	from := a.fetched[id]
-	a.mu.Unlock()
-	parts, status, err := a.queue.nextParts(r.Context(), id, from)
+	parts, status, err := a.queue.nextParts(r.Context(), id)
 	if err != nil {
 		notFound(w, id)
 		return
 	}
-	a.mu.Lock()
-	a.fetched[id] = from + len(parts)
-	a.mu.Unlock()
 	type part struct {
 		Output json.RawMessage `json:"output"`
 	}
@@ -271,7 +266,7 @@ func (a *LocalAPI) notify(id, webhook string) {
 			if try > 0 {
 				sleep(ctx, hookPause)
 			}
-			err := callWebhook(ctx, webhook, status)
+			err := callWebhook(ctx, cmp.Or(a.Webhooks, http.DefaultClient), webhook, status)
 			if err == nil {
 				return
 			}
@@ -280,7 +275,7 @@ func (a *LocalAPI) notify(id, webhook string) {
 	})
 }
 
-func callWebhook(ctx context.Context, url string, status Status) error {
+func callWebhook(ctx context.Context, client *http.Client, url string, status Status) error {
 	body, err := encodeValue(status)
 	if err != nil {
 		return err
@@ -292,7 +287,7 @@ func callWebhook(ctx context.Context, url string, status Status) error {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}

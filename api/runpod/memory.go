@@ -47,6 +47,7 @@ type localJob struct {
 	output                   json.RawMessage
 	err                      string
 	parts                    []json.RawMessage
+	fetched                  int // of parts, by clients
 }
 
 var _ plane = (*memory)(nil)
@@ -206,7 +207,8 @@ func (m *memory) wait(ctx context.Context, id string) (Status, bool) {
 
 // nextParts returns the stream parts not yet fetched, waiting for the first one
 // or the end of the job.
-func (m *memory) nextParts(ctx context.Context, id string, from int) ([]json.RawMessage, string, error) {
+// Each part is given out once.
+func (m *memory) nextParts(ctx context.Context, id string) ([]json.RawMessage, string, error) {
 	for {
 		m.mu.Lock()
 		j := m.jobs[id]
@@ -214,11 +216,14 @@ func (m *memory) nextParts(ctx context.Context, id string, from int) ([]json.Raw
 			m.mu.Unlock()
 			return nil, "", errors.New("unknown job")
 		}
-		parts, status, changed := j.parts, j.status, m.changed
-		over := len(parts) > from || j.finished() || ctx.Err() != nil
+		parts, status, changed := j.parts[j.fetched:], j.status, m.changed
+		over := len(parts) > 0 || j.finished() || ctx.Err() != nil
+		if over {
+			j.fetched = len(j.parts)
+		}
 		m.mu.Unlock()
 		if over {
-			return parts[min(from, len(parts)):], status, nil
+			return parts, status, nil
 		}
 		select {
 		case <-changed:

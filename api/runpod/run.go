@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"sdworker/internal/publicnet"
 )
 
 // testInputFile is read when there is neither a queue nor --test_input.
@@ -102,6 +104,10 @@ func serveAPI(ctx context.Context, h Handler, cfg Config, addr string) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("the API cannot be served on %s: %w; choose another with --rp_api_port", addr, err)
+	}
+	if at, ok := listener.Addr().(*net.TCPAddr); !ok || !at.IP.IsLoopback() {
+		// Whoever can reach the server may send jobs, and must not reach its network by them.
+		api.Webhooks = &http.Client{Transport: publicnet.Transport()}
 	}
 	server := &http.Server{Handler: api, ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)

@@ -9,6 +9,7 @@ import (
 
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
+	"sdworker/inference"
 )
 
 // readModel reads the request body by a model.
@@ -84,6 +85,10 @@ func readAll(r *http.Request) ([]byte, error) {
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return nil, tooLarge(large.Limit)
+	}
+	var told *inference.Error // there is no memory for it
+	if errors.As(err, &told) {
+		return nil, told
 	}
 	if err != nil {
 		return nil, &plainError{status: http.StatusBadRequest, text: "There was an error parsing the body"}

@@ -92,12 +92,12 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 	if len(images) == 0 {
 		return refuse(http.StatusUnprocessableEntity, "No image selected")
 	}
+	decoded, _, err := s.pictures(r.Context(), images, o)
+	if err != nil {
+		return err
+	}
 	var made []encodable
-	for _, v := range images {
-		m, _, err := s.picture(r.Context(), v, o)
-		if err != nil {
-			return err
-		}
+	for _, m := range decoded {
 		picture := m.RGB([3]uint8{255, 255, 255})
 		width, height := detectSize(picture, in.whole("controlnet_processor_res"), module.Name != "none")
 		if max(width, height) > maxExtrasSide || width*height > maxDetectPixels {

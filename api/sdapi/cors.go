@@ -11,6 +11,12 @@ const (
 	corsMaxAge  = "600"
 )
 
+// allowedOrigin tells whether pages of an origin may call the API.
+func (s *Server) allowedOrigin(origin string) bool {
+	return slices.Contains(s.cfg.CORSOrigins, "*") || slices.Contains(s.cfg.CORSOrigins, origin) ||
+		s.originPattern != nil && s.originPattern.MatchString(origin)
+}
+
 // cors answers preflight requests and marks replies for the allowed origins. It
 // reports whether the request is answered.
 func (s *Server) cors(w http.ResponseWriter, r *http.Request) (done bool) {
@@ -19,8 +25,7 @@ func (s *Server) cors(w http.ResponseWriter, r *http.Request) (done bool) {
 		return false
 	}
 	h := w.Header()
-	allowed := slices.Contains(s.cfg.CORSOrigins, "*") || slices.Contains(s.cfg.CORSOrigins, origin) ||
-		s.cfg.CORSOriginPattern != nil && s.cfg.CORSOriginPattern.FindString(origin) == origin
+	allowed := s.allowedOrigin(origin)
 	if allowed {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Allow-Credentials", "true")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -108,6 +109,12 @@ func asReply(ctx context.Context, err error) *replyError {
 		return crash("ValueError", "Out of range float values are not JSON compliant")
 	}
 	reply = &replyError{status: http.StatusInternalServerError, cause: err, text: inference.Message(err)}
+	var told *inference.Error
+	if errors.As(err, &told) && told.RetryAfter > 0 {
+		reply.status, reply.class = http.StatusServiceUnavailable, httpException
+		reply.header = http.Header{"Retry-After": {strconv.Itoa(int(math.Ceil(told.RetryAfter.Seconds())))}}
+		return reply
+	}
 	switch inference.CodeOf(err) {
 	case inference.Invalid:
 		reply.status, reply.class = http.StatusUnprocessableEntity, httpException
@@ -127,8 +134,7 @@ func asReply(ctx context.Context, err error) *replyError {
 		reply.class = "RuntimeError"
 	default:
 		reply.class = "RuntimeError"
-		var told *inference.Error
-		if !errors.As(err, &told) { // whose text is for clients
+		if told == nil { // whose text is for clients
 			reply.text = "internal error, see the log of the server"
 		}
 	}

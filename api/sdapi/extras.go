@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/api/budget"
 	"sdworker/api/infotext"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
@@ -18,6 +19,9 @@ import (
 
 // extrasSingle handles POST /sdapi/v1/extra-single-image.
 func (s *Server) extrasSingle(w http.ResponseWriter, r *http.Request) error {
+	if err := s.cfg.Queue.Room(); err != nil { // before the body costs memory
+		return err
+	}
 	body, err := s.readModel(r, &schema.ExtrasSingle)
 	if err != nil {
 		return err
@@ -35,6 +39,9 @@ func (s *Server) extrasSingle(w http.ResponseWriter, r *http.Request) error {
 
 // extrasBatch handles POST /sdapi/v1/extra-batch-images.
 func (s *Server) extrasBatch(w http.ResponseWriter, r *http.Request) error {
+	if err := s.cfg.Queue.Room(); err != nil {
+		return err
+	}
 	body, err := s.readModel(r, &schema.ExtrasBatch)
 	if err != nil {
 		return err
@@ -71,14 +78,14 @@ func (s *Server) extras(ctx context.Context, in *fields, images []any) (files []
 		text   string
 	}
 	var sources []source
-	for _, v := range images {
-		m, raw, err := s.picture(ctx, v, o)
-		if err != nil {
-			return nil, "", err
-		}
+	decoded, raws, err := s.pictures(ctx, images, o)
+	if err != nil {
+		return nil, "", err
+	}
+	for i, m := range decoded {
 		from := source{pixels: m.RGB(colour(o.Text("img2img_background_color")))}
 		var items []imageio.Item
-		from.text, items = infotext.FromFile(raw)
+		from.text, items = infotext.FromFile(raws[i])
 		for _, item := range items {
 			if text, ok := item.Value.(string); ok && item.Key != "postprocessing" {
 				from.texts = append(from.texts, imageio.Text{Key: item.Key, Value: text})
@@ -222,6 +229,9 @@ func (p *postprocessing) apply(ctx context.Context, gen inference.Generator, hoo
 	}
 	if side := scale * float64(max(m.W, m.H)); side >= maxExtrasSide || scale*float64(min(m.W, m.H)) < 8 {
 		return m, nil, inference.FieldError("upscaling_resize", "the result would have a side of %d pixels, want 8 to %d", int(side), maxExtrasSide)
+	}
+	if err := budget.TakePixels(ctx, int(scale*float64(m.W)), int(scale*float64(m.H))); err != nil {
+		return m, nil, err
 	}
 	run := func(req inference.UpscaleRequest) (imageio.RGB, error) {
 		req.Image, req.Scale = m, scale

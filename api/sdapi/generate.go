@@ -58,6 +58,9 @@ var (
 // generate handles POST /sdapi/v1/txt2img and img2img.
 func (s *Server) generate(t *tab) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.cfg.Queue.Room(); err != nil { // before the body costs memory
+			return err
+		}
 		in, err := s.readModel(r, t.model)
 		if err != nil {
 			return err
@@ -184,7 +187,7 @@ func (c *call) keepOverrides() error {
 // run waits for the queue's turn and makes the pictures.
 func (c *call) run(ctx context.Context) (*inference.Result, error) {
 	defer c.server.finished.add(c.id)
-	job := inference.Job{ID: c.id, Name: c.tab.name, Progress: c.readAhead(ctx)}
+	job := inference.Job{ID: c.id, Name: c.tab.name, Progress: c.readAhead()}
 	work := usual
 	if c.script != nil {
 		work = c.script.run

@@ -11,15 +11,15 @@ import (
 // readAhead returns a hook that has the model files of the job hashed beside it.
 // It does so once they are loaded: before, the disk is needed for that. What was
 // begun goes on when the request ends, for the next one.
-func (c *call) readAhead(ctx context.Context) func(inference.Progress) {
-	ctx = context.WithoutCancel(ctx)
+func (c *call) readAhead() func(inference.Progress) {
+	s := c.server
 	paths := c.unhashed()
 	begin := sync.OnceFunc(func() {
-		go func() {
+		s.beside.Go(func() {
 			for _, path := range paths {
-				_, _ = c.server.cfg.Catalog.SHA256(ctx, path) // fillHashes asks again, and tells of errors
+				_, _ = s.cfg.Catalog.SHA256(s.working, path) // fillHashes asks again, and tells of errors
 			}
-		}()
+		})
 	})
 	return func(p inference.Progress) {
 		if len(paths) > 0 && p.Phase != "" && p.Phase != inference.PhaseLoading {

@@ -22,11 +22,11 @@ func (c *call) buildImg2Img(ctx context.Context) error {
 		ResizeMode:      resizeMode(in.maybeWhole("resize_mode")),
 		NoiseMultiplier: first(in.maybeNumber("initial_noise_multiplier"), c.opts.Float("initial_noise_multiplier")),
 	}
-	for _, v := range list {
-		m, _, err := c.server.picture(ctx, v, c.opts)
-		if err != nil {
-			return err
-		}
+	decoded, _, err := c.server.pictures(ctx, list, c.opts)
+	if err != nil {
+		return err
+	}
+	for _, m := range decoded {
 		init.Images = append(init.Images, m.RGB(background))
 	}
 	if len(list) > 1 {

@@ -3,6 +3,7 @@ package sdapi
 import (
 	"context"
 	"net/http"
+	"reflect"
 
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
@@ -66,7 +67,8 @@ func (s *Server) setOptions(r *http.Request) (any, error) {
 		return nil, err
 	}
 	after := s.options.Values()
-	if before.Get("sd_model_checkpoint") == after.Get("sd_model_checkpoint") && before.Get("sd_vae") == after.Get("sd_vae") {
+	same := func(name string) bool { return reflect.DeepEqual(before.Get(name), after.Get(name)) }
+	if same("sd_model_checkpoint") && same("sd_vae") {
 		return nil, nil
 	}
 	if err := s.load(r.Context()); err != nil {

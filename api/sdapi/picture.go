@@ -6,16 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
+	"sdworker/api/budget"
 	"sdworker/api/sdapi/options"
 	"sdworker/inference/imageio"
+	"sdworker/internal/publicnet"
 )
 
 // errNotPicture is the answer to a text that holds no picture. A1111 sends it
@@ -45,10 +45,52 @@ func (s *Server) picture(ctx context.Context, v any, o options.Values) (imageio.
 	if err != nil {
 		return imageio.Decoded{}, nil, errNotPicture()
 	}
-	return decodePicture(raw)
+	return decodePicture(ctx, raw)
 }
 
-func decodePicture(raw []byte) (imageio.Decoded, []byte, error) {
+// pictures reads several pictures. Their sizes are looked at before the first one
+// is decoded, so that too many cost nothing.
+func (s *Server) pictures(ctx context.Context, list []any, o options.Values) ([]imageio.Decoded, [][]byte, error) {
+	total := 0
+	for _, v := range list {
+		if text, ok := v.(string); ok {
+			w, h := encodedSize(text)
+			if total += min(w*h, budget.MaxPixels); total > budget.MaxPixels {
+				return nil, nil, refuse(http.StatusUnprocessableEntity, "the pictures of the request have more than %d million pixels together; send fewer or smaller ones", budget.MaxPixels>>20)
+			}
+		}
+	}
+	decoded, raws := make([]imageio.Decoded, len(list)), make([][]byte, len(list))
+	for i, v := range list {
+		var err error
+		if decoded[i], raws[i], err = s.picture(ctx, v, o); err != nil {
+			return nil, nil, err
+		}
+	}
+	return decoded, raws, nil
+}
+
+// encodedSize is the size of a picture by its header, 0 when that is not among the
+// first bytes of the text.
+func encodedSize(text string) (w, h int) {
+	const enough = 64 << 10 // a multiple of 4; a camera's EXIF comes before the size
+	if strings.HasPrefix(text, "data:") {
+		_, text, _ = strings.Cut(text, ",")
+	}
+	raw, err := decodeBase64(text[:min(len(text), enough)])
+	if err != nil {
+		return 0, 0
+	}
+	w, h, _ = imageio.Size(raw)
+	return w, h
+}
+
+func decodePicture(ctx context.Context, raw []byte) (imageio.Decoded, []byte, error) {
+	if w, h, err := imageio.Size(raw); err == nil && w <= imageio.MaxPixels/h { // else decoding says what is wrong
+		if err := budget.TakePixels(ctx, w, h); err != nil {
+			return imageio.Decoded{}, nil, err
+		}
+	}
 	m, err := imageio.Decode(raw, imageio.MaxPixels)
 	var large *imageio.TooLargeError
 	if errors.As(err, &large) {
@@ -82,8 +124,6 @@ const (
 	maxDownload     = 64 << 20 // bytes of a picture file
 )
 
-var errLocal = errors.New("the address is not on the public internet")
-
 // download fetches a picture, if the server and the options allow it. Addresses
 // of this machine and its network are refused when the connection is made, so
 // that neither a redirect nor a name can lead there.
@@ -100,7 +140,7 @@ func (s *Server) download(ctx context.Context, address string, o options.Values)
 	}
 	if !s.cfg.ImageURLs {
 		ip, err := netip.ParseAddr(req.URL.Hostname())
-		if onlyPublic && (err == nil && !public(ip) || req.URL.Hostname() == "localhost") {
+		if onlyPublic && (err == nil && !publicnet.Contains(ip) || req.URL.Hostname() == "localhost") {
 			return imageio.Decoded{}, nil, local
 		}
 		return imageio.Decoded{}, nil, forbidden
@@ -108,19 +148,14 @@ func (s *Server) download(ctx context.Context, address string, o options.Values)
 	if agent := o.Text("api_useragent"); agent != "" {
 		req.Header.Set("User-Agent", agent)
 	}
-	dialer := net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
-		at, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return err
-		}
-		if onlyPublic && !public(at.Addr()) {
-			return errLocal
-		}
-		return nil
-	}}
-	client := http.Client{Timeout: downloadTimeout, Transport: &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}}
+	transport := &http.Transport{}
+	if onlyPublic {
+		transport = publicnet.Transport()
+	}
+	defer transport.CloseIdleConnections()
+	client := http.Client{Timeout: downloadTimeout, Transport: transport}
 	res, err := client.Do(req)
-	if errors.Is(err, errLocal) {
+	if errors.Is(err, publicnet.ErrNotPublic) {
 		return imageio.Decoded{}, nil, local
 	}
 	if err != nil {
@@ -131,23 +166,12 @@ func (s *Server) download(ctx context.Context, address string, o options.Values)
 	if err != nil || len(raw) > maxDownload {
 		return imageio.Decoded{}, nil, refuse(http.StatusInternalServerError, "Invalid image url")
 	}
-	m, raw, err := decodePicture(raw)
+	m, raw, err := decodePicture(ctx, raw)
 	if err != nil {
 		return imageio.Decoded{}, nil, refuse(http.StatusInternalServerError, "Invalid image url")
 	}
 	return m, raw, nil
 }
-
-// public reports whether an address is one of the internet at large.
-func public(ip netip.Addr) bool {
-	ip = ip.Unmap()
-	return ip.IsGlobalUnicast() && !ip.IsPrivate() && !sharedSpace.Contains(ip) && !benchmarking.Contains(ip)
-}
-
-var (
-	sharedSpace  = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598
-	benchmarking = netip.MustParsePrefix("198.18.0.0/15") // RFC 2544
-)
 
 // colour reads #rgb or #rrggbb; anything else is white.
 func colour(text string) [3]uint8 {

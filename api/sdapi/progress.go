@@ -23,6 +23,11 @@ func (s *Server) jobState() jobState {
 	if !ok || running.Started.IsZero() {
 		return jobState{JobState: inference.JobState{Started: s.cfg.Queue.Last().Started}}
 	}
+	return stateOf(running)
+}
+
+// stateOf is the state of a job that runs.
+func stateOf(running inference.JobState) jobState {
 	j := jobState{JobState: running, running: true, jobs: -1, job: jobName(running)}
 	if running.Progress.Jobs > 0 {
 		j.jobs = running.Progress.Jobs
@@ -141,7 +146,7 @@ func (s *Server) internalProgress(r *http.Request) (any, error) {
 		reply.Set("textinfo", text)
 		return reply, nil
 	}
-	j := s.jobState()
+	j := stateOf(state) // of the very job that was found, not of the one that runs now
 	fraction := j.fraction()
 	reply.Set("progress", fraction)
 	if fraction > 0 {

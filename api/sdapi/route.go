@@ -27,7 +27,7 @@ type access int
 
 const (
 	members access = iota // those whom Users or Token let in
-	guests                // everyone under Users, as in A1111; Token still counts
+	guests                // everyone under Users, as in A1111; Token and AuthAll count
 	anyone                // health checks
 )
 
@@ -56,7 +56,7 @@ func (s *Server) route(w http.ResponseWriter, r *http.Request) error {
 		if rt.method != r.Method {
 			continue
 		}
-		if rt.access == members || rt.access == guests && s.cfg.Token != "" {
+		if rt.access == members || rt.access == guests && (s.cfg.Token != "" || s.cfg.AuthAll) {
 			if err := s.authorize(r); err != nil {
 				return err
 			}

@@ -63,18 +63,35 @@ func (c *call) save(files [][]byte, out *output) error {
 	return nil
 }
 
-// writeNew writes a file and never replaces one.
+// writeNew writes a file, whole or not at all, and never replaces one.
 func writeNew(path string, data []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if errors.Is(err, fs.ErrExist) {
-		ext := filepath.Ext(path)
-		return writeNew(strings.TrimSuffix(path, ext)+"-1"+ext, data)
-	}
+	temp, err := os.CreateTemp(filepath.Dir(path), ".unfinished-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	return errors.Join(err, f.Close())
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(data)
+	if err = errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil { // such as a full disk
+		return err
+	}
+	for {
+		err := os.Link(temp.Name(), path)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, fs.ErrExist):
+			ext := filepath.Ext(path)
+			path = strings.TrimSuffix(path, ext) + "-1" + ext
+			continue
+		}
+		// A file system without links.
+		if _, err := os.Lstat(path); err == nil {
+			ext := filepath.Ext(path)
+			path = strings.TrimSuffix(path, ext) + "-1" + ext
+			continue
+		}
+		return os.Rename(temp.Name(), path)
+	}
 }
 
 // nextNumber is one above the highest number that a file name begins with.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -40,6 +41,9 @@ type Config struct {
 	// everyone may use the API.
 	Users map[string]string
 	Token string
+	// AuthAll asks for the credentials of Users on the routes, too, that A1111 leaves
+	// open, but for the health checks.
+	AuthAll bool
 	// CORSOrigins and CORSOriginPattern switch CORS on (--cors-allow-origins,
 	// --cors-allow-origins-regex).
 	CORSOrigins       []string
@@ -85,7 +89,7 @@ const (
 	Version = "v1.9.3"
 )
 
-// Server answers the API. It is safe for concurrent use.
+// Server answers the API. It is safe for concurrent use and must be closed.
 type Server struct {
 	cfg     Config
 	options *options.Store
@@ -93,7 +97,13 @@ type Server struct {
 	started time.Time
 	appID   int64
 
+	originPattern *regexp.Regexp // CORSOriginPattern for the whole of an origin
+
 	finished finishedTasks
+
+	working context.Context //nolint:containedctx // of what goes on beside the requests; ends with Close
+	end     context.CancelFunc
+	beside  sync.WaitGroup
 }
 
 // New reads the options and returns the server.
@@ -121,11 +131,22 @@ func New(cfg Config) (*Server, error) {
 		cfg.Seed = func() int64 { return rand.Int64N(SeedLimit) }
 	}
 	s := &Server{cfg: cfg, options: store, started: cfg.Now(), appID: rand.Int64N(1 << 62)}
+	if cfg.CORSOriginPattern != nil {
+		s.originPattern = regexp.MustCompile(`^(?:` + cfg.CORSOriginPattern.String() + `)$`)
+	}
 	if err := s.startCheckpoint(); err != nil {
 		return nil, err
 	}
+	s.working, s.end = context.WithCancel(context.Background())
 	s.routes = s.table()
 	return s, nil
+}
+
+// Close ends what the server does beside its requests and waits for it.
+func (s *Server) Close() error {
+	s.end()
+	s.beside.Wait()
+	return nil
 }
 
 // ServeHTTP answers one request. A panic of a handler becomes A1111's answer to
@@ -139,9 +160,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 	}
 	r = r.WithContext(ctx)
-	if r.Body != nil {
-		r.Body = http.MaxBytesReader(w, r.Body, s.cfg.MaxBody)
-	}
 	defer func() {
 		if p := recover(); p != nil {
 			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
@@ -151,12 +169,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.writeError(w, r, fmt.Errorf("panic: %v", p))
 		}
 	}()
-	if s.cors(w, r) {
-		return
-	}
-	if err := s.route(w, r); err != nil {
-		s.writeError(w, r, err)
-	}
+	s.gate(s.route).ServeHTTP(w, r)
 }
 
 // timedWriter adds X-Process-Time, in seconds, before the header goes out.

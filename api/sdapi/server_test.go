@@ -50,6 +50,7 @@ func start(tb testing.TB, change ...func(*sdapi.Config)) *fixture {
 	var err error
 	f.server, err = sdapi.New(cfg)
 	require.NoError(tb, err)
+	tb.Cleanup(func() { f.server.Close() })
 	return f
 }
 

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -33,6 +35,7 @@ var engineVerb = &verb{
 		}
 		defer conn.Close()
 		offerToOOMKiller()
+		signal.Ignore(syscall.SIGHUP) // the supervisor decides when this process ends
 		gen := p.newPipeline(&cfg, p.logger(&cfg.log))
 		defer gen.Close()
 		return remote.Serve(ctx, conn, gen)
@@ -83,30 +86,49 @@ func supervisionSettings(s *supervision) settings {
 	return settings{title: "Engine process:", target: s, environment: true}
 }
 
-// secrets are variables that the engine process does not inherit.
-var secrets = []string{"RUNPOD_AI_API_KEY", "RUNPOD_API_KEY", "BUCKET_ACCESS_KEY_ID", "BUCKET_SECRET_ACCESS_KEY", "HF_TOKEN", "CIVITAI_TOKEN", "API_AUTH", "API_TOKEN"}
+// inherited are the variables that the engine process gets beside its settings: by
+// name, or by how the name begins. It parses files that anybody may have made, so it
+// gets none that may be a secret.
+var inherited = []string{
+	"PATH", "HOME", "USER", "TMPDIR", "TZ", "LANG", "LC_*", "LD_*", "XDG_*", // the system
+	"GODEBUG", "GOMAXPROCS", "GOMEMLIMIT", "GOGC", "GOTRACEBACK", "GOCOVERDIR", "MALLOC_*", "TCMALLOC_*", "ASAN_*", "UBSAN_*", "LSAN_*", // the program's run time
+	"CUDA_*", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE", "GGML_*", "OMP_*", "GOMP_*", "KMP_*", // the engine
+	"SDWORKER_*",
+}
+
+// inherits tells whether the engine process gets a variable.
+func inherits(name string) bool {
+	return slices.ContainsFunc(inherited, func(pattern string) bool {
+		beginning, open := strings.CutSuffix(pattern, "*")
+		return name == pattern || open && strings.HasPrefix(name, beginning)
+	})
+}
 
 // engineCommand returns the command of the engine process: this binary, also
 // when its file was replaced meanwhile.
 func engineCommand(environ map[string]string, cfg *common) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", "engine")
-	env := []string{
-		"DEVICE=" + cfg.engine.Device, "THREADS=" + strconv.Itoa(cfg.engine.Threads),
-		"WARM_MODELS=" + strconv.Itoa(cfg.engine.WarmModels),
-		"WARM_MODELS_BYTES=" + strconv.FormatInt(cfg.engine.WarmBytes, 10), "VAE_TILES=" + cfg.engine.VAETiles,
-		"ALLOW_PICKLE=" + strconv.FormatBool(cfg.models.AllowPickle), "LOG_LEVEL=" + cfg.log.Level, "LOG_FORMAT=json",
+	chosen := map[string]string{
+		"DEVICE": cfg.engine.Device, "THREADS": strconv.Itoa(cfg.engine.Threads),
+		"WARM_MODELS":       strconv.Itoa(cfg.engine.WarmModels),
+		"WARM_MODELS_BYTES": strconv.FormatInt(cfg.engine.WarmBytes, 10), "VAE_TILES": cfg.engine.VAETiles,
+		"ALLOW_PICKLE": strconv.FormatBool(cfg.models.AllowPickle), "LOG_LEVEL": cfg.log.Level, "LOG_FORMAT": "json",
 	}
-	var names []string
-	for _, s := range env {
-		name, _, _ := strings.Cut(s, "=")
-		names = append(names, name)
-	}
-	for name, value := range environ {
-		if !slices.Contains(secrets, name) && !slices.Contains(names, name) {
-			env = append(env, name+"="+value)
+	for _, s := range engineVerb.settings() {
+		for _, f := range s.fields() {
+			if value, given := environ[f.variable]; given && chosen[f.variable] == "" {
+				chosen[f.variable] = value
+			}
 		}
 	}
-	cmd.Env = env
+	for name, value := range environ {
+		if inherits(name) {
+			chosen[name] = value
+		}
+	}
+	for name, value := range chosen {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
 	return cmd
 }
 

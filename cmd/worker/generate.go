@@ -87,6 +87,9 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 	gen := p.newPipeline(&g.common, log)
 	defer gen.Close()
 	s, err := newStack(p, &g.common, &g.api, gen, log, nil)
+	if err == nil {
+		defer s.Close()
+	}
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ type httpServer struct {
 	cfg      *serving
 	tls      *tls.Config // nil for plain HTTP
 	log      zerolog.Logger
+	local    bool // only this machine can reach it
 	listener net.Listener
 	requests context.Context //nolint:containedctx // the base context of all requests, as http.Server keeps it
 	abort    context.CancelFunc
@@ -34,7 +35,8 @@ func listen(ctx context.Context, addr string, cfg *serving, log zerolog.Logger) 
 		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with --addr", addr, err)
 	}
 	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
-	return &httpServer{cfg: cfg, tls: secure, log: log, listener: impatientListener{listener, pieceWait}, requests: requests, abort: abort}, nil
+	at, ok := listener.Addr().(*net.TCPAddr)
+	return &httpServer{cfg: cfg, tls: secure, log: log, local: ok && at.IP.IsLoopback(), listener: impatientListener{listener, pieceWait}, requests: requests, abort: abort}, nil
 }
 
 func (s *httpServer) url() string {
@@ -55,8 +57,13 @@ const (
 // the grace time. After it they are asked to hurry, and at last aborted.
 func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 	defer s.abort()
+	if s.local {
+		h = localHosts(h, s.cfg.AllowedHosts)
+	}
+	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	server := &http.Server{
-		Handler:           s.logged(impatient(h, pieceWait)),
+		Handler:           s.logged(impatient(h, bodyWaits{piece: pieceWait, rest: restWait, stopping: stopping})),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
@@ -82,6 +89,7 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 		return err
 	case <-ctx.Done():
 	}
+	stop()
 	for _, stage := range []struct {
 		what   string
 		before func()

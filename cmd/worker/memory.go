@@ -21,6 +21,28 @@ func memory() inference.Memory {
 	return m
 }
 
+// hostMemory is the memory that this process may use, in bytes: its container's
+// limit, else that of the machine.
+func hostMemory() int64 {
+	const machine = "/proc/meminfo"
+	limit := int64(4 << 30) // where nothing tells
+	if text, err := os.ReadFile(machine); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
+				kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+				limit = kib << 10
+			}
+		}
+	}
+	for _, path := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
+		text, err := os.ReadFile(path)
+		if n, parsed := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil && parsed == nil && n > 0 {
+			limit = min(limit, n)
+		}
+	}
+	return limit
+}
+
 // statusBytes reads a size from /proc/self/status, such as VmRSS (memory in use)
 // or VmHWM (its peak); 0 where there is none.
 func statusBytes(name string) int64 {

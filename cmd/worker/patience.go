@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -12,13 +14,31 @@ import (
 // receives, before the connection counts as dead.
 const pieceWait = time.Minute
 
-// impatient ends requests whose client stops in the middle of the body.
-func impatient(h http.Handler, wait time.Duration) http.Handler {
+// restWait is how long the rest of a body may take that nobody reads: the server
+// takes it off the connection before it replies. It is also what a body that is still
+// on its way has when the server stops.
+const restWait = time.Second
+
+// bodyWaits says how long a server waits for the bodies of requests.
+type bodyWaits struct {
+	piece, rest time.Duration
+	stopping    context.Context //nolint:containedctx // ends when the server begins to stop
+}
+
+// impatient ends requests whose client stops in the middle of the body, or never
+// begins it.
+func impatient(h http.Handler, wait bodyWaits) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = &timedBody{ReadCloser: r.Body, conn: http.NewResponseController(w), wait: wait}
+		if r.Body == nil || r.Body == http.NoBody {
+			h.ServeHTTP(w, r)
+			return
 		}
-		h.ServeHTTP(w, r)
+		body := &timedBody{ReadCloser: r.Body, conn: http.NewResponseController(w), wait: wait}
+		defer body.giveUp() // before the server, which needs its own body in its own request
+		defer context.AfterFunc(wait.stopping, body.giveUp)()
+		inner := *r
+		inner.Body = body
+		h.ServeHTTP(&bodyWriter{ResponseWriter: w, body: body}, &inner)
 	})
 }
 
@@ -26,17 +46,59 @@ func impatient(h http.Handler, wait time.Duration) http.Handler {
 type timedBody struct {
 	io.ReadCloser
 	conn *http.ResponseController
-	wait time.Duration
+	wait bodyWaits
+
+	mu    sync.Mutex
+	ended bool // all of it was read, or it failed
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
-	_ = b.conn.SetReadDeadline(time.Now().Add(b.wait)) // what has no deadline has no slow client
+	wait := b.wait.piece
+	if b.wait.stopping.Err() != nil {
+		wait = b.wait.rest
+	}
+	_ = b.conn.SetReadDeadline(time.Now().Add(wait)) // what has no deadline has no slow client
 	n, err := b.ReadCloser.Read(p)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
+		b.ended = true
+	}
 	if err == nil || errors.Is(err, io.EOF) { // after an error the server must not wait for the rest
 		_ = b.conn.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }
+
+// giveUp bounds the wait for what was not read.
+func (b *timedBody) giveUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.ended {
+		_ = b.conn.SetReadDeadline(time.Now().Add(b.wait.rest))
+	}
+}
+
+// bodyWriter gives up the body when the reply begins.
+type bodyWriter struct {
+	http.ResponseWriter
+	body *timedBody
+}
+
+func (w *bodyWriter) WriteHeader(status int) {
+	if status >= http.StatusOK {
+		w.body.giveUp()
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *bodyWriter) Write(p []byte) (int, error) {
+	w.body.giveUp()
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *bodyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // impatientListener has connections whose client must take what it is sent.
 type impatientListener struct {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -21,7 +22,7 @@ func TestClientThatStopsSending(t *testing.T) {
 		_, err := io.ReadAll(r.Body)
 		failed <- err
 		w.WriteHeader(http.StatusBadRequest)
-	}), time.Millisecond))
+	}), bodyWaits{time.Millisecond, time.Millisecond, t.Context()}))
 	defer s.Close()
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	require.NoError(t, err)
@@ -49,6 +50,68 @@ func TestClientThatStopsReading(t *testing.T) {
 	require.ErrorIs(t, <-failed, os.ErrDeadlineExceeded)
 }
 
+// A body that never comes withholds no reply, whether or not somebody would read it.
+func TestBodyThatNeverComes(t *testing.T) {
+	for _, length := range []string{"Content-Length: 100", "Content-Length: 99999999", "Transfer-Encoding: chunked"} {
+		s := httptest.NewServer(impatient(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			fmt.Fprint(w, "too much")
+		}), bodyWaits{time.Hour, 10 * time.Millisecond, t.Context()}))
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		require.NoError(t, err)
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", length)
+		reply, err := io.ReadAll(conn) // up to the end of the connection
+		require.NoError(t, err)
+		require.Contains(t, string(reply), "413 Request Entity Too Large")
+		require.Contains(t, string(reply), "too much")
+		conn.Close()
+		s.Close()
+	}
+}
+
+// When the server stops, a body that is on its way does not hold it.
+func TestStopEndsTheWaitForABody(t *testing.T) {
+	stopping, stop := context.WithCancel(t.Context())
+	reading := make(chan struct{})
+	s := httptest.NewServer(impatient(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = r.Body.Read(make([]byte, 1))
+		close(reading)
+		_, err := io.ReadAll(r.Body)
+		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		w.WriteHeader(http.StatusBadRequest)
+	}), bodyWaits{time.Hour, 10 * time.Millisecond, stopping}))
+	defer s.Close()
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+	<-reading
+	stop()
+	reply, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	require.Contains(t, string(reply), "400 Bad Request")
+}
+
+// A request whose body was read keeps its connection.
+func TestReadBodyKeepsTheConnection(t *testing.T) {
+	s := httptest.NewServer(impatient(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadAll(r.Body)
+		time.Sleep(30 * time.Millisecond)
+		fmt.Fprint(w, r.RemoteAddr)
+	}), bodyWaits{time.Hour, 10 * time.Millisecond, t.Context()}))
+	defer s.Close()
+	var from []string
+	for range 2 {
+		reply, err := s.Client().Post(s.URL, "", strings.NewReader("hello"))
+		require.NoError(t, err)
+		text, err := io.ReadAll(reply.Body)
+		require.NoError(t, err)
+		reply.Body.Close()
+		from = append(from, string(text))
+	}
+	require.Equal(t, from[0], from[1])
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
@@ -62,7 +125,7 @@ func TestDeadlineEndsWithThePiece(t *testing.T) {
 		assert.Equal(t, "hello", string(body))
 		assert.NotZero(t, w.set)
 		assert.Zero(t, w.last)
-	}), time.Hour)
+	}), bodyWaits{time.Hour, time.Hour, t.Context()})
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader("hello")))
 }
 

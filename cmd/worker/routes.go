@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"sdworker/api/jobs"
-	"sdworker/api/loopback"
 	"sdworker/api/metrics"
 	"sdworker/api/openai"
 	"sdworker/api/webui"
@@ -17,22 +16,25 @@ import (
 // jobs, OpenAI's image routes, metrics and the page.
 type site struct {
 	api     http.Handler // A1111's; also takes what no other one does
-	jobs    *jobs.Server
+	jobs    http.Handler
 	openai  http.Handler
 	metrics http.Handler
 	page    http.Handler
-	maxBody int64
+
+	running *jobs.Server
 }
 
-func newSite(s *stack, m *metrics.Metrics, maxBody int64) *site {
+func newSite(s *stack, m *metrics.Metrics) *site {
+	running := jobs.New(jobs.Config{API: s.api, Queue: s.queue})
+	guarded := func(h http.Handler) http.Handler { return s.memory.Handler(s.server.Guard(h)) }
 	return &site{
-		api: s.api, jobs: jobs.New(jobs.Config{API: s.api, Queue: s.queue}), openai: openai.New(openai.Config{API: s.api}),
-		metrics: m.Handler(), page: webui.Handler(), maxBody: maxBody,
+		api: s.api, jobs: guarded(running), openai: guarded(openai.New(openai.Config{API: s.api})),
+		metrics: guarded(m.Handler()), page: webui.Handler(), running: running,
 	}
 }
 
 // Close ends the jobs.
-func (s *site) Close() error { return s.jobs.Close() }
+func (s *site) Close() error { return s.running.Close() }
 
 // ServeHTTP finds who answers.
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -41,14 +43,12 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return slices.ContainsFunc(roots, func(root string) bool { return path == root || strings.HasPrefix(path, root+"/") })
 	}
 	switch {
-	case isPreflight(r):
-		s.api.ServeHTTP(w, r)
 	case below("/v1/jobs"):
-		s.guard(w, r, s.jobs)
+		s.jobs.ServeHTTP(w, r)
 	case below("/v1/images", "/v1/models"):
-		s.guard(w, r, s.openai)
+		s.openai.ServeHTTP(w, r)
 	case path == "/metrics":
-		s.guard(w, r, s.metrics)
+		s.metrics.ServeHTTP(w, r)
 	case (path == "/" || below("/webui")) && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		s.page.ServeHTTP(w, r)
 	default:
@@ -61,36 +61,6 @@ func otherPaths() map[string]any {
 	paths := jobs.Paths()
 	maps.Copy(paths, openai.Paths())
 	return paths
-}
-
-func isPreflight(r *http.Request) bool {
-	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
-}
-
-// probe is a cheap route of the A1111 API that needs credentials.
-const probe = "/sdapi/v1/progress?skip_current_image=true"
-
-// guard lets a request through that the A1111 API would, with the same headers
-// for other origins and the same limit of the body.
-func (s *site) guard(w http.ResponseWriter, r *http.Request, h http.Handler) {
-	header := loopback.Credentials(r)
-	if origin := r.Header.Get("Origin"); origin != "" {
-		header.Set("Origin", origin)
-	}
-	verdict := loopback.Get(r.Context(), s.api, probe, header)
-	for name, values := range verdict.Header {
-		if strings.HasPrefix(name, "Access-Control-") || name == "Vary" {
-			w.Header()[name] = values
-		}
-	}
-	if verdict.Status == http.StatusUnauthorized {
-		w.Header().Set("Content-Type", verdict.Header.Get("Content-Type"))
-		w.WriteHeader(verdict.Status)
-		_, _ = w.Write(verdict.Body) // a client that went away is not our error
-		return
-	}
-	r.Body = http.MaxBytesReader(w, r.Body, s.maxBody)
-	h.ServeHTTP(w, r)
 }
 
 // countedRoutes are told apart in the metrics.

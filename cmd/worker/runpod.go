@@ -4,8 +4,10 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os/signal"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/rs/zerolog"
 
@@ -35,6 +37,10 @@ RunPod's endpoint API is served with --rp_serve_api.`,
 		r := &runpodCommand{program: p, flags: *c.foreign.(*runpod.Flags)}
 		if err := c.load(p.environ, r.settings()...); err != nil {
 			return err
+		}
+		r.bridge.Bucket = r.bucket
+		if errs := r.bridge.Validate(); errs != nil { // now, not after minutes of loading
+			return &usageError{errs: errs}
 		}
 		return r.run(ctx, c)
 	},
@@ -84,11 +90,11 @@ func (r *runpodCommand) run(ctx context.Context, c *call) error {
 	if _, balanced := r.program.environ["PORT"]; balanced && cfg.GetJob == "" && !r.flags.ServeAPI && r.flags.TestInput == "" {
 		return r.serve(ctx, c)
 	}
+	signal.Ignore(syscall.SIGHUP) // the platform ends workers by SIGTERM
 	cfg = r.flags.Apply(cfg)
 	log := r.logger(cfg)
 	cfg.Log = log
 	cfg.Overlap = true // the queue in front of the engine keeps the order
-	r.bridge.Bucket = r.bucket
 
 	gen := newSupervisor(r.program.environ, &r.common, &r.engine, log, func() {})
 	defer gen.Close()
@@ -115,7 +121,10 @@ func (r *runpodCommand) run(ctx context.Context, c *call) error {
 			return err
 		}
 		handler.Store(&h)
-		background.Go(func() { s.hashModels(ctx) })
+		background.Go(func() {
+			s.hashModels(ctx)
+			s.Close()
+		})
 		return nil
 	}
 	work := func(ctx context.Context, job runpod.Job) (any, error) { return (*handler.Load())(ctx, job) } // after Prepare

@@ -107,7 +107,7 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, l
 	counts := metrics.New()
 	gen := counts.Observe(newSupervisor(s.program.environ, &s.common, &s.engine, log, counts.EngineStarted))
 	api, err := newStack(s.program, &s.common, &s.api, gen, log, func(cfg *sdapi.Config) {
-		s.access.apply(cfg)
+		s.access.apply(cfg, s.serving.beyond())
 		cfg.OtherPaths = otherPaths()
 		if s.access.ServerStop {
 			cfg.ServerStop = func() { stop(errors.New("stopped by a client")) }
@@ -117,17 +117,19 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, l
 		return nil, nil, errors.Join(err, gen.Close())
 	}
 	counts.Watch(api.queue)
-	site := newSite(api, counts, s.access.MaxBody)
+	site := newSite(api, counts)
 	api.header = s.access.header()
 
 	var background sync.WaitGroup
 	var ready readiness
 	working, cancel := context.WithCancel(ctx)
 	background.Go(func() { ready.prepare(working, api) })
+	background.Go(func() { api.refreshOnHangup(working) })
 	closing = func() {
 		cancel()
 		background.Wait()
 		site.Close()
+		api.Close()
 		gen.Close()
 	}
 	return &doors{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,6 +22,8 @@ type serving struct {
 	TLSCert       string        `env:"TLS_CERTFILE" doc:"PEM file with the certificate; with it the server speaks HTTPS"`
 	TLSKey        string        `env:"TLS_KEYFILE" doc:"PEM file with the certificate's key"`
 	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" envDefault:"25s" doc:"time that requests in hand have to finish after Ctrl-C or SIGTERM"`
+
+	AllowedHosts []string `env:"ALLOWED_HOSTS" doc:"names, beside localhost and this machine's, by which a server on a loopback address may be asked for, such as that of a reverse proxy, separated by commas, * = all"`
 
 	Port       int `env:"PORT" doc:"listen on this port of every interface instead of ADDR; RunPod sets it for load-balancing endpoints, which ask GET /ping"`
 	PortHealth int `env:"PORT_HEALTH" doc:"another port for GET /ping"`
@@ -63,9 +66,20 @@ func (s *serving) addr() string {
 	return s.Addr
 }
 
+// beyond tells whether others than this machine can reach the server.
+func (s *serving) beyond() bool {
+	host, _, err := net.SplitHostPort(s.addr())
+	if err != nil || host == "localhost" {
+		return err != nil
+	}
+	ip, err := netip.ParseAddr(host)
+	return err != nil || !ip.IsLoopback()
+}
+
 // access are the settings of the API that only a server needs.
 type access struct {
 	Auth           string        `env:"API_AUTH" doc:"user:password pairs for HTTP Basic, separated by commas"`
+	AuthAll        string        `env:"API_AUTH_ALL" doc:"true: API_AUTH also guards the routes that A1111 leaves open to everyone (ControlNet, loras, /internal with the previews of others, sysinfo), false: as in A1111; without it true when others than this machine can reach the server"`
 	Token          string        `env:"API_TOKEN" doc:"accept this bearer token"`
 	CORSOrigins    []string      `env:"CORS_ALLOW_ORIGINS" doc:"origins whose pages may call the API, separated by commas, * = all"`
 	CORSPattern    string        `env:"CORS_ALLOW_ORIGINS_REGEX" doc:"regular expression of further such origins"`
@@ -81,6 +95,9 @@ func (a *access) validate() []error {
 	}
 	if _, err := regexp.Compile(a.CORSPattern); err != nil {
 		errs = append(errs, fmt.Errorf("CORS_ALLOW_ORIGINS_REGEX: %w", err))
+	}
+	if _, err := strconv.ParseBool(a.AuthAll); err != nil && a.AuthAll != "" {
+		errs = append(errs, fmt.Errorf("API_AUTH_ALL is %q, it must be true or false", a.AuthAll))
 	}
 	if a.MaxBody < 1 {
 		errs = append(errs, fmt.Errorf("MAX_BODY is %d, it must be positive", a.MaxBody))
@@ -116,9 +133,14 @@ func (a *access) header() http.Header {
 	return r.Header
 }
 
-// apply sets what a server needs beyond the API of the other doors.
-func (a *access) apply(cfg *sdapi.Config) {
+// apply sets what a server needs beyond the API of the other doors. beyond tells
+// whether others than this machine can reach it.
+func (a *access) apply(cfg *sdapi.Config, beyond bool) {
 	cfg.Users, _ = a.users() // validate has complained
+	cfg.AuthAll = beyond
+	if a.AuthAll != "" {
+		cfg.AuthAll, _ = strconv.ParseBool(a.AuthAll)
+	}
 	cfg.Token = a.Token
 	cfg.CORSOrigins = a.CORSOrigins
 	if a.CORSPattern != "" {

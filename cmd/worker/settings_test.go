@@ -77,15 +77,20 @@ func TestArgumentsAndFlagsMix(t *testing.T) {
 }
 
 func TestEngineProcessGetsSettingsAndNoSecrets(t *testing.T) {
-	environ := map[string]string{"HOME": "/h", "THREADS": "1", "LOG_FORMAT": "console", "RUNPOD_AI_API_KEY": "k", "API_AUTH": "u:p", "HF_TOKEN": "t"}
+	environ := map[string]string{
+		"HOME": "/h", "THREADS": "1", "LOG_FORMAT": "console", "RUNPOD_AI_API_KEY": "k", "API_AUTH": "u:p", "HF_TOKEN": "t",
+		"HUGGING_FACE_HUB_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "s", "GOOGLE_API_KEY": "k", "NVIDIA_API_KEY": "k", "PASSWORD": "p",
+		"MODELS_DIR": "/m", "CUDA_VISIBLE_DEVICES": "1", "LD_LIBRARY_PATH": "/l", "GOMEMLIMIT": "1GiB",
+	}
 	s, err := loaded(t, environ, "--threads", "7", "--vae-tiles", "always", "--allow-pickle")
 	require.NoError(t, err)
 	got := engineCommand(environ, &s.common).Env
 	require.Subset(t, got, []string{
 		"HOME=/h", "THREADS=7", "DEVICE=auto", "WARM_MODELS=1", "VAE_TILES=always", "ALLOW_PICKLE=true", "LOG_LEVEL=info", "LOG_FORMAT=json",
+		"MODELS_DIR=/m", "CUDA_VISIBLE_DEVICES=1", "LD_LIBRARY_PATH=/l", "GOMEMLIMIT=1GiB",
 	})
 	require.NotContains(t, got, "THREADS=1")
-	for _, secret := range []string{"RUNPOD_AI_API_KEY", "API_AUTH", "HF_TOKEN"} {
+	for _, secret := range []string{"RUNPOD_AI_API_KEY", "API_AUTH", "HF_TOKEN", "HUGGING_FACE", "AWS", "API_KEY", "PASSWORD"} {
 		require.NotContains(t, strings.Join(got, "\n"), secret)
 	}
 	require.Equal(t, inference.TileAlways, tileModes[s.common.engine.VAETiles])

@@ -4,10 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"sdworker/api/budget"
 	"sdworker/api/sdapi"
 	"sdworker/inference"
 )
@@ -18,7 +22,9 @@ type stack struct {
 	gen     inference.Generator
 	queue   *inference.Queue
 	catalog *catalog
-	api     http.Handler
+	server  *sdapi.Server
+	api     http.Handler // server, within memory
+	memory  *budget.Budget
 	header  http.Header // credentials for calls of our own
 	log     zerolog.Logger
 }
@@ -29,14 +35,30 @@ type apiSettings struct {
 	StylesFile  string `env:"STYLES_FILE" envDefault:"styles.csv" doc:"prompt styles, as A1111 keeps them"`
 	OutputDir   string `env:"OUTPUT_DIR" doc:"where pictures of requests with save_images go"`
 	QueueDepth  int    `env:"QUEUE_DEPTH" envDefault:"64" doc:"jobs that may wait or run, 0 = no limit; more are refused"`
+	Memory      int64  `env:"MEMORY_BUDGET" doc:"bytes that requests in flight may hold together, in bodies and decoded pictures; without it half of what the container may use"`
 	ImageURLs   bool   `env:"IMAGE_URLS" doc:"let requests name pictures by http and https addresses, never private ones"`
 }
 
 func (a *apiSettings) validate() []error {
+	var errs []error
 	if a.QueueDepth < 0 {
-		return []error{fmt.Errorf("QUEUE_DEPTH is %d, it must not be negative", a.QueueDepth)}
+		errs = append(errs, fmt.Errorf("QUEUE_DEPTH is %d, it must not be negative", a.QueueDepth))
 	}
-	return nil
+	if a.Memory != 0 && a.Memory < minMemoryBudget {
+		errs = append(errs, fmt.Errorf("MEMORY_BUDGET is %d, it must be at least %d", a.Memory, minMemoryBudget))
+	}
+	return errs
+}
+
+// minMemoryBudget lets a request with one large picture pass, in bytes.
+const minMemoryBudget = 64 << 20
+
+// memoryBudget is the chosen budget in bytes, or half of what there is.
+func (a *apiSettings) memoryBudget() int64 {
+	if a.Memory != 0 {
+		return a.Memory
+	}
+	return max(hostMemory()/2, minMemoryBudget)
 }
 
 // newStack builds the stack on gen. more, unless nil, completes the API's
@@ -63,9 +85,33 @@ func newStack(p *program, cfg *common, api *apiSettings, gen inference.Generator
 	if more != nil {
 		more(&config)
 	}
-	s.api, err = sdapi.New(config)
-	return s, err
+	if s.server, err = sdapi.New(config); err != nil {
+		return nil, err
+	}
+	s.memory = budget.New(api.memoryBudget())
+	s.api = s.memory.Handler(s.server)
+	return s, nil
 }
+
+// refreshOnHangup looks at the model folders at each SIGHUP, until ctx ends. The
+// signal would end the program, which a terminal that is closed should not.
+func (s *stack) refreshOnHangup(ctx context.Context) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-hangups:
+			err := s.catalog.Refresh()
+			s.log.Info().Err(err).Msg("SIGHUP: looked at the model folders again")
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Close ends what goes on beside the requests.
+func (s *stack) Close() error { return s.server.Close() }
 
 // loadModel makes the chosen checkpoint ready, so that the first job need not
 // wait for it.

@@ -29,6 +29,7 @@ type Config struct {
 	CloseGrace   time.Duration // from Close to kill, 5 s
 	MinPause     time.Duration // before the second restart in a row, doubled each time, 500 ms; the first is at once
 	MaxPause     time.Duration // 30 s
+	MaxWait      time.Duration // the longest pause that a call waits for, 5 s
 }
 
 func (c *Config) setDefaults() {
@@ -42,6 +43,7 @@ func (c *Config) setDefaults() {
 		{&c.CloseGrace, 5 * time.Second},
 		{&c.MinPause, 500 * time.Millisecond},
 		{&c.MaxPause, 30 * time.Second},
+		{&c.MaxWait, 5 * time.Second},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -61,6 +63,7 @@ type Supervisor struct {
 	changed   chan struct{}    // closed and replaced when child or failures change
 	failures  int              // deaths and failed starts so far
 	lastError *inference.Error // of the latest of them
+	next      time.Time        // when the next child is started, in a pause before it
 	files     *inference.Files // what a new child loads again
 	closed    bool
 	reloading bool
@@ -98,6 +101,10 @@ func (s *Supervisor) supervise(ctx context.Context) {
 		default:
 			pause = min(2*pause, s.cfg.MaxPause)
 		}
+		s.mu.Lock()
+		s.next = time.Now().Add(pause)
+		s.signal()
+		s.mu.Unlock()
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -220,6 +227,10 @@ func (s *Supervisor) acquire(ctx context.Context) (*child, error) {
 			err := s.lastError
 			s.mu.Unlock()
 			return nil, err
+		case time.Until(s.next) > s.cfg.MaxWait:
+			err := s.pausing()
+			s.mu.Unlock()
+			return nil, err
 		}
 		changed := s.changed
 		s.mu.Unlock()
@@ -230,6 +241,15 @@ func (s *Supervisor) acquire(ctx context.Context) (*child, error) {
 		}
 		s.mu.Lock()
 	}
+}
+
+// pausing is the error of a call in a long pause before the next start: many
+// callers who each waited for it would wait for one pause after another. s.mu is held.
+func (s *Supervisor) pausing() *inference.Error {
+	left := time.Until(s.next).Round(time.Second)
+	err := inference.Errorf(inference.Broken, "engine", "the engine failed %d times and is started again in %s; the last failure: %s", s.failures, left, s.lastError.Msg)
+	err.RetryAfter = left
+	return err
 }
 
 // do runs a call on the child, and once more on the next one if the first died

@@ -174,6 +174,21 @@ func TestRestartsPauseLongerAndLonger(t *testing.T) {
 	require.GreaterOrEqual(t, at[5].Sub(at[0]), 300*time.Millisecond)
 }
 
+// Callers who each waited for the next start would wait for one pause after another.
+func TestLongPausesAreTold(t *testing.T) {
+	exits := command("exit")
+	s := start(t, exits, func(c *remote.Config) { c.MinPause, c.MaxPause, c.MaxWait = time.Hour, time.Hour, time.Minute })
+	require.Eventually(t, func() bool {
+		_, err := s.Generate(deadline(t), prompt("x"), inference.Hooks{})
+		var got *inference.Error
+		require.ErrorAs(t, err, &got)
+		return got.RetryAfter > 50*time.Minute
+	}, 10*time.Second, 5*time.Millisecond)
+	_, err := s.Generate(deadline(t), prompt("x"), inference.Hooks{})
+	require.Equal(t, inference.Broken, inference.CodeOf(err))
+	require.ErrorContains(t, err, "is started again in 1h0m0s")
+}
+
 func TestFailedLoadKeepsTheProcess(t *testing.T) {
 	s := start(t, command("scripted"))
 	first := requireWorks(t, s)

@@ -16,6 +16,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"sdworker/inference"
+	"sdworker/internal/publicnet"
 )
 
 // errChanged means that the file on the server is not the one the download
@@ -85,7 +86,7 @@ func retryAfter(resp *http.Response) time.Duration {
 // permanent tells whether trying again is pointless.
 func permanent(err error) bool {
 	var p *backoff.PermanentError
-	return errors.As(err, &p) || errors.Is(err, errAddress) || errors.Is(err, errChanged) ||
+	return errors.As(err, &p) || errors.Is(err, publicnet.ErrNotPublic) || errors.Is(err, errChanged) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || isDisk(err) || isCertificate(err)
 }
 
@@ -106,7 +107,7 @@ func (f *Fetcher) failure(src Source, err error) error {
 		return nil
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, errAddress):
+	case errors.Is(err, publicnet.ErrNotPublic):
 		return &inference.Error{Code: inference.Invalid, Op: "fetch", Msg: "the URL leads to an address that is not public", Err: err}
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return &inference.Error{Code: inference.Invalid, Op: "fetch", Msg: "the model folder cannot be written to; choose another one or change its permissions", Err: err}

@@ -8,6 +8,3 @@ func NewForTest(config Config, allowed func(netip.Addr) bool, chunk int64) *Fetc
 	full := New(config)
 	return newFetcher(full.config, allowed, chunk)
 }
-
-// IsPublic is the real rule.
-var IsPublic = isPublic

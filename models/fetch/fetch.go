@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"sdworker/inference"
+	"sdworker/internal/publicnet"
 	"sdworker/models"
 )
 
@@ -60,7 +61,7 @@ func New(config Config) *Fetcher {
 	if config.FirstWait <= 0 {
 		config.FirstWait = 500 * time.Millisecond
 	}
-	return newFetcher(config, isPublic, chunkBytes)
+	return newFetcher(config, publicnet.Contains, chunkBytes)
 }
 
 func newFetcher(config Config, allowed func(netip.Addr) bool, chunk int64) *Fetcher {

@@ -40,7 +40,9 @@ func (f *Fetcher) Sync(ctx context.Context, repo, token, dir string, maxBytes in
 	if maxBytes == 0 {
 		maxBytes = publicLimit
 	}
-	list := Source{URL: f.endpoint(envHFEndpoint, hfEndpoint) + "/api/models/" + escapePath(repo), Name: repo, token: token}
+	endpoint := f.endpoint(envHFEndpoint, hfEndpoint)
+	public := endpoint == hfEndpoint // a mirror that the operator chose may be private
+	list := Source{URL: endpoint + "/api/models/" + escapePath(repo), Name: repo, Public: public, token: token}
 	var reply struct {
 		Siblings []struct {
 			Name string `json:"rfilename"`
@@ -62,7 +64,7 @@ func (f *Fetcher) Sync(ctx context.Context, repo, token, dir string, maxBytes in
 		if err != nil {
 			return done, err
 		}
-		src.token = token
+		src.token, src.Public = token, public
 		if _, err := f.Fetch(ctx, src, dest, Options{MaxBytes: maxBytes, Verify: isModel}); err != nil {
 			return done, fmt.Errorf("%s: %w", file.Name, err)
 		}

@@ -20,7 +20,7 @@ type Source struct {
 	Kind   models.Kind // what it is said to be, "" when only the file tells
 	SHA256 string      // expected digest in lower-case hex, "" when unknown
 	Bytes  int64       // expected size, 0 when unknown
-	Public bool        // came with a request: only public addresses, no proxy, no token
+	Public bool        // came with a request: only public addresses, no proxy
 
 	token string // sent as a bearer token to the host of URL, and to no other
 	ask   bool   // the server may know a better name than the address

@@ -10,8 +10,10 @@ package bridge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -20,6 +22,7 @@ import (
 	"sdworker/api/loopback"
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/bucket"
+	"sdworker/internal/publicnet"
 )
 
 // Config holds the settings of the bridge.
@@ -27,6 +30,8 @@ type Config struct {
 	Upload  string `env:"BUCKET_UPLOAD" envDefault:"always" doc:"when a bucket is set: always upload images, or only those too large for RunPod (large)"`
 	Format  string `env:"RUNPOD_RECODE" doc:"re-encode images of a result too large for RunPod as jpeg or webp; default: fail with an error"`
 	Quality int    `env:"RUNPOD_RECODE_QUALITY" envDefault:"90" doc:"first quality tried when images are re-encoded, 1 to 100"`
+
+	PrivateBuckets bool `env:"RUNPOD_PRIVATE_BUCKETS" doc:"let s3Config of a job name an endpoint on a private network"`
 
 	Downloads   bool  `env:"RUNPOD_ALLOW_DOWNLOADS" doc:"let jobs have model files fetched into the model folders (endpoints v1/download and v1/sync)"`
 	MaxDownload int64 `env:"RUNPOD_MAX_DOWNLOAD_BYTES" envDefault:"5368709120" doc:"largest file that a job may have downloaded"`
@@ -68,28 +73,48 @@ type Options struct {
 	ModelDirs []string
 }
 
+// Validate finds all settings that cannot be used, before anything is started.
+func (c Config) Validate() []error {
+	var errs []error
+	if _, err := bucket.Open(c.Bucket); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Upload != "" && c.Upload != uploadAlways && c.Upload != uploadLarge {
+		errs = append(errs, fmt.Errorf("BUCKET_UPLOAD is %q; it must be always or large", c.Upload))
+	}
+	if c.Format != "" && c.Format != "jpeg" && c.Format != "webp" {
+		errs = append(errs, fmt.Errorf("RUNPOD_RECODE is %q; it must be jpeg or webp", c.Format))
+	}
+	if c.Quality < 0 || c.Quality > 100 {
+		errs = append(errs, fmt.Errorf("RUNPOD_RECODE_QUALITY is %d; it must be 1 to 100", c.Quality))
+	}
+	if c.MaxDownload < 0 {
+		errs = append(errs, fmt.Errorf("RUNPOD_MAX_DOWNLOAD_BYTES is %d; it must not be negative", c.MaxDownload))
+	}
+	return errs
+}
+
+// defaultQuality is used where Config.Quality is 0.
+const defaultQuality = 90
+
 // New returns the job handler. It fails on settings that contradict each other.
 func New(o Options) (runpod.Handler, error) {
+	if err := errors.Join(o.Validate()...); err != nil {
+		return nil, err
+	}
 	store, err := bucket.Open(o.Bucket)
 	if err != nil {
 		return nil, err
 	}
-	if o.Upload == "" {
-		o.Upload = uploadAlways
-	}
-	if o.Upload != uploadAlways && o.Upload != uploadLarge {
-		return nil, fmt.Errorf("BUCKET_UPLOAD is %q; it must be always or large", o.Upload)
-	}
-	if o.Format != "" && o.Format != "jpeg" && o.Format != "webp" {
-		return nil, fmt.Errorf("RUNPOD_RECODE is %q; it must be jpeg or webp", o.Format)
-	}
-	b := &bridge{Options: o, store: store}
+	o.Upload, o.Quality = cmp.Or(o.Upload, uploadAlways), cmp.Or(o.Quality, defaultQuality)
+	b := &bridge{Options: o, store: store, public: publicnet.Transport()}
 	return b.do, nil
 }
 
 type bridge struct {
 	Options
-	store *bucket.Bucket // nil: none configured
+	store  *bucket.Bucket  // nil: none configured
+	public *http.Transport // for buckets that jobs name
 }
 
 // do is the runpod.Handler.

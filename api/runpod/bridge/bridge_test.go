@@ -18,6 +18,7 @@ import (
 
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/bridge"
+	"sdworker/internal/publicnet"
 	"sdworker/internal/vectors"
 )
 
@@ -369,7 +370,7 @@ func TestImagesAreUploaded(t *testing.T) {
 
 func TestRequestsOwnBucket(t *testing.T) {
 	s := newShelf(t)
-	h := newBridge(t, bridge.Options{API: &api{body: reply(10)}})
+	h := newBridge(t, bridge.Options{Config: bridge.Config{PrivateBuckets: true}, API: &api{body: reply(10)}})
 	job := runpod.Job{ID: "j", Input: json.RawMessage(`{"prompt":"a"}`), S3: &runpod.S3Config{AccessID: "id", AccessSecret: "s", BucketName: "mine", EndpointURL: s.URL, ObjectPath: "out/here"}}
 	v, err := h(t.Context(), job)
 	require.NoError(t, err)
@@ -378,6 +379,11 @@ func TestRequestsOwnBucket(t *testing.T) {
 	job.S3.AccessSecret = ""
 	_, err = h(t.Context(), job)
 	require.ErrorContains(t, err, "s3Config: ")
+
+	// Without the owner's leave a job does not reach the worker's network.
+	job.S3.AccessSecret = "s"
+	_, err = newBridge(t, bridge.Options{API: &api{body: reply(10)}})(t.Context(), job)
+	require.ErrorIs(t, err, publicnet.ErrNotPublic)
 }
 
 func TestUploadOnlyWhatIsTooLarge(t *testing.T) {
@@ -448,4 +454,9 @@ func TestSettingsThatContradict(t *testing.T) {
 	o.Bucket.EndpointURL = "https://bucket"
 	_, err = bridge.New(o)
 	require.ErrorContains(t, err, "BUCKET_ACCESS_KEY_ID")
+	o.Quality, o.Format = 101, "gif"
+	_, err = bridge.New(o)
+	require.ErrorContains(t, err, "BUCKET_ACCESS_KEY_ID")
+	require.ErrorContains(t, err, "RUNPOD_RECODE_QUALITY is 101")
+	require.ErrorContains(t, err, `RUNPOD_RECODE is "gif"`)
 }

@@ -71,13 +71,9 @@ func (b *bridge) deliver(ctx context.Context, job runpod.Job, c call, body runpo
 
 // qualities are the steps tried until a result fits.
 func (b *bridge) qualities() []int {
-	first := b.Quality
-	if first <= 0 || first > 100 {
-		first = 90
-	}
-	list := []int{first}
+	list := []int{b.Quality}
 	for _, q := range []int{75, 60} {
-		if q < first {
+		if q < b.Quality {
 			list = append(list, q)
 		}
 	}
@@ -89,9 +85,14 @@ func (b *bridge) storeFor(job runpod.Job) (*bucket.Bucket, error) {
 	if job.S3 == nil || job.S3.EndpointURL == "" {
 		return b.store, nil
 	}
+	// A job's own endpoint must not lead into the worker's network.
+	transport := b.Bucket.Transport
+	if transport == nil && !b.PrivateBuckets {
+		transport = b.public
+	}
 	store, err := bucket.Open(bucket.Config{
 		EndpointURL: job.S3.EndpointURL, AccessKey: job.S3.AccessID, SecretKey: job.S3.AccessSecret,
-		Name: job.S3.BucketName, Prefix: job.S3.ObjectPath, Transport: b.Bucket.Transport,
+		Name: job.S3.BucketName, Prefix: job.S3.ObjectPath, Transport: transport,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("s3Config: %w", err)

@@ -80,31 +80,39 @@ func (s *Store) Keep(sent *pyjson.Object) error {
 	return nil
 }
 
-// Save sets options and writes the file. When one cannot be set, none is.
+// Save sets options and writes the file. When one cannot be set, or the file cannot
+// be written, none is.
 func (s *Store) Save(sent *pyjson.Object) error {
-	if err := s.Keep(sent); err != nil {
+	set, err := accept(sent)
+	if err != nil {
 		return err
-	}
-	return s.write()
-}
-
-// write replaces the file in one step, so that a crash leaves the old or the
-// new one.
-func (s *Store) write() error {
-	if s.path == "" {
-		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	next := maps.Clone(s.set)
+	maps.Copy(next, set)
+	if err := s.write(next); err != nil {
+		return err
+	}
+	s.set = next
+	return nil
+}
+
+// write replaces the file in one step, so that a crash leaves the old or the
+// new one. The store's lock is held.
+func (s *Store) write(set map[string]any) error {
+	if s.path == "" {
+		return nil
+	}
 	file := pyjson.NewObject()
-	values := Values{set: s.set}
+	values := Values{set: set}
 	for _, f := range Table.Fields {
-		if !fixed[f.Name] || s.set[f.Name] != nil {
+		if !fixed[f.Name] || set[f.Name] != nil {
 			file.Set(f.Name, values.Get(f.Name))
 		}
 	}
 	for _, f := range builtin {
-		if value, ok := s.set[f.Name]; ok {
+		if value, ok := set[f.Name]; ok {
 			file.Set(f.Name, value)
 		}
 	}

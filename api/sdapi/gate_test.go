@@ -1,0 +1,168 @@
+package sdapi_test
+
+import (
+	"bytes"
+	"compress/zlib"
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/api/budget"
+	"sdworker/api/sdapi"
+)
+
+// TestRequestsOfOtherSites: browsers say where a page comes from, other clients say
+// nothing, as before.
+func TestRequestsOfOtherSites(t *testing.T) {
+	plain := start(t)
+	open := start(t, func(c *sdapi.Config) {
+		c.CORSOrigins, c.CORSOriginPattern = []string{"https://ui.example"}, regexp.MustCompile(`http://a|http://a\.b`)
+	})
+	all := start(t, func(c *sdapi.Config) { c.CORSOrigins = []string{"*"} })
+	send := func(f *fixture, method string, header map[string]string) int {
+		r := httptest.NewRequest(method, "http://localhost:7860/sdapi/v1/interrupt", nil)
+		if method == http.MethodGet {
+			r = httptest.NewRequest(method, "http://localhost:7860/sdapi/v1/progress", nil)
+		}
+		for k, v := range header {
+			r.Header.Set(k, v)
+		}
+		w := httptest.NewRecorder()
+		f.server.ServeHTTP(w, r)
+		return w.Code
+	}
+	for _, tc := range []struct {
+		name   string
+		f      *fixture
+		method string
+		header map[string]string
+		want   int
+	}{
+		{"no browser", plain, "POST", nil, 200},
+		{"the own page", plain, "POST", map[string]string{"Origin": "http://localhost:7860", "Sec-Fetch-Site": "same-origin"}, 200},
+		{"the own page of an old browser", plain, "POST", map[string]string{"Origin": "http://localhost:7860"}, 200},
+		{"behind a proxy", plain, "POST", map[string]string{"Origin": "https://pictures.example", "Sec-Fetch-Site": "same-origin"}, 200},
+		{"another site", plain, "POST", map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 403},
+		{"another site of an old browser", plain, "POST", map[string]string{"Origin": "https://evil.example"}, 403},
+		{"a sandboxed page", plain, "POST", map[string]string{"Origin": "null"}, 403},
+		{"another site looks", plain, "GET", map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 200},
+		{"an allowed origin", open, "POST", map[string]string{"Origin": "https://ui.example", "Sec-Fetch-Site": "cross-site"}, 200},
+		{"an origin of the pattern", open, "POST", map[string]string{"Origin": "http://a.b"}, 200},
+		{"more than the pattern", open, "POST", map[string]string{"Origin": "http://a.b.evil"}, 403},
+		{"another origin", open, "POST", map[string]string{"Origin": "https://evil.example"}, 403},
+		{"every origin", all, "POST", map[string]string{"Origin": "https://any.example", "Sec-Fetch-Site": "cross-site"}, 200},
+	} {
+		t.Run(tc.name, func(t *testing.T) { require.Equal(t, tc.want, send(tc.f, tc.method, tc.header)) })
+	}
+}
+
+func TestAuthAll(t *testing.T) {
+	users := map[string]string{"u": "p"}
+	a1111 := start(t, func(c *sdapi.Config) { c.Users = users })
+	all := start(t, func(c *sdapi.Config) { c.Users, c.AuthAll = users, true })
+	for _, path := range []string{"/sdapi/v1/loras", "/controlnet/model_list", "/internal/pending-tasks", "/internal/sysinfo", "/docs", "/config"} {
+		require.Equal(t, 200, a1111.get(path).status, path)
+		require.Equal(t, 401, all.get(path).status, path)
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		require.NotEqual(t, 401, all.get(path).status, path)
+	}
+	require.Equal(t, 401, a1111.get("/sdapi/v1/samplers").status)
+	open := start(t, func(c *sdapi.Config) { c.AuthAll = true })
+	require.Equal(t, 200, open.get("/controlnet/model_list").status, "nothing to ask for")
+}
+
+// TestGuard lets the same clients through as the members' routes, also when those
+// have trouble of their own.
+func TestGuard(t *testing.T) {
+	f := start(t, func(c *sdapi.Config) { c.Users, c.MaxBody = map[string]string{"u": "p"}, 5 })
+	reached := 0
+	h := f.server.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		reached++
+		_, err := new(bytes.Buffer).ReadFrom(r.Body)
+		require.Error(t, err)
+	}))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/jobs", strings.NewReader("123456")))
+	require.Equal(t, 401, w.Code)
+	require.Zero(t, reached)
+	r := httptest.NewRequest(http.MethodPost, "/v1/jobs", strings.NewReader("123456"))
+	r.SetBasicAuth("u", "p")
+	h.ServeHTTP(httptest.NewRecorder(), r)
+	require.Equal(t, 1, reached)
+}
+
+// blackPNG is a well-packed picture of one bit a pixel.
+func blackPNG(side int) string {
+	chunk := func(kind string, content []byte) []byte {
+		out := binary.BigEndian.AppendUint32(nil, uint32(len(content)))
+		out = append(append(out, kind...), content...)
+		return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(out[4:]))
+	}
+	header := binary.BigEndian.AppendUint32(nil, uint32(side))
+	header = append(binary.BigEndian.AppendUint32(header, uint32(side)), 1, 0, 0, 0, 0)
+	var pixels bytes.Buffer
+	z := zlib.NewWriter(&pixels)
+	for range side {
+		_, _ = z.Write(make([]byte, 1+side/8))
+	}
+	_ = z.Close()
+	file := []byte("\x89PNG\r\n\x1a\n")
+	file = append(file, chunk("IHDR", header)...)
+	file = append(file, chunk("IDAT", pixels.Bytes())...)
+	return base64.StdEncoding.EncodeToString(append(file, chunk("IEND", nil)...))
+}
+
+// TestManyLargePictures: a small body must not fill the memory.
+func TestManyLargePictures(t *testing.T) {
+	f := start(t)
+	bomb := blackPNG(8000)
+	require.Less(t, len(bomb), 20_000)
+	list := make([]map[string]any, 60)
+	texts := make([]any, 60)
+	for i := range list {
+		list[i], texts[i] = map[string]any{"data": bomb, "name": "x"}, bomb
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for path, body := range map[string]map[string]any{
+		"/sdapi/v1/extra-batch-images": {"imageList": list, "upscaler_1": "None"},
+		"/sdapi/v1/img2img":            {"init_images": texts, "batch_size": 60},
+		"/controlnet/detect":           {"controlnet_module": "none", "controlnet_input_images": texts},
+	} {
+		got := f.post(path, body)
+		require.Equal(t, 422, got.status, path)
+		require.Contains(t, string(got.body), "million pixels together", path)
+	}
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
+
+	// Within a budget, what is decoded one after another counts, too.
+	h := budget.New(64 << 20).Handler(f.server)
+	r := httptest.NewRequest(http.MethodPost, "/sdapi/v1/extra-single-image", strings.NewReader(`{"image":"`+bomb+`"}`))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	require.Equal(t, 422, w.Code)
+	require.Contains(t, w.Body.String(), "million pixels together")
+}
+
+// TestOptionsThatCannotBeWritten: what the reply says is what counts.
+func TestOptionsThatCannotBeWritten(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "gone")
+	require.NoError(t, os.Mkdir(folder, 0o755))
+	f := start(t, func(c *sdapi.Config) { c.OptionsFile = filepath.Join(folder, "config.json") })
+	require.Equal(t, 200, f.post("/sdapi/v1/options", map[string]any{"CLIP_stop_at_last_layers": 2}).status)
+	require.NoError(t, os.RemoveAll(folder))
+	require.Equal(t, 500, f.post("/sdapi/v1/options", map[string]any{"CLIP_stop_at_last_layers": 3}).status)
+	require.Contains(t, string(f.get("/sdapi/v1/options").body), `"CLIP_stop_at_last_layers":2`)
+}

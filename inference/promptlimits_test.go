@@ -1,0 +1,43 @@
+package inference_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+)
+
+// Prompts that would cost minutes are refused with the field at fault, those of
+// people pass.
+func TestPromptLimits(t *testing.T) {
+	alternating := "[" + strings.TrimSuffix(strings.Repeat(strings.Repeat("cat ", 1200)+"|", 20), "|") + "]"
+	for name, tc := range map[string]struct {
+		change func(*inference.Request)
+		field  string
+	}{
+		"bytes":             {func(r *inference.Request) { r.Prompt = strings.Repeat("a", 5<<20) }, "prompt"},
+		"negative":          {func(r *inference.Request) { r.NegativePrompt = strings.Repeat("a", 5<<20) }, "negative_prompt"},
+		"parts":             {func(r *inference.Request) { r.Prompt = strings.Repeat("a AND ", 10_000) + "b" }, "prompt"},
+		"tokens":            {func(r *inference.Request) { r.Prompt = strings.Repeat("cat ", 20_000) }, "prompt"},
+		"brackets":          {func(r *inference.Request) { r.Prompt = strings.Repeat("(", 100_000) }, "prompt"},
+		"mixed brackets":    {func(r *inference.Request) { r.Prompt = strings.Repeat("([)]", 30_000) }, "prompt"},
+		"texts of one step": {func(r *inference.Request) { r.Prompt, r.Steps = alternating, 60 }, "prompt"},
+		"a long one":        {func(r *inference.Request) { r.Prompt = strings.Repeat("cat ", 4_000) }, ""},
+		"many parts":        {func(r *inference.Request) { r.Prompt = strings.Repeat("a AND ", 30) + "b" }, ""},
+		"many LoRA tags":    {func(r *inference.Request) { r.Prompt = "a" + strings.Repeat("<lora:x:1>", 10_000) }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := newBench(t, nil).Generate(t.Context(), txt2img(tc.change), inference.Hooks{})
+			if tc.field == "" {
+				require.NoError(t, err)
+				return
+			}
+			var got *inference.Error
+			require.ErrorAs(t, err, &got)
+			require.Equal(t, inference.Invalid, got.Code)
+			require.Equal(t, tc.field, got.Field)
+		})
+	}
+}
