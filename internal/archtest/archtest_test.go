@@ -104,6 +104,7 @@ var rules = []struct {
 	{`api/(jobs|openai)`, `inference|` + leaf + `|api/(budget|loopback)`, "they stand on the A1111 API as its clients"},
 	{`api/runpod`, `internal/publicnet`, "the protocol is a library of its own"},
 	{`api/runpod/.*`, `api/runpod(/.*)?|api/loopback|internal/publicnet|inference|` + leaf, "a RunPod job is an HTTP request in memory; it needs no handler package"},
+	{`examples/.*`, `$^`, "what a stranger would write"},
 	{`internal/.*`, `.*`, "tests and measurements may look anywhere"},
 	{`cmd/worker`, `.*`, "the program wires everything"},
 }
