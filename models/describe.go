@@ -90,6 +90,9 @@ func topTags(text string) []Tag {
 // Synthetic tells a file that was written by package synth: random weights.
 func (i *Info) Synthetic() bool { return i.Metadata["sdworker.synthetic"] != "" }
 
+// Demo tells a file of the demo model, which package demo writes.
+func (i *Info) Demo() bool { return i.Metadata["sdworker.demo"] != "" }
+
 // Component is one network inside a checkpoint.
 type Component struct {
 	Name    string // "unet", "text encoder", "vae", "other"

@@ -95,6 +95,7 @@ var rules = []struct {
 	{`inference/sdcpp`, `inference|inference/sdcpp/tiles|models(/.*)?`, "the binding knows the engine's interface and the files it opens"},
 	{`inference/remote`, `inference|` + leaf, "a supervised child is a second implementation of inference.Generator, not a new layer"},
 	{`internal/publicnet`, `$^`, "a rule about addresses"},
+	{`models/demo`, `inference/clip|models(/.*)?`, "its text encoder is made of the words that prompts are read as"},
 	{`models(/.*)?`, `inference|models(/.*)?|internal/publicnet`, "model files are found without knowing what serves them"},
 	{`api/infotext`, `inference|` + leaf, "the parameters text is the same for every door"},
 	{`api/budget`, `inference`, "a full budget is an error of the domain"},
