@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"encoding/json"
 	"io/fs"
 	"net/http"
 	"path"
@@ -18,9 +19,19 @@ import (
 //go:embed page
 var page embed.FS
 
+// Toys are checkpoints that know little. The page says so when one is chosen, and
+// offers what it can draw.
+type Toys struct {
+	Titles  []string `json:"titles"` // as in the API's list
+	Prompts []string `json:"prompts"`
+	Side    int      `json:"side"` // of a picture, in pixels
+	Steps   int      `json:"steps"`
+}
+
 // Handler answers GET / and the paths below /webui/. The page holds no secret;
-// it asks for credentials when the API wants them.
-func Handler() http.Handler {
+// it asks for credentials when the API wants them. toys, which may be nil, is asked
+// each time the page is opened.
+func Handler(toys func() Toys) http.Handler {
 	files, err := fs.Sub(page, "page")
 	if err != nil {
 		panic(err) // the folder is embedded
@@ -37,6 +48,15 @@ func Handler() http.Handler {
 		}
 		mux.Handle(pattern, file(files, e.Name()))
 	}
+	mux.HandleFunc("GET /webui/toys.json", func(w http.ResponseWriter, _ *http.Request) {
+		var known Toys
+		if toys != nil {
+			known = toys()
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(known) // a client that went away is not our error
+	})
 	return mux
 }
 

@@ -27,7 +27,7 @@ func get(t *testing.T, path string, header ...string) *httptest.ResponseRecorder
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	webui.Handler().ServeHTTP(w, r)
+	webui.Handler(nil).ServeHTTP(w, r)
 	return w
 }
 
@@ -47,8 +47,18 @@ func TestFiles(t *testing.T) {
 	}
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	w := httptest.NewRecorder()
-	webui.Handler().ServeHTTP(w, r)
+	webui.Handler(nil).ServeHTTP(w, r)
 	require.Equal(t, 405, w.Code)
+}
+
+func TestToys(t *testing.T) {
+	w := get(t, "/webui/toys.json")
+	require.Equal(t, 200, w.Code)
+	require.JSONEq(t, `{"titles": null, "prompts": null, "side": 0, "steps": 0}`, w.Body.String())
+	w = httptest.NewRecorder()
+	toys := webui.Toys{Titles: []string{"demo.safetensors"}, Prompts: []string{"a cat"}, Side: 256, Steps: 20}
+	webui.Handler(func() webui.Toys { return toys }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/webui/toys.json", nil))
+	require.JSONEq(t, `{"titles": ["demo.safetensors"], "prompts": ["a cat"], "side": 256, "steps": 20}`, w.Body.String())
 }
 
 // source returns the text of every file of the page.
@@ -114,8 +124,8 @@ func TestPageStartsInABrowser(t *testing.T) {
 	api, err := sdapi.New(sdapi.Config{Queue: inference.NewQueue(&sdapitest.Generator{}, 0), Catalog: sdapitest.NewCatalog()})
 	require.NoError(t, err)
 	mux := http.NewServeMux()
-	mux.Handle("/{$}", webui.Handler())
-	mux.Handle("/webui/", webui.Handler())
+	mux.Handle("/{$}", webui.Handler(nil))
+	mux.Handle("/webui/", webui.Handler(nil))
 	mux.Handle("/", api)
 	server := httptest.NewServer(mux)
 	defer server.Close()

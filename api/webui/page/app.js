@@ -24,7 +24,7 @@ const offer = (select, values, chosen) => {
   select.replaceChildren(...values.map(v => new Option(v, v, v === chosen, v === chosen)))
 }
 
-let cheapPreviews = false
+let cheapPreviews = false, toys = { titles: null }
 
 async function fill() {
   const list = path => call('GET', 'sdapi/v1/' + path)
@@ -47,8 +47,39 @@ async function fill() {
   offer(field.scheduler, schedulers.map(s => s.label))
   offer(field.hr_upscaler, [...modes, ...upscalers].map(u => u.name))
   cheapPreviews = options.show_progress_type.startsWith('Approx')
+  toys = await call('GET', 'webui/toys.json')
+  if (isToy(options.sd_model_checkpoint)) suitToy()
   recall()
+  tellToy()
 }
+
+// What the demo model can draw
+
+const isToy = title => toys.titles?.includes(title)
+
+function suitToy() {
+  field.width.value = field.height.value = toys.side
+  field.steps.value = toys.steps
+}
+
+function tellToy() {
+  $('toy').hidden = !isToy(field.model.value)
+  if ($('toy').hidden || $('toy-prompts').children.length) return
+  $('toy-prompts').replaceChildren(...toys.prompts.map(prompt => {
+    const button = document.createElement('button')
+    button.type = 'button'
+    button.textContent = prompt
+    button.onclick = () => {
+      field.prompt.value = prompt
+      suitToy()
+      form.oninput()
+      form.requestSubmit()
+    }
+    return button
+  }))
+}
+
+field.model.onchange = tellToy
 
 // What was entered last time
 
