@@ -26,8 +26,8 @@ $(TINY): | build
 	@mkdir -p $(@D)
 	bin/worker models synth --size tiny $@
 
-demo: build $(TINY) ## a picture from a synthetic checkpoint, from nothing
-	@scripts/demo $(TINY)
+demo: build ## a cartoon of a prompt and a sheet of eight, from nothing
+	@scripts/demo
 
 test: engine ## all tests: pure Go without a C compiler, then those that need the engine
 	CGO_ENABLED=0 go test ./...

@@ -17,6 +17,8 @@ import (
 type modelSettings struct {
 	ModelsDir   string `env:"MODELS_DIR" doc:"folders with Stable-diffusion, Lora, VAE, ESRGAN, ControlNet, embeddings and VAE-approx inside, separated by ':'; searched before the usual places (./models, the Hugging Face cache, the RunPod volume, ~/.local/share/sdworker/models, /models)"`
 	AllowPickle bool   `env:"ALLOW_PICKLE" doc:"also take .ckpt, .pt and .pth files, which can carry hidden code"`
+
+	demo string // folder of the demo model, searched last; "" when it is not used
 }
 
 // engineSettings say what makes the pictures.
@@ -84,10 +86,15 @@ func (l *logSettings) validate() []error {
 	return errs
 }
 
-// roots are the folders that were configured, then ./models and the usual ones.
+// roots are the folders that were configured, then ./models, the usual ones and
+// that of the demo model.
 func (m *modelSettings) roots(environ map[string]string) []string {
 	usual, _ := m.usual(environ)
-	return append(append(m.configured(), "models"), usual...)
+	roots := append(append(m.configured(), "models"), usual...)
+	if m.demo != "" {
+		roots = append(roots, m.demo)
+	}
+	return roots
 }
 
 func (m *modelSettings) configured() []string {

@@ -52,7 +52,7 @@ func everySetting() []settings {
 	return append(new(common).settings(),
 		servingSettings(new(serving)), accessSettings(new(access)), apiSettingsOf(new(apiSettings)), supervisionSettings(new(supervision)),
 		fetchSettingsOf(new(fetchSettings)), settings{title: "Accounts and folders of others:", target: new(foreign), variablesOnly: true},
-		findSettingsOf(new(findSettings)), startSettingsOf(new(startSettings)), bridgeSettings(new(bridge.Config)), bucketSettings(new(bucket.Config)),
+		findSettingsOf(new(findSettings)), demoSettingsOf(new(demoSettings)), startSettingsOf(new(startSettings)), bridgeSettings(new(bridge.Config)), bucketSettings(new(bucket.Config)),
 		settings{title: "RunPod:", target: new(runpod.Config), environment: true, variablesOnly: true})
 }
 

@@ -5,12 +5,14 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"maps"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"sdworker/inference"
+	"sdworker/inference/imageio"
 )
 
 var generateVerb = &verb{
@@ -18,7 +20,9 @@ var generateVerb = &verb{
 	long: `Example: worker generate --prompt "a lovely cat" --steps 20 --output cat.png
 
 The paths of the pictures are printed on standard output, progress on standard
-error. Ctrl-C stops within one step.`,
+error. Ctrl-C stops within one step. Without a checkpoint the demo model draws, a toy
+that knows a few objects, colours and places; then pictures have 256x256 pixels and 20
+steps unless other numbers are given.`,
 	settings: func() []settings { return new(generateCommand).settings() },
 	run: func(ctx context.Context, p *program, c *call) error {
 		g := &generateCommand{program: p}
@@ -38,6 +42,7 @@ type generateCommand struct {
 	hires   hiresFields
 	init    initFields
 	output  outputOptions
+	demo    demoSettings
 }
 
 func (g *generateCommand) settings() []settings {
@@ -47,7 +52,7 @@ func (g *generateCommand) settings() []settings {
 		{title: "From a picture (img2img):", target: &g.init},
 		{title: "Output:", target: &g.output},
 	}
-	return append(own, append(g.common.settings(), apiSettingsOf(&g.api))...)
+	return append(own, append(g.common.settings(), apiSettingsOf(&g.api), demoSettingsOf(&g.demo))...)
 }
 
 // generated is the reply of the API to a generation request.
@@ -64,14 +69,15 @@ type pictureInfo struct {
 
 func (g *generateCommand) run(ctx context.Context, c *call) error {
 	p := g.program
-	if _, given := c.given["PROMPT"]; !given && g.init.InitImage == "" {
-		return usagef("--prompt is missing")
+	prompts, err := g.prompts(c)
+	if err != nil {
+		return err
 	}
 	req, err := p.newAPIRequest(c, &g.picture, &g.hires, &g.init, g.output.format())
 	if err != nil {
 		return err
 	}
-	if pictures := max(g.picture.BatchSize, 1) * max(g.picture.NIter, 1); g.output.Output == "-" && pictures > 1 {
+	if pictures := max(g.picture.BatchSize, 1) * max(g.picture.NIter, 1) * max(len(prompts), 1); g.output.Output == "-" && pictures > 1 {
 		return usagef("standard output takes one picture only, not %d: name a folder with --output", pictures)
 	}
 	files := &outputFiles{options: &g.output, stdout: p.out}
@@ -81,6 +87,17 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 	log := p.logger(&g.common.log)
 	if _, given := c.given["LOG_LEVEL"]; !given && p.environ["LOG_LEVEL"] == "" {
 		log = log.Level(zerolog.WarnLevel) // the display tells what happens
+	}
+
+	use, err := p.useDemo(&g.common, &g.demo)
+	if err != nil {
+		return err
+	}
+	if use {
+		if err := p.prepareDemo(ctx, &g.common, &g.demo, log); err != nil {
+			return err
+		}
+		req.suitDemo()
 	}
 
 	show := p.newDisplay(g.output.Quiet)
@@ -94,19 +111,95 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 		return err
 	}
 	began := time.Now()
+	made := new(made)
+	if prompts == nil { // the request has its own
+		err = made.ask(ctx, s, req, show)
+	}
+	for i, prompt := range prompts {
+		req.body["prompt"] = prompt
+		if !g.output.Quiet {
+			fmt.Fprintf(p.err, "%d of %d: %s\n", i+1, len(prompts), prompt)
+		}
+		if err = made.ask(ctx, s, req, show); err != nil {
+			break
+		}
+	}
+	show.done()
+	if err != nil {
+		return err
+	}
+	made.seconds["total"] = time.Since(began).Seconds()
+	return g.write(files, made)
+}
+
+// prompts are the lines of --prompts, nil if there is one prompt at most.
+func (g *generateCommand) prompts(c *call) ([]string, error) {
+	_, given := c.given["PROMPT"]
+	switch {
+	case g.output.Prompts != "" && given:
+		return nil, usagef("--prompt and --prompts exclude each other")
+	case g.output.Prompts == "" && !given && g.init.InitImage == "":
+		return nil, usagef("--prompt is missing")
+	case g.output.Prompts == "":
+		return nil, nil
+	}
+	text, err := os.ReadFile(g.output.Prompts)
+	if err != nil {
+		return nil, fmt.Errorf("read the prompts: %w", err)
+	}
+	var prompts []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" {
+			prompts = append(prompts, line)
+		}
+	}
+	if prompts == nil {
+		return nil, fmt.Errorf("there is no prompt in %s", g.output.Prompts)
+	}
+	return prompts, nil
+}
+
+// made is what requests have made so far.
+type made struct {
+	pictures []madePicture
+	seconds  map[string]float64
+}
+
+type madePicture struct {
+	data       []byte
+	seed       int64
+	parameters string
+}
+
+// ask sends a request and adds its pictures.
+func (m *made) ask(ctx context.Context, s *stack, req *apiRequest, show display) error {
 	var reply generated
 	var result *inference.Result
 	watched := withObserver(ctx, observer{progress: show.show, result: func(r *inference.Result) { result = r }})
-	err = apiCall(watched, s.api, req.path, nil, req.body, &reply)
-	show.done()
-	if err != nil {
+	if err := apiCall(watched, s.api, req.path, nil, req.body, &reply); err != nil {
 		return err
 	}
 	var info pictureInfo
 	if err := json.Unmarshal([]byte(reply.Info), &info); err != nil {
 		return fmt.Errorf("the API's info cannot be read: %w", err)
 	}
-	return g.write(files, &reply, &info, result, time.Since(began))
+	for i, image := range reply.Images {
+		data, err := base64.StdEncoding.DecodeString(image)
+		if err != nil {
+			return fmt.Errorf("picture %d of the API cannot be read: %w", i, err)
+		}
+		m.pictures = append(m.pictures, madePicture{data, at(info.Seeds, i), at(info.Infotexts, i)})
+	}
+	if m.seconds == nil {
+		m.seconds = map[string]float64{}
+	}
+	if result != nil {
+		t := result.Timings
+		for name, seconds := range map[string]float64{"load": t.Load, "encode": t.Encode, "sample": t.Sample, "decode": t.Decode, "upscale": t.Upscale} {
+			m.seconds[name] += seconds
+		}
+	}
+	return nil
 }
 
 // report is what --json prints.
@@ -114,6 +207,7 @@ type report struct {
 	Seed    int64              `json:"seed"` // of the first picture
 	Seconds map[string]float64 `json:"seconds"`
 	Images  []reportImage      `json:"images"`
+	Grid    string             `json:"grid,omitempty"` // path
 }
 
 type reportImage struct {
@@ -122,28 +216,49 @@ type reportImage struct {
 	Parameters string `json:"parameters"`
 }
 
-func (g *generateCommand) write(files *outputFiles, reply *generated, info *pictureInfo, result *inference.Result, took time.Duration) error {
-	out := report{Seconds: map[string]float64{"total": took.Seconds()}}
-	if result != nil {
-		t := result.Timings
-		maps.Copy(out.Seconds, map[string]float64{
-			"load": t.Load, "encode": t.Encode, "sample": t.Sample, "decode": t.Decode, "upscale": t.Upscale,
-		})
-	}
-	for i, image := range reply.Images {
-		data, err := base64.StdEncoding.DecodeString(image)
-		if err != nil {
-			return fmt.Errorf("picture %d of the API cannot be read: %w", i, err)
-		}
-		entry := reportImage{Seed: at(info.Seeds, i), Parameters: at(info.Infotexts, i)}
-		if entry.Path, err = files.write(data, i, len(reply.Images), entry.Seed); err != nil {
+func (g *generateCommand) write(files *outputFiles, m *made) error {
+	out := report{Seconds: m.seconds}
+	for i, picture := range m.pictures {
+		entry := reportImage{Seed: picture.seed, Parameters: picture.parameters}
+		var err error
+		if entry.Path, err = files.write(picture.data, i, len(m.pictures), entry.Seed); err != nil {
 			return err
 		}
 		out.Images = append(out.Images, entry)
 	}
-	out.Seed = at(info.Seeds, 0)
+	if len(out.Images) > 0 {
+		out.Seed = out.Images[0].Seed
+	}
+	if g.output.Grid != "" && len(m.pictures) > 0 {
+		if err := writeGrid(g.output.Grid, m.pictures); err != nil {
+			return err
+		}
+		out.Grid = g.output.Grid
+	}
 	return g.tell(&out)
 }
+
+// writeGrid writes all pictures as one PNG, in as many rows as A1111 does when it
+// avoids gaps, with the parameters of the first.
+func writeGrid(path string, pictures []madePicture) error {
+	var parts []imageio.RGB
+	for _, p := range pictures {
+		d, err := imageio.Decode(p.data, maxGridPixels)
+		if err != nil {
+			return fmt.Errorf("the grid cannot be made: %w", err)
+		}
+		parts = append(parts, d.RGB([3]uint8{}))
+	}
+	grid := imageio.Grid(parts, imageio.GridRows(len(parts), -1, 0, true))
+	data, err := imageio.EncodePNG(grid, imageio.Text{Key: "parameters", Value: pictures[0].parameters})
+	if err != nil {
+		return fmt.Errorf("the grid cannot be made: %w", err)
+	}
+	return writeFile(path, data)
+}
+
+// maxGridPixels bounds a picture of a grid; the pictures are our own.
+const maxGridPixels = 1 << 28
 
 // at is the element i of list, or its last: maps of ControlNet follow the
 // pictures without a seed of their own.
@@ -173,6 +288,9 @@ func (g *generateCommand) tell(r *report) error {
 	}
 	for _, image := range r.Images {
 		fmt.Fprintln(w, image.Path)
+	}
+	if r.Grid != "" {
+		fmt.Fprintln(w, r.Grid)
 	}
 	g.describe(r.Images)
 	return nil

@@ -52,10 +52,12 @@ type initFields struct {
 
 // outputOptions say what is written, where and how.
 type outputOptions struct {
-	Output string `env:"OUTPUT" envDefault:"." doc:"file, or folder in which to number the files, or - = standard output"`
-	Format string `env:"FORMAT" doc:"png, jpeg or webp; without it the file name decides, else png"`
-	Quiet  bool   `env:"QUIET" doc:"print nothing but the paths"`
-	JSON   bool   `env:"JSON" doc:"print seeds, seconds per phase and paths as JSON"`
+	Output  string `env:"OUTPUT" envDefault:"." doc:"file, or folder in which to number the files, or - = standard output"`
+	Format  string `env:"FORMAT" doc:"png, jpeg or webp; without it the file name decides, else png"`
+	Prompts string `env:"PROMPTS" doc:"file with one prompt on each line, in place of --prompt"`
+	Grid    string `env:"GRID" doc:"also write all pictures as one PNG file"`
+	Quiet   bool   `env:"QUIET" doc:"print nothing but the paths"`
+	JSON    bool   `env:"JSON" doc:"print seeds, seconds per phase and paths as JSON"`
 }
 
 // formats are the picture formats by their A1111 name (option samples_format)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"reflect"
 	"strings"
+
+	"sdworker/models/demo"
 )
 
 // apiNames are the flags whose API field is named differently.
@@ -98,4 +100,14 @@ func (p *program) readPicture(path string) (string, error) {
 		return "", fmt.Errorf("the picture %s is larger than %d MiB", path, maxPicture>>20)
 	}
 	return base64.StdEncoding.EncodeToString(data), nil
+}
+
+// suitDemo fills in what the demo model draws best and fastest where nothing was
+// asked for.
+func (r *apiRequest) suitDemo() {
+	for field, value := range map[string]int{"width": demo.Side, "height": demo.Side, "steps": demo.Steps} {
+		if _, given := r.body[field]; !given {
+			r.body[field] = value
+		}
+	}
 }

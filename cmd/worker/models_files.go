@@ -15,6 +15,7 @@ import (
 
 	"sdworker/inference"
 	"sdworker/models"
+	"sdworker/models/demo"
 	"sdworker/models/synth"
 )
 
@@ -100,6 +101,9 @@ func (p *program) printInfo(info *models.Info, o infoOptions) error {
 	}
 	if info.Synthetic() {
 		line("made by", "worker models synth: random values")
+	}
+	if info.Demo() {
+		line("made by", "worker models synth: the demo model, a toy that draws cartoons")
 	}
 	if all.Usable {
 		line("usable", "yes")
@@ -245,14 +249,20 @@ func (m *modelsCommand) verifyOne(ctx context.Context, path string, o verifyOpti
 
 // synthOptions are the flags of worker models synth.
 type synthOptions struct {
-	Size  string `env:"SIZE" envDefault:"tiny" doc:"tiny or full"`
-	Kind  string `env:"KIND" envDefault:"checkpoint" doc:"checkpoint, inpainting, lora, lora-diffusers, vae, taesd, esrgan, controlnet or embedding"`
-	Seed  uint64 `env:"SEED" envDefault:"0" doc:"of the random values"`
+	Size  string `env:"SIZE" doc:"of random values: tiny or full (default tiny)"`
+	Kind  string `env:"KIND" envDefault:"checkpoint" doc:"of random values: checkpoint, inpainting, lora, lora-diffusers, vae, taesd, esrgan, controlnet or embedding; of the model that draws cartoons: demo, demo-embedding, or demo-family for a models folder with all of them"`
+	Seed  uint64 `env:"SEED" doc:"of random values (default 0)"`
 	Quiet bool   `env:"QUIET" doc:"print nothing"`
 }
 
+// demoFamily as a kind is a folder with every kind of package demo.
+const demoFamily = "demo-family"
+
 var modelsSynthVerb = &verb{
-	name: "synth", args: "FILE", short: "write a model file of random values, for tests and benchmarks",
+	name: "synth", args: "FILE", short: "write a model file: random values, for tests and benchmarks, or the demo model",
+	long: `Examples: worker models synth --size full random.safetensors
+          worker models synth --kind demo demo.safetensors
+          worker models synth --kind demo-family models`,
 	settings: func() []settings { return []settings{{title: "File:", target: new(synthOptions)}} },
 	run: func(ctx context.Context, p *program, c *call) error {
 		var o synthOptions
@@ -262,29 +272,45 @@ var modelsSynthVerb = &verb{
 		if len(c.args) != 1 {
 			return usagef("one file must be named, %d are", len(c.args))
 		}
+		if _, seed := c.given["SEED"]; o.demo() && (seed || o.Size != "") {
+			return usagef("--kind %s has neither --size nor --seed: there is one demo model", o.Kind)
+		}
 		return o.write(ctx, p, c.args[0])
 	},
 }
 
+func (o *synthOptions) demo() bool {
+	return o.Kind == demoFamily || slices.Contains(demo.Kinds(), demo.Kind(o.Kind))
+}
+
 func (o *synthOptions) validate() []error {
 	var errs []error
-	if o.Size != string(synth.Tiny) && o.Size != string(synth.Full) {
+	if !slices.Contains([]string{"", string(synth.Tiny), string(synth.Full)}, o.Size) {
 		errs = append(errs, fmt.Errorf("--size %q is neither tiny nor full", o.Size))
 	}
-	if !slices.Contains(synth.Kinds(), synth.Kind(o.Kind)) {
-		errs = append(errs, fmt.Errorf("--kind %q is none of %v", o.Kind, synth.Kinds()))
+	if !o.demo() && !slices.Contains(synth.Kinds(), synth.Kind(o.Kind)) {
+		errs = append(errs, fmt.Errorf("--kind %q is none of %v, %v and %s", o.Kind, synth.Kinds(), demo.Kinds(), demoFamily))
 	}
 	return errs
 }
 
 func (o *synthOptions) write(ctx context.Context, p *program, path string) error {
 	began := time.Now()
-	err := synth.Write(ctx, path, synth.Options{Kind: synth.Kind(o.Kind), Size: synth.Size(o.Size), Seed: o.Seed})
+	what := "random values, pictures made with it are abstract"
+	var err error
+	switch {
+	case o.Kind == demoFamily:
+		what, err = "a toy that draws cartoons, with its family", demo.Place{Root: path}.Write(ctx)
+	case o.demo():
+		what, err = "a toy that draws cartoons", demo.Write(ctx, demo.Kind(o.Kind), path)
+	default:
+		err = synth.Write(ctx, path, synth.Options{Kind: synth.Kind(o.Kind), Size: synth.Size(o.Size), Seed: o.Seed})
+	}
 	if err != nil && ctx.Err() != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}
 	if err == nil && !o.Quiet {
-		fmt.Fprintf(p.err, "wrote %s in %s: random values, pictures made with it are abstract\n", path, time.Since(began).Round(time.Millisecond))
+		fmt.Fprintf(p.err, "wrote %s in %s: %s\n", path, time.Since(began).Round(time.Millisecond), what)
 	}
 	return err
 }

@@ -29,7 +29,7 @@ func newSite(s *stack, m *metrics.Metrics) *site {
 	guarded := func(h http.Handler) http.Handler { return s.memory.Handler(s.server.Guard(h)) }
 	return &site{
 		api: s.api, jobs: guarded(running), openai: guarded(openai.New(openai.Config{API: s.api})),
-		metrics: guarded(m.Handler()), page: webui.Handler(), running: running,
+		metrics: guarded(m.Handler()), page: webui.Handler(s.toys), running: running,
 	}
 }
 

@@ -45,20 +45,18 @@ type serveCommand struct {
 	engine  supervision
 	find    findSettings
 	fetch   fetchSettings
+	demo    demoSettings
 }
 
 func (s *serveCommand) settings() []settings {
 	own := []settings{servingSettings(&s.serving), accessSettings(&s.access), apiSettingsOf(&s.api), supervisionSettings(&s.engine)}
-	return append(own, append(s.common.settings(), findSettingsOf(&s.find), fetchSettingsOf(&s.fetch))...)
+	return append(own, append(s.common.settings(), findSettingsOf(&s.find), fetchSettingsOf(&s.fetch), demoSettingsOf(&s.demo))...)
 }
 
 func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
-	var absent *absentModel
-	if s.common.engine.Model != "" { // without a choice it also serves while there is no model
-		var err error
-		if absent, err = s.program.lookUpModel(&s.common, &s.find, "", log); err != nil {
-			return err
-		}
+	prepare, err := s.missing(log)
+	if err != nil {
+		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -70,7 +68,7 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 		}
 		return closing, err
 	}
-	if absent == nil {
+	if prepare == nil {
 		closing, err := open()
 		if err != nil {
 			return err
@@ -86,7 +84,7 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 		stop(err)
 		served <- err
 	}()
-	err := s.program.fetchModel(ctx, &s.common, &s.fetch, absent, log)
+	err = prepare(ctx)
 	if err == nil {
 		var closing func()
 		if closing, err = open(); err == nil {
@@ -99,6 +97,24 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 	}
 	stop(err)
 	return cmp.Or(<-served, err)
+}
+
+// missing returns what gets the model that is not there, nil if nothing is missing.
+func (s *serveCommand) missing(log zerolog.Logger) (prepare func(context.Context) error, err error) {
+	use, err := s.program.useDemo(&s.common, &s.demo)
+	if use && err == nil {
+		return func(ctx context.Context) error { return s.program.prepareDemo(ctx, &s.common, &s.demo, log) }, nil
+	}
+	if s.common.engine.Model == "" || err != nil { // without a choice it also serves while there is no model
+		return nil, err
+	}
+	absent, err := s.program.lookUpModel(&s.common, &s.find, "", log)
+	if absent == nil || err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		return s.program.fetchModel(ctx, &s.common, &s.fetch, absent, log)
+	}, nil
 }
 
 // open starts the engine's process and the API in front of it, and begins to load

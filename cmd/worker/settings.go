@@ -49,6 +49,9 @@ func (s settings) fields() []field {
 			continue
 		}
 		kind := f.Type.Kind()
+		if kind == reflect.Pointer { // may be left open
+			kind = f.Type.Elem().Kind()
+		}
 		if reflect.PointerTo(f.Type).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
 			kind = reflect.String
 		}
