@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sdworker/inference/clip"
+	"sdworker/inference/fileid"
 	"sdworker/inference/prompt"
 	"sdworker/inference/sampler"
 )
@@ -65,6 +66,9 @@ func (j *job) timetable(ctx context.Context, c *conditions, text string, timing 
 		return nil, err
 	}
 	for _, name := range group.embeddings {
+		if err := j.uses(j.texts.files[name]); err != nil {
+			return nil, err
+		}
 		if !slices.Contains(j.res.UsedEmbeddings, name) {
 			j.res.UsedEmbeddings = append(j.res.UsedEmbeddings, name)
 		}
@@ -87,8 +91,7 @@ type encodedGroup struct {
 // what it gave before.
 func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, error) {
 	set := &j.req.Settings
-	embeddings := j.pipeline.embeddings.get(j.req.Files.Embeddings)
-	key := condKey(texts, set, j.loras, embeddings)
+	key := condKey(texts, set, j.loras, j.model.files(), j.texts)
 	if group, ok := j.model.conds.get(key); ok {
 		return group, nil
 	}
@@ -100,7 +103,7 @@ func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, e
 	if len(distinct) > MaxPromptChunks {
 		return nil, tooManyChunks(len(distinct))
 	}
-	batch, err := clip.Encode(distinct, clip.Options{Emphasis: emphasis, CommaBacktrack: set.CommaBacktrack, Embeddings: embeddings.set})
+	batch, err := clip.Encode(distinct, clip.Options{Emphasis: emphasis, CommaBacktrack: set.CommaBacktrack, Embeddings: j.texts.set})
 	if err != nil {
 		return nil, &Error{Code: Invalid, Op: "prompt", Field: "prompt", Msg: err.Error()}
 	}
@@ -198,12 +201,18 @@ func unique(texts []string) (distinct []string, index, repeats []int) {
 	return distinct, index, repeats
 }
 
-// condKey is equal for texts that encode to equal states.
-func condKey(texts []string, set *Settings, loras []LoRA, e *embeddingSet) string {
+// condKey is equal for texts that encode to equal states. files are the versions of
+// those that loras name.
+func condKey(texts []string, set *Settings, loras []LoRA, files []fileid.ID, e *embeddingSet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d|%q|%d|%d|", set.ClipSkip, set.Emphasis, set.CommaBacktrack, e.serial)
 	for _, l := range loras {
-		fmt.Fprintf(&b, "%q:%g|", l.Path, l.TextEncoder)
+		at := slices.IndexFunc(files, func(id fileid.ID) bool { return id.Path == l.Path })
+		fmt.Fprintf(&b, "%q:%g:", l.Path, l.TextEncoder)
+		if at >= 0 {
+			fmt.Fprint(&b, files[at])
+		}
+		b.WriteByte('|')
 	}
 	for _, t := range texts {
 		fmt.Fprintf(&b, "%d:%s", len(t), t)

@@ -2,11 +2,10 @@ package inference
 
 import (
 	"maps"
-	"os"
 	"slices"
-	"time"
 
 	"sdworker/inference/clip"
+	"sdworker/inference/fileid"
 )
 
 // embeddingFiles reads textual inversion files once and notices when they
@@ -19,9 +18,8 @@ type embeddingFiles struct {
 }
 
 type embeddingFile struct {
-	size     int64
-	modified time.Time
-	loaded   *clip.Embedding // nil when the file cannot be used
+	id     fileid.ID
+	loaded *clip.Embedding // nil when the file cannot be used
 }
 
 // embeddingSet is a set of embeddings with a number that no other set has. (An
@@ -29,6 +27,7 @@ type embeddingFile struct {
 type embeddingSet struct {
 	set    *clip.Embeddings
 	serial uint64
+	files  map[string]fileid.ID // by name
 }
 
 // get returns the set of the files named (name -> path). Files that cannot be
@@ -39,7 +38,7 @@ func (f *embeddingFiles) get(names map[string]string) *embeddingSet {
 		f.files = map[string]embeddingFile{}
 	}
 	for _, path := range names {
-		stat, err := os.Stat(path)
+		id, err := fileid.Stat(path)
 		if err != nil {
 			if _, known := f.files[path]; known {
 				delete(f.files, path)
@@ -48,29 +47,31 @@ func (f *embeddingFiles) get(names map[string]string) *embeddingSet {
 			continue
 		}
 		old, known := f.files[path]
-		if known && old.size == stat.Size() && old.modified.Equal(stat.ModTime()) {
+		if known && old.id == id {
 			continue
 		}
 		changed = true
 		loaded, err := clip.ReadEmbedding(path)
-		if err != nil {
+		if err != nil || id.Replaced() { // while it was read: the next job will see
 			loaded = nil
 		}
-		f.files[path] = embeddingFile{size: stat.Size(), modified: stat.ModTime(), loaded: loaded}
+		f.files[path] = embeddingFile{id: id, loaded: loaded}
 	}
 	if !changed {
 		return f.last
 	}
 	var list []*clip.Embedding
+	ids := map[string]fileid.ID{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if e := f.files[names[name]].loaded; e != nil {
 			named := *e // the caller's name counts, whatever the file is called
 			named.Name = name
 			list = append(list, &named)
+			ids[name] = f.files[names[name]].id
 		}
 	}
 	f.names = maps.Clone(names)
 	f.made++
-	f.last = &embeddingSet{clip.NewEmbeddings(list...), f.made}
+	f.last = &embeddingSet{clip.NewEmbeddings(list...), f.made, ids}
 	return f.last
 }

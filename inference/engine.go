@@ -1,6 +1,10 @@
 package inference
 
-import "context"
+import (
+	"context"
+
+	"sdworker/inference/fileid"
+)
 
 // Sizes that every Stable Diffusion 1.x checkpoint shares.
 const (
@@ -18,8 +22,8 @@ const (
 // Tensors are float32, row-major, batch first. Arguments are read only during
 // the call; results belong to the caller. An Engine is not safe for concurrent
 // use, except Close, which waits for the call in hand. Errors are *Error with
-// code Invalid, Canceled, Exhausted or Broken; after Broken only Close is
-// legal. A context that ends during a call stops it where that can be done; a
+// code Invalid, Canceled, Exhausted, Busy (a file is being written) or Broken;
+// after Broken only Close is legal. A context that ends during a call stops it where that can be done; a
 // call that is done all the same succeeds, and the next one is refused.
 type Engine interface {
 	// Info describes the loaded checkpoint and the device it runs on.
@@ -135,6 +139,19 @@ type LoRAApplier interface {
 // error the one before is active.
 type VAESwitcher interface {
 	SetVAE(ctx context.Context, path string) error
+}
+
+// FileKeeper tells which versions of its files an engine works with. Between two
+// calls of Renew it works with one version of each that it has loaded, whatever
+// happens to the files.
+type FileKeeper interface {
+	// Renew looks at the files again: those that were replaced under their names
+	// are read at their next use. It reports false when the checkpoint's own was,
+	// which takes a new engine. What is gone from the disk stays in use.
+	Renew() bool
+
+	// Files lists the versions of checkpoint, VAE and adapters that are active.
+	Files() []fileid.ID
 }
 
 // PreviewDecoder decodes a UNet-scale latent [4,h,w] with a small approximate

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"sdworker/inference/fileid"
 	"sdworker/inference/imageio"
 	"sdworker/inference/prompt"
 	"sdworker/inference/rng"
@@ -21,7 +22,8 @@ type job struct {
 
 	model    *model
 	loras    []LoRA // active on model
-	batch    int    // images per batch
+	texts    *embeddingSet
+	batch    int // images per batch
 	seeds    []int64
 	subseeds []int64
 	source   rng.Source
@@ -48,6 +50,7 @@ func (j *job) run(ctx context.Context) error {
 	if err := j.use(ctx, j.req.Files.Checkpoint); err != nil {
 		return err
 	}
+	j.texts = j.pipeline.embeddings.get(j.req.Files.Embeddings)
 	if j.req.Init != nil {
 		if j.init, err = j.prepareInit(ctx); err != nil {
 			return err
@@ -76,6 +79,21 @@ func (j *job) use(ctx context.Context, checkpoint string) error {
 	}
 	j.model = m
 	j.res.Inpainting = j.inpainting()
+	return nil
+}
+
+// uses records the versions of files that act on the job. One that was replaced
+// between two uses fails the job: its pictures would be of two models.
+func (j *job) uses(ids ...fileid.ID) error {
+	for _, id := range ids {
+		at := slices.IndexFunc(j.res.Files, func(known fileid.ID) bool { return known.Path == id.Path })
+		switch {
+		case at < 0:
+			j.res.Files = append(j.res.Files, id)
+		case j.res.Files[at] != id:
+			return Errorf(Busy, "files", "%s was replaced while the job ran, try again", id.Path)
+		}
+	}
 	return nil
 }
 

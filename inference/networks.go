@@ -34,7 +34,7 @@ func (j *job) activate(ctx context.Context, networks []prompt.Network) error {
 		return Errorf(Invalid, "lora", "this engine cannot apply LoRAs")
 	}
 	j.loras = loras
-	return nil
+	return j.uses(j.model.files()...)
 }
 
 // resolveLoRAs turns tags into files and strengths, each with the name of its first

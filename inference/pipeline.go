@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sdworker/inference/fileid"
 )
 
 // OpenFunc loads a checkpoint. progress is called with the parts done and the
@@ -74,6 +76,7 @@ func (p *Pipeline) Generate(ctx context.Context, req *Request, hooks Hooks) (*Re
 	var res *Result
 	err := p.exclusive(func() (err error) {
 		start := time.Now()
+		p.renew()
 		j := &job{pipeline: p, req: req, hooks: hooks, res: &Result{}}
 		if err := j.run(ctx); err != nil {
 			return err
@@ -91,6 +94,7 @@ func (p *Pipeline) Generate(ctx context.Context, req *Request, hooks Hooks) (*Re
 // Load makes files.Checkpoint and files.VAE ready.
 func (p *Pipeline) Load(ctx context.Context, files Files, hooks Hooks) error {
 	return p.exclusive(func() error {
+		p.renew()
 		_, err := p.use(ctx, files.Checkpoint, files.VAE, hooks)
 		return err
 	})
@@ -120,6 +124,42 @@ func (p *Pipeline) Close() error {
 	defer p.turn.Unlock()
 	p.closed = true
 	p.drop(0)
+	return nil
+}
+
+// renew has the engines notice files that were replaced under their names, and
+// closes those whose checkpoint was. It costs microseconds, so that every job
+// begins with it; within a job nothing changes.
+func (p *Pipeline) renew() {
+	before := len(p.loaded)
+	p.loaded = slices.DeleteFunc(p.loaded, func(m *model) bool {
+		keeper, ok := m.eng.(FileKeeper)
+		if !ok || keeper.Renew() {
+			return false
+		}
+		_ = m.eng.Close()
+		return true
+	})
+	if len(p.loaded) < before {
+		p.tell("")
+	}
+}
+
+// tell stores the status, with why the last start or load failed.
+func (p *Pipeline) tell(failure string) {
+	s := Status{Ready: true, Err: failure}
+	if len(p.loaded) > 0 {
+		s.Engine = p.loaded[0].eng.Info()
+	}
+	p.status.Store(&s)
+}
+
+// files are the versions of the files that act on m, without those that its engine
+// does not tell.
+func (m *model) files() []fileid.ID {
+	if keeper, ok := m.eng.(FileKeeper); ok {
+		return keeper.Files()
+	}
 	return nil
 }
 
@@ -178,7 +218,7 @@ func (p *Pipeline) keep(m *model) {
 		fit++
 	}
 	p.drop(fit)
-	p.status.Store(&Status{Ready: true, Engine: info})
+	p.tell("")
 }
 
 // load opens a checkpoint beside those in memory, or in their place when there is
@@ -210,7 +250,7 @@ func (p *Pipeline) drop(keep int) {
 		p.loaded = p.loaded[:last]
 	}
 	if len(p.loaded) == 0 {
-		p.status.Store(&Status{Ready: true})
+		p.tell("")
 	}
 }
 
@@ -230,10 +270,6 @@ func (p *Pipeline) broken(m *model, err error) error {
 		p.loaded = slices.Delete(p.loaded, i, i+1)
 		_ = m.eng.Close()
 	}
-	s := Status{Ready: true, Err: err.Error()}
-	if len(p.loaded) > 0 {
-		s.Engine = p.loaded[0].eng.Info()
-	}
-	p.status.Store(&s)
+	p.tell(err.Error())
 	return err
 }

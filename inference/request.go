@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"sdworker/inference/fileid"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sampler"
 )
@@ -180,11 +181,12 @@ type Result struct {
 	Interrupted bool          // ended early by Interrupt; Images holds what there was
 	Skipped     bool
 
-	UsedLoRAs      []string // names, in the order of their tags
-	UsedEmbeddings []string // names, in the order of first use
-	Inpainting     bool     // the checkpoint takes mask and masked picture beside the latent
-	PaddedConds    bool     // prompts of unequal length were padded: infotext "Pad conds"
-	Comments       []string // what was ignored or replaced, for the client
+	UsedLoRAs      []string    // names, in the order of their tags
+	UsedEmbeddings []string    // names, in the order of first use
+	Files          []fileid.ID // versions of the model files that made the pictures, where the engine tells
+	Inpainting     bool        // the checkpoint takes mask and masked picture beside the latent
+	PaddedConds    bool        // prompts of unequal length were padded: infotext "Pad conds"
+	Comments       []string    // what was ignored or replaced, for the client
 	Timings        Timings
 }
 

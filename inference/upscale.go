@@ -32,6 +32,9 @@ func (p *Pipeline) Upscale(ctx context.Context, req *UpscaleRequest, hooks Hooks
 		if len(p.loaded) == 0 {
 			return Errorf(NotFound, "upscale", "no checkpoint is loaded, so no engine runs that could upscale with a model")
 		}
+		if keeper, ok := p.loaded[0].eng.(FileKeeper); ok {
+			keeper.Renew() // for the upscaler: the checkpoint does not matter here
+		}
 		out, err = upscale(ctx, p.loaded[0].eng, req, hooks)
 		return p.broken(p.loaded[0], err)
 	})

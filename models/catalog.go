@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sdworker/inference/fileid"
 )
 
 // Config says where models are and what may be listed. Relative paths are those
@@ -52,31 +54,17 @@ type Catalog struct {
 
 	refresh  sync.Mutex // one scan at a time
 	current  atomic.Pointer[snapshot]
-	kinds    sync.Map // fileKey -> Kind, from headers
-	headers  sync.Map // fileKey -> map[string]string, metadata of LoRAs
-	oldSums  sync.Map // fileKey -> string, eight-digit hashes
-	runnable sync.Map // fileKey -> bool, checkpoints
-	lastLook atomic.Int64
+	kinds    sync.Map // fileid.ID -> Kind, from headers
+	headers  sync.Map // fileid.ID -> map[string]string, metadata of LoRAs
+	oldSums  sync.Map // fileid.ID -> string, eight-digit hashes
+	runnable sync.Map // fileid.ID -> bool, checkpoints
 }
-
-// fileKey identifies the content of a file as far as that is free to know.
-type fileKey struct {
-	path  string
-	bytes int64
-	mtime int64
-}
-
-func keyOf(path string, info fs.FileInfo) fileKey {
-	return fileKey{path, info.Size(), info.ModTime().UnixNano()}
-}
-
-func (f File) key() fileKey { return fileKey{f.Path, f.Bytes, f.ModTime.UnixNano()} }
 
 // NewCatalog returns an empty catalog; Refresh fills it.
 func NewCatalog(config Config) *Catalog {
 	c := &Catalog{config: config.absolute(), hashes: openHashStore(config.HashFile)}
 	c.hasher.init(c)
-	c.current.Store(newSnapshot(nil, nil))
+	c.current.Store(newSnapshot(nil, nil, time.Time{}))
 	return c
 }
 
@@ -88,27 +76,25 @@ func (c *Catalog) Refresh() error {
 	return c.scan()
 }
 
-// changeInterval is how often RefreshIfChanged looks at the disk at most; on a
-// network volume a look costs milliseconds.
-const changeInterval = time.Second
-
 // RefreshIfChanged looks only at the times of the folders and scans if one of
 // them changed, so that it can be called before every job.
 func (c *Catalog) RefreshIfChanged() error {
-	now := time.Now().UnixNano()
-	last := c.lastLook.Load()
-	if now-last < int64(changeInterval) || !c.lastLook.CompareAndSwap(last, now) {
-		return nil
-	}
 	if !c.changed() {
 		return nil
 	}
 	return c.Refresh()
 }
 
+// timeGrain is the coarsest that a file system's times are: two seconds on FAT.
+const timeGrain = 2 * time.Second
+
+// changed tells whether a folder may hold other files than the last scan found. A
+// folder that was written to shortly before the scan may have been written to
+// after it in the same tick of its clock.
 func (c *Catalog) changed() bool {
-	for dir, at := range c.current.Load().dirs {
-		if !modTime(dir).Equal(at) {
+	s := c.current.Load()
+	for dir, at := range s.dirs {
+		if now := modTime(dir); !now.Equal(at) || s.scanned.Sub(at) < timeGrain && time.Since(s.scanned) > timeGrain {
 			return true
 		}
 	}
@@ -137,6 +123,7 @@ func (c *Catalog) Watch(ctx context.Context, interval time.Duration, report func
 
 // scan replaces the snapshot. The caller holds refresh.
 func (c *Catalog) scan() error {
+	began := time.Now()
 	s := newScan(c.classify)
 	for _, file := range c.config.Files {
 		s.single(file)
@@ -158,13 +145,13 @@ func (c *Catalog) scan() error {
 		}
 		s.root(root)
 	}
-	c.current.Store(newSnapshot(c.withHashes(s.files), s.dirs))
+	c.current.Store(newSnapshot(c.withHashes(s.files), s.dirs, began))
 	return s.err
 }
 
 // classify reads the header of a file once and remembers what kind it is.
 func (c *Catalog) classify(path string, info fs.FileInfo) Kind {
-	key := keyOf(path, info)
+	key := fileid.Of(path, info)
 	if kind, ok := c.kinds.Load(key); ok {
 		return kind.(Kind)
 	}
@@ -184,7 +171,7 @@ func (c *Catalog) withHashes(files []File) []File {
 	for i := range files {
 		f := &files[i]
 		if f.SHA256 == "" {
-			f.SHA256 = c.hashes.get(f.Path, f.Bytes, f.ModTime).SHA256
+			f.SHA256 = c.hashes.get(f.ID()).SHA256
 		}
 		if f.SHA256 == "" && f.Repo != "" {
 			f.SHA256 = hubDigest(f.Path)
@@ -195,11 +182,11 @@ func (c *Catalog) withHashes(files []File) []File {
 
 // learn records a hash and shows it in the lists.
 func (c *Catalog) learn(path string, info fs.FileInfo, set func(*digests)) error {
-	err := c.hashes.put(path, info, set)
+	err := c.hashes.put(fileid.Of(path, info), set)
 	c.refresh.Lock()
 	defer c.refresh.Unlock()
 	old := c.current.Load()
-	c.current.Store(newSnapshot(c.withHashes(append([]File(nil), old.files...)), old.dirs))
+	c.current.Store(newSnapshot(c.withHashes(append([]File(nil), old.files...)), old.dirs, old.scanned))
 	return err
 }
 
@@ -222,8 +209,9 @@ func (c *Catalog) listed(f File) bool {
 
 // snapshot is what one scan found. It never changes.
 type snapshot struct {
-	files []File
-	dirs  map[string]time.Time
+	files   []File
+	dirs    map[string]time.Time
+	scanned time.Time // when the scan began
 
 	checkpointsOnce sync.Once
 	checkpoints     checkpointIndex
@@ -231,6 +219,6 @@ type snapshot struct {
 	loras           loraIndex
 }
 
-func newSnapshot(files []File, dirs map[string]time.Time) *snapshot {
-	return &snapshot{files: files, dirs: dirs}
+func newSnapshot(files []File, dirs map[string]time.Time, scanned time.Time) *snapshot {
+	return &snapshot{files: files, dirs: dirs, scanned: scanned}
 }

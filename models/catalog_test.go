@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sdworker/inference"
+	"sdworker/inference/fileid"
 	"sdworker/internal/vectors"
 	"sdworker/models"
 	"sdworker/models/modelstest"
@@ -379,11 +380,53 @@ func TestRefreshIfChanged(t *testing.T) {
 	require.Equal(t, []string{"late.safetensors"}, names(c.List(models.LoRA)))
 	require.NoError(t, os.Remove(filepath.Join(dir, "Stable-diffusion/a.safetensors")))
 	require.NoError(t, c.RefreshIfChanged())
-	require.Len(t, c.Checkpoints(), 1, "looks at most once a second")
-	require.Eventually(t, func() bool {
-		require.NoError(t, c.RefreshIfChanged())
-		return len(c.Checkpoints()) == 0
-	}, 5*time.Second, 50*time.Millisecond)
+	require.Empty(t, c.Checkpoints())
+}
+
+func TestHashesBelongToAVersionOfAFile(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "Lora")
+	write := func(name, hash string) string {
+		meta := map[string]string{}
+		if hash != "" {
+			meta["sshs_model_hash"] = strings.Repeat(hash, 32)
+		}
+		return modelstest.Write(t, filepath.Join(dir, name+".safetensors"), meta, modelstest.F16(hash+"x", 4))
+	}
+	path := write("l", "ab")
+	c := open(t, models.Config{Roots: []string{dir}})
+	before, err := fileid.Stat(path)
+	require.NoError(t, err)
+	old, err := c.VersionSHA256(t.Context(), before)
+	require.NoError(t, err)
+	name, err := c.LoRAHash(t.Context(), before)
+	require.NoError(t, err)
+	require.Equal(t, "abababababab", name)
+
+	require.NoError(t, os.Rename(write("new", "cd"), path)) // as a trainer does, of the same size
+	require.NoError(t, os.Chtimes(path, time.Unix(0, before.ModTime), time.Unix(0, before.ModTime)))
+	after, err := fileid.Stat(path)
+	require.NoError(t, err)
+	require.Equal(t, before.Size, after.Size)
+	got, err := c.VersionSHA256(t.Context(), after)
+	require.NoError(t, err)
+	require.NotEqual(t, old, got)
+	name, err = c.LoRAHash(t.Context(), after)
+	require.NoError(t, err)
+	require.Equal(t, "cdcdcdcdcdcd", name)
+	sum, err := c.SHA256(t.Context(), path)
+	require.NoError(t, err)
+	require.Equal(t, got, sum, "the list was made before")
+
+	again := modelstest.Write(t, path, nil, modelstest.F16("third", 4)) // in place
+	_, err = c.VersionSHA256(t.Context(), after)
+	require.NoError(t, err, "known since it was asked for")
+	unknown := after
+	unknown.ModTime++
+	_, err = c.VersionSHA256(t.Context(), unknown)
+	require.ErrorContains(t, err, "replaced")
+	_, err = c.LoRAHash(t.Context(), unknown)
+	require.ErrorContains(t, err, "replaced")
+	require.NotEmpty(t, again)
 }
 
 func TestWatch(t *testing.T) {
@@ -494,14 +537,14 @@ func TestLoRAHash(t *testing.T) {
 		f, ok := c.LoRA(name)
 		require.True(t, ok)
 		for range 2 {
-			got, err := c.LoRAHash(context.Background(), f)
+			got, err := c.LoRAHash(context.Background(), f.ID())
 			require.NoError(t, err)
 			require.Equal(t, want, got)
 		}
 	}
 	require.NoError(t, os.Remove(plain))
 	f, _ := c.LoRA("plain")
-	got, err := c.LoRAHash(context.Background(), f)
+	got, err := c.LoRAHash(context.Background(), f.ID())
 	require.NoError(t, err)
 	require.Equal(t, "af5570f5a181", got, "remembered")
 }
@@ -583,7 +626,7 @@ func TestEmbeddingVectors(t *testing.T) {
 		n, width := info.Vectors()
 		require.Equal(t, want, [2]int{n, width}, list[at].Name)
 	}
-	sum, err := c.EmbeddingHash(context.Background(), list[1])
+	sum, err := c.EmbeddingHash(context.Background(), list[1].ID())
 	require.NoError(t, err)
 	require.Equal(t, sha(t, list[1].Path)[:12], sum)
 	_, err = models.Check(list[2].Path, models.Embedding, models.CheckOptions{})
@@ -619,7 +662,7 @@ func TestConcurrentUse(t *testing.T) {
 				assert.NoError(t, err)
 				c.LoRAs()
 				c.VAEFor(f, "Automatic")
-				_, err = c.LoRAHash(context.Background(), c.List(models.LoRA)[0])
+				_, err = c.LoRAHash(context.Background(), c.List(models.LoRA)[0].ID())
 				assert.NoError(t, err)
 			}
 		})

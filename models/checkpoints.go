@@ -94,11 +94,11 @@ func oldHashIn(name string) (string, bool) {
 }
 
 func (c *Catalog) oldHashOf(f File) string {
-	if sum, ok := c.oldSums.Load(f.key()); ok {
+	if sum, ok := c.oldSums.Load(f.ID()); ok {
 		return sum.(string)
 	}
 	sum := oldHash(f.Path)
-	c.oldSums.Store(f.key(), sum)
+	c.oldSums.Store(f.ID(), sum)
 	return sum
 }
 
@@ -176,11 +176,11 @@ func (c *Catalog) Default() (File, bool) {
 // runs tells whether a checkpoint can be loaded, as far as its header says, which
 // is read once for each version of a file.
 func (c *Catalog) runs(f File) bool {
-	if ok, known := c.runnable.Load(f.key()); known {
+	if ok, known := c.runnable.Load(f.ID()); known {
 		return ok.(bool)
 	}
 	_, err := Check(f.Path, Checkpoint, CheckOptions{AllowPickle: c.config.AllowPickle})
-	c.runnable.Store(f.key(), err == nil)
+	c.runnable.Store(f.ID(), err == nil)
 	return err == nil
 }
 
@@ -211,12 +211,15 @@ func (c *Catalog) fileAt(path string) (File, bool) {
 	if err != nil {
 		return File{}, false
 	}
-	for _, f := range c.checkpoints().list {
-		if f.Path == full {
-			return f, true
+	f := File{Kind: Checkpoint, Path: full, Name: filepath.Base(full)}.at(info)
+	for _, listed := range c.checkpoints().list {
+		if listed.ID() == f.ID() {
+			return listed, true
+		}
+		if listed.Path == full { // it was replaced since the scan
+			f.Name, f.Repo = listed.Name, listed.Repo
 		}
 	}
-	f := File{Kind: Checkpoint, Path: full, Name: filepath.Base(full), Bytes: info.Size(), ModTime: info.ModTime()}
 	return c.withHashes([]File{f})[0], true
 }
 

@@ -8,7 +8,7 @@ import (
 
 // ControlNetName is how A1111's ControlNet extension lists a model: the base
 // name and the old eight-digit hash in brackets.
-func (c *Catalog) ControlNetName(f File) string { return withHash(f.Stem(), c.oldHashOf(f)) }
+func (c *Catalog) ControlNetName(f File) string { return withHash(f.Stem(), c.oldHashOf(f.now())) }
 
 // ControlNet finds a model by its listed name, with or without the hash, in any
 // case; else the one with the shortest name that contains the text.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/inference/fileid"
 	"sdworker/models/torchfile"
 )
 
@@ -46,7 +47,7 @@ func (i *Info) vectors() Tensor {
 
 // EmbeddingHash returns the twelve digits that stand in "TI hashes": of the
 // sha256 of the whole file, computed at the first call and remembered.
-func (c *Catalog) EmbeddingHash(ctx context.Context, f File) (string, error) {
-	sum, err := c.SHA256(ctx, f.Path)
+func (c *Catalog) EmbeddingHash(ctx context.Context, id fileid.ID) (string, error) {
+	sum, err := c.versionSum(ctx, id, sumOfFile)
 	return firstDigits(sum), err
 }

@@ -1,8 +1,12 @@
 package models
 
 import (
+	"io/fs"
+	"os"
 	"strings"
 	"time"
+
+	"sdworker/inference/fileid"
 )
 
 // File is one model file on disk. It is a value: what was true at the last scan.
@@ -14,7 +18,28 @@ type File struct {
 	Bytes   int64
 	ModTime time.Time
 	SHA256  string // hex, "" while unknown
-	place   int    // which configured place it was found in; 0 is Config.Files
+	inode   uint64
+	place   int // which configured place it was found in; 0 is Config.Files
+}
+
+// ID is the version of the file that was there at the last scan.
+func (f File) ID() fileid.ID {
+	return fileid.ID{Path: f.Path, Size: f.Bytes, ModTime: f.ModTime.UnixNano(), Inode: f.inode}
+}
+
+// now is the file as it is on disk at this moment.
+func (f File) now() File {
+	info, err := os.Stat(f.Path)
+	if err != nil {
+		return f
+	}
+	return f.at(info)
+}
+
+// at makes f the version that info describes.
+func (f File) at(info fs.FileInfo) File {
+	f.Bytes, f.ModTime, f.inode = info.Size(), info.ModTime(), fileid.Of(f.Path, info).Inode
+	return f
 }
 
 // Stem is the base name without extension, as prompts name LoRAs and embeddings.

@@ -2,12 +2,15 @@ package models
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"sync"
 
 	"golang.org/x/sync/singleflight"
+
+	"sdworker/inference/fileid"
 )
 
 // hasher computes sha256 sums one file after the other, behind the scenes.
@@ -91,6 +94,39 @@ func (c *Catalog) SHA256(ctx context.Context, path string) (string, error) {
 	return c.remember(ctx, path, sumOfFile)
 }
 
+// VersionSHA256 returns the hash of one version of a file, which fails when that
+// is not known and no longer there.
+func (c *Catalog) VersionSHA256(ctx context.Context, id fileid.ID) (string, error) {
+	return c.versionSum(ctx, id, sumOfFile)
+}
+
+func (c *Catalog) versionSum(ctx context.Context, id fileid.ID, kind sumKind) (string, error) {
+	known := func() string {
+		d := c.hashes.get(id)
+		return *kind.field(&d)
+	}
+	if sum := known(); sum != "" {
+		return sum, nil
+	}
+	if now, err := fileid.Stat(id.Path); err != nil || now != id {
+		return "", hashError(id.Path, errReplaced)
+	}
+	if kind.name == sumOfFile.name {
+		if f, ok := c.fileAt(id.Path); ok && f.SHA256 != "" && f.ID() == id { // of a cache that names files by their hash
+			return f.SHA256, nil
+		}
+	}
+	if _, err := c.remember(ctx, id.Path, kind); err != nil {
+		return "", err
+	}
+	if sum := known(); sum != "" {
+		return sum, nil
+	}
+	return "", hashError(id.Path, errReplaced)
+}
+
+var errReplaced = errors.New("the file was replaced")
+
 // sumKind is one of the sha256 sums of a file.
 type sumKind struct {
 	name  string
@@ -108,7 +144,7 @@ var (
 func (c *Catalog) remember(ctx context.Context, path string, kind sumKind) (string, error) {
 	hash := c.hasher.running.DoChan(kind.name+" "+path, func() (any, error) {
 		if info, err := os.Stat(path); err == nil { // another call may just have ended
-			known := c.hashes.get(path, info.Size(), info.ModTime())
+			known := c.hashes.get(fileid.Of(path, info))
 			if sum := *kind.field(&known); sum != "" {
 				return sum, nil
 			}

@@ -3,17 +3,18 @@ package models
 import (
 	"encoding/json"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
+
+	"sdworker/inference/fileid"
 )
 
 // digests are the hashes of one file, valid as long as size and time stay.
 type digests struct {
 	Bytes   int64  `json:"size"`
 	ModTime int64  `json:"mtime_ns"` // nanoseconds since 1970
+	Inode   uint64 `json:"-"`        // 0 for hashes of an earlier run: where images are layered it is another in each
 	SHA256  string `json:"sha256,omitempty"`
 	AddNet  string `json:"addnet,omitempty"` // sha256 of what follows the safetensors header
 }
@@ -59,28 +60,30 @@ func (s *hashStore) merge() {
 	}
 }
 
-// get returns the hashes of a file if they are still true.
-func (s *hashStore) get(path string, bytes int64, mtime time.Time) digests {
+// get returns the hashes of a version of a file, as far as they are known.
+func (s *hashStore) get(id fileid.ID) digests {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.entries[path]
-	if d.Bytes != bytes || d.ModTime != mtime.UnixNano() {
-		return digests{Bytes: bytes, ModTime: mtime.UnixNano()}
+	return s.of(id)
+}
+
+// of is get for those who hold mu.
+func (s *hashStore) of(id fileid.ID) digests {
+	d := s.entries[id.Path]
+	if d.Bytes != id.Size || d.ModTime != id.ModTime || d.Inode != 0 && d.Inode != id.Inode {
+		return digests{Bytes: id.Size, ModTime: id.ModTime, Inode: id.Inode}
 	}
 	return d
 }
 
 // put records a hash and saves the store. The error is about the file; memory
 // is up to date in any case.
-func (s *hashStore) put(path string, info fs.FileInfo, set func(*digests)) error {
+func (s *hashStore) put(id fileid.ID, set func(*digests)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	d := s.entries[path]
-	if d.Bytes != info.Size() || d.ModTime != info.ModTime().UnixNano() {
-		d = digests{Bytes: info.Size(), ModTime: info.ModTime().UnixNano()}
-	}
+	d := s.of(id)
 	set(&d)
-	s.entries[path] = d
+	s.entries[id.Path] = d
 	return s.save()
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"sdworker/inference/fileid"
 	"sdworker/models/safetensors"
 )
 
@@ -85,7 +86,7 @@ func (c *Catalog) LoRAs() []LoRAFile {
 		slots <- struct{}{}
 		wait.Go(func() {
 			defer func() { <-slots }()
-			meta := c.metadata(f)
+			meta := c.metadata(f.ID())
 			out[i] = LoRAFile{File: f, Alias: f.Stem(), Metadata: decodeMetadata(meta)}
 			if alias := meta["ss_output_name"]; alias != "" {
 				out[i].Alias = alias
@@ -97,16 +98,19 @@ func (c *Catalog) LoRAs() []LoRAFile {
 }
 
 // metadata returns what the header of a file says beside its tensors, nothing
-// for other formats and broken files.
-func (c *Catalog) metadata(f File) map[string]string {
-	if meta, ok := c.headers.Load(f.key()); ok {
+// for other formats, broken files and versions that are no longer there.
+func (c *Catalog) metadata(id fileid.ID) map[string]string {
+	if meta, ok := c.headers.Load(id); ok {
 		return meta.(map[string]string)
 	}
 	var meta map[string]string
-	if h, err := safetensors.ReadHeaderFile(f.Path); err == nil {
+	if h, err := safetensors.ReadHeaderFile(id.Path); err == nil {
 		meta = h.Metadata
 	}
-	c.headers.Store(f.key(), meta)
+	if now, err := fileid.Stat(id.Path); err != nil || now != id {
+		return nil
+	}
+	c.headers.Store(id, meta)
 	return meta
 }
 
@@ -133,23 +137,19 @@ func decodeMetadata(meta map[string]string) map[string]any {
 // embeddings.
 const loraDigits = 12
 
-// LoRAHash returns the twelve digits that stand in "Lora hashes": of the hash
+// LoRAHash returns the twelve digits that stand in "Lora hashes" for a version of a file: of the hash
 // in the metadata (sshs_model_hash), else of the values of the file, which are
 // hashed at the first call and remembered. A file other than safetensors is
 // hashed as a whole.
-func (c *Catalog) LoRAHash(ctx context.Context, f File) (string, error) {
-	if sum := c.metadata(f)["sshs_model_hash"]; sum != "" {
+func (c *Catalog) LoRAHash(ctx context.Context, id fileid.ID) (string, error) {
+	if sum := c.metadata(id)["sshs_model_hash"]; sum != "" {
 		return firstDigits(sum), nil
 	}
-	known := c.hashes.get(f.Path, f.Bytes, f.ModTime)
-	if known.AddNet != "" {
-		return firstDigits(known.AddNet), nil
-	}
 	kind := sumOfValues
-	if !strings.HasSuffix(strings.ToLower(f.Path), ".safetensors") {
+	if !strings.HasSuffix(strings.ToLower(id.Path), ".safetensors") {
 		kind.start = wholeFile
 	}
-	sum, err := c.remember(ctx, f.Path, kind)
+	sum, err := c.versionSum(ctx, id, kind)
 	return firstDigits(sum), err
 }
 

@@ -197,10 +197,7 @@ func (s *scan) add(full, name, repo string, kind Kind, info fs.FileInfo) {
 		return
 	}
 	s.seen[full] = true
-	s.files = append(s.files, File{
-		Kind: kind, Path: full, Name: name, Repo: repo,
-		Bytes: info.Size(), ModTime: info.ModTime(), place: s.place,
-	})
+	s.files = append(s.files, File{Kind: kind, Path: full, Name: name, Repo: repo, place: s.place}.at(info))
 }
 
 func isDir(path string) bool {

@@ -1,6 +1,10 @@
 package sdapi
 
-import "context"
+import (
+	"context"
+
+	"sdworker/inference/fileid"
+)
 
 // Catalog finds model files on disk. Its methods are safe for concurrent use and
 // answer from what the last refresh found; lists are in A1111's order.
@@ -32,11 +36,12 @@ type Catalog interface {
 	// PreviewDecoder is the path of the TAESD decoder, "" when there is none.
 	PreviewDecoder() string
 
-	// SHA256 is the hash of a file in hex, LoRAHash and EmbeddingHash are the 12
-	// digits of infotexts. The first call for a large file may take seconds.
-	SHA256(ctx context.Context, path string) (string, error)
-	LoRAHash(ctx context.Context, path string) (string, error)
-	EmbeddingHash(ctx context.Context, path string) (string, error)
+	// SHA256 is the hash of a version of a file in hex, LoRAHash and EmbeddingHash
+	// are the 12 digits of infotexts. The first call for a large file may take
+	// seconds. They fail for a version that was replaced before it was hashed.
+	SHA256(ctx context.Context, id fileid.ID) (string, error)
+	LoRAHash(ctx context.Context, id fileid.ID) (string, error)
+	EmbeddingHash(ctx context.Context, id fileid.ID) (string, error)
 
 	// Refresh looks at the folders again.
 	Refresh() error

@@ -43,20 +43,50 @@ func (s *Server) checkpointAt(path string) (Checkpoint, bool) {
 // name none that exists, as A1111 falls back.
 func (s *Server) chosenCheckpoint(name string) (Checkpoint, error) {
 	if name != "" {
-		if c, ok := s.cfg.Catalog.Checkpoint(name); ok {
+		if c, ok := s.checkpoint(name); ok {
 			return c, nil
 		}
 		// A title from before the file was hashed, or from before it changed.
 		bare, _, _ := strings.Cut(name, " [")
-		if c, ok := s.cfg.Catalog.Checkpoint(bare); ok {
+		if c, ok := s.checkpoint(bare); ok {
 			return c, nil
 		}
+	}
+	if c, ok := s.stillLoaded(""); ok {
+		return c, nil
 	}
 	c, ok := s.cfg.Catalog.DefaultCheckpoint()
 	if !ok {
 		return Checkpoint{}, crash("FileNotFoundError", "No checkpoints found. Fetch one with worker models pull, or put one into a model folder and refresh the checkpoints")
 	}
+	if name == "" {
+		s.chosen.Store("", c)
+	}
 	return c, nil
+}
+
+// checkpoint finds a checkpoint by an exact name, also one whose file is gone while
+// it is loaded: its pictures are what they were.
+func (s *Server) checkpoint(name string) (Checkpoint, bool) {
+	bare, _, _ := strings.Cut(name, " [")
+	c, ok := s.cfg.Catalog.Checkpoint(name)
+	if !ok {
+		return s.stillLoaded(bare)
+	}
+	s.chosen.Store(bare, c)
+	return c, true
+}
+
+// stillLoaded returns the checkpoint that a name meant before its file went, if it
+// is the one in use.
+func (s *Server) stillLoaded(name string) (Checkpoint, bool) {
+	v, _ := s.chosen.Load(name)
+	c, ok := v.(Checkpoint)
+	if !ok || s.cfg.Queue.Generator().Status().Engine.Checkpoint != c.Path {
+		return Checkpoint{}, false
+	}
+	_, listed := s.checkpointAt(c.Path)
+	return c, !listed
 }
 
 // chosenFiles are checkpoint and VAE of the options.

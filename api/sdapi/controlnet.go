@@ -26,7 +26,18 @@ func (s *Server) controlModels() []string {
 	return names
 }
 
-func (s *Server) listControlModels(*http.Request) (any, error) {
+// listControlModels handles GET /controlnet/model_list, which looks at the folders
+// again unless update=false.
+func (s *Server) listControlModels(r *http.Request) (any, error) {
+	update, err := schema.QueryBool("update", r.URL.Query()["update"], true)
+	if err != nil {
+		return nil, err
+	}
+	if update {
+		if err := s.cfg.Catalog.Refresh(); err != nil {
+			s.cfg.Log.Warn().Err(err).Msg("some model folders cannot be read")
+		}
+	}
 	return pyjson.NewObject("model_list", s.controlModels()), nil
 }
 

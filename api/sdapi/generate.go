@@ -152,7 +152,7 @@ func (c *call) override() error {
 	}
 	if name, ok := sent.Get("sd_model_checkpoint"); ok && name != nil {
 		text, _ := name.(string)
-		if _, found := c.server.cfg.Catalog.Checkpoint(text); !found {
+		if _, found := c.server.checkpoint(text); !found {
 			sent = sent.Clone()
 			sent.Delete("sd_model_checkpoint")
 			c.in.Set("override_settings", sent)

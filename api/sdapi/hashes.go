@@ -2,10 +2,12 @@ package sdapi
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"sdworker/api/infotext"
 	"sdworker/inference"
+	"sdworker/inference/fileid"
 )
 
 // readAhead returns a hook that has the model files of the job hashed beside it.
@@ -13,28 +15,28 @@ import (
 // begun goes on when the request ends, for the next one.
 func (c *call) readAhead() func(inference.Progress) {
 	s := c.server
-	paths := c.unhashed()
 	begin := sync.OnceFunc(func() {
+		var ids []fileid.ID
+		for _, path := range c.hashedFiles() {
+			ids = append(ids, version(nil, path))
+		}
 		s.beside.Go(func() {
-			for _, path := range paths {
-				_, _ = s.cfg.Catalog.SHA256(s.working, path) // fillHashes asks again, and tells of errors
+			for _, id := range ids {
+				_, _ = s.cfg.Catalog.SHA256(s.working, id) // fillHashes asks again, and tells of errors
 			}
 		})
 	})
 	return func(p inference.Progress) {
-		if len(paths) > 0 && p.Phase != "" && p.Phase != inference.PhaseLoading {
+		if p.Phase != "" && p.Phase != inference.PhaseLoading {
 			begin()
 		}
 	}
 }
 
-// unhashed are the model files of the job whose sha256 the catalog has not told.
-func (c *call) unhashed() []string {
-	var paths []string
-	if c.checkpoint.SHA256 == "" {
-		paths = append(paths, c.checkpoint.Path)
-	}
-	if c.hires != nil && c.hires.checkpoint != nil && c.hires.checkpoint.SHA256 == "" {
+// hashedFiles are the model files of the job whose sha256 the texts show.
+func (c *call) hashedFiles() []string {
+	paths := []string{c.checkpoint.Path}
+	if c.hires != nil && c.hires.checkpoint != nil {
 		paths = append(paths, c.hires.checkpoint.Path)
 	}
 	if c.vae != nil {
@@ -43,37 +45,48 @@ func (c *call) unhashed() []string {
 	return paths
 }
 
+// version is that of a file which the generator used, or the present one where it
+// does not tell.
+func version(used []fileid.ID, path string) fileid.ID {
+	if at := slices.IndexFunc(used, func(id fileid.ID) bool { return id.Path == path }); at >= 0 {
+		return used[at]
+	}
+	id, err := fileid.Stat(path)
+	if err != nil {
+		return fileid.ID{Path: path} // the catalog says what is wrong
+	}
+	return id
+}
+
 // fileHashes are the hashes that texts carry beside those of the checkpoints.
 type fileHashes struct {
 	vae               string // short
 	loras, embeddings []infotext.Hash
 }
 
-// fillHashes completes the call with hashes for its texts. What is not known when
-// ctx ends stays empty, as in an A1111 that does not hash.
+// fillHashes completes the call with hashes for its texts: those of the versions of
+// the files that were used. What is not known when ctx ends stays empty, as in an
+// A1111 that does not hash.
 func (c *call) fillHashes(ctx context.Context, res *inference.Result) {
 	s, catalog := c.server, c.server.cfg.Catalog
-	fill := func(sum *string, path string, hash func(context.Context, string) (string, error)) {
-		if *sum == "" {
-			*sum = s.sum(ctx, path, hash)
-		}
-	}
-	list := func(names []string, files map[string]string, hash func(context.Context, string) (string, error)) []infotext.Hash {
+	type hash func(context.Context, fileid.ID) (string, error)
+	sum := func(path string, hash hash) string { return s.sum(ctx, version(res.Files, path), hash) }
+	list := func(names []string, files map[string]string, hash hash) []infotext.Hash {
 		var out []infotext.Hash
 		for _, name := range names {
 			if path := files[name]; path != "" {
-				out = append(out, infotext.Hash{Name: name, Hash: s.sum(ctx, path, hash)})
+				out = append(out, infotext.Hash{Name: name, Hash: sum(path, hash)})
 			}
 		}
 		return out
 	}
-	fill(&c.checkpoint.SHA256, c.checkpoint.Path, catalog.SHA256)
+	// Also where the list has a hash: it may be of a version before.
+	c.checkpoint.SHA256 = sum(c.checkpoint.Path, catalog.SHA256)
 	if c.hires != nil && c.hires.checkpoint != nil {
-		fill(&c.hires.checkpoint.SHA256, c.hires.checkpoint.Path, catalog.SHA256)
+		c.hires.checkpoint.SHA256 = sum(c.hires.checkpoint.Path, catalog.SHA256)
 	}
 	if c.vae != nil {
-		fill(&c.hashes.vae, c.vae.Path, catalog.SHA256)
-		c.hashes.vae = short(c.hashes.vae)
+		c.hashes.vae = short(sum(c.vae.Path, catalog.SHA256))
 	}
 	if c.opts.Bool("lora_add_hashes_to_infotext") {
 		c.hashes.loras = list(res.UsedLoRAs, c.req.Files.LoRAs, catalog.LoRAHash)
@@ -88,10 +101,10 @@ func (c *call) fillHashes(ctx context.Context, res *inference.Result) {
 
 // sum calls one of the catalog's hash functions. A hash is not worth a failed
 // job, so an error only goes to the log.
-func (s *Server) sum(ctx context.Context, path string, hash func(context.Context, string) (string, error)) string {
-	sum, err := hash(ctx, path)
+func (s *Server) sum(ctx context.Context, id fileid.ID, hash func(context.Context, fileid.ID) (string, error)) string {
+	sum, err := hash(ctx, id)
 	if err != nil && ctx.Err() == nil {
-		s.cfg.Log.Warn().Err(err).Str("file", path).Msg("a model file cannot be hashed")
+		s.cfg.Log.Warn().Err(err).Str("file", id.Path).Msg("a model file cannot be hashed")
 	}
 	return sum
 }

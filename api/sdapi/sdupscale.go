@@ -3,6 +3,7 @@ package sdapi
 import (
 	"context"
 	"math"
+	"slices"
 	"strings"
 
 	"sdworker/api/infotext"
@@ -174,7 +175,10 @@ func (t *tileJob) add(res *inference.Result) {
 	o.Skipped = o.Skipped || res.Skipped
 	if o.UsedLoRAs == nil {
 		o.UsedLoRAs, o.UsedEmbeddings, o.PaddedConds = res.UsedLoRAs, res.UsedEmbeddings, res.PaddedConds
-		o.Comments = res.Comments
+		o.Comments, o.Files = res.Comments, res.Files
+	}
+	if !slices.Equal(o.Files, res.Files) {
+		t.call.note("a model file was replaced between two tiles of the picture")
 	}
 	o.Timings.Load += res.Timings.Load
 	o.Timings.Encode += res.Timings.Encode

@@ -100,6 +100,7 @@ type Server struct {
 	originPattern *regexp.Regexp // CORSOriginPattern for the whole of an origin
 
 	finished finishedTasks
+	chosen   sync.Map // name as chosen, without hash -> Checkpoint that it meant last
 
 	working context.Context //nolint:containedctx // of what goes on beside the requests; ends with Close
 	end     context.CancelFunc

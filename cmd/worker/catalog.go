@@ -7,13 +7,14 @@ import (
 
 	"sdworker/api/sdapi"
 	"sdworker/inference/clip"
+	"sdworker/inference/fileid"
 	"sdworker/models"
 )
 
 // catalog shows the model files to the API in its own terms.
 type catalog struct {
 	*models.Catalog
-	embeddings sync.Map // version of a file -> sdapi.Embedding
+	embeddings sync.Map // fileid.ID -> sdapi.Embedding
 }
 
 var _ sdapi.Catalog = (*catalog)(nil)
@@ -75,7 +76,7 @@ func (c *catalog) VAEs() []sdapi.VAE {
 
 func (c *catalog) VAEFor(checkpoint sdapi.Checkpoint, setting string) (sdapi.VAE, bool) {
 	f, _ := c.file(models.Checkpoint, checkpoint.Path)
-	vae, ok := c.Catalog.VAEFor(f, setting)
+	vae, ok := again(c, func() (models.File, bool) { return c.Catalog.VAEFor(f, setting) })
 	return asVAE(vae), ok
 }
 
@@ -114,12 +115,7 @@ func (c *catalog) Embeddings() []sdapi.Embedding {
 // embedding describes a textual inversion by its header, read once for each
 // version of the file.
 func (c *catalog) embedding(f models.File) sdapi.Embedding {
-	type version struct {
-		path  string
-		bytes int64
-		mtime int64
-	}
-	key := version{f.Path, f.Bytes, f.ModTime.UnixNano()}
+	key := f.ID()
 	if known, ok := c.embeddings.Load(key); ok {
 		return known.(sdapi.Embedding)
 	}
@@ -137,6 +133,7 @@ func (c *catalog) embedding(f models.File) sdapi.Embedding {
 }
 
 func (c *catalog) Upscalers() []sdapi.Upscaler {
+	_ = c.RefreshIfChanged() // files count from the moment they appear
 	var out []sdapi.Upscaler
 	for _, f := range c.List(models.Upscaler) {
 		out = append(out, sdapi.Upscaler{Path: f.Path, Name: f.Stem(), Scale: 4}) // A1111 shows 4 for every ESRGAN
@@ -162,12 +159,7 @@ func (c *catalog) PreviewDecoder() string {
 	return f.Path
 }
 
-func (c *catalog) LoRAHash(ctx context.Context, path string) (string, error) {
-	f, _ := c.file(models.LoRA, path)
-	return c.Catalog.LoRAHash(ctx, f)
-}
-
-func (c *catalog) EmbeddingHash(ctx context.Context, path string) (string, error) {
-	f, _ := c.file(models.Embedding, path)
-	return c.Catalog.EmbeddingHash(ctx, f)
+// SHA256 implements sdapi.Catalog; that of models.Catalog takes what is there now.
+func (c *catalog) SHA256(ctx context.Context, id fileid.ID) (string, error) {
+	return c.VersionSHA256(ctx, id)
 }

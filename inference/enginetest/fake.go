@@ -65,6 +65,7 @@ type Fake struct {
 	calls    []Call
 	counts   map[Op]int
 	active   state
+	files    map[string]*weights // by path
 	closed   bool
 	inside   int
 	parallel int
@@ -77,6 +78,7 @@ var (
 	_ inference.VAESwitcher    = (*Fake)(nil)
 	_ inference.PreviewDecoder = (*Fake)(nil)
 	_ inference.PixelUpscaler  = (*Fake)(nil)
+	_ inference.FileKeeper     = (*Fake)(nil)
 )
 
 // FailAt returns a Hook that fails the call of kind op with the given index.
@@ -208,7 +210,13 @@ func (f *Fake) PredictNoise(ctx context.Context, in inference.UNetInput) ([]floa
 		return nil, err
 	}
 	defer done()
-	return predictNoise(in, f.Description.Checkpoint, info.UNetChannels, info.VPrediction, st.loras), nil
+	var controls []uint64
+	f.mu.Lock()
+	for _, u := range in.Control {
+		controls = append(controls, f.read(u.Model).seed)
+	}
+	f.mu.Unlock()
+	return predictNoise(in, info, st, controls), nil
 }
 
 // Encode implements inference.Engine.
@@ -242,7 +250,10 @@ func (f *Fake) SetLoRAs(ctx context.Context, loras []inference.LoRA) (notes []st
 	for i, l := range loras {
 		notes[i] = f.LoRANotes[l.Path]
 	}
-	if slices.Equal(loras, f.state().loras) {
+	f.mu.Lock()
+	set := f.isSet(loras)
+	f.mu.Unlock()
+	if set {
 		return notes, nil
 	}
 	call := Call{Op: OpSetLoRAs, LoRAs: loras}
@@ -258,14 +269,19 @@ func (f *Fake) SetLoRAs(ctx context.Context, loras []inference.LoRA) (notes []st
 	if err != nil {
 		return nil, err
 	}
-	f.active.loras = loras
+	for _, l := range loras {
+		f.active.loras = append(f.active.loras, adapter{l, f.read(l.Path).seed})
+	}
 	return notes, nil
 }
 
 // SetVAE implements inference.VAESwitcher; see SetLoRAs. A failure leaves the VAE
 // as it was.
 func (f *Fake) SetVAE(ctx context.Context, path string) error {
-	if path == f.state().vae {
+	f.mu.Lock()
+	set := path == f.active.vaePath && (path == "" || !f.files[path].stale)
+	f.mu.Unlock()
+	if set {
 		return nil
 	}
 	_, done, err := f.begin(ctx, Call{Op: OpSetVAE, Path: path}, nil)
@@ -275,7 +291,7 @@ func (f *Fake) SetVAE(ctx context.Context, path string) error {
 	defer done()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.active.vae = path
+	f.active.vaePath, f.active.vae = path, f.read(path).seed
 	return nil
 }
 
@@ -290,7 +306,9 @@ func (f *Fake) DecodePreview(ctx context.Context, taesd string, latent []float32
 	for i := range in.Latent {
 		in.Latent[i] /= inference.VAEScale
 	}
-	return decode(in, taesd), nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return decode(in, f.read(taesd).seed), nil
 }
 
 // UpscalePixels implements inference.PixelUpscaler.
@@ -316,18 +334,6 @@ func (f *Fake) Close() error {
 	f.mu.Unlock()
 	f.wg.Wait()
 	return nil
-}
-
-// state is what the networks read besides their input.
-type state struct {
-	loras []inference.LoRA
-	vae   string
-}
-
-func (f *Fake) state() state {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.active
 }
 
 // begin records a call, checks its input and runs the hook. The caller must call
@@ -382,6 +388,7 @@ func (f *Fake) enter(ctx context.Context, c *Call) (st state, done func(), err e
 		f.mu.Unlock()
 		f.wg.Done()
 	}
+	f.active.checkpoint = f.read(f.Description.Checkpoint).seed
 	return f.active, done, nil
 }
 

@@ -1,7 +1,6 @@
 package enginetest
 
 import (
-	"hash/fnv"
 	"math"
 
 	"sdworker/inference"
@@ -17,18 +16,9 @@ func unit(key uint64) float32 {
 	return float32(int32(uint32(key>>32))) / (1 << 31)
 }
 
-func hashPath(path string) uint64 {
-	if path == "" {
-		return 0
-	}
-	h := fnv.New64a()
-	h.Write([]byte(path))
-	return h.Sum64()
-}
-
 // encodeText is causal like CLIP: the state at position i depends on the tokens
 // up to i.
-func encodeText(in inference.TextInput, loras []inference.LoRA) []float32 {
+func encodeText(in inference.TextInput, loras []adapter) []float32 {
 	const n, width = inference.ChunkTokens, inference.TextWidth
 	out := make([]float32, 0, len(in.Chunks)*n*width)
 	for _, chunk := range in.Chunks {
@@ -48,7 +38,7 @@ func encodeText(in inference.TextInput, loras []inference.LoRA) []float32 {
 					v += vector[j]
 				}
 				for _, l := range loras {
-					v += float32(l.TextEncoder) * 0.2 * unit(hashPath(l.Path)+uint64(j))
+					v += float32(l.TextEncoder) * 0.2 * unit(l.seed+uint64(j))
 				}
 				out = append(out, v)
 			}
@@ -80,7 +70,8 @@ var logAlphaBar = func() (table [1000]float64) {
 // predictNoise is the exact noise estimate for a world whose only picture, given
 // a context, is a pattern that the context selects, mixed with the mean of each
 // latent cell's neighbours.
-func predictNoise(in inference.UNetInput, checkpoint string, channels int, vPrediction bool, loras []inference.LoRA) []float32 {
+func predictNoise(in inference.UNetInput, info inference.EngineInfo, st state, controls []uint64) []float32 {
+	channels, vPrediction := info.UNetChannels, info.VPrediction
 	const c = inference.LatentChannels
 	b, area := in.Rows(), in.H*in.W
 	out := make([]float32, b*c*area)
@@ -88,11 +79,11 @@ func predictNoise(in inference.UNetInput, checkpoint string, channels int, vPred
 	for row := range b {
 		latent := in.Latent[row*channels*area:][:channels*area]
 		phases := contextPhases(in.Context[row*length:][:length])
-		if checkpoint != "" {
-			phases[3] += unit(hashPath(checkpoint))
+		if st.checkpoint != 0 {
+			phases[3] += unit(st.checkpoint)
 		}
-		for _, l := range loras {
-			phases[0] += float32(l.UNet) * 2 * unit(hashPath(l.Path))
+		for _, l := range st.loras {
+			phases[0] += float32(l.UNet) * 2 * unit(l.seed)
 			phases[2] += float32(l.UNet)
 		}
 		bar := alphaBar(in.Timestep[row])
@@ -107,7 +98,7 @@ func predictNoise(in inference.UNetInput, checkpoint string, channels int, vPred
 					for extra := c; extra < channels; extra++ { // mask and masked picture of an inpainting checkpoint
 						clean += 0.05 * latent[extra*area+at]
 					}
-					clean += controlled(in.Control, row, ch, y, x, in.W, area)
+					clean += controlled(in.Control, controls, row, ch, y, x, in.W, area)
 					eps := (plane[at] - signal*clean) / noise
 					if vPrediction {
 						eps = (signal*plane[at] - clean) / noise // v = sqrt(abar)*eps - sqrt(1-abar)*x0
@@ -158,15 +149,15 @@ func neighbours(plane []float32, y, x, h, w int, wrap bool) float32 {
 	return sum / 4
 }
 
-func controlled(units []inference.ControlInput, row, ch, y, x, w, area int) float32 {
+func controlled(units []inference.ControlInput, seeds []uint64, row, ch, y, x, w, area int) float32 {
 	var sum float32
-	for _, u := range units {
+	for i, u := range units {
 		var layers float32
 		for _, l := range u.Layers {
 			layers += l / inference.ControlLayers
 		}
 		pixel := u.Hint[(ch%3)*area*64+y*8*w*8+x*8]
-		sum += u.Rows[row] * layers * (pixel - 0.5 + 0.1*unit(hashPath(u.Model)+uint64(ch)))
+		sum += u.Rows[row] * layers * (pixel - 0.5 + 0.1*unit(seeds[i]+uint64(ch)))
 	}
 	return sum
 }
@@ -181,14 +172,14 @@ var toRGB = [3][4]float32{
 
 const contrast = 0.12 // pixel range for a latent unit
 
-func gain(vae string) float32 {
-	if vae == "" {
+func gain(vae uint64) float32 {
+	if vae == 0 {
 		return contrast
 	}
-	return contrast * (1 + 0.2*unit(hashPath(vae)))
+	return contrast * (1 + 0.2*unit(vae))
 }
 
-func decode(in inference.LatentInput, vae string) []float32 {
+func decode(in inference.LatentInput, vae uint64) []float32 {
 	const s = inference.LatentScale
 	area, width := in.H*in.W, in.W*s
 	out := make([]float32, 3*area*s*s)
@@ -208,7 +199,7 @@ func decode(in inference.LatentInput, vae string) []float32 {
 	return out
 }
 
-func encode(in inference.PixelInput, vae string) []float32 {
+func encode(in inference.PixelInput, vae uint64) []float32 {
 	const s = inference.LatentScale
 	h, w := in.H/s, in.W/s
 	area := h * w

@@ -11,7 +11,6 @@ import "C"
 
 import (
 	"context"
-	"os"
 	"runtime"
 	"runtime/cgo"
 	"slices"
@@ -19,11 +18,12 @@ import (
 	"unsafe"
 
 	"sdworker/inference"
+	"sdworker/inference/fileid"
 	"sdworker/models"
 )
 
 // abi is the version of shim.h that this file was written for.
-const abi = 2
+const abi = 3
 
 var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
 
@@ -36,14 +36,24 @@ type Engine struct {
 	thread *thread // makes every native call
 	info   inference.EngineInfo
 
-	memory     uint64 // bytes of the device
-	tiles      inference.TileMode
-	files      checker
-	checkpoint os.FileInfo // as it was opened
+	memory uint64 // bytes of the device
+	maps   bool   // weights may be mapped from their files
+	tiles  inference.TileMode
+	files  checker
+	broken bool
+
+	// What is loaded, as the native side has it.
+	checkpoint *source
+	vae        *source // nil: the checkpoint's own
+	controls   [C.SDW_CONTROLS]*source
+	turns      [C.SDW_CONTROLS]int // when each of controls was used last
+	turn       int
+	taesd      *source
+	upscaler   *source
+	factor     int // of upscaler
 	loras      []inference.LoRA
+	loraFiles  []*source // of those of loras that act
 	loraNotes  []string
-	vae        string
-	broken     bool
 }
 
 var (
@@ -52,6 +62,7 @@ var (
 	_ inference.VAESwitcher    = (*Engine)(nil)
 	_ inference.PreviewDecoder = (*Engine)(nil)
 	_ inference.PixelUpscaler  = (*Engine)(nil)
+	_ inference.FileKeeper     = (*Engine)(nil)
 )
 
 // Open loads every network of a checkpoint onto a device. It fails with Invalid
@@ -63,7 +74,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, canceled(op, err)
 	}
 	files := checker{pickle: o.AllowPickle}
-	stat, err := files.check(o.Checkpoint, models.Checkpoint)
+	src, err := files.open(o.Checkpoint, models.Checkpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +84,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	watch := &observer{progress: o.Progress}
 	handle := cgo.NewHandle(watch)
 	defer handle.Delete()
-	checkpoint, device := C.CString(o.Checkpoint), C.CString(deviceName(o.Device))
+	checkpoint, device := C.CString(src.name()), C.CString(deviceName(o.Device))
 	defer C.free(unsafe.Pointer(checkpoint))
 	defer C.free(unsafe.Pointer(device))
 
@@ -82,12 +93,15 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		populating.Go(func() { populate(ctx, o.Checkpoint) })
 	}
 	defer populating.Wait()
-	e := &Engine{checkpoint: stat, files: files, tiles: o.Tiles, thread: newThread()}
+	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: mapsWeights(o), thread: newThread()}
 	e.thread.run(func() {
-		err = status(op, func(buf *C.char, n C.int) C.sdw_status {
+		err = src.named(status(op, func(buf *C.char, n C.int) C.sdw_status {
 			return C.sdw_open(checkpoint, device, C.int(threads(o.Threads)), fused(o), C.uintptr_t(handle), &e.c, buf, n)
-		})
+		}))
 	})
+	if src.overwritten() {
+		err = beingWritten(o.Checkpoint) // whatever came of it
+	}
 	if watch.panicked != nil {
 		e.Close()
 		panic(watch.panicked)
@@ -141,7 +155,7 @@ func (e *Engine) EncodeText(ctx context.Context, in inference.TextInput) ([]floa
 	err := e.call(ctx, "encode text", func(buf *C.char, n C.int) C.sdw_status {
 		return C.sdw_text(e.c, (*C.int32_t)(unsafe.SliceData(ids)), C.int(len(in.Chunks)),
 			floats(vectors), C.int(len(in.Vectors)), C.int(in.Skip), floats(out), buf, n)
-	})
+	}, e.checkpoint)
 	return result(out, err)
 }
 
@@ -150,51 +164,137 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 	if err := in.Check(e.info.UNetChannels); err != nil {
 		return nil, err
 	}
-	for _, u := range in.Control {
-		if _, err := e.files.check(u.Model, models.ControlNet); err != nil {
-			return nil, err
-		}
-	}
 	b, c := in.Rows(), e.info.UNetChannels
 	tokens := len(in.Context) / b / inference.TextWidth
 	out := make([]float32, b*inference.LatentChannels*in.H*in.W)
-	err := e.call(ctx, "unet", func(buf *C.char, n C.int) C.sdw_status {
-		for i, u := range in.Control {
-			file := C.CString(u.Model)
-			st := C.sdw_control(e.c, file, flag(i == 0), floats(in.Latent), floats(in.Timestep), floats(in.Context),
+	for i, u := range in.Control {
+		slot, err := e.control(ctx, u.Model)
+		if err != nil {
+			return nil, err
+		}
+		err = e.call(ctx, "controlnet", func(buf *C.char, n C.int) C.sdw_status {
+			return C.sdw_control(e.c, C.int(slot), flag(i == 0), floats(in.Latent), floats(in.Timestep), floats(in.Context),
 				floats(u.Hint), floats(u.Rows), floats(u.Layers), C.int(b), C.int(c), C.int(in.H), C.int(in.W),
 				C.int(tokens), flag(in.Tiling), buf, n)
-			C.free(unsafe.Pointer(file))
-			if st != C.SDW_OK {
-				return st
-			}
+		}, e.controls[slot])
+		if err != nil {
+			return nil, err
 		}
+	}
+	err := e.call(ctx, "unet", func(buf *C.char, n C.int) C.sdw_status {
 		return C.sdw_unet(e.c, floats(in.Latent), floats(in.Timestep), floats(in.Context), C.int(b), C.int(c),
 			C.int(in.H), C.int(in.W), C.int(tokens), flag(in.Tiling), flag(len(in.Control) > 0), floats(out), buf, n)
-	})
+	}, e.checkpoint)
 	return result(out, err)
+}
+
+// control returns the slot that a ControlNet is in. One that is not loaded takes
+// the place of the one unused for longest.
+func (e *Engine) control(ctx context.Context, path string) (slot int, err error) {
+	slot = slices.IndexFunc(e.controls[:], func(s *source) bool { return s.is(path) })
+	if slot < 0 {
+		slot = slices.Index(e.turns[:], slices.Min(e.turns[:]))
+		err = e.load(ctx, "controlnet", path, models.ControlNet, func(src *source, file, buf *C.char, n C.int) C.sdw_status {
+			st := C.sdw_load_control(e.c, C.int(slot), file, buf, n)
+			e.controls[slot].close()
+			e.controls[slot], e.turns[slot] = nil, 0 // a failure leaves the slot empty
+			if st == C.SDW_OK {
+				e.controls[slot] = src
+			}
+			return st
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	e.turn++
+	e.turns[slot] = e.turn
+	return slot, nil
 }
 
 // SetVAE implements inference.VAESwitcher.
 func (e *Engine) SetVAE(ctx context.Context, path string) error {
 	const op = "set vae"
-	if path == e.vae {
+	if e.vae.is(path) || e.vae == nil && path == "" {
 		return nil
 	}
-	if path != "" {
-		if _, err := e.files.check(path, models.VAE); err != nil {
-			return err
-		}
-	}
-	file := C.CString(path)
-	defer C.free(unsafe.Pointer(file))
-	return e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
+	set := func(src *source, file, buf *C.char, n C.int) C.sdw_status {
 		st := C.sdw_set_vae(e.c, file, buf, n)
 		if st == C.SDW_OK {
-			e.vae = path
+			e.vae.close()
+			e.vae = src
 		}
 		return st
-	})
+	}
+	if path != "" {
+		return e.load(ctx, op, path, models.VAE, set)
+	}
+	none := C.CString("")
+	defer C.free(unsafe.Pointer(none))
+	return e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status { return set(nil, none, buf, n) })
+}
+
+// load opens a model file and has read hand it to the native side. read keeps src
+// where the native side took the file, and nowhere else.
+func (e *Engine) load(ctx context.Context, op, path string, kind models.Kind, read func(src *source, file, buf *C.char, n C.int) C.sdw_status) error {
+	src, err := e.files.open(path, kind)
+	if err != nil {
+		return err
+	}
+	file := C.CString(src.name())
+	defer C.free(unsafe.Pointer(file))
+	took := false
+	err = src.named(e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
+		st := read(src, file, buf, n)
+		took = st == C.SDW_OK
+		return st
+	}))
+	switch {
+	case src.overwritten():
+		src.stale = true
+		err = beingWritten(path)
+	case err == nil:
+		return nil
+	}
+	if !took {
+		src.close()
+	}
+	return err
+}
+
+// Renew implements inference.FileKeeper.
+func (e *Engine) Renew() bool {
+	for _, s := range e.sources() {
+		s.stale = s.stale || s.id.Replaced() || s.overwritten()
+	}
+	return !e.checkpoint.stale
+}
+
+// Files implements inference.FileKeeper.
+func (e *Engine) Files() []fileid.ID {
+	ids := []fileid.ID{e.checkpoint.id}
+	if e.vae != nil {
+		ids = append(ids, e.vae.id)
+	}
+	for _, s := range e.loraFiles {
+		ids = append(ids, s.id)
+	}
+	return ids
+}
+
+// sources are all files that something loaded came from.
+func (e *Engine) sources() []*source {
+	all := append([]*source{e.checkpoint, e.vae, e.taesd, e.upscaler}, e.controls[:]...)
+	all = append(all, e.loraFiles...)
+	return slices.DeleteFunc(all, func(s *source) bool { return s == nil })
+}
+
+// decoder is the file that the VAE in use came from.
+func (e *Engine) decoder() *source {
+	if e.vae != nil {
+		return e.vae
+	}
+	return e.checkpoint
 }
 
 // DecodePreview implements inference.PreviewDecoder.
@@ -203,14 +303,22 @@ func (e *Engine) DecodePreview(ctx context.Context, taesd string, latent []float
 	if err := inference.CheckLatent(op, latent, h, w); err != nil {
 		return nil, err
 	}
-	if _, err := e.files.check(taesd, models.Preview); err != nil {
-		return nil, err
+	if !e.taesd.is(taesd) {
+		err := e.load(ctx, op, taesd, models.Preview, func(src *source, file, buf *C.char, n C.int) C.sdw_status {
+			st := C.sdw_load_preview(e.c, file, buf, n)
+			if st == C.SDW_OK {
+				e.taesd.close()
+				e.taesd = src
+			}
+			return st
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
-	file := C.CString(taesd)
-	defer C.free(unsafe.Pointer(file))
 	out := make([]float32, pixelCount(h, w))
 	err := e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
-		return C.sdw_preview(e.c, file, floats(latent), C.int(h), C.int(w), floats(out), buf, n)
+		return C.sdw_preview(e.c, floats(latent), C.int(h), C.int(w), floats(out), buf, n)
 	})
 	return result(out, err)
 }
@@ -226,13 +334,18 @@ func (e *Engine) Close() error {
 	e.thread.run(func() { C.sdw_close(e.c) })
 	e.thread.stop()
 	e.c, e.thread = nil, nil
+	for _, s := range e.sources() {
+		s.close()
+	}
 	return nil
 }
 
 // call runs native code under ctx. When ctx ends first it asks the engine to stop
 // and still waits: until fn returns, C++ may be using our slices. What fn did all
 // the same is a success. Only fn knows what it changed, so it keeps the record.
-func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.sdw_status) error {
+// uses are the files that the weights of the call are mapped from: a result of
+// weights that somebody wrote into is none.
+func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.sdw_status, uses ...*source) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err := ctx.Err(); err != nil {
@@ -254,6 +367,11 @@ func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.
 	}
 	if cause := ctx.Err(); cause != nil && inference.CodeOf(err) == inference.Canceled {
 		return canceled(op, cause)
+	}
+	for _, s := range uses {
+		if e.maps && s.overwritten() {
+			err = changedInUse(op, s)
+		}
 	}
 	if inference.CodeOf(err) == inference.Broken {
 		e.broken = true

@@ -232,7 +232,6 @@ struct Upscaler : Graph<ESRGAN> {
 // weights are declared last, since they must go before the tensors they fill.
 template <class Runner>
 struct Module {
-    std::string file;
     std::unique_ptr<Runner> runner;
     std::shared_ptr<ModelManager> weights = std::make_shared<ModelManager>();
 };
@@ -285,7 +284,7 @@ struct sdw_engine {
     std::unique_ptr<sdw::Autoencoder> vae;
     std::map<std::string, ggml_tensor*> tensors;  // of text and unet, by name
     std::unique_ptr<sdw::Module<sdw::Autoencoder>> other_vae;
-    std::list<sdw::Module<sdw::Control>> controls;  // the last used first
+    std::unique_ptr<sdw::Module<sdw::Control>> controls[SDW_CONTROLS];
     std::shared_ptr<sdw::Preview> preview;
     std::unique_ptr<sdw::Module<sdw::Upscaler>> upscaler;
     std::vector<sdw::Residual> residuals;  // what sdw_control keeps for sdw_unet

@@ -41,7 +41,7 @@ func TestFilesOfAnotherArchitectureAreRefusedBeforeTheEngineSeesThem(t *testing.
 		{tiny(t, synth.LoRA), "holds a LoRA, not a checkpoint"},
 		{write(t), "no tensors"},
 	} {
-		_, err := new(checker).check(tc.path, models.Checkpoint)
+		err := new(checker).check(tc.path, models.Checkpoint)
 		require.Equal(t, inference.Invalid, inference.CodeOf(err))
 		require.ErrorContains(t, err, tc.want)
 		require.ErrorContains(t, err, tc.path)
@@ -52,31 +52,31 @@ func TestAFileIsCheckedAgainWhenItChanged(t *testing.T) {
 	path := tiny(t, synth.Checkpoint)
 	var c checker
 	for range 2 {
-		_, err := c.check(path, models.Checkpoint)
+		err := c.check(path, models.Checkpoint)
 		require.NoError(t, err)
 	}
 	require.NoError(t, os.Truncate(path, 1<<10))
-	_, err := c.check(path, models.Checkpoint)
+	err := c.check(path, models.Checkpoint)
 	require.Equal(t, inference.Invalid, inference.CodeOf(err))
 	require.NoError(t, os.Remove(path))
-	_, err = c.check(path, models.Checkpoint)
+	err = c.check(path, models.Checkpoint)
 	require.Equal(t, inference.NotFound, inference.CodeOf(err))
 }
 
 func TestFilesOfOtherKindsNeedOnlyBeWhole(t *testing.T) {
 	var c checker
 	path := tiny(t, synth.VAE)
-	_, err := c.check(path, models.LoRA) // the engine says what does not fit
+	err := c.check(path, models.LoRA) // the engine says what does not fit
 	require.NoError(t, err)
-	_, err = c.check(filepath.Join("testdata", "reference"), models.VAE)
+	err = c.check(filepath.Join("testdata", "reference"), models.VAE)
 	require.ErrorContains(t, err, "is a folder")
 }
 
 func TestPickleNeedsPermission(t *testing.T) {
 	path := filepath.Join("..", "..", "models", "torchfile", "testdata", "embedding.pt")
-	_, err := new(checker).check(path, models.Embedding)
+	err := new(checker).check(path, models.Embedding)
 	require.ErrorContains(t, err, "pickle")
-	_, err = (&checker{pickle: true}).check(path, models.Embedding)
+	err = (&checker{pickle: true}).check(path, models.Embedding)
 	require.NoError(t, err)
 }
 

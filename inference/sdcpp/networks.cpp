@@ -118,46 +118,6 @@ const std::vector<float>& Control::guide(Device& device, const float* hint, int 
     return hints.front().features;
 }
 
-// open_control finds a loaded ControlNet or loads it, keeping the last three.
-static Control& open_control(sdw_engine& e, const std::string& file) {
-    auto& kept = e.controls;
-    for (auto it = kept.begin(); it != kept.end(); ++it) {
-        if (it->file == file) {
-            kept.splice(kept.begin(), kept, it);
-            return *kept.front().runner;
-        }
-    }
-    kept.emplace_front();
-    try {
-        auto& module        = kept.front();
-        ModelLoader& loader = module.weights->loader();
-        module.weights->set_enable_mmap(e.device.cpu);
-        read_header(loader, file, "ControlNet", "", VERSION_SD1);
-        const auto& map = loader.get_tensor_storage_map();
-        auto first      = map.find("input_blocks.0.0.weight");
-        if (map.find("zero_convs.0.0.weight") == map.end() || first == map.end()) {
-            fail(SDW_INVALID, "%s is not a ControlNet for Stable Diffusion 1.x", file.c_str());
-        }
-        if (first->second.ne[3] != e.unet->config.model_channels) {
-            fail(SDW_INVALID, "%s is a ControlNet of width %d, the checkpoint has width %d", file.c_str(), (int)first->second.ne[3],
-                 e.unet->config.model_channels);
-        }
-        half_precision(loader);
-        module.runner = std::make_unique<Control>(e.device.backend, e.device.backend, map, VERSION_SD1, "", module.weights);
-        std::map<std::string, ggml_tensor*> tensors;
-        module.runner->get_param_tensors(tensors);
-        load_weights(*module.weights, e.device, file.c_str(), std::move(tensors));
-        module.file = file;
-    } catch (...) {
-        kept.pop_front();
-        throw;
-    }
-    if (kept.size() > 3) {
-        kept.pop_back();
-    }
-    return *kept.front().runner;
-}
-
 }  // namespace sdw
 
 using namespace sdw;
@@ -167,7 +127,32 @@ sdw_status sdw_text(sdw_engine* e, const int32_t* ids, int chunks, const float* 
     return guard(err, cap, [&] { e->text->encode(e->device, ids, chunks, vectors, n_vectors, skip, out); });
 }
 
-sdw_status sdw_control(sdw_engine* e, const char* file, int first, const float* latent, const float* timestep, const float* context,
+sdw_status sdw_load_control(sdw_engine* e, int slot, const char* file, char* err, int cap) {
+    return guard(err, cap, [&] {
+        e->controls[slot].reset(); // before another one needs its room
+        auto module         = std::make_unique<Module<Control>>();
+        ModelLoader& loader = module->weights->loader();
+        module->weights->set_enable_mmap(e->device.cpu);
+        read_header(loader, file, "ControlNet", "", VERSION_SD1);
+        const auto& map = loader.get_tensor_storage_map();
+        auto first      = map.find("input_blocks.0.0.weight");
+        if (map.find("zero_convs.0.0.weight") == map.end() || first == map.end()) {
+            fail(SDW_INVALID, "%s is not a ControlNet for Stable Diffusion 1.x", file);
+        }
+        if (first->second.ne[3] != e->unet->config.model_channels) {
+            fail(SDW_INVALID, "%s is a ControlNet of width %d, the checkpoint has width %d", file, (int)first->second.ne[3],
+                 e->unet->config.model_channels);
+        }
+        half_precision(loader);
+        module->runner = std::make_unique<Control>(e->device.backend, e->device.backend, map, VERSION_SD1, "", module->weights);
+        std::map<std::string, ggml_tensor*> tensors;
+        module->runner->get_param_tensors(tensors);
+        load_weights(*module->weights, e->device, file, std::move(tensors));
+        e->controls[slot] = std::move(module);
+    });
+}
+
+sdw_status sdw_control(sdw_engine* e, int slot, int first, const float* latent, const float* timestep, const float* context,
                        const float* hint, const float* rows, const float* layers, int b, int c, int h, int w, int tokens,
                        int tiling, char* err, int cap) {
     return guard(err, cap, [&] {
@@ -177,7 +162,7 @@ sdw_status sdw_control(sdw_engine* e, const char* file, int first, const float* 
         if (e->unet->config.tiny_unet) {
             fail(SDW_INVALID, "this checkpoint has a reduced UNet, which takes no ControlNet");
         }
-        Control& net         = open_control(*e, file);
+        Control& net         = *e->controls[slot]->runner;
         const auto& features = net.guide(e->device, hint, h, w, tiling);
 
         net.prepare(e->device, {1, b, h, w, tokens, tiling}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
@@ -289,9 +274,6 @@ sdw_status sdw_set_vae(sdw_engine* e, const char* file, char* err, int cap) {
             e->other_vae.reset();
             return;
         }
-        if (e->other_vae && e->other_vae->file == file) {
-            return;
-        }
         auto module         = std::make_unique<Module<Autoencoder>>();
         ModelLoader& loader = module->weights->loader();
         module->weights->set_enable_mmap(e->device.cpu);
@@ -302,26 +284,27 @@ sdw_status sdw_set_vae(sdw_engine* e, const char* file, char* err, int cap) {
         std::map<std::string, ggml_tensor*> tensors;
         module->runner->get_param_tensors(tensors);
         load_weights(*module->weights, e->device, file, std::move(tensors));
-        module->file = file;
         e->vae->drop();
         e->other_vae = std::move(module);
     });
 }
 
-sdw_status sdw_preview(sdw_engine* e, const char* file, const float* latent, int h, int w, float* out, char* err, int cap) {
+sdw_status sdw_load_preview(sdw_engine* e, const char* file, char* err, int cap) {
     return guard(err, cap, [&] {
-        if (!e->preview || e->preview->file != file) {
-            auto module         = std::make_shared<Preview>();
-            ModelLoader& loader = module->weights->loader();
-            read_header(loader, file, "TAESD decoder", "tae.", VERSION_SD1);
-            module->runner = std::make_unique<PreviewDecoder>(e->device.backend, loader.get_tensor_storage_map(), "tae", true,
-                                                              VERSION_SD1, module->weights);
-            std::map<std::string, ggml_tensor*> tensors;
-            module->runner->get_param_tensors(tensors);
-            load_weights(*module->weights, e->device, file, std::move(tensors));
-            module->file = file;
-            e->preview   = std::move(module);
-        }
+        auto module         = std::make_shared<Preview>();
+        ModelLoader& loader = module->weights->loader();
+        read_header(loader, file, "TAESD decoder", "tae.", VERSION_SD1);
+        module->runner = std::make_unique<PreviewDecoder>(e->device.backend, loader.get_tensor_storage_map(), "tae", true,
+                                                          VERSION_SD1, module->weights);
+        std::map<std::string, ggml_tensor*> tensors;
+        module->runner->get_param_tensors(tensors);
+        load_weights(*module->weights, e->device, file, std::move(tensors));
+        e->preview = std::move(module);
+    });
+}
+
+sdw_status sdw_preview(sdw_engine* e, const float* latent, int h, int w, float* out, char* err, int cap) {
+    return guard(err, cap, [&] {
         PreviewDecoder& net = *e->preview->runner;
         net.prepare(e->device, {h, w}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
             auto run_context = net.get_context();
@@ -333,25 +316,22 @@ sdw_status sdw_preview(sdw_engine* e, const char* file, const float* latent, int
     });
 }
 
-sdw_status sdw_upscale_factor(sdw_engine* e, const char* file, int* factor, char* err, int cap) {
+sdw_status sdw_load_upscaler(sdw_engine* e, const char* file, int* factor, char* err, int cap) {
     return guard(err, cap, [&] {
-        if (!e->upscaler || e->upscaler->file != file) {
-            auto module         = std::make_unique<Module<Upscaler>>();
-            ModelLoader& loader = module->weights->loader();
-            read_header(loader, file, "ESRGAN model", "", VERSION_ESRGAN);
-            half_precision(loader);
-            const auto& map = loader.get_tensor_storage_map();
-            if (map.find("conv_first.weight") == map.end()) {
-                fail(SDW_INVALID, "%s is not an ESRGAN model that the engine knows", file);
-            }
-            module->runner = std::make_unique<Upscaler>(e->device.backend, map, module->weights);
-            std::map<std::string, ggml_tensor*> tensors;
-            module->runner->get_param_tensors(tensors);
-            load_weights(*module->weights, e->device, file, std::move(tensors));
-            module->file = file;
-            e->upscaler  = std::move(module);
+        auto module         = std::make_unique<Module<Upscaler>>();
+        ModelLoader& loader = module->weights->loader();
+        read_header(loader, file, "ESRGAN model", "", VERSION_ESRGAN);
+        half_precision(loader);
+        const auto& map = loader.get_tensor_storage_map();
+        if (map.find("conv_first.weight") == map.end()) {
+            fail(SDW_INVALID, "%s is not an ESRGAN model that the engine knows", file);
         }
-        *factor = e->upscaler->runner->config.scale;
+        module->runner = std::make_unique<Upscaler>(e->device.backend, map, module->weights);
+        std::map<std::string, ggml_tensor*> tensors;
+        module->runner->get_param_tensors(tensors);
+        load_weights(*module->weights, e->device, file, std::move(tensors));
+        e->upscaler = std::move(module);
+        *factor     = e->upscaler->runner->config.scale;
     });
 }
 

@@ -2,13 +2,11 @@
 
 package sdcpp
 
-// #include <stdlib.h>
 // #include "shim.h"
 import "C"
 
 import (
 	"context"
-	"unsafe"
 
 	"sdworker/inference"
 	"sdworker/inference/sdcpp/tiles"
@@ -35,7 +33,7 @@ func (e *Engine) Encode(ctx context.Context, in inference.PixelInput) ([]float32
 		out := make([]float32, 2*inference.LatentChannels*(h/scale)*(w/scale))
 		err := e.call(ctx, "encode", func(buf *C.char, n C.int) C.sdw_status {
 			return C.sdw_encode(e.c, floats(pixels), C.int(h), C.int(w), flag(wrap), floats(out), buf, n)
-		})
+		}, e.decoder())
 		return result(out, err)
 	}
 	whole := func() ([]float32, error) { return encode(in.Pixels, in.H, in.W, in.Tiling) }
@@ -74,7 +72,7 @@ func (e *Engine) Decode(ctx context.Context, in inference.LatentInput) ([]float3
 		out := make([]float32, pixelCount(h, w))
 		err := e.call(ctx, "decode", func(buf *C.char, n C.int) C.sdw_status {
 			return C.sdw_decode(e.c, floats(latent), C.int(h), C.int(w), flag(wrap), floats(out), buf, n)
-		})
+		}, e.decoder())
 		return result(out, err)
 	}
 	whole := func() ([]float32, error) { return decode(in.Latent, in.H, in.W, in.Tiling) }
@@ -109,19 +107,21 @@ func (e *Engine) UpscalePixels(ctx context.Context, model string, pixels []float
 	if err := inference.CheckPixels(op, pixels, h, w); err != nil {
 		return nil, 0, err
 	}
-	if _, err := e.files.check(model, models.Upscaler); err != nil {
-		return nil, 0, err
+	if !e.upscaler.is(model) {
+		err := e.load(ctx, op, model, models.Upscaler, func(src *source, file, buf *C.char, n C.int) C.sdw_status {
+			var factor C.int
+			st := C.sdw_load_upscaler(e.c, file, &factor, buf, n)
+			if st == C.SDW_OK {
+				e.upscaler.close()
+				e.upscaler, e.factor = src, int(factor)
+			}
+			return st
+		})
+		if err != nil {
+			return nil, 0, err
+		}
 	}
-	file := C.CString(model)
-	defer C.free(unsafe.Pointer(file))
-	var c C.int
-	err := e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
-		return C.sdw_upscale_factor(e.c, file, &c, buf, n)
-	})
-	if err != nil {
-		return nil, 0, err
-	}
-	factor := int(c)
+	factor := e.factor
 	g := tiles.Grid{
 		H: h, W: w, Tile: upscaleTile, Overlap: upscaleOverlap,
 		InScale: 1, InPlanes: 3, OutScale: factor, OutPlanes: 3,

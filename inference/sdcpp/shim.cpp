@@ -218,7 +218,10 @@ size_t load_weights(ModelManager& weights, Device& device, const char* what, std
     }
     if (!weights.prepare_params(all)) {
         std::string why = first_error();
-        bool memory     = why.find("alloc") != std::string::npos;
+        bool memory     = false;
+        for (const char* text : {"failed to allocate", "cudaMalloc failed", "alloc params backend buffer failed", "std::bad_alloc"}) {
+            memory = memory || why.find(text) != std::string::npos;
+        }
         fail(memory ? SDW_OOM : SDW_BROKEN, "%s: %s", what, why.c_str());
     }
     weights.release_compute_backend_params(all); // balances prepare_params; they stay on the device

@@ -14,7 +14,10 @@
 #endif
 
 // SDW_ABI changes with this header; the Go side names the one it was written for.
-#define SDW_ABI 2
+#define SDW_ABI 3
+
+// SDW_CONTROLS is how many ControlNets stay loaded.
+#define SDW_CONTROLS 3
 
 #ifdef __cplusplus
 extern "C" {
@@ -62,10 +65,14 @@ void sdw_cancel(sdw_engine *e);
 sdw_status sdw_text(sdw_engine *e, const int32_t *ids, int chunks, const float *vectors, int n_vectors, int skip,
 	float *out, char *err, int cap);
 
-// sdw_control runs a ControlNet file and keeps its residuals, times rows[b] and
-// layers[13], for the next sdw_unet. They are added to those kept already unless
-// first is set. hint[3][8h][8w].
-sdw_status sdw_control(sdw_engine *e, const char *file, int first, const float *latent, const float *timestep,
+// sdw_load_control reads a ControlNet file into slot 0..SDW_CONTROLS-1, which is
+// empty after a failure.
+sdw_status sdw_load_control(sdw_engine *e, int slot, const char *file, char *err, int cap);
+
+// sdw_control runs the ControlNet of a slot and keeps its residuals, times rows[b]
+// and layers[13], for the next sdw_unet. They are added to those kept already
+// unless first is set. hint[3][8h][8w].
+sdw_status sdw_control(sdw_engine *e, int slot, int first, const float *latent, const float *timestep,
 	const float *context, const float *hint, const float *rows, const float *layers, int b, int c, int h, int w,
 	int tokens, int tiling, char *err, int cap);
 
@@ -79,7 +86,8 @@ sdw_status sdw_encode(sdw_engine *e, const float *pixels, int h, int w, int tili
 // latent[4][h][w], out[3][8h][8w] in 0..1.
 sdw_status sdw_decode(sdw_engine *e, const float *latent, int h, int w, int tiling, float *out, char *err, int cap);
 
-// sdw_set_vae replaces the VAE; "" restores the checkpoint's own.
+// sdw_set_vae reads a VAE file and replaces the VAE by it; "" restores the
+// checkpoint's own. After a failure the one before is active.
 sdw_status sdw_set_vae(sdw_engine *e, const char *file, char *err, int cap);
 
 // sdw_set_loras replaces the active adapters; n = 0 restores the checkpoint's
@@ -87,13 +95,14 @@ sdw_status sdw_set_vae(sdw_engine *e, const char *file, char *err, int cap);
 sdw_status sdw_set_loras(sdw_engine *e, const char *const *files, const float *unet, const float *text, int n,
 	char *err, int cap);
 
-// sdw_preview decodes latent[4][h][w] with a TAESD file; out as sdw_decode's.
-sdw_status sdw_preview(sdw_engine *e, const char *file, const float *latent, int h, int w, float *out, char *err,
-	int cap);
+// sdw_load_preview reads a TAESD file; sdw_preview decodes latent[4][h][w] with the
+// one read last, out as sdw_decode's.
+sdw_status sdw_load_preview(sdw_engine *e, const char *file, char *err, int cap);
+sdw_status sdw_preview(sdw_engine *e, const float *latent, int h, int w, float *out, char *err, int cap);
 
-// sdw_upscale_factor loads an ESRGAN file and reports its factor; sdw_upscale
-// enlarges pixels[3][h][w] with the file loaded last.
-sdw_status sdw_upscale_factor(sdw_engine *e, const char *file, int *factor, char *err, int cap);
+// sdw_load_upscaler reads an ESRGAN file and reports its factor; sdw_upscale
+// enlarges pixels[3][h][w] with the one read last.
+sdw_status sdw_load_upscaler(sdw_engine *e, const char *file, int *factor, char *err, int cap);
 sdw_status sdw_upscale(sdw_engine *e, const float *pixels, int h, int w, float *out, char *err, int cap);
 
 // sdw_weights_hash digests every weight as it lies on the device.

@@ -75,8 +75,8 @@ func packages(t *testing.T) []pkg {
 	return all
 }
 
-// leaf matches the packages that compute: numbers in, numbers out.
-const leaf = `inference/(prompt|clip|rng|sampler|latent|imageio|hint)`
+// leaf matches the packages that know nothing above them.
+const leaf = `inference/(prompt|clip|rng|sampler|latent|imageio|hint|fileid)`
 
 // formats matches the readers of file formats that tensors come in.
 const formats = `models/(safetensors|torchfile)`
@@ -88,15 +88,15 @@ var rules = []struct {
 }{
 	{`inference/clip`, leaf + `|` + formats, "an embedding is a file of tensors, and each such format has one reader"},
 	{formats, `models/safetensors`, "a leaf stands on them"},
-	{leaf, leaf, "leaves compute; they know neither engines nor jobs nor transports"},
+	{leaf, leaf, "leaves know neither engines nor jobs nor transports"},
 	{`inference`, leaf, "the domain stands on its leaves and on nothing else"},
 	{`inference/enginetest`, `inference|` + leaf, "a fake must not need what it stands for"},
 	{`inference/sdcpp/tiles`, leaf, "a leaf of the binding"},
-	{`inference/sdcpp`, `inference|inference/sdcpp/tiles|models(/.*)?`, "the binding knows the engine's interface and the files it opens"},
+	{`inference/sdcpp`, `inference(/fileid)?|inference/sdcpp/tiles|models(/.*)?`, "the binding knows the engine's interface and the files it opens"},
 	{`inference/remote`, `inference|` + leaf, "a supervised child is a second implementation of inference.Generator, not a new layer"},
 	{`internal/publicnet`, `$^`, "a rule about addresses"},
 	{`models/demo`, `inference/clip|models(/.*)?`, "its text encoder is made of the words that prompts are read as"},
-	{`models(/.*)?`, `inference|models(/.*)?|internal/publicnet`, "model files are found without knowing what serves them"},
+	{`models(/.*)?`, `inference(/fileid)?|models(/.*)?|internal/publicnet`, "model files are found without knowing what serves them"},
 	{`api/infotext`, `inference|` + leaf, "the parameters text is the same for every door"},
 	{`api/budget`, `inference`, "a full budget is an error of the domain"},
 	{`api/sdapi(/.*)?`, `inference|` + leaf + `|api/budget|api/infotext|api/sdapi(/.*)?|internal/publicnet`, "the API is one door; it must not need another one, nor an engine"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sdworker/api/sdapi"
+	"sdworker/inference/fileid"
 )
 
 // Catalog is a sdapi.Catalog of the files that it lists.
@@ -112,22 +113,22 @@ func (c *Catalog) PreviewDecoder() string { return "" }
 
 // SHA256 is the hash that the catalog has for a checkpoint, that of Hash, or one
 // digit 64 times.
-func (c *Catalog) SHA256(ctx context.Context, path string) (string, error) {
-	f, ok := find(c.CheckpointFiles, func(f sdapi.Checkpoint) bool { return f.Path == path })
+func (c *Catalog) SHA256(ctx context.Context, id fileid.ID) (string, error) {
+	f, ok := find(c.CheckpointFiles, func(f sdapi.Checkpoint) bool { return f.Path == id.Path })
 	if ok && f.SHA256 != "" {
 		return f.SHA256, nil
 	}
 	if c.Hash != nil {
-		return c.Hash(ctx, path)
+		return c.Hash(ctx, id.Path)
 	}
 	return strings.Repeat("a", 64), nil
 }
 
 // LoRAHash is ShortHash.
-func (c *Catalog) LoRAHash(context.Context, string) (string, error) { return c.ShortHash, nil }
+func (c *Catalog) LoRAHash(context.Context, fileid.ID) (string, error) { return c.ShortHash, nil }
 
 // EmbeddingHash is ShortHash.
-func (c *Catalog) EmbeddingHash(context.Context, string) (string, error) { return c.ShortHash, nil }
+func (c *Catalog) EmbeddingHash(context.Context, fileid.ID) (string, error) { return c.ShortHash, nil }
 
 // Refresh counts.
 func (c *Catalog) Refresh() error {

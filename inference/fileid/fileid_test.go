@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/models/fileid"
+	"sdworker/inference/fileid"
 )
 
 func TestReplaced(t *testing.T) {
