@@ -75,7 +75,10 @@ func (c *catalog) VAEs() []sdapi.VAE {
 }
 
 func (c *catalog) VAEFor(checkpoint sdapi.Checkpoint, setting string) (sdapi.VAE, bool) {
-	f, _ := c.file(models.Checkpoint, checkpoint.Path)
+	f, ok := c.file(models.Checkpoint, checkpoint.Path)
+	if !ok { // its file is gone while it is loaded
+		f = models.File{Kind: models.Checkpoint, Path: checkpoint.Path, Name: path.Base(checkpoint.Path)}
+	}
 	vae, ok := again(c, func() (models.File, bool) { return c.Catalog.VAEFor(f, setting) })
 	return asVAE(vae), ok
 }

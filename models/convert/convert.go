@@ -213,7 +213,8 @@ func write(ctx context.Context, dst string, h *safetensors.Header, items []item,
 	}
 	defer func() {
 		if err != nil {
-			err = failed(dst, errors.Join(err, out.Close(), os.Remove(out.Name())))
+			_ = out.Close() // which may be done already
+			err = failed(dst, errors.Join(err, os.Remove(out.Name())))
 		}
 	}()
 	if _, err := h.WriteTo(out); err != nil {
@@ -256,13 +257,10 @@ func write(ctx context.Context, dst string, h *safetensors.Header, items []item,
 	if err := workers.Wait(); err != nil {
 		return err
 	}
-	if err := errors.Join(out.Chmod(0o644), out.Sync()); err != nil {
+	if err := errors.Join(out.Chmod(0o644), out.Sync(), out.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(out.Name(), dst); err != nil {
-		return err
-	}
-	return out.Close()
+	return os.Rename(out.Name(), dst)
 }
 
 // converter holds the buffers of one worker.
