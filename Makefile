@@ -5,6 +5,8 @@ comma      = ,
 # nodynamic: WebP by the library inside the program, never by one of the system.
 TAGS       = sdcpp,nodynamic$(if $(filter cuda,$(BACKEND)),$(comma)cuda)
 LINTER     = 2.12.2
+# Those in front of the engine: the engine itself runs on one goroutine.
+RACY       = ./api/budget ./api/jobs ./api/runpod/... ./inference ./inference/remote ./models/fetch
 TINY       = models-local/Stable-diffusion/tiny-synthetic.safetensors
 
 export CUDA_ARCHS ENGINE_SRC ENGINE_NATIVE ENGINE_JOBS ENGINE_CMAKE_ARGS
@@ -33,13 +35,17 @@ test: engine ## all tests: pure Go without a C compiler, then those that need th
 	CGO_ENABLED=0 go test ./...
 	go test -tags $(TAGS) -timeout 20m ./inference/sdcpp/... ./cmd/...
 
-check: lint engine ## what CI runs: lint, then all tests under the race detector
-	go test -race -tags $(TAGS) -timeout 30m ./...
+race: ## the packages that share state between goroutines, under the race detector
+	go test -race -timeout 20m $(RACY)
 
-lint: ## gofmt, go vet, licences and golangci-lint
+check: style test race ## what CI runs
+
+style: ## gofmt, go vet and licences
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }
 	go vet ./...
 	@scripts/licences | diff - third_party/LICENSES.md || { echo 'run make licences'; exit 1; }
+
+lint: engine style ## style and golangci-lint, which reads the engine's headers
 	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(LINTER) run
 
 docs: ## rewrite the tables of docs/configuration.md
@@ -63,4 +69,4 @@ licences: ## write third_party/LICENSES.md after a change of dependencies
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: help engine build demo test check lint docs baseline bench engine-bump cuda-check licences clean
+.PHONY: help engine build demo test race check style lint docs baseline bench engine-bump cuda-check licences clean

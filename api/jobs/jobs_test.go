@@ -143,6 +143,16 @@ func TestFailure(t *testing.T) {
 	require.Nil(t, j.Output)
 }
 
+// A job that fails as soon as it runs was admitted all the same, and is kept.
+func TestFailureAtOnce(t *testing.T) {
+	f := start(t, setup{})
+	f.gen.Limit = 1
+	for range 50 {
+		j := f.send("POST", "/v1/jobs", txt2img(nil)).job(t, 202)
+		require.Equal(t, jobs.Failed, f.wait(j.ID).Status)
+	}
+}
+
 func TestIdempotency(t *testing.T) {
 	f := start(t, setup{hold: true})
 	first := f.submit(nil, "Idempotency-Key", "one")

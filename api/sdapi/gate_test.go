@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"hash/crc32"
+	"image/png"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -156,6 +158,29 @@ func TestManyLargePictures(t *testing.T) {
 	require.Contains(t, w.Body.String(), "million pixels together")
 }
 
+// TestPicturesAreSavedWhole: beside them nothing is left, and none is replaced.
+func TestPicturesAreSavedWhole(t *testing.T) {
+	folder := t.TempDir()
+	f := start(t, func(c *sdapi.Config) { c.OutputDir = folder })
+	body := small(map[string]any{"save_images": true, "override_settings": map[string]any{
+		"outdir_txt2img_samples": "out", "save_to_dirs": false, "save_images_add_number": false, "samples_filename_pattern": "same",
+	}})
+	for range 3 {
+		require.Equal(t, 200, f.post("/sdapi/v1/txt2img", body).status)
+	}
+	var names []string
+	entries, err := os.ReadDir(filepath.Join(folder, "out"))
+	require.NoError(t, err)
+	for _, e := range entries {
+		names = append(names, e.Name())
+		raw, err := os.ReadFile(filepath.Join(folder, "out", e.Name()))
+		require.NoError(t, err)
+		_, err = png.Decode(bytes.NewReader(raw))
+		require.NoError(t, err)
+	}
+	require.Equal(t, []string{"same-1-1.png", "same-1.png", "same.png"}, names)
+}
+
 // TestOptionsThatCannotBeWritten: what the reply says is what counts.
 func TestOptionsThatCannotBeWritten(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "gone")
@@ -166,3 +191,23 @@ func TestOptionsThatCannotBeWritten(t *testing.T) {
 	require.Equal(t, 500, f.post("/sdapi/v1/options", map[string]any{"CLIP_stop_at_last_layers": 3}).status)
 	require.Contains(t, string(f.get("/sdapi/v1/options").body), `"CLIP_stop_at_last_layers":2`)
 }
+
+// TestFullQueueComesFirst: a body that would not be worked on is not read.
+func TestFullQueueComesFirst(t *testing.T) {
+	f, h := startHeld(t, 1)
+	first := f.later(t.Context(), "/sdapi/v1/txt2img", map[string]any{"steps": 1, "width": 64, "height": 64})
+	<-h.at
+	for _, path := range []string{"/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image", "/sdapi/v1/extra-batch-images"} {
+		r := httptest.NewRequest(http.MethodPost, path, unread{t})
+		w := httptest.NewRecorder()
+		f.server.ServeHTTP(w, r)
+		require.Equal(t, 429, w.Code, path)
+	}
+	h.next <- struct{}{}
+	require.Equal(t, 200, (<-first).status)
+}
+
+// unread is a body that nobody may read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) { u.t.Error("the body was read"); return 0, io.EOF }

@@ -63,8 +63,14 @@ func (b *build) print(p *program) {
 	}
 }
 
-// version is the module's version, or the commit it was built from.
+// stamped is the version that a build without history was given (-ldflags -X).
+var stamped string
+
+// version is the stamped version, the module's, or the commit it was built from.
 func version() string {
+	if stamped != "" {
+		return stamped
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestServeAndBodiesThatNeverCome: neither a reply nor the end of the server waits for
+// what a client announced.
+func TestServeAndBodiesThatNeverCome(t *testing.T) {
+	r, c := serve(t, newHome(t), openGate, "--max-body", "1000")
+	c.ready()
+	open := func(path string, length int) net.Conn {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(c.base, "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { conn.Close() })
+		require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", path, length)
+		require.NoError(t, err)
+		return conn
+	}
+	for path, want := range map[string]int{
+		"/sdapi/v1/interrupt": http.StatusOK, // reads no body
+		"/sdapi/v1/txt2img":   http.StatusRequestEntityTooLarge,
+		"/v1/nothing":         http.StatusNotFound,
+	} {
+		began := time.Now()
+		reply, err := http.ReadResponse(bufio.NewReader(open(path, 5000)), nil)
+		require.NoError(t, err, path)
+		require.Equal(t, want, reply.StatusCode, path)
+		require.Less(t, time.Since(began), pieceWait/2, path)
+	}
+	waiting := open("/sdapi/v1/txt2img", 500)
+	_, err := io.WriteString(waiting, "{")
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, c.get("/healthz").status)
+	began := time.Now()
+	r.signal(syscall.SIGTERM)
+	require.Equal(t, statusOK, r.wait())
+	require.Less(t, time.Since(began), 20*time.Second)
+}
+
+// TestHangupIsNoEnd: a terminal that is closed sends SIGHUP.
+func TestHangupIsNoEnd(t *testing.T) {
+	own := make(chan os.Signal, 1)
+	signal.Notify(own, syscall.SIGHUP) // before the server does, so that it never ends the tests
+	defer signal.Stop(own)
+	r, c := serve(t, newHome(t), openGate, "--log-level", "info")
+	c.ready()
+	require.Eventually(t, func() bool {
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+		return strings.Contains(fmt.Sprint(r.err), "looked at the model folders again")
+	}, patience, 20*time.Millisecond)
+	require.Equal(t, 1, (<-c.later(small)).pictures(t))
+}
+
+// TestNamesOfALoopbackServer: a page that renames itself to this machine gets nothing.
+func TestNamesOfALoopbackServer(t *testing.T) {
+	_, c := serve(t, newHome(t), openGate, "--allowed-hosts", "pictures.example")
+	c.ready()
+	for host, want := range map[string]int{"evil.example:7860": http.StatusForbidden, "pictures.example": http.StatusOK, "localhost": http.StatusOK} {
+		req, err := http.NewRequest(http.MethodGet, c.base+"/sdapi/v1/samplers", nil)
+		require.NoError(t, err)
+		req.Host = host
+		reply, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		reply.Body.Close()
+		require.Equal(t, want, reply.StatusCode, host)
+	}
+}
