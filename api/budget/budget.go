@@ -30,7 +30,7 @@ const (
 
 // longestWait is how long a body waits for memory before its client is told to
 // come again.
-const longestWait = time.Minute
+const longestWait = 2 * time.Minute
 
 // Budget is a number of bytes that requests share. It is safe for concurrent use.
 type Budget struct {

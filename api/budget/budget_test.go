@@ -75,7 +75,7 @@ func TestWhoCannotWaitIsTold(t *testing.T) {
 			return n, err
 		}
 		_, err := read(request(2<<20, true))
-		require.Equal(t, inference.Busy, inference.CodeOf(err), "after a minute")
+		require.Equal(t, inference.Busy, inference.CodeOf(err), "after two minutes")
 		n, err := read(request(2<<20, false))
 		require.Equal(t, inference.Busy, inference.CodeOf(err), "a body of unknown length beyond the free part")
 		require.EqualValues(t, free, n)

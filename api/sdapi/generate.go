@@ -94,6 +94,12 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 	if !pyjson.Finite(in.Object) { // the echo could not be written
 		return nil, pyjson.ErrNotFinite
 	}
+	for _, name := range []string{"prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "infotext"} {
+		// Before styles, comments and tags are looked for in it.
+		if text, _ := in.Get(name); len(textOf(text)) > inference.MaxPromptBytes {
+			return nil, inference.FieldError(name, "%s has %d bytes, want at most %d", name, len(textOf(text)), inference.MaxPromptBytes)
+		}
+	}
 	c := &call{server: s, tab: t, in: fields{Values: in}, opts: s.options.Values(), arrived: s.cfg.Now()}
 	if t == img2img {
 		if v, _ := in.Get("init_images"); v == nil {
@@ -126,6 +132,12 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 		return nil, err
 	}
 	return c, nil
+}
+
+// textOf is v if it is a text.
+func textOf(v any) string {
+	s, _ := v.(string)
+	return s
 }
 
 // chooseSampler resolves sampler_name and sampler_index to an exact name.

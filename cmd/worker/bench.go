@@ -86,7 +86,7 @@ bench http, bench runpod.`,
 			return err
 		}
 		if o.JSON {
-			return p.printJSON(r)
+			return printJSON(p.out, r)
 		}
 		printEngineReport(p.out, r)
 		return nil
@@ -163,7 +163,7 @@ var benchLoadVerb = &verb{
 			return err
 		}
 		if o.JSON {
-			return p.printJSON(r)
+			return printJSON(p.out, r)
 		}
 		printMachine(p.out, r.Machine)
 		fmt.Fprintf(p.out, "%-15s %s, %d MiB\n", "file", r.File, r.Bytes>>20)
@@ -208,7 +208,7 @@ var benchHTTPVerb = &verb{
 			return err
 		}
 		if o.JSON {
-			return p.printJSON(r)
+			return printJSON(p.out, r)
 		}
 		printMachine(p.out, r.Machine)
 		fmt.Fprintf(p.out, "%-15s %.2f ms for %dx%d\n", "PNG encoding", r.PNG, r.Width, r.Height)
@@ -247,7 +247,7 @@ var benchRunPodVerb = &verb{
 			return err
 		}
 		if o.JSON {
-			return p.printJSON(r)
+			return printJSON(p.out, r)
 		}
 		printMachine(p.out, bench.ThisMachine())
 		fmt.Fprintf(p.out, "%-20s %.1f ms\n", "start to first take", r.FirstTake)

@@ -277,10 +277,7 @@ func (g *generateCommand) tell(r *report) error {
 		w = g.program.err
 	}
 	if g.output.JSON {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		return enc.Encode(r)
+		return printJSON(w, r)
 	}
 	if g.output.Output == "-" {
 		g.describe(r.Images)

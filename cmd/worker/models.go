@@ -119,7 +119,7 @@ func (m *modelsCommand) list(p *program, o listOptions) error {
 		files = append(files, catalog.List(kind)...)
 	}
 	if o.JSON {
-		return p.printJSON(files)
+		return printJSON(p.out, files)
 	}
 	if len(files) == 0 {
 		fmt.Fprintf(p.err, "no model files found; try: worker models pull %s\n", fetch.Default)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -19,8 +20,8 @@ import (
 	"sdworker/models/synth"
 )
 
-func (p *program) printJSON(v any) error {
-	enc := json.NewEncoder(p.out)
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
@@ -83,7 +84,7 @@ func newFileInfo(info *models.Info, o infoOptions) *fileInfo {
 func (p *program) printInfo(info *models.Info, o infoOptions) error {
 	all := newFileInfo(info, o)
 	if o.JSON {
-		return p.printJSON(all)
+		return printJSON(p.out, all)
 	}
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(p.out, "%-9s %s\n", name, fmt.Sprintf(format, args...))

@@ -25,7 +25,7 @@ var versionVerb = &verb{
 		}
 		b := build{Version: version(), Go: runtime.Version(), Engine: sdcpp.Version(), CUDA: sdcpp.CUDAInfo()}
 		if o.JSON {
-			return p.printJSON(b)
+			return printJSON(p.out, b)
 		}
 		b.print(p)
 		return nil
