@@ -66,7 +66,11 @@ func (j *job) timetable(ctx context.Context, c *conditions, text string, timing 
 		return nil, err
 	}
 	for _, name := range group.embeddings {
-		if err := j.uses(j.texts.files[name]); err != nil {
+		id, file := j.texts.files[name]
+		if !file { // inside a LoRA, whose version is known already
+			continue
+		}
+		if err := j.uses(id); err != nil {
 			return nil, err
 		}
 		if !slices.Contains(j.res.UsedEmbeddings, name) {

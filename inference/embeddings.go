@@ -11,10 +11,11 @@ import (
 // embeddingFiles reads textual inversion files once and notices when they
 // change.
 type embeddingFiles struct {
-	files map[string]embeddingFile // by path
-	last  *embeddingSet
-	names map[string]string // what last was made from
-	made  uint64            // sets so far
+	files   map[string]embeddingFile // by path
+	last    *embeddingSet
+	names   map[string]string // what last was made from
+	bundled []*clip.Embedding // and this
+	made    uint64            // sets so far
 }
 
 type embeddingFile struct {
@@ -30,10 +31,10 @@ type embeddingSet struct {
 	files  map[string]fileid.ID // by name
 }
 
-// get returns the set of the files named (name -> path). Files that cannot be
-// read are left out, as A1111 does.
-func (f *embeddingFiles) get(names map[string]string) *embeddingSet {
-	changed := f.last == nil || !maps.Equal(names, f.names)
+// get returns the set of the files named (name -> path) and of those in LoRAs, where
+// no file has the name. Files that cannot be read are left out, as A1111 does.
+func (f *embeddingFiles) get(names map[string]string, bundled []*clip.Embedding) *embeddingSet {
+	changed := f.last == nil || !maps.Equal(names, f.names) || !slices.Equal(bundled, f.bundled)
 	if f.files == nil {
 		f.files = map[string]embeddingFile{}
 	}
@@ -60,7 +61,7 @@ func (f *embeddingFiles) get(names map[string]string) *embeddingSet {
 	if !changed {
 		return f.last
 	}
-	var list []*clip.Embedding
+	list := slices.Clone(bundled)
 	ids := map[string]fileid.ID{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		if e := f.files[names[name]].loaded; e != nil {
@@ -70,7 +71,7 @@ func (f *embeddingFiles) get(names map[string]string) *embeddingSet {
 			ids[name] = f.files[names[name]].id
 		}
 	}
-	f.names = maps.Clone(names)
+	f.names, f.bundled = maps.Clone(names), slices.Clone(bundled)
 	f.made++
 	f.last = &embeddingSet{clip.NewEmbeddings(list...), f.made, ids}
 	return f.last

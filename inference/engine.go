@@ -3,6 +3,7 @@ package inference
 import (
 	"context"
 
+	"sdworker/inference/clip"
 	"sdworker/inference/fileid"
 )
 
@@ -128,10 +129,16 @@ type LoRA struct {
 // active or none is; the engine knows, so the next call makes it right.
 //
 // A file that is broken, or of which nothing or not everything fits, is no error,
-// as in A1111: what fits acts, and so do the others. notes has one sentence for
-// each LoRA of the list that says what was left out and why, "" for nothing.
+// as in A1111: what fits acts, and so do the others. There is one report for each
+// LoRA of the list; as long as the list and the files are the same, so are they.
 type LoRAApplier interface {
-	SetLoRAs(ctx context.Context, loras []LoRA) (notes []string, err error)
+	SetLoRAs(ctx context.Context, loras []LoRA) ([]LoRAReport, error)
+}
+
+// LoRAReport is what became of a LoRA.
+type LoRAReport struct {
+	Note       string            // what was left out and why, "" for nothing
+	Embeddings []*clip.Embedding // textual inversions in the file, all of the text encoder's width
 }
 
 // VAESwitcher replaces the VAE by the one in a file; "" restores the

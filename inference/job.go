@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"sdworker/inference/clip"
 	"sdworker/inference/fileid"
 	"sdworker/inference/imageio"
 	"sdworker/inference/prompt"
@@ -21,7 +22,8 @@ type job struct {
 	res      *Result
 
 	model    *model
-	loras    []LoRA // active on model
+	loras    []LoRA            // active on model
+	bundled  []*clip.Embedding // textual inversions in the files of loras
 	texts    *embeddingSet
 	batch    int // images per batch
 	seeds    []int64
@@ -50,7 +52,6 @@ func (j *job) run(ctx context.Context) error {
 	if err := j.use(ctx, j.req.Files.Checkpoint); err != nil {
 		return err
 	}
-	j.texts = j.pipeline.embeddings.get(j.req.Files.Embeddings)
 	if j.req.Init != nil {
 		if j.init, err = j.prepareInit(ctx); err != nil {
 			return err

@@ -17,23 +17,25 @@ func (j *job) activate(ctx context.Context, networks []prompt.Network) error {
 	if !j.req.Settings.DisableExtraNetworks {
 		names, loras = j.resolveLoRAs(networks)
 	}
-	j.loras = nil
+	j.loras, j.bundled = nil, nil
 	switch ap, ok := j.model.eng.(LoRAApplier); {
 	case ok:
 		defer j.clock(&j.res.Timings.Load)()
-		notes, err := ap.SetLoRAs(ctx, loras)
+		reports, err := ap.SetLoRAs(ctx, loras)
 		if err != nil {
 			return err
 		}
-		for i, note := range notes {
-			if note != "" {
-				j.comment(fmt.Sprintf("LoRA %s: %s", names[i], note))
+		for i, r := range reports {
+			if r.Note != "" {
+				j.comment(fmt.Sprintf("LoRA %s: %s", names[i], r.Note))
 			}
+			j.bundled = append(j.bundled, r.Embeddings...)
 		}
 	case len(loras) > 0:
 		return Errorf(Invalid, "lora", "this engine cannot apply LoRAs")
 	}
 	j.loras = loras
+	j.texts = j.pipeline.embeddings.get(j.req.Files.Embeddings, j.bundled)
 	return j.uses(j.model.files()...)
 }
 

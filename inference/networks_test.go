@@ -1,11 +1,13 @@
 package inference_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference"
+	"sdworker/inference/clip"
 	"sdworker/inference/enginetest"
 )
 
@@ -50,7 +52,9 @@ func TestTagsThatDoNothingAreTold(t *testing.T) {
 // What of a LoRA does not act is told with the picture, also when nothing changes
 // because the job before had the same LoRAs.
 func TestNotesOfLoRAsAreTold(t *testing.T) {
-	b := newBench(t, func() *enginetest.Fake { return &enginetest.Fake{LoRANotes: map[string]string{"a": "is broken"}} })
+	b := newBench(t, func() *enginetest.Fake {
+		return &enginetest.Fake{LoRAReports: map[string]inference.LoRAReport{"a": {Note: "is broken"}}}
+	})
 	for range 2 {
 		res := b.run(t, txt2img(func(r *inference.Request) {
 			r.Prompt, r.Files.LoRAs = "<lora:one:1><lora:two:1><lora:alias:1>", map[string]string{"one": "b", "two": "a", "alias": "a"}
@@ -58,6 +62,34 @@ func TestNotesOfLoRAsAreTold(t *testing.T) {
 		require.Equal(t, []string{"LoRA two: is broken"}, res.Comments)
 	}
 	require.Empty(t, b.run(t, txt2img(nil)).Comments)
+}
+
+// A textual inversion inside a LoRA acts while the LoRA does, unless a file has its
+// name.
+func TestEmbeddingsInsideLoRAs(t *testing.T) {
+	inside := &clip.Embedding{Name: "mychar", Vectors: 2, Shape: clip.Width, Values: make([]float32, 2*clip.Width)}
+	b := newBench(t, func() *enginetest.Fake {
+		return &enginetest.Fake{LoRAReports: map[string]inference.LoRAReport{"a": {Embeddings: []*clip.Embedding{inside}}}}
+	})
+	b.run(t, txt2img(nil)) // opens the engine
+	vectors := func(prompt string, embeddings map[string]string) int {
+		before := len(b.engine().Calls(enginetest.OpEncodeText))
+		res := b.run(t, txt2img(func(r *inference.Request) {
+			r.Prompt, r.Files.LoRAs, r.Files.Embeddings = prompt, map[string]string{"a": "a"}, embeddings
+		}))
+		require.Empty(t, res.Comments)
+		require.Len(t, res.UsedEmbeddings, len(embeddings))
+		most := 0
+		for _, c := range b.engine().Calls(enginetest.OpEncodeText)[before:] {
+			most = max(most, len(c.Text.Vectors))
+		}
+		return most
+	}
+	require.Equal(t, 2, vectors("photo of mychar <lora:a:1>", nil))
+	require.Zero(t, vectors("photo of mychar", nil))
+	require.Equal(t, 2, vectors("a photo of mychar <lora:a:0>", nil), "the strength is the weights'")
+	file := filepath.Join("clip", "testdata", "embeddings", "single.safetensors")
+	require.Equal(t, 3, vectors("photo of mychar <lora:a:1>", map[string]string{"mychar": file}), "the file's")
 }
 
 // Each pass of a hires job has the LoRAs of its own prompt.

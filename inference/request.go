@@ -182,7 +182,7 @@ type Result struct {
 	Skipped     bool
 
 	UsedLoRAs      []string    // names, in the order of their tags
-	UsedEmbeddings []string    // names, in the order of first use
+	UsedEmbeddings []string    // names, in the order of first use, without those inside LoRAs
 	Files          []fileid.ID // versions of the model files that made the pictures, where the engine tells
 	Inpainting     bool        // the checkpoint takes mask and masked picture beside the latent
 	PaddedConds    bool        // prompts of unequal length were padded: infotext "Pad conds"

@@ -126,6 +126,9 @@ func labels(list []Arch) string {
 // tensorProblem looks for tensors that the engine cannot read; it returns a
 // predicate, or "" when there are none.
 func (i *Info) tensorProblem() string {
+	if i.Kind == LoRA {
+		return "" // read here, not by the engine
+	}
 	for _, t := range i.Tensors {
 		if t.Strided {
 			return fmt.Sprintf("stores tensor %s out of order, which the engine does not notice", t.Name)

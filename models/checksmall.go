@@ -17,26 +17,6 @@ func (i *Info) embeddingProblem() string {
 	return ""
 }
 
-// loraProblem demands that the two factors of every layer have the same rank,
-// which the engine takes for granted.
-func (i *Info) loraProblem() string {
-	for _, t := range i.Tensors {
-		for _, pair := range [][2]string{{".lora_down.", ".lora_up."}, {".lora_A.", ".lora_B."}, {".lora.down.", ".lora.up."}, {"_lora.down.", "_lora.up."}} {
-			if !strings.Contains(t.Name, pair[0]) {
-				continue
-			}
-			up, ok := i.Lookup(strings.Replace(t.Name, pair[0], pair[1], 1))
-			if !ok {
-				return fmt.Sprintf("has a tensor %s without its partner", t.Name)
-			}
-			if len(t.Shape) < 2 || len(up.Shape) < 2 || t.Shape[0] != up.Shape[1] {
-				return fmt.Sprintf("has factors of shape %v and %v at %s, which do not fit", t.Shape, up.Shape, t.Name)
-			}
-		}
-	}
-	return ""
-}
-
 // upscalerProblem demands an RRDB network of the size that the engine builds:
 // three channels, 64 features.
 func (i *Info) upscalerProblem() string {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"sdworker/models/adapter"
 )
 
 // Training is what a LoRA tells about how it was made.
@@ -40,7 +42,7 @@ func (i *Info) Training() Training {
 	}
 	ranks := map[int64]int{}
 	for _, x := range i.Tensors {
-		if !isAdapter(x.Name) {
+		if !adapter.Recognize(x.Name) {
 			continue
 		}
 		if strings.Contains(x.Name, "lora_te") || strings.Contains(x.Name, "text_encoder") || strings.Contains(x.Name, "text_model") {

@@ -71,7 +71,12 @@ func Inspect(path string) (*Info, error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	info, err := InspectReader(f, st.Size())
+	return inspectOpen(f, path, st.Size())
+}
+
+// inspectOpen is Inspect for a file that is open.
+func inspectOpen(f *os.File, path string, size int64) (*Info, error) {
+	info, err := InspectReader(f, size)
 	if err != nil {
 		var bad *contentError
 		if errors.As(err, &bad) {

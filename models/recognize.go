@@ -3,6 +3,7 @@ package models
 import (
 	"strings"
 
+	"sdworker/models/adapter"
 	"sdworker/models/torchfile"
 )
 
@@ -12,7 +13,7 @@ var markers = []struct {
 	kind Kind
 	is   func(*Info) bool
 }{
-	{LoRA, func(i *Info) bool { return i.anyName(isAdapter) }},
+	{LoRA, func(i *Info) bool { return i.anyName(adapter.Recognize) }},
 	{ControlNet, func(i *Info) bool {
 		return i.hasSuffix("zero_convs.0.0.weight") || i.hasPrefix("controlnet_cond_embedding.") || i.hasPrefix("controlnet_down_blocks.")
 	}},
@@ -55,20 +56,6 @@ func (i *Info) recognize() {
 	default:
 	}
 	i.VPrediction = i.has("v_pred") || strings.HasPrefix(i.Metadata["modelspec.prediction_type"], "v")
-}
-
-// isAdapter knows the name parts of LoRA, LoHa, LoKr, OFT and plain
-// differences, in kohya's, diffusers' and PEFT's spelling.
-func isAdapter(name string) bool {
-	for _, part := range []string{
-		".lora_down.", ".lora_up.", ".lora_A.", ".lora_B.", ".lora.down.", ".lora.up.", "_lora.down.", "_lora.up.",
-		".hada_w1_a", ".lokr_w1", ".lokr_w2", ".oft_blocks", ".oft_diag",
-	} {
-		if strings.Contains(name, part) {
-			return true
-		}
-	}
-	return strings.HasPrefix(name, "lora_unet_") || strings.HasPrefix(name, "lora_te_")
 }
 
 func isEmbedding(i *Info) bool {

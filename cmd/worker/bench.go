@@ -63,8 +63,8 @@ var benchVerb = &verb{
 	name: "bench", short: "measure the engine on this machine",
 	long: `Figures: opening the checkpoint, a step with guidance at 64x64 and 256x256, VAE
 decode, whole pictures, peak memory. Subcommands measure the rest: bench load,
-bench http, bench runpod.`,
-	verbs: []*verb{benchLoadVerb, benchHTTPVerb, benchRunPodVerb},
+bench lora, bench http, bench runpod.`,
+	verbs: []*verb{benchLoadVerb, benchLoRAVerb, benchHTTPVerb, benchRunPodVerb},
 	settings: func() []settings {
 		return append([]settings{{title: "Measurement:", target: new(benchOptions)}}, new(common).settings()...)
 	},
@@ -174,6 +174,62 @@ var benchLoadVerb = &verb{
 			t := line.times
 			fmt.Fprintf(p.out, "%-15s read %.3f s (%.2f GB/s), open %.3f s (%.2f GB/s), %.0f %% of the plain read\n",
 				line.name, t.Read, t.ReadGBps, t.Open, t.OpenGBps, 100*t.Share)
+		}
+		return nil
+	},
+}
+
+// benchLoRAOptions are the flags of worker bench lora.
+type benchLoRAOptions struct {
+	Rank   int64         `env:"RANK" envDefault:"128" doc:"of the factors"`
+	Budget time.Duration `env:"BUDGET" envDefault:"3s" doc:"time for each kind, roughly"`
+	Folder string        `env:"FOLDER" doc:"where the adapter files are kept, to be measured by other programs; empty = nowhere"`
+	JSON   bool          `env:"JSON" doc:"print it as JSON"`
+}
+
+func (o *benchLoRAOptions) validate() []error {
+	if o.Rank < 1 || o.Rank > 1024 {
+		return []error{fmt.Errorf("--rank is %d, it must be 1 to 1024", o.Rank)}
+	}
+	return nil
+}
+
+var benchLoRAVerb = &verb{
+	name: "lora", short: "measure applying adapters of every kind to all layers",
+	long: `Writes adapters of random values, one of each kind, and applies, changes and
+removes them. Figures are seconds with the files in the page cache; reading the
+file alone is measured beside them.`,
+	settings: func() []settings {
+		return append([]settings{{title: "Measurement:", target: new(benchLoRAOptions)}}, new(common).settings()...)
+	},
+	run: func(ctx context.Context, p *program, c *call) error {
+		var o benchLoRAOptions
+		var cfg common
+		if err := c.load(p.environ, append([]settings{{target: &o}}, cfg.settings()...)...); err != nil {
+			return err
+		}
+		checkpoint, err := cfg.checkpoint(p)
+		if err != nil {
+			return err
+		}
+		width, err := models.UNetWidth(checkpoint)
+		if err != nil {
+			return err
+		}
+		r, err := bench.LoRA(ctx, bench.LoRAOptions{
+			Checkpoint: checkpoint, Width: width, Open: p.opener(&cfg, p.logger(&cfg.log)), Rank: o.Rank, Budget: o.Budget, Folder: o.Folder, Progress: p.err,
+		})
+		if err != nil {
+			return err
+		}
+		if o.JSON {
+			return p.printJSON(r)
+		}
+		printMachine(p.out, r.Machine)
+		fmt.Fprintf(p.out, "engine          %s on %s\n", r.Engine.EngineVersion, r.Engine.Device)
+		fmt.Fprintf(p.out, "%-24s %6s %6s  %8s %8s %8s %8s\n", fmt.Sprintf("rank %d", r.Rank), "layers", "MiB", "read s", "apply s", "change s", "remove s")
+		for _, k := range r.Kinds {
+			fmt.Fprintf(p.out, "%-24s %6d %6d  %8.3f %8.3f %8.3f %8.3f\n", k.Kind, k.Layers, k.Bytes>>20, k.Read.Min, k.Apply.Min, k.Change.Min, k.Remove.Min)
 		}
 		return nil
 	},

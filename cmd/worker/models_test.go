@@ -21,7 +21,7 @@ func loraFile(t *testing.T, path string) string {
 	return modelstest.Write(t, path, map[string]string{
 		"ss_network_dim": "4", "ss_network_alpha": "2", "ss_sd_model_name": "base.safetensors", "ss_resolution": "512,512",
 		"ss_num_train_images": "30", "ss_num_epochs": "7", "ss_tag_frequency": `{"a":{"cat":3,"mat\u001b[2J":5}}`,
-	}, modelstest.F16("lora_te_x.lora_down.weight", 4, 768), modelstest.F16("lora_te_x.lora_up.weight", 768, 4))
+	}, modelstest.F16("lora_te_text_model_encoder_layers_0_mlp_fc2.lora_down.weight", 4, 768), modelstest.F16("lora_te_text_model_encoder_layers_0_mlp_fc2.lora_up.weight", 768, 4))
 }
 
 func TestModelsInfo(t *testing.T) {
@@ -38,7 +38,7 @@ func TestModelsInfo(t *testing.T) {
 	}
 	require.NotContains(t, got.out, "\x1b")
 	require.NotContains(t, got.out, "lora_down")
-	require.Contains(t, worker(t, "models", "info", "--tensors", "l.safetensors").out, "tensor    lora_te_x.lora_down.weight F16 [4 768]\n")
+	require.Contains(t, worker(t, "models", "info", "--tensors", "l.safetensors").out, "tensor    lora_te_text_model_encoder_layers_0_mlp_fc2.lora_down.weight F16 [4 768]\n")
 
 	var report struct {
 		Kind, Arch string
@@ -98,7 +98,7 @@ func TestModelsVerify(t *testing.T) {
 	require.Regexp(t, `^ok   [0-9a-f]{64}  l.safetensors\n$`, got.out)
 	got = worker(t, "models", "verify", "inf.safetensors", "cut.safetensors")
 	require.Equal(t, statusError, got.status)
-	require.Contains(t, got.out, "(2 values are not finite, the first in lora_te_x.lora_")
+	require.Contains(t, got.out, "(2 values are not finite, the first in lora_te_text_model_encoder_layers_0_mlp_fc2.lora_")
 	require.Contains(t, got.out, "bad  cut.safetensors is not a valid safetensors file: it is truncated")
 	require.Contains(t, got.err, "1 of 2 files cannot be used")
 
@@ -167,8 +167,8 @@ func TestModelsPullAndRemove(t *testing.T) {
 func TestModelsConvert(t *testing.T) {
 	newHome(t)
 	modelstest.Write(t, "l.safetensors", nil,
-		safetensors.Tensor{Name: "lora_te_x.lora_down.weight", DType: safetensors.F32, Shape: []int64{4, 768}},
-		safetensors.Tensor{Name: "lora_te_x.lora_up.weight", DType: safetensors.F32, Shape: []int64{768, 4}})
+		safetensors.Tensor{Name: "lora_te_text_model_encoder_layers_0_mlp_fc2.lora_down.weight", DType: safetensors.F32, Shape: []int64{4, 768}},
+		safetensors.Tensor{Name: "lora_te_text_model_encoder_layers_0_mlp_fc2.lora_up.weight", DType: safetensors.F32, Shape: []int64{768, 4}})
 	got := worker(t, "models", "convert", "l.safetensors", "half.safetensors")
 	require.Equal(t, statusOK, got.status, got.err)
 	require.Contains(t, worker(t, "models", "info", "half.safetensors").out, "mostly F16")

@@ -56,10 +56,10 @@ type Hook func(ctx context.Context, call Call) error
 // other engines a Fake may be used from several goroutines, and counts how many
 // were inside at once.
 type Fake struct {
-	Description inference.EngineInfo // zero fields take plausible values
-	Before      Hook                 // nil: nothing
-	Factor      int                  // enlargement of UpscalePixels, 0 = 4
-	LoRANotes   map[string]string    // by path: what SetLoRAs says about it
+	Description inference.EngineInfo            // zero fields take plausible values
+	Before      Hook                            // nil: nothing
+	Factor      int                             // enlargement of UpscalePixels, 0 = 4
+	LoRAReports map[string]inference.LoRAReport // by path
 
 	mu       sync.Mutex
 	calls    []Call
@@ -244,17 +244,17 @@ func (f *Fake) Decode(ctx context.Context, in inference.LatentInput) ([]float32,
 // SetLoRAs implements inference.LoRAApplier, as a real engine does: the list that
 // is set already is no call, one that is done succeeds even if ctx has ended
 // meanwhile, and a failure takes all adapters out.
-func (f *Fake) SetLoRAs(ctx context.Context, loras []inference.LoRA) (notes []string, err error) {
+func (f *Fake) SetLoRAs(ctx context.Context, loras []inference.LoRA) ([]inference.LoRAReport, error) {
 	loras = slices.Clone(loras)
-	notes = make([]string, len(loras))
+	reports := make([]inference.LoRAReport, len(loras))
 	for i, l := range loras {
-		notes[i] = f.LoRANotes[l.Path]
+		reports[i] = f.LoRAReports[l.Path]
 	}
 	f.mu.Lock()
 	set := f.isSet(loras)
 	f.mu.Unlock()
 	if set {
-		return notes, nil
+		return reports, nil
 	}
 	call := Call{Op: OpSetLoRAs, LoRAs: loras}
 	_, done, err := f.enter(ctx, &call)
@@ -272,7 +272,7 @@ func (f *Fake) SetLoRAs(ctx context.Context, loras []inference.LoRA) (notes []st
 	for _, l := range loras {
 		f.active.loras = append(f.active.loras, adapter{l, f.read(l.Path).seed})
 	}
-	return notes, nil
+	return reports, nil
 }
 
 // SetVAE implements inference.VAESwitcher; see SetLoRAs. A failure leaves the VAE

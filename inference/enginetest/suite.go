@@ -326,9 +326,12 @@ func (r runner) lora(t *testing.T) {
 	predict := func() []float32 { return must(r.engine.PredictNoise(t.Context(), in))(t) }
 	encode := func() []float32 { return must(r.engine.EncodeText(t.Context(), text))(t) }
 	set := func(l ...inference.LoRA) {
-		notes, err := applier.SetLoRAs(t.Context(), l)
+		reports, err := applier.SetLoRAs(t.Context(), l)
 		require.NoError(t, err)
-		require.Equal(t, make([]string, len(l)), notes)
+		require.Len(t, reports, len(l))
+		for _, r := range reports {
+			require.Empty(t, r)
+		}
 	}
 	noise, states := predict(), encode()
 
@@ -351,11 +354,11 @@ func (r runner) lora(t *testing.T) {
 	require.True(t, slices.Equal(noise, predict()), "UNet without LoRA again")
 	require.True(t, slices.Equal(states, encode()), "text encoder without LoRA again")
 
-	notes, err := applier.SetLoRAs(t.Context(), []inference.LoRA{{Path: r.LoRA + ".absent", UNet: 1}, {Path: r.LoRA, UNet: 1, TextEncoder: 1}})
+	reports, err := applier.SetLoRAs(t.Context(), []inference.LoRA{{Path: r.LoRA + ".absent", UNet: 1}, {Path: r.LoRA, UNet: 1, TextEncoder: 1}})
 	require.NoError(t, err)
-	require.Len(t, notes, 2)
-	if notes[0] != "" { // a fake knows no files
-		require.Empty(t, notes[1])
+	require.Len(t, reports, 2)
+	if reports[0].Note != "" { // a fake knows no files
+		require.Empty(t, reports[1].Note)
 		require.True(t, slices.Equal(both, predict()), "beside a LoRA that does not exist")
 	}
 	set()

@@ -43,17 +43,19 @@ type Engine struct {
 	broken bool
 
 	// What is loaded, as the native side has it.
-	checkpoint *source
-	vae        *source // nil: the checkpoint's own
-	controls   [C.SDW_CONTROLS]*source
-	turns      [C.SDW_CONTROLS]int // when each of controls was used last
-	turn       int
-	taesd      *source
-	upscaler   *source
-	factor     int // of upscaler
-	loras      []inference.LoRA
-	loraFiles  []*source // of those of loras that act
-	loraNotes  []string
+	checkpoint  *source
+	vae         *source // nil: the checkpoint's own
+	controls    [C.SDW_CONTROLS]*source
+	turns       [C.SDW_CONTROLS]int // when each of controls was used last
+	turn        int
+	taesd       *source
+	upscaler    *source
+	factor      int // of upscaler
+	loras       []inference.LoRA
+	loraFiles   []*source // of those of loras that act
+	loraReports []inference.LoRAReport
+	merging     merging // of loras
+	workers     int     // threads of a call
 }
 
 var (
@@ -93,10 +95,10 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		populating.Go(func() { populate(ctx, o.Checkpoint) })
 	}
 	defer populating.Wait()
-	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: mapsWeights(o), thread: newThread()}
+	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: mapsWeights(o), thread: newThread(), workers: threads(o.Threads)}
 	e.thread.run(func() {
 		err = src.named(status(op, func(buf *C.char, n C.int) C.sdw_status {
-			return C.sdw_open(checkpoint, device, C.int(threads(o.Threads)), fused(o), C.uintptr_t(handle), &e.c, buf, n)
+			return C.sdw_open(checkpoint, device, C.int(e.workers), fused(o), C.uintptr_t(handle), &e.c, buf, n)
 		}))
 	})
 	if src.overwritten() {

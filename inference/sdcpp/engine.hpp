@@ -250,21 +250,23 @@ size_t load_weights(ModelManager& weights, Device& device, const char* what, std
 // half_precision makes the loader store wide matrices as f16.
 void half_precision(ModelLoader& loader);
 
-// LoRAs merges adapters into weights and takes them out again.
+// LoRAs knows the weights that adapters can change and where they come from.
 struct LoRAs {
-    // apply replaces the active set. checkpoint is re-read for the weights that an
-    // earlier set changed.
-    struct Spec {
-        std::string file;
-        float unet, text;
+    struct Weight {
+        std::string name;
+        ggml_tensor* tensor;
+        const TensorStorage* storage;  // of originals, nullptr if the checkpoint has none
     };
-    void apply(Device& device, const std::string& checkpoint, std::map<std::string, ggml_tensor*>& model, SDVersion version,
-               const std::vector<Spec>& specs);
+    std::vector<Weight> weights;
+
+    // list fills weights at the first call.
+    void list(const std::string& checkpoint, const std::map<std::string, ggml_tensor*>& model);
+
+    // restore reads weights again from the checkpoint.
+    void restore(Device& device, const int32_t* which, int n);
 
 private:
     std::unique_ptr<ModelLoader> originals;
-    std::set<std::string> touched;
-    void restore(Device& device, const std::string& checkpoint, std::map<std::string, ggml_tensor*>& model);
 };
 
 }  // namespace sdw

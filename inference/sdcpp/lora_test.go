@@ -4,6 +4,7 @@ package sdcpp_test
 
 import (
 	"encoding/binary"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,8 @@ import (
 
 	"sdworker/inference"
 	"sdworker/inference/sdcpp"
+	"sdworker/models"
+	"sdworker/models/adapter"
 	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
@@ -87,9 +90,12 @@ func writeLoRA(t *testing.T, arrays map[string]array) string {
 // setLoRAs demands that nothing of the LoRAs is left out.
 func setLoRAs(t *testing.T, e *sdcpp.Engine, loras ...inference.LoRA) {
 	t.Helper()
-	notes, err := e.SetLoRAs(t.Context(), loras)
+	reports, err := e.SetLoRAs(t.Context(), loras)
 	require.NoError(t, err)
-	require.Equal(t, make([]string, len(loras)), notes)
+	require.Len(t, reports, len(loras))
+	for _, r := range reports {
+		require.Empty(t, r)
+	}
 }
 
 // One change of one weight, written in every form that adapter files have: the
@@ -195,11 +201,18 @@ func TestAdapterForms(t *testing.T) {
 	}
 }
 
+// What does not fit is left out and told; the rest of the file acts, and so do the
+// other files.
 func TestAdaptersThatDoNotFit(t *testing.T) {
 	const name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+	const other = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
 	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
 	defer e.Close()
 	plain := e.WeightsHash()
+	good := map[string]array{other + ".lora_up.weight": matrix(1, 128, 4), other + ".lora_down.weight": matrix(2, 4, 128)}
+	fits := inference.LoRA{Path: writeLoRA(t, good), UNet: 1}
+	setLoRAs(t, e, fits)
+	want := e.WeightsHash()
 	for form, arrays := range map[string]map[string]array{
 		"of a wider model":  {name + ".lora_up.weight": matrix(1, 1280, 4), name + ".lora_down.weight": matrix(2, 4, 1280)},
 		"of two ranks":      {name + ".lora_up.weight": matrix(1, 128, 3), name + ".lora_down.weight": matrix(2, 4, 128)},
@@ -207,12 +220,53 @@ func TestAdaptersThatDoNotFit(t *testing.T) {
 		"without down":      {name + ".lora_up.weight": matrix(1, 128, 4)},
 		"Kronecker vectors": {name + ".lokr_w1": filled(1, 4), name + ".lokr_w2": filled(1, 32)},
 		"core of no kernel": {name + ".lora_up.weight": matrix(1, 128, 4), name + ".lora_down.weight": matrix(2, 4, 128), name + ".lora_mid.weight": filled(1, 4, 4)},
-		"of another model":  {"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": matrix(1, 4, 128)},
+		"of no kind":        {name + ".lambda_layer": matrix(1, 1, 4)},
+		"of no layer":       {"lora_unet_what.lora_up.weight": matrix(1, 128, 4), "lora_unet_what.lora_down.weight": matrix(2, 4, 128)},
 	} {
-		_, err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: writeLoRA(t, arrays), UNet: 1, TextEncoder: 1}})
-		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%s: %v", form, err)
+		reports, err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: writeLoRA(t, arrays), UNet: 1, TextEncoder: 1}})
+		require.NoError(t, err, form)
+		require.Contains(t, reports[0].Note, "left out", form)
 		require.Equal(t, plain, e.WeightsHash(), form)
+
+		reports, err = e.SetLoRAs(t.Context(), []inference.LoRA{{Path: writeLoRA(t, arrays), UNet: 1, TextEncoder: 1}, fits})
+		require.NoError(t, err, form)
+		require.Contains(t, reports[0].Note, "left out", form)
+		require.Empty(t, reports[1].Note, form)
+		require.Equal(t, want, e.WeightsHash(), form)
+
+		maps.Copy(arrays, good)
+		reports, err = e.SetLoRAs(t.Context(), []inference.LoRA{{Path: writeLoRA(t, arrays), UNet: 1, TextEncoder: 1}})
+		require.NoError(t, err, form)
+		require.Contains(t, reports[0].Note, "1 of its 2 modules were left out", form)
+		require.Equal(t, want, e.WeightsHash(), form)
 	}
+}
+
+// The engine's arithmetic is that of the plain one.
+func TestArithmetic(t *testing.T) {
+	var fast, plain = sdcpp.Native, adapter.Plain{}
+	for _, s := range [][3]int{{1, 1, 1}, {12, 128, 64}, {13, 7, 33}, {5, 300, 9}, {96, 256, 31}, {3, 1, 500}} {
+		m, k, n := s[0], s[1], s[2]
+		a, b := matrix(1, int64(m), int64(k)).values, matrix(2, int64(k), int64(n)).values
+		got, want := matrix(3, int64(m), int64(n)).values, matrix(3, int64(m), int64(n)).values
+		fast.MulAdd(got, a, b, m, k, n, 0.5)
+		plain.MulAdd(want, a, b, m, k, n, 0.5)
+		require.InDeltaSlice(t, want, got, 1e-5, s)
+	}
+	x, y := matrix(4, 5003).values, matrix(5, 5003).values
+	for _, f := range []func(adapter.Math, []float32){
+		func(m adapter.Math, d []float32) { m.AddScaled(d, x, 3) },
+		func(m adapter.Math, d []float32) { m.AddProduct(d, x, y, 3) },
+		func(m adapter.Math, d []float32) { m.AddProduct(d, d, y, 3) },
+		func(m adapter.Math, d []float32) { m.Blend(d, x, 3, 2) },
+		func(m adapter.Math, d []float32) { m.Blend(d, d, 3, 2) },
+	} {
+		got, want := slices.Clone(y), slices.Clone(y)
+		f(fast, got)
+		f(plain, want)
+		require.InDeltaSlice(t, want, got, 1e-5)
+	}
+	require.InEpsilon(t, plain.SumSquares(x), fast.SumSquares(x), 1e-5)
 }
 
 func scaled(a array, by float32) array {
@@ -233,4 +287,79 @@ func kronecker(a, b array) array {
 		}
 	}
 	return out
+}
+
+// The engine merges every kind as package adapter does, and a picture shows each.
+func TestEveryKindActs(t *testing.T) {
+	const layer = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_v"
+	const name = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_v.weight"
+	const norm = "lora_unet_mid_block_resnets_0_norm1"
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	setLoRAs(t, e)
+	before, err := e.Weight(name)
+	require.NoError(t, err)
+	plain := e.WeightsHash()
+	noise := func() []float32 {
+		out, err := e.PredictNoise(t.Context(), unetInput(8, 8))
+		require.NoError(t, err)
+		return out
+	}
+	without := noise()
+	pair := map[string]array{layer + ".lora_up.weight": matrix(1, 128, 4), layer + ".lora_down.weight": matrix(2, 4, 128)}
+	with := func(more map[string]array) map[string]array {
+		all := maps.Clone(pair)
+		maps.Copy(all, more)
+		return all
+	}
+	for kind, arrays := range map[string]map[string]array{
+		"DoRA of rows":   with(map[string]array{layer + ".dora_scale": filled(3, 128, 1)}),
+		"DoRA of inputs": with(map[string]array{layer + ".dora_scale": filled(3, 1, 128)}),
+		"GLoRA": {
+			layer + ".a1.weight": matrix(1, 128, 4), layer + ".a2.weight": matrix(2, 4, 128),
+			layer + ".b1.weight": matrix(3, 128, 4), layer + ".b2.weight": matrix(4, 4, 128),
+		},
+		"IA3":       {layer + ".weight": matrix(1, 128), layer + ".on_input": scalar(0)},
+		"OFT":       {layer + ".oft_blocks": matrix(1, 4, 32, 32), layer + ".alpha": scalar(0)},
+		"BOFT":      {layer + ".oft_blocks": matrix(1, 3, 16, 8, 8), layer + ".rescale": filled(2, 128, 1)},
+		"full":      {layer + ".diff": matrix(1, 128, 128)},
+		"remainder": with(map[string]array{layer + ".bias": matrix(3, 128, 128)}),
+		"norm":      {norm + ".w_norm": filled(2, 128), norm + ".b_norm": filled(1, 128)},
+	} {
+		path := writeLoRA(t, arrays)
+		setLoRAs(t, e, inference.LoRA{Path: path, UNet: 0.5})
+		require.NotEqual(t, without, noise(), kind)
+		if kind != "norm" {
+			want := slices.Clone(before)
+			f, err := models.OpenLoRA(path, models.CheckOptions{})
+			require.NoError(t, err)
+			var arena adapter.Arena
+			d, err := f.Changes[0].Prepare(adapter.Plain{}, f, []int64{128, 128}, &arena)
+			require.NoError(t, err)
+			d.Apply(want, 0, 128, 0.5, &arena)
+			require.NoError(t, f.Close())
+			got, err := e.Weight(name)
+			require.NoError(t, err)
+			require.InDeltaSlice(t, want, got, 2e-3*float64(slices.Max(want)), kind)
+		}
+		setLoRAs(t, e)
+		require.Equal(t, plain, e.WeightsHash(), kind)
+		require.Equal(t, without, noise(), kind)
+	}
+}
+
+func TestEmbeddingsInsideAdapters(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	path := writeLoRA(t, map[string]array{
+		"bundle_emb.mychar.string_to_param.*": matrix(1, 2, 768), "bundle_emb.other.clip_l": matrix(2, 768), "bundle_emb.wide.clip_g": matrix(3, 1, 1280),
+	})
+	reports, err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: path, UNet: 1}})
+	require.NoError(t, err)
+	require.Contains(t, reports[0].Note, "for another text encoder (the first is wide)")
+	list := reports[0].Embeddings
+	require.Len(t, list, 2)
+	require.Equal(t, "mychar", list[0].Name)
+	require.Equal(t, matrix(1, 2, 768).values, list[0].Values)
+	require.Equal(t, 1, list[1].Vectors)
 }

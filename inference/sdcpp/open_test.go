@@ -130,9 +130,9 @@ func TestOtherFilesOfTheWrongKind(t *testing.T) {
 		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%v", err)
 	}
 	for _, path := range []string{cut, file(t, []byte("no model")), model(t, synth.VAE), model(t, synth.ESRGAN)} {
-		notes, err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: path, UNet: 1, TextEncoder: 1}})
+		reports, err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: path, UNet: 1, TextEncoder: 1}})
 		if err == nil {
-			require.Contains(t, notes[0], "left out", path)
+			require.Contains(t, reports[0].Note, "left out", path)
 			continue
 		}
 		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%v", err)

@@ -42,6 +42,15 @@ typedef struct {
 	char device[192];
 } sdw_info;
 
+typedef struct {
+	char name[160];
+	int64_t ne[4]; // sides, the fastest first
+	int32_t dims;
+	int32_t type;
+	int32_t stored; // type in the checkpoint; SDW_OTHER if it does not lie there as it is
+	uint64_t offset; // of the first value in the checkpoint, unless stored is SDW_OTHER
+} sdw_weight;
+
 // sdw_init installs the process-wide log sink and the abort message.
 void sdw_init(void);
 
@@ -90,10 +99,19 @@ sdw_status sdw_decode(sdw_engine *e, const float *latent, int h, int w, int tili
 // checkpoint's own. After a failure the one before is active.
 sdw_status sdw_set_vae(sdw_engine *e, const char *file, char *err, int cap);
 
-// sdw_set_loras replaces the active adapters; n = 0 restores the checkpoint's
-// weights bit by bit.
-sdw_status sdw_set_loras(sdw_engine *e, const char *const *files, const float *unet, const float *text, int n,
-	char *err, int cap);
+// sdw_list_weights counts the weights that adapters can change; sdw_weight_info
+// describes one. The types are those of merge.h.
+sdw_status sdw_list_weights(sdw_engine *e, int *n, char *err, int cap);
+void sdw_weight_info(const sdw_engine *e, int i, sdw_weight *out);
+
+// sdw_restore_weights reads weights again from the checkpoint, bit by bit as they
+// were.
+sdw_status sdw_restore_weights(sdw_engine *e, const int32_t *which, int n, char *err, int cap);
+
+// sdw_read_weight and sdw_write_weight copy a part of a weight as it lies on the
+// device. Several threads may call them, for different parts.
+void sdw_read_weight(const sdw_engine *e, int i, void *values, size_t offset, size_t bytes);
+void sdw_write_weight(const sdw_engine *e, int i, const void *values, size_t offset, size_t bytes);
 
 // sdw_load_preview reads a TAESD file; sdw_preview decodes latent[4][h][w] with the
 // one read last, out as sdw_decode's.

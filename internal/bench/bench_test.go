@@ -12,6 +12,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/internal/bench"
+	"sdworker/models"
 )
 
 func fake(context.Context, string, func(done, total int)) (inference.Engine, error) {
@@ -83,6 +84,26 @@ func TestLoad(t *testing.T) {
 	require.Positive(t, r.Warm.Share)
 	_, err = bench.Load(t.Context(), path+"x", fake)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestLoRA(t *testing.T) {
+	folder := t.TempDir()
+	r, err := bench.LoRA(t.Context(), bench.LoRAOptions{Checkpoint: "x", Width: 32, Open: fake, Rank: 4, Budget: time.Millisecond, Folder: folder})
+	require.NoError(t, err)
+	require.Greater(t, len(r.Kinds), 8)
+	files, err := os.ReadDir(folder)
+	require.NoError(t, err)
+	require.Len(t, files, len(r.Kinds))
+	for _, k := range r.Kinds {
+		require.Positive(t, k.Read.Min, k.Kind)
+		require.GreaterOrEqual(t, k.Layers, 180, k.Kind)
+	}
+	for _, f := range files {
+		opened, err := models.OpenLoRA(filepath.Join(folder, f.Name()), models.CheckOptions{})
+		require.NoError(t, err)
+		require.Empty(t, opened.Summary(), f.Name())
+		require.NoError(t, opened.Close())
+	}
 }
 
 func TestHTTP(t *testing.T) {

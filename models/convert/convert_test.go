@@ -86,7 +86,7 @@ func TestRefuses(t *testing.T) {
 	big := store(t, filepath.Join(dir, "big"), nil, safetensors.F32, map[string][]float32{"a": {70000}})
 	gguf := filepath.Join(dir, "m.gguf")
 	require.NoError(t, os.WriteFile(gguf, append([]byte("GGUF\x03\x00\x00\x00"), make([]byte, 64)...), 0o600))
-	lora := modelstest.Write(t, filepath.Join(dir, "l"), nil, modelstest.F16("lora_te_x.lora_down.weight", 4, 768))
+	lora := modelstest.Write(t, filepath.Join(dir, "l"), nil, modelstest.F16("lora_te_text_model_encoder_layers_0_mlp_fc2.lora_down.weight", 4, 768))
 	ema := modelstest.Write(t, filepath.Join(dir, "e"), nil, modelstest.F16("model.diffusion_model.x", 1))
 	before, err := os.ReadDir(dir)
 	require.NoError(t, err)

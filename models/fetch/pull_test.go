@@ -21,7 +21,7 @@ import (
 func loraFile(t *testing.T) []byte {
 	t.Helper()
 	return content(t, modelstest.Write(t, filepath.Join(t.TempDir(), "l.safetensors"), nil,
-		modelstest.F16("lora_te_x.lora_down.weight", 4, 768), modelstest.F16("lora_te_x.lora_up.weight", 768, 4)))
+		modelstest.F16("lora_te_text_model_encoder_layers_0_mlp_fc2.lora_down.weight", 4, 768), modelstest.F16("lora_te_text_model_encoder_layers_0_mlp_fc2.lora_up.weight", 768, 4)))
 }
 
 func TestPullPutsAFileWhereItsContentBelongs(t *testing.T) {

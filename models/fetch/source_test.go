@@ -199,7 +199,7 @@ func TestProxy(t *testing.T) {
 func TestPull(t *testing.T) {
 	dir := t.TempDir()
 	good := content(t, modelstest.Write(t, filepath.Join(dir, "l.safetensors"), nil,
-		modelstest.F16("lora_te_x.lora_down.weight", 4, 768), modelstest.F16("lora_te_x.lora_up.weight", 768, 4)))
+		modelstest.F16("lora_te_text_model_encoder_layers_0_mlp_fc2.lora_down.weight", 4, 768), modelstest.F16("lora_te_text_model_encoder_layers_0_mlp_fc2.lora_up.weight", 768, 4)))
 	pages := map[string][]byte{
 		"/l.safetensors":    good,
 		"/page.safetensors": []byte("<!DOCTYPE html><html>please log in</html>"),

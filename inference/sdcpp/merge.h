@@ -1,0 +1,32 @@
+// Arithmetic of merging adapters, on arrays in memory. Nothing here throws.
+#ifndef SDW_MERGE_H
+#define SDW_MERGE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// Element types of weights and files.
+enum { SDW_F32 = 0, SDW_F16 = 1, SDW_BF16 = 2, SDW_OTHER = 3 };
+
+// sdw_widen converts n values to float32, sdw_narrow back.
+void sdw_widen(float *out, const void *in, int64_t n, int type);
+void sdw_narrow(void *out, const float *in, int64_t n, int type);
+
+// c[m][n] += scale * a[m][k] * b[k][n], row-major.
+void sdw_mul_add(float *c, const float *a, const float *b, int64_t m, int64_t k, int64_t n, float scale);
+
+// out += scale*x and out += scale*x*y; out = a*out + b*x. out may be x.
+void sdw_add_scaled(float *out, const float *x, int64_t n, float scale);
+void sdw_add_product(float *out, const float *x, const float *y, int64_t n, float scale);
+void sdw_blend(float *out, const float *x, int64_t n, float a, float b);
+
+double sdw_sum_squares(const float *x, int64_t n);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

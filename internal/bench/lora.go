@@ -1,0 +1,253 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sdworker/inference"
+	"sdworker/models/safetensors"
+	"sdworker/models/sd1"
+)
+
+// LoRAOptions say what LoRA measures. Zero values mean the defaults named here.
+type LoRAOptions struct {
+	Checkpoint string
+	Width      int64 // of its UNet; 320
+	Open       inference.OpenFunc
+	Rank       int64         // of the factors; 128
+	Budget     time.Duration // for each figure, roughly; 3 s
+	Folder     string        // where the adapter files are kept; "" for nowhere
+	Progress   io.Writer     // told what is being measured; nil for nobody
+}
+
+// LoRAReport is what applying adapters of each kind to all layers costs.
+type LoRAReport struct {
+	Machine Machine              `json:"machine"`
+	Engine  inference.EngineInfo `json:"engine"`
+	Rank    int64                `json:"rank"`
+	Kinds   []LoRATimes          `json:"kinds"`
+}
+
+// LoRATimes are the times of one kind, the file being in the page cache.
+type LoRATimes struct {
+	Kind   string `json:"kind"`
+	Bytes  int64  `json:"bytes"`
+	Layers int    `json:"layers"`
+	Read   Series `json:"read"`   // of the file alone
+	Apply  Series `json:"apply"`  // to the checkpoint's own weights
+	Change Series `json:"change"` // of the strength
+	Remove Series `json:"remove"`
+}
+
+// loraKinds make the parts of a layer: a weight of some shape, [out,in] or
+// [out,in,kernel,kernel].
+var loraKinds = []struct {
+	name        string
+	convolution bool // for these layers, too
+	parts       func(shape []int64, rank int64) map[string][]int64
+}{
+	{"LoRA of linear layers", false, loraParts},
+	{"LoCon", true, loraParts},
+	{"DoRA of linear layers", false, func(shape []int64, rank int64) map[string][]int64 {
+		parts := loraParts(shape, rank)
+		parts["dora_scale"] = append([]int64{shape[0], 1}, ones(shape)...)
+		return parts
+	}},
+	{"LoHa of linear layers", false, func(shape []int64, rank int64) map[string][]int64 {
+		n := product(shape[1:])
+		return map[string][]int64{"hada_w1_a": {shape[0], rank}, "hada_w1_b": {rank, n}, "hada_w2_a": {shape[0], rank}, "hada_w2_b": {rank, n}}
+	}},
+	{"LoKr", true, func(shape []int64, rank int64) map[string][]int64 {
+		a, b := side(shape[0]), side(shape[1])
+		return map[string][]int64{"lokr_w1": {a, b}, "lokr_w2": append([]int64{shape[0] / a, shape[1] / b}, shape[2:]...)}
+	}},
+	{"GLoRA of linear layers", false, func(shape []int64, rank int64) map[string][]int64 {
+		return map[string][]int64{
+			"a1.weight": {shape[1], rank}, "a2.weight": {rank, shape[1]}, "b1.weight": {shape[0], rank}, "b2.weight": {rank, shape[1]},
+		}
+	}},
+	{"OFT", true, func(shape []int64, rank int64) map[string][]int64 {
+		n := side(shape[0])
+		return map[string][]int64{"oft_blocks": {shape[0] / n, n, n}}
+	}},
+	{"IA3", true, func(shape []int64, _ int64) map[string][]int64 {
+		return map[string][]int64{"weight": {shape[0]}, "on_input": {}}
+	}},
+	{"full difference", true, func(shape []int64, _ int64) map[string][]int64 {
+		return map[string][]int64{"diff": shape}
+	}},
+}
+
+func loraParts(shape []int64, rank int64) map[string][]int64 {
+	return map[string][]int64{
+		"lora_up.weight": append([]int64{shape[0], rank}, ones(shape)...), "lora_down.weight": append([]int64{rank}, shape[1:]...),
+	}
+}
+
+// ones are the sides of a kernel of one place, for a convolution.
+func ones(shape []int64) []int64 {
+	return []int64{1, 1, 1, 1}[:len(shape)-2]
+}
+
+func product(sides []int64) int64 {
+	n := int64(1)
+	for _, s := range sides {
+		n *= s
+	}
+	return n
+}
+
+// side is a divisor of n of about the size that LyCORIS takes.
+func side(n int64) int64 {
+	for _, d := range []int64{16, 10, 8, 4, 2} {
+		if n%d == 0 {
+			return d
+		}
+	}
+	return 1
+}
+
+// LoRA measures applying, changing and removing adapters of all kinds.
+func LoRA(ctx context.Context, o LoRAOptions) (*LoRAReport, error) {
+	if o.Width == 0 {
+		o.Width = sd1.UNetWidth
+	}
+	if o.Rank == 0 {
+		o.Rank = 128
+	}
+	if o.Budget == 0 {
+		o.Budget = 3 * time.Second
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	if o.Folder == "" {
+		folder, err := os.MkdirTemp("", "lora")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(folder)
+		o.Folder = folder
+	}
+	engine, err := o.Open(ctx, o.Checkpoint, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close()
+	applier, ok := engine.(inference.LoRAApplier)
+	if !ok {
+		return nil, errors.New("the engine applies no LoRAs")
+	}
+	r := &LoRAReport{Machine: ThisMachine(), Engine: engine.Info(), Rank: o.Rank}
+	for _, kind := range loraKinds {
+		fmt.Fprintln(o.Progress, "measuring", kind.name)
+		path := filepath.Join(o.Folder, strings.ReplaceAll(kind.name, " ", "-")+".safetensors")
+		layers, err := writeLoRA(path, o.Width, kind.convolution, func(shape []int64) map[string][]int64 { return kind.parts(shape, o.Rank) })
+		if err != nil {
+			return nil, err
+		}
+		times, err := timeLoRA(ctx, applier, path, o.Budget)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", kind.name, err)
+		}
+		times.Kind, times.Layers = kind.name, layers
+		r.Kinds = append(r.Kinds, *times)
+	}
+	return r, nil
+}
+
+func timeLoRA(ctx context.Context, applier inference.LoRAApplier, path string, budget time.Duration) (*LoRATimes, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	set := func(loras ...inference.LoRA) (float64, error) {
+		start := time.Now()
+		reports, err := applier.SetLoRAs(ctx, loras)
+		took := time.Since(start).Seconds()
+		for _, r := range reports {
+			if r.Note != "" {
+				err = errors.New(r.Note)
+			}
+		}
+		return took, err
+	}
+	var read, apply, change, remove []float64
+	for start := time.Now(); len(read) < minRuns+1 || time.Since(start) < budget && len(read) < maxRuns; {
+		took, err := timed(path, false, func() error { return readAll(ctx, path) })
+		if err != nil {
+			return nil, err
+		}
+		read = append(read, took)
+		for _, step := range []struct {
+			into  *[]float64
+			loras []inference.LoRA
+		}{
+			{&apply, []inference.LoRA{{Path: path, UNet: 1, TextEncoder: 1}}},
+			{&change, []inference.LoRA{{Path: path, UNet: 0.5, TextEncoder: 0.5}}},
+			{&remove, nil},
+		} {
+			took, err := set(step.loras...)
+			if err != nil {
+				return nil, err
+			}
+			*step.into = append(*step.into, took)
+		}
+	}
+	// The first round warms up.
+	return &LoRATimes{
+		Bytes: info.Size(), Read: summarize(read[1:]), Apply: summarize(apply[1:]), Change: summarize(change[1:]), Remove: summarize(remove[1:]),
+	}, nil
+}
+
+// writeLoRA writes an adapter in half precision for the layers of a network of some
+// width, with small random values, and returns how many layers that are.
+func writeLoRA(path string, width int64, convolution bool, parts func(shape []int64) map[string][]int64) (layers int, err error) {
+	var unet, text sd1.Net
+	unet.UNet("lora_unet_", width, 4)
+	text.CLIP("lora_te_text_model_")
+	var list []safetensors.Tensor
+	for _, p := range append(unet, text...) {
+		if p.Role != sd1.Weight || !convolution && len(p.Shape) > 2 && p.Shape[2] > 1 {
+			continue
+		}
+		layers++
+		module := strings.ReplaceAll(strings.TrimSuffix(p.Name, ".weight"), ".", "_")
+		for role, shape := range parts(p.Shape) {
+			list = append(list, safetensors.Tensor{Name: module + "." + role, DType: safetensors.F16, Shape: shape})
+		}
+	}
+	header, err := safetensors.Layout(nil, list)
+	if err != nil {
+		return 0, err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := header.WriteTo(f); err != nil {
+		return 0, err
+	}
+	random := rand.New(rand.NewPCG(1, 1))
+	block := make([]byte, 0, 1<<20)
+	for len(block) < cap(block) {
+		half := safetensors.FloatToHalf(float32(random.NormFloat64()) / 64)
+		block = binary.LittleEndian.AppendUint16(block, half)
+	}
+	for left := header.DataSize(); left > 0; left -= int64(len(block)) {
+		if _, err := io.Copy(f, bytes.NewReader(block[:min(left, int64(len(block)))])); err != nil {
+			return 0, err
+		}
+	}
+	return layers, nil
+}

@@ -1,0 +1,256 @@
+package adapter
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"sdworker/models/safetensors"
+)
+
+// Kind is a way of making a change.
+type Kind string
+
+// Kinds.
+const (
+	LoRA   Kind = "LoRA" // with a Tucker core LoCon
+	LoHa   Kind = "LoHa"
+	LoKr   Kind = "LoKr"
+	GLoRA  Kind = "GLoRA"
+	IA3    Kind = "IA3"
+	OFT    Kind = "OFT"
+	BOFT   Kind = "BOFT"
+	Full   Kind = "full difference"
+	upOnly Kind = "bias of the up factor"
+)
+
+// Change is what a file does to one tensor of the checkpoint.
+type Change struct {
+	Tensor string // name in the checkpoint
+	Module string // name in the file
+	Kind   Kind
+	Text   bool // belongs to the text encoder
+	parts  map[string]*Tensor
+	notes  *trainerNotes
+}
+
+// Decomposed tells whether the change is a DoRA, which trains the length of the
+// weight apart from its direction.
+func (c *Change) Decomposed() bool {
+	return c.Kind != upOnly && (c.parts["dora_scale"] != nil || c.parts[magnitude] != nil)
+}
+
+// Unfit says why a change cannot be made, as an end of a sentence like
+// Unused.Reason. Other errors of this package come from the reader.
+type Unfit struct{ Reason string }
+
+func (e *Unfit) Error() string { return "adapters that " + e.Reason }
+
+func unfit(reason string) error { return &Unfit{reason} }
+
+// changes finds out what the tensors of a module do; reason is "" unless nothing can
+// be done with them.
+func (f *File) changes(target string, m *module) (list []*Change, reason string) {
+	has := func(roles ...string) bool {
+		for _, r := range roles {
+			if m.parts[r] == nil {
+				return false
+			}
+		}
+		return true
+	}
+	add := func(leaf string, kind Kind, parts map[string]*Tensor) {
+		list = append(list, &Change{Tensor: target + leaf, Module: m.name, Kind: kind, Text: m.text, parts: parts, notes: f.metadata})
+	}
+	weight := func(kind Kind) { add(".weight", kind, m.parts) }
+	first := func(a, b bool) bool { return a || b }
+	switch {
+	case has(loraUp) || has(loraDown):
+		if !has(loraUp, loraDown) {
+			return nil, reasonIncomplete
+		}
+		weight(LoRA)
+		if has(upBias) {
+			add(".bias", upOnly, m.parts)
+		}
+	case has("hada_w1_a") || has("hada_w2_a"):
+		if !has("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b") || has("hada_t1") != has("hada_t2") {
+			return nil, reasonIncomplete
+		}
+		weight(LoHa)
+	case has("lokr_w1") || has("lokr_w1_a") || has("lokr_w2") || has("lokr_w2_a"):
+		if !first(has("lokr_w1"), has("lokr_w1_a", "lokr_w1_b")) || !first(has("lokr_w2"), has("lokr_w2_a", "lokr_w2_b")) {
+			return nil, reasonIncomplete
+		}
+		if has("lokr_t1") {
+			return nil, reasonKind
+		}
+		weight(LoKr)
+	case has("a1") || has("b1"):
+		if !has("a1", "a2", "b1", "b2") {
+			return nil, reasonIncomplete
+		}
+		weight(GLoRA)
+	case has("oft_blocks"):
+		switch len(m.parts["oft_blocks"].Shape) {
+		case 3:
+			weight(OFT)
+		case 4:
+			weight(BOFT)
+		default:
+			return nil, reasonFit
+		}
+	case has("oft_diag"):
+		weight(OFT)
+	case has("weight", "on_input"):
+		weight(IA3)
+	case has("diff"):
+		weight(Full)
+	case has("w_norm"):
+		add(".weight", Full, map[string]*Tensor{"diff": m.parts["w_norm"]})
+	}
+	for _, role := range []string{"b_norm", "diff_b"} {
+		if has(role) {
+			add(".bias", Full, map[string]*Tensor{"diff": m.parts[role]})
+		}
+	}
+	if list == nil {
+		return nil, reasonKind
+	}
+	return list, ""
+}
+
+// Problem looks at what needs no weight to be seen: ranks that differ. It returns
+// "" or an end of a sentence like Unused.Reason.
+func (c *Change) Problem() string {
+	if c.Kind != LoRA {
+		return ""
+	}
+	up, down, mid := c.parts[loraUp], c.parts[loraDown], c.parts[loraMid]
+	if len(up.Shape) < 2 || len(down.Shape) < 2 || mid == nil && up.Shape[1] != down.Shape[0] {
+		return reasonFit
+	}
+	return ""
+}
+
+// reader reads the tensors of one change into an arena.
+type reader struct {
+	math  Math
+	from  io.ReaderAt
+	arena *Arena
+	err   error
+}
+
+// floats reads a tensor of any type as float32, in order.
+func (r *reader) floats(t *Tensor) []float32 {
+	n := int(t.Values())
+	out := r.arena.Floats(n)
+	if r.err != nil {
+		return out
+	}
+	if t.strided != nil {
+		values, err := t.strided.Float32s(r.from)
+		if err == nil && len(values) != n {
+			err = fmt.Errorf("tensor %.100q has %d values, not %d", t.Name, len(values), n)
+		}
+		r.err = err
+		copy(out, values)
+		return out
+	}
+	raw := r.arena.Bytes(n * int(t.DType.Size()))
+	if _, err := r.from.ReadAt(raw, t.Raw); err != nil {
+		r.err = fmt.Errorf("tensor %.100q: %w", t.Name, err)
+		return out
+	}
+	if t.DType.IsFloat() {
+		r.err = r.math.Decode(out, raw, t.DType)
+		return out
+	}
+	for i := range out {
+		out[i] = float32(integer(raw[i*int(t.DType.Size()):], t.DType))
+	}
+	return out
+}
+
+// integer reads one whole number.
+func integer(raw []byte, t safetensors.DType) int64 {
+	switch t {
+	case safetensors.Bool, safetensors.U8:
+		return int64(raw[0])
+	case safetensors.I8:
+		return int64(int8(raw[0]))
+	case safetensors.U16:
+		return int64(binary.LittleEndian.Uint16(raw))
+	case safetensors.I16:
+		return int64(int16(binary.LittleEndian.Uint16(raw)))
+	case safetensors.U32:
+		return int64(binary.LittleEndian.Uint32(raw))
+	case safetensors.I32:
+		return int64(int32(binary.LittleEndian.Uint32(raw)))
+	default:
+		return int64(binary.LittleEndian.Uint64(raw))
+	}
+}
+
+// ints reads whole numbers exactly, also those stored as floats.
+func (r *reader) ints(t *Tensor) []int64 {
+	out := make([]int64, t.Values())
+	if t.strided != nil || t.DType.IsFloat() {
+		for i, v := range r.floats(t) {
+			out[i] = int64(v)
+		}
+		return out
+	}
+	raw := r.arena.Bytes(len(out) * int(t.DType.Size()))
+	if _, err := r.from.ReadAt(raw, t.Raw); err != nil && r.err == nil {
+		r.err = fmt.Errorf("tensor %.100q: %w", t.Name, err)
+		return out
+	}
+	for i := range out {
+		out[i] = integer(raw[i*int(t.DType.Size()):], t.DType)
+	}
+	return out
+}
+
+// scalar reads a number, or returns the default where the file has none.
+func (c *Change) scalar(r *reader, role string, otherwise float64) float64 {
+	t := c.parts[role]
+	if t == nil {
+		return otherwise
+	}
+	if values := r.floats(t); len(values) > 0 {
+		return float64(values[0])
+	}
+	return otherwise
+}
+
+// factor is what the product of the factors is multiplied with: the file's scale,
+// alpha through rank, or the strength in the notes of PEFT.
+func (c *Change) factor(r *reader, rank int64) float64 {
+	factor := 1.0
+	switch {
+	case c.parts["scale"] != nil:
+		factor = c.scalar(r, "scale", 1)
+	case rank == 0:
+	case c.parts["alpha"] != nil:
+		factor = c.scalar(r, "alpha", 1) / float64(rank)
+	case c.Kind == LoRA || c.Kind == upOnly:
+		factor, _ = c.notes.strength(plainModule(c.Module), c.Text, rank)
+	}
+	factor *= c.scalar(r, "scalar", 1)
+	if math.IsNaN(factor) || math.IsInf(factor, 0) {
+		return 0
+	}
+	return factor
+}
+
+// plainModule is the name that PEFT's patterns are written for: that of the module
+// within its network.
+func plainModule(name string) string {
+	for _, prefix := range []string{"base_model.model.", "unet.", "text_encoder."} {
+		name = strings.TrimPrefix(name, prefix)
+	}
+	return name
+}

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Records recorded.safetensors: adapters as real libraries save them, and the
+weights that their trained modules act with.
+
+    pip install torch safetensors lycoris-lora==4.1.3 peft==0.21.2 diffusers==0.42.1 einops
+    python record.py
+
+A case CASE has the tensors CASE|file|KEY of an adapter file, its header's metadata in
+the metadata CASE, and for each changed parameter CASE|base|NAME and CASE|want|NAME.
+The wanted weight comes from the forward pass, since LyCORIS' merge_to() multiplies
+LoHa and LoKr once too often.
+"""
+import copy
+import json
+import warnings
+
+import torch
+from safetensors.torch import save_file
+
+warnings.filterwarnings("ignore")
+from lycoris.modules.boft import ButterflyOFTModule
+from lycoris.modules.diag_oft import DiagOFTModule
+from lycoris.modules.full import FullModule
+from lycoris.modules.glora import GLoRAModule
+from lycoris.modules.ia3 import IA3Module
+from lycoris.modules.locon import LoConModule
+from lycoris.modules.loha import LohaModule
+from lycoris.modules.lokr import LokrModule
+from lycoris.modules.norms import NormModule
+
+torch.manual_seed(5)
+OUT, tensors, metadata = {}, {}, {}
+LINEAR = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+CONV = "lora_unet_mid_block_resnets_0_conv1"
+NORM = "lora_unet_mid_block_resnets_0_norm1"
+TARGETS = {
+    LINEAR: "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q",
+    CONV: "model.diffusion_model.middle_block.0.in_layers.2",
+    NORM: "model.diffusion_model.middle_block.0.in_layers.0",
+}
+
+
+def base(name):
+    if name == LINEAR:
+        return torch.nn.Linear(24, 40)
+    if name == CONV:
+        return torch.nn.Conv2d(8, 40, 3, padding=1)
+    m = torch.nn.GroupNorm(4, 40)
+    torch.nn.init.normal_(m.weight)
+    torch.nn.init.normal_(m.bias)
+    return m
+
+
+def acting(m, f):
+    """The weight and bias of the affine map f that stands for module m."""
+    with torch.no_grad():
+        if isinstance(m, torch.nn.Linear):
+            zero = f(torch.zeros(1, m.in_features))[0]
+            return (f(torch.eye(m.in_features)) - zero).T.contiguous(), zero
+        if isinstance(m, torch.nn.Conv2d):
+            n = m.in_channels
+            x = torch.zeros(n + 1, n, 3, 3)
+            for i in range(n):
+                x[i, i, 1, 1] = 1
+            y = f(x)
+            zero = y[n]
+            return (y[:n] - zero).flip(2, 3).transpose(0, 1).contiguous(), zero[:, 1, 1].contiguous()
+        zero = f(torch.zeros(1, 40, 2, 2))[0, :, 0, 0]
+        x = torch.randn(1, 40, 2, 2)
+        normed = torch.nn.functional.group_norm(x, 4)
+        return ((f(x)[0] - zero[:, None, None]) / normed[0])[:, 0, 0].contiguous(), zero
+
+
+def put(case, name, m, weight, bias, state, prefix=True, target=None):
+    target = target or TARGETS[name]
+    for k, v in state.items():
+        tensors[f"{case}|file|{name + '.' + k if prefix else k}"] = v.detach().clone().contiguous()
+    tensors[f"{case}|base|{target}.weight"] = m.weight.detach().clone()
+    tensors[f"{case}|want|{target}.weight"] = weight.detach().clone()
+    if m.bias is not None:
+        tensors[f"{case}|base|{target}.bias"] = m.bias.detach().clone()
+        tensors[f"{case}|want|{target}.bias"] = bias.detach().clone()
+
+
+def lycoris(case, cls, name, k=0.3, **o):
+    m = base(name)
+    kept = copy.deepcopy(m)
+    net = cls(name, m, 1.0, **o)
+    if cls is FullModule:
+        net.apply_to()  # until then its state is not that of a trained one
+    with torch.no_grad():
+        for key, p in net.named_parameters():
+            if "dora_scale" in key:
+                p.mul_(1 + 0.5 * torch.rand_like(p))
+            elif key == "rescale":
+                p.mul_(1 + 0.5 * torch.rand_like(p))
+            else:
+                p.copy_(torch.randn_like(p) * k)
+    net.eval()
+    state = net.state_dict()
+    weight, bias = acting(kept, net.forward)
+    put(case, name, kept, weight, bias, state)
+
+
+for name, short in ((LINEAR, "linear"), (CONV, "conv")):
+    tucker = short == "conv"
+    lycoris(f"locon {short}", LoConModule, name, lora_dim=4, alpha=2)
+    lycoris(f"locon rs {short}", LoConModule, name, lora_dim=4, alpha=2, rs_lora=True)
+    lycoris(f"locon scalar {short}", LoConModule, name, lora_dim=4, alpha=2, use_scalar=True)
+    lycoris(f"dora out {short}", LoConModule, name, lora_dim=4, alpha=2, weight_decompose=True)
+    lycoris(f"dora in {short}", LoConModule, name, lora_dim=4, alpha=2, weight_decompose=True, wd_on_out=False)
+    lycoris(f"loha {short}", LohaModule, name, lora_dim=4, alpha=2)
+    lycoris(f"loha rs scalar {short}", LohaModule, name, lora_dim=4, alpha=2, rs_lora=True, use_scalar=True)
+    lycoris(f"loha dora {short}", LohaModule, name, lora_dim=4, alpha=2, weight_decompose=True)
+    lycoris(f"lokr whole {short}", LokrModule, name, lora_dim=40, alpha=2, factor=4)
+    lycoris(f"lokr full matrix {short}", LokrModule, name, lora_dim=2, alpha=1, factor=4, full_matrix=True)
+    lycoris(f"lokr parts {short}", LokrModule, name, lora_dim=2, alpha=1, factor=4)
+    lycoris(f"lokr unbalanced {short}", LokrModule, name, lora_dim=2, alpha=1, factor=4, unbalanced_factorization=True)
+    lycoris(f"lokr both {short}", LokrModule, name, lora_dim=2, alpha=1, factor=8, decompose_both=True, rs_lora=True)
+    lycoris(f"lokr dora {short}", LokrModule, name, lora_dim=2, alpha=1, factor=4, weight_decompose=True)
+    lycoris(f"lokr dora in {short}", LokrModule, name, lora_dim=2, alpha=1, factor=4, weight_decompose=True, wd_on_out=False)
+    lycoris(f"full {short}", FullModule, name)
+    lycoris(f"glora {short}", GLoRAModule, name, lora_dim=4, alpha=2)
+    lycoris(f"ia3 {short}", IA3Module, name)
+    lycoris(f"oft {short}", DiagOFTModule, name, lora_dim=5)
+    lycoris(f"oft constrained rescaled {short}", DiagOFTModule, name, lora_dim=5, constraint=0.02, rescaled=True)
+    lycoris(f"boft {short}", ButterflyOFTModule, name, lora_dim=10)
+    lycoris(f"boft constrained rescaled {short}", ButterflyOFTModule, name, lora_dim=10, constraint=0.02, rescaled=True)
+lycoris("ia3 on input linear", IA3Module, LINEAR, train_on_input=True)
+lycoris("ia3 on input conv", IA3Module, CONV, train_on_input=True)
+lycoris("locon tucker", LoConModule, CONV, lora_dim=4, alpha=2, use_tucker=True)
+lycoris("loha tucker", LohaModule, CONV, lora_dim=4, alpha=2, use_tucker=True)
+lycoris("lokr tucker", LokrModule, CONV, lora_dim=2, alpha=1, factor=2, use_tucker=True)
+lycoris("norm", NormModule, NORM)
+
+
+def peft(case, keep, strip=True, **o):
+    """A module trained by PEFT, saved by PEFT itself or by diffusers."""
+    from diffusers.utils import convert_state_dict_to_kohya
+    from peft import LoraConfig, inject_adapter_in_model
+    from peft.utils import get_peft_model_state_dict
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mid_block = torch.nn.Module()
+            self.mid_block.resnets = torch.nn.ModuleList([torch.nn.Module()])
+            self.mid_block.resnets[0].conv1 = base(CONV)
+            self.mid_block.attentions = torch.nn.ModuleList([torch.nn.Module()])
+            self.mid_block.attentions[0].proj_in = base(LINEAR)
+
+    net = Net()
+    modules = {"mid_block.resnets.0.conv1": net.mid_block.resnets[0].conv1, "mid_block.attentions.0.proj_in": net.mid_block.attentions[0].proj_in}
+    config = LoraConfig(r=4, target_modules=list(modules), init_lora_weights=False, **o)
+    net = inject_adapter_in_model(config, net).eval()
+    with torch.no_grad():
+        for key, p in net.named_parameters():
+            if "lora_" in key:
+                p.copy_(p * (1 + torch.rand_like(p)) if "magnitude" in key else torch.randn_like(p) * 0.3)
+    state = get_peft_model_state_dict(net)
+    if keep == "kohya":
+        state = convert_state_dict_to_kohya({"unet." + k: v for k, v in state.items()})
+        state = {"lora_" + k.removeprefix("lora_"): v for k, v in state.items()}
+    elif keep == "diffusers":
+        state = {"unet." + k: v for k, v in state.items()}
+        keys = {k: list(v) if isinstance(v, set) else v for k, v in config.to_dict().items()}
+        metadata[case] = json.dumps({"lora_adapter_metadata": json.dumps({"unet." + k: v for k, v in keys.items()}, indent=2, sort_keys=True, default=str)})
+    else:
+        state = {keep + k: v for k, v in state.items()}
+    named = dict(net.named_modules())
+    for path, target in (("mid_block.resnets.0.conv1", TARGETS[CONV]), ("mid_block.attentions.0.proj_in", "model.diffusion_model.middle_block.1.proj_in")):
+        m = modules[path]
+        weight, bias = acting(m, named[path].forward)
+        put(case, path, m, weight, bias, {}, target=target)
+    for k, v in state.items():
+        tensors[f"{case}|file|{k}"] = torch.as_tensor(v).detach().clone().contiguous()
+
+
+peft("peft lora", "base_model.model.", lora_alpha=4)
+peft("diffusers lora", "diffusers", lora_alpha=8)
+peft("diffusers rslora", "diffusers", lora_alpha=8, use_rslora=True)
+peft("diffusers alpha pattern", "diffusers", lora_alpha=8, alpha_pattern={"proj_in": 2}, rank_pattern={"conv1": 2})
+peft("diffusers dora", "diffusers", lora_alpha=8, use_dora=True)
+peft("diffusers lora bias", "diffusers", lora_alpha=8, lora_bias=True)
+try:
+    peft("kohya from peft", "kohya", lora_alpha=4)
+except Exception as e:  # the exporter needs the alphas
+    print("kohya:", e)
+
+save_file(tensors, "recorded.safetensors", metadata)
+print(len({k.split("|")[0] for k in tensors}), "cases,", sum(v.numel() * v.element_size() for v in tensors.values()), "bytes")

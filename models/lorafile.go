@@ -1,0 +1,102 @@
+package models
+
+import (
+	"io"
+	"os"
+	"strings"
+
+	"sdworker/inference"
+	"sdworker/models/adapter"
+	"sdworker/models/safetensors"
+	"sdworker/models/sd1"
+)
+
+// OpenedLoRA is a LoRA that passed the checks, open for reading its values.
+type OpenedLoRA struct {
+	*adapter.File
+	io.ReaderAt
+	Disk *os.File
+	Stat os.FileInfo
+}
+
+// Close closes the file.
+func (o *OpenedLoRA) Close() error { return o.Disk.Close() }
+
+// OpenLoRA opens a LoRA that can be used here, at least in part. The error is that
+// of Check.
+func OpenLoRA(path string, o CheckOptions) (*OpenedLoRA, error) {
+	f, err := openRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	opened, err := openLoRA(f, path, o)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return opened, nil
+}
+
+func openLoRA(f *os.File, path string, o CheckOptions) (*OpenedLoRA, error) {
+	stat, err := f.Stat()
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	info, err := inspectOpen(f, path, stat.Size())
+	if err != nil {
+		return nil, err
+	}
+	if err := info.Fits(LoRA, o); err != nil {
+		return nil, err
+	}
+	list := info.adapter()
+	if info.Format == Pickle { // only its own reader finds values that do not lie in order
+		if list, err = adapter.OpenTorch(f, stat.Size()); err != nil {
+			return nil, &inference.Error{Code: inference.Internal, Op: "models", Msg: "cannot read " + path, Err: err}
+		}
+	}
+	return &OpenedLoRA{File: list, ReaderAt: f, Disk: f, Stat: stat}, nil
+}
+
+// adapter finds out what the tensors of a LoRA change.
+func (i *Info) adapter() *adapter.File {
+	list := make([]*adapter.Tensor, len(i.Tensors))
+	for at, t := range i.Tensors {
+		list[at] = &adapter.Tensor{Name: t.Name, DType: safetensors.DType(t.DType), Shape: t.Shape, Raw: t.Offset}
+	}
+	return adapter.Parse(list, i.Metadata)
+}
+
+// loraProblem demands that something of the file can be used.
+func (i *Info) loraProblem() string {
+	f := i.adapter()
+	reason := ""
+	for _, c := range f.Changes {
+		if reason = c.Problem(); reason == "" {
+			return ""
+		}
+	}
+	switch {
+	case reason != "":
+		return "has only adapters that " + reason
+	case len(f.Bundles) > 0:
+		return ""
+	case len(f.Unused) == 0:
+		return "has no adapters in it"
+	}
+	return "has nothing that can be used: " + strings.Replace(f.Summary(), " were left out:", " cannot be used:", 1)
+}
+
+// UNetWidth returns the width of the UNet in a checkpoint: 320 in the real ones.
+func UNetWidth(checkpoint string) (int64, error) {
+	info, err := Inspect(checkpoint)
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range []string{sd1.UNetPrefix + "input_blocks.0.0.weight", "unet.conv_in.weight"} {
+		if _, width, ok := info.convShape(name); ok {
+			return width, nil
+		}
+	}
+	return 0, refuse(checkpoint, "has a UNet whose first layer is missing or misshapen")
+}
