@@ -223,7 +223,7 @@ file alone is measured beside them.`,
 			return err
 		}
 		if o.JSON {
-			return p.printJSON(r)
+			return printJSON(p.out, r)
 		}
 		printMachine(p.out, r.Machine)
 		fmt.Fprintf(p.out, "engine          %s on %s\n", r.Engine.EngineVersion, r.Engine.Device)
