@@ -244,6 +244,13 @@ func TestRunServesTheAPI(t *testing.T) {
 	}, 5*time.Second, time.Millisecond)
 	_, out := call(t, http.MethodPost, url+"/runsync", `{"input":{"return":1}}`)
 	require.Equal(t, 1.0, out["output"])
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/run", strings.NewReader(`{"input":{"return":1}}`))
+	require.NoError(t, err)
+	req.Header.Set("Origin", "https://evil.example")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	resp.Body.Close()
+	require.Equal(t, http.StatusForbidden, resp.StatusCode, "a page of another site")
 	http.DefaultClient.CloseIdleConnections()
 	stop()
 	require.NoError(t, <-done)
@@ -253,7 +260,7 @@ func TestRunServesTheAPI(t *testing.T) {
 	host, port, _ := strings.Cut(strings.TrimPrefix(listener.URL, "http://"), ":")
 	var n int
 	require.NoError(t, json.Unmarshal([]byte(port), &n))
-	err := runpod.Run(t.Context(), toy, cfg, runpod.Flags{ServeAPI: true, APIHost: host, APIPort: n}, io.Discard)
+	err = runpod.Run(t.Context(), toy, cfg, runpod.Flags{ServeAPI: true, APIHost: host, APIPort: n}, io.Discard)
 	require.ErrorContains(t, err, "--rp_api_port")
 }
 

@@ -109,7 +109,8 @@ func serveAPI(ctx context.Context, h Handler, cfg Config, addr string) error {
 		// Whoever can reach the server may send jobs, and must not reach its network by them.
 		api.Webhooks = &http.Client{Transport: publicnet.Transport()}
 	}
-	server := &http.Server{Handler: api, ReadHeaderTimeout: 10 * time.Second}
+	// No page of another site has business with it.
+	server := &http.Server{Handler: http.NewCrossOriginProtection().Handler(api), ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	cfg.Log.Info().Str("url", "http://"+listener.Addr().String()).Msg("serving the endpoint API")
