@@ -1,10 +1,15 @@
 //go:build sdcpp
 
-// Folds small operations into the large one before them.
+// Folds small operations into the large one before them, and turns linear layers
+// and attention into operations of our own. engine.hpp declares fuse; it is not
+// included, since it takes long to compile.
 
-#include "engine.hpp"
+#include "products.hpp"
 
+#include <cmath>
+#include <cstring>
 #include <unordered_map>
+#include <vector>
 
 namespace sdw {
 namespace {
@@ -49,6 +54,14 @@ struct Fuser {
         for (ggml_tensor* t : more) {
             sources[n++] = t;
         }
+        own(last);
+        last->op = first->op;
+        std::copy(std::begin(sources), std::end(sources), last->src);
+        std::copy(std::begin(first->op_params), std::end(first->op_params), last->op_params);
+    }
+
+    // own gives last, the end of a chain, memory of its own.
+    void own(ggml_tensor* last) {
         // An operation in place is a view of the chain's first tensor, and so are the
         // views of its result. Now the memory is the last one's.
         if (last->view_src != nullptr) {
@@ -58,11 +71,8 @@ struct Fuser {
                 }
             }
         }
-        last->op        = first->op;
         last->view_src  = nullptr;
         last->view_offs = 0;
-        std::copy(std::begin(sources), std::end(sources), last->src);
-        std::copy(std::begin(first->op_params), std::end(first->op_params), last->op_params);
     }
 
     // per_channel tells whether t holds one value for each channel of like, of each
@@ -118,6 +128,83 @@ struct Fuser {
             replace(last, conv, {bias, image_bias, sum});
         }
     }
+
+    // linear takes a product of a weight and many rows, with the ADD of a bias.
+    void linear(ggml_tensor* product) {
+        ggml_tensor *weight = product->src[0], *input = product->src[1];
+        if ((weight->type != GGML_TYPE_F16 && weight->type != GGML_TYPE_F32) || weight->op != GGML_OP_NONE || !ggml_is_contiguous(weight) ||
+            ggml_nrows(weight) != weight->ne[1] || input->type != GGML_TYPE_F32 || !ggml_is_contiguous(input) || ggml_nrows(input) < few_rows) {
+            return;
+        }
+        ggml_tensor *last = product, *bias = nullptr, *add = next(product, GGML_OP_ADD);
+        if (add != nullptr && add->src[1]->type == GGML_TYPE_F32 && ggml_is_contiguous(add->src[1]) && ggml_nelements(add->src[1]) == product->ne[0] &&
+            add->src[1]->ne[0] == product->ne[0]) {
+            last = add;
+            bias = add->src[1];
+        }
+        own(last);
+        make_linear(last, weight, input, bias);
+    }
+
+    // rows below which a weight is not worth being packed
+    static constexpr int64_t few_rows = 16;
+
+    // heads returns the tensor [width * heads][tokens][images] that t was made of by
+    // splitting heads and moving them before the tokens, with or without a copy.
+    static ggml_tensor* heads(ggml_tensor* t, int axis0, int axis1, int axis2) {
+        if (t->op == GGML_OP_RESHAPE) {
+            t = t->src[0];
+        }
+        if (t->op == GGML_OP_CONT) {
+            t = t->src[0];
+        }
+        if (t->op != GGML_OP_PERMUTE || t->op_params[0] != axis0 || t->op_params[1] != axis1 || t->op_params[2] != axis2) {
+            return nullptr;
+        }
+        t = t->src[0];
+        if (t->op != GGML_OP_RESHAPE || t->src[0]->type != GGML_TYPE_F32 || !ggml_is_contiguous(t->src[0]) || t->src[0]->ne[3] != 1 ||
+            t->src[0]->ne[0] != t->ne[0] * t->ne[1] || t->src[0]->ne[1] != t->ne[2] || t->src[0]->ne[2] != t->ne[3]) {
+            return nullptr;
+        }
+        return t->src[0];
+    }
+
+    // attention takes the chain that begins with the product of keys and queries and
+    // ends with the heads' results side by side. kqv is its second product.
+    void attention(ggml_tensor* kqv) {
+        ggml_tensor* softmax = kqv->src[1];
+        if (softmax->op != GGML_OP_SOFT_MAX || softmax->src[1] != nullptr || softmax->src[0]->op != GGML_OP_SCALE) {
+            return;
+        }
+        ggml_tensor* kq = softmax->src[0]->src[0];
+        float factor[2], scale[2];  // and what is added to it
+        std::memcpy(factor, softmax->op_params, sizeof factor);
+        std::memcpy(scale, softmax->src[0]->op_params, sizeof scale);
+        const float want = 1.0f / std::sqrt(static_cast<float>(kqv->ne[0]));
+        if (kq->op != GGML_OP_MUL_MAT || factor[0] != 1 || std::abs(scale[0] - want) > 1e-6f * want || scale[1] != 0) {
+            return;
+        }
+        ggml_tensor *q = heads(kq->src[1], 0, 2, 1), *k = heads(kq->src[0], 0, 2, 1), *v = heads(kqv->src[0], 1, 2, 0);
+        if (q == nullptr || k == nullptr || v == nullptr || k->ne[0] != q->ne[0] || v->ne[0] != q->ne[0] || v->ne[1] != k->ne[1] ||
+            k->ne[2] != q->ne[2] || v->ne[2] != q->ne[2]) {
+            return;
+        }
+        ggml_tensor* last = kqv;
+        if (kqv->ne[0] != q->ne[0]) {  // more than one head
+            for (ggml_op op : {GGML_OP_RESHAPE, GGML_OP_PERMUTE, GGML_OP_CONT}) {
+                auto found = users.find(last);
+                if (found == users.end() || found->second.size() != 1 || found->second[0]->op != op) {
+                    return;
+                }
+                last = found->second[0];
+            }
+            if (last->ne[0] != kqv->ne[0] || last->ne[1] * last->ne[0] != q->ne[0] || last->ne[2] != q->ne[1]) {
+                return;
+            }
+        }
+        own(last);
+        make_attention(last, q, k, v);
+    }
 };
 
 }  // namespace
@@ -129,6 +216,9 @@ void fuse(ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs) {
             fuser.group_norm(node);
         } else if (node->op == GGML_OP_CONV_2D) {
             fuser.conv(node);
+        } else if (node->op == GGML_OP_MUL_MAT) {
+            fuser.attention(node);
+            fuser.linear(node);
         }
     }
     ggml_graph_clear(graph);

@@ -450,8 +450,9 @@ static void conv2d_run(const sdw_conv2d *conv, sdw_conv2d_method method, const s
                     for (int64_t panel = first; panel < last; panel++)
                         for (int64_t rp = 0; rp < row_panels; rp++) {
                             const int64_t i0 = rows * rp / row_panels, i1 = rows * (rp + 1) / row_panels;
+                            float *to = m + q * p.m_stride + i0 * p.block + panel * NR;
                             products[i1 - i0](u + q * u_stride + i0 * whole, v + panel * p.v_panel + d0 / VL * p.v_step + q * VL * NR, p.v_step, depth,
-                                              m + q * p.m_stride + i0 * p.block + panel * NR, p.block, d0 > 0);
+                                              to, p.block, d0 > 0 ? to : zeros, d0 > 0 ? p.block : 0);
                         }
             }
             for (int64_t i = 0; i < rows; i++) {

@@ -56,3 +56,11 @@ void sdw_conv2d_run(const sdw_conv2d *conv, enum sdw_conv2d_method method, const
 }
 
 void sdw_group_norm_run(const sdw_group_norm *norm, const sdw_team *team) { table().group_norm_run(norm, team); }
+
+size_t sdw_matmul_work(const sdw_matmul *mul) { return table().matmul_work(mul); }
+
+void sdw_matmul_run(const sdw_matmul *mul, int ith, int nth, void *work) { table().matmul_run(mul, ith, nth, work); }
+
+size_t sdw_attention_work(const sdw_attention *attention) { return table().attention_work(attention); }
+
+void sdw_attention_run(const sdw_attention *attention, int ith, int nth, void *work) { table().attention_run(attention, ith, nth, work); }

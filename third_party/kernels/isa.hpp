@@ -18,6 +18,9 @@ namespace SDW_ISA {
 #include "product.hpp"
 #include "conv2d.hpp"
 #include "norm.hpp"
+#include "transpose.hpp"
+#include "matmul.hpp"
+#include "attention.hpp"
 } // namespace SDW_ISA
 
 extern const sdw_table SDW_JOIN(sdw_table_, SDW_ISA);
@@ -26,4 +29,8 @@ const sdw_table SDW_JOIN(sdw_table_, SDW_ISA) = {
     SDW_ISA::conv2d_work,
     SDW_ISA::conv2d_run,
     SDW_ISA::group_norm_run,
+    SDW_ISA::matmul_work,
+    SDW_ISA::matmul_run,
+    SDW_ISA::attention_work,
+    SDW_ISA::attention_run,
 };

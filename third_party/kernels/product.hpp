@@ -17,15 +17,18 @@
 #define MR 6
 #endif
 
+static const float zeros[NR] = {};
+
+/* start, rows start_ld floats apart, is what the sums begin with. */
 template <int m>
-static void product(const float *a, const float *b, int64_t step, int64_t depth, float *c, int64_t ld, bool add) {
+static void product(const float *a, const float *b, int64_t step, int64_t depth, float *c, int64_t ld, const float *start, int64_t start_ld) {
     const int64_t ahead = (VL == 16 ? 2 : 4) * step; /* early enough for what comes from the third-level cache */
     vf sum[m][2];
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
         for (int j = 0; j < 2; j++)
-            sum[i][j] = add ? load(c + i * ld + j * VL) : (vf){};
+            sum[i][j] = load(start + i * start_ld + j * VL);
     for (; depth > 0; depth -= VL) {
         int64_t count = least(depth, VL);
         for (int64_t r = 0; r < count; r++) {
@@ -51,7 +54,7 @@ static void product(const float *a, const float *b, int64_t step, int64_t depth,
             store(c + i * ld + j * VL, sum[i][j]);
 }
 
-typedef void (*product_function)(const float *, const float *, int64_t, int64_t, float *, int64_t, bool);
+typedef void (*product_function)(const float *, const float *, int64_t, int64_t, float *, int64_t, const float *, int64_t);
 
 static const product_function products[MR + 1] = {
     nullptr, product<1>, product<2>, product<3>, product<4>, product<5>, product<6>,

@@ -1,0 +1,94 @@
+//go:build sdcpp
+
+// Operations of a graph that the worker's own kernels compute.
+
+#include "products.hpp"
+
+#include "../../third_party/kernels/products.h"
+
+#include <algorithm>
+#include <cmath>
+#include <initializer_list>
+#include <iterator>
+#include <vector>
+
+namespace sdw {
+namespace {
+
+// scratch returns memory of the calling thread that stays between calls.
+void* scratch(size_t bytes) {
+    static thread_local std::vector<char> memory;
+    if (memory.size() < bytes) {
+        memory.resize(bytes);
+    }
+    return memory.data();
+}
+
+const float* floats(const ggml_tensor* t) { return static_cast<const float*>(t->data); }
+
+// row is the distance between rows of t, in floats.
+int64_t row(const ggml_tensor* t, int dimension) { return static_cast<int64_t>(t->nb[dimension] / sizeof(float)); }
+
+// linear computes a custom node of weight, input and, if there is one, bias.
+void linear(ggml_tensor* dst, int ith, int nth, void*) {
+    const ggml_tensor *weight = dst->src[0], *input = dst->src[1], *bias = dst->src[2];
+    sdw_matmul mul = {};
+    mul.m          = weight->ne[1];
+    mul.n          = ggml_nrows(input);
+    mul.k          = weight->ne[0];
+    mul.src_row    = mul.k;
+    mul.weight_row = mul.k;
+    mul.dst_row    = mul.m;
+    mul.src        = floats(input);
+    mul.weight     = weight->data;
+    mul.weight_f16 = weight->type == GGML_TYPE_F16;
+    mul.bias       = bias != nullptr ? floats(bias) : nullptr;
+    mul.dst        = static_cast<float*>(dst->data);
+    sdw_matmul_run(&mul, ith, nth, scratch(sdw_matmul_work(&mul)));
+}
+
+// attention computes a custom node of queries, keys and values [image][token][head][width].
+void attention(ggml_tensor* dst, int ith, int nth, void*) {
+    const ggml_tensor *q = dst->src[0], *k = dst->src[1], *v = dst->src[2];
+    sdw_attention at = {};
+    at.width     = dst->ne[0];
+    at.heads     = q->ne[0] / at.width;
+    at.queries   = q->ne[1];
+    at.keys      = k->ne[1];
+    at.images    = q->ne[2];
+    at.q_row     = row(q, 1);
+    at.k_row     = row(k, 1);
+    at.v_row     = row(v, 1);
+    at.dst_row   = q->ne[0];
+    at.q_image   = row(q, 2);
+    at.k_image   = row(k, 2);
+    at.v_image   = row(v, 2);
+    at.dst_image = at.dst_row * at.queries;
+    at.q         = floats(q);
+    at.k         = floats(k);
+    at.v         = floats(v);
+    at.scale     = 1 / std::sqrt(static_cast<float>(at.width));
+    at.dst       = static_cast<float*>(dst->data);
+    sdw_attention_run(&at, ith, nth, scratch(sdw_attention_work(&at)));
+}
+
+// custom turns t into a custom operation of some sources, keeping its shape.
+void custom(ggml_tensor* t, ggml_custom_op_t function, std::initializer_list<ggml_tensor*> sources) {
+    // What the library stores for a custom operation is its own affair.
+    ggml_init_params params = {2 * ggml_tensor_overhead(), nullptr, true};
+    ggml_context* context   = ggml_init(params);
+    const ggml_tensor* made = ggml_custom_4d(context, GGML_TYPE_F32, 1, 1, 1, 1, nullptr, 0, function, GGML_N_TASKS_MAX, nullptr);
+    t->op                   = made->op;
+    std::copy(std::begin(made->op_params), std::end(made->op_params), t->op_params);
+    ggml_free(context);
+    std::fill(std::begin(t->src), std::end(t->src), nullptr);
+    std::copy(sources.begin(), sources.end(), t->src);
+}
+
+}  // namespace
+
+void make_linear(ggml_tensor* t, ggml_tensor* weight, ggml_tensor* input, ggml_tensor* bias) { custom(t, linear, {weight, input, bias}); }
+
+void make_attention(ggml_tensor* t, ggml_tensor* q, ggml_tensor* k, ggml_tensor* v) { custom(t, attention, {q, k, v}); }
+
+}  // namespace sdw

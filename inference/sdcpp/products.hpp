@@ -1,0 +1,15 @@
+#pragma once
+
+#include "ggml.h"
+
+namespace sdw {
+
+// make_linear turns t into the linear layer weight * input + bias, computed by our
+// own kernel. bias may be null.
+void make_linear(ggml_tensor* t, ggml_tensor* weight, ggml_tensor* input, ggml_tensor* bias);
+
+// make_attention turns t into the attention of q, k and v, fastest axis first
+// [width * heads][tokens][images]. The first axis of t is the width of a head.
+void make_attention(ggml_tensor* t, ggml_tensor* q, ggml_tensor* k, ggml_tensor* v);
+
+}  // namespace sdw
