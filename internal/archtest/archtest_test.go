@@ -92,7 +92,7 @@ var rules = []struct {
 	{`inference`, leaf, "the domain stands on its leaves and on nothing else"},
 	{`inference/enginetest`, `inference|` + leaf, "a fake must not need what it stands for"},
 	{`inference/sdcpp/tiles`, leaf, "a leaf of the binding"},
-	{`inference/sdcpp`, `inference(/fileid)?|inference/sdcpp/tiles|models(/.*)?`, "the binding knows the engine's interface and the files it opens"},
+	{`inference/sdcpp`, `inference(/(fileid|clip))?|inference/sdcpp/tiles|models(/.*)?`, "the binding knows the engine's interface and the files it opens"},
 	{`inference/remote`, `inference|` + leaf, "a supervised child is a second implementation of inference.Generator, not a new layer"},
 	{`internal/publicnet`, `$^`, "a rule about addresses"},
 	{`models/demo`, `inference/clip|models(/.*)?`, "its text encoder is made of the words that prompts are read as"},
