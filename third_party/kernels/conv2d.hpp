@@ -146,6 +146,9 @@ static void write_tiles4(const plan &p, const float *image, int64_t x, int64_t y
         const float *line = image + r * conv.src_channel + y * conv.iw + x;
         vf d[6][6]; /* [column][row] */
         for (int i = 0; i < 6; i++, line += conv.iw) {
+            /* Channels lie too far apart for the processor to guess the next. */
+            for (int j = 0; j <= 4 * VL; j += 16)
+                __builtin_prefetch(line + 2 * conv.src_channel + j);
             vf four[4] = {};
             float last[2] = {};
             if (inside) {
@@ -291,6 +294,9 @@ static void write_weights(const plan &p, int64_t k, int64_t r0, int64_t count, f
     const int cells = tile == 1 ? 1 : 9;
     const int64_t begin = (k * p.depth + r0) * cells, whole = round_up(count, VL);
     const float *from = line;
+    const char *next_row = (const char *)conv.weight + (begin + p.depth * cells) * (conv.weight_f16 ? 2 : 4);
+    for (int64_t i = 0; i < count * cells * (conv.weight_f16 ? 2 : 4); i += 64)
+        __builtin_prefetch(next_row + i);
     if (conv.weight_f16)
         halves_to_floats((const uint16_t *)conv.weight + begin, line, count * cells);
     else if (whole == count)
@@ -343,8 +349,12 @@ SDW_INLINE void write_result(const sdw_conv2d &conv, int64_t n, int64_t k, int64
     const int64_t at = (n * conv.oc + k) * conv.oh * conv.ow + pixel;
     const float c = constant(conv, n, k);
     float *to = conv.dst + at;
+    for (int64_t i = 0; i < count; i += 16)
+        __builtin_prefetch(to + count + i, 1);
     if (conv.add) {
         const float *add = conv.add + at;
+        for (int64_t i = 0; i < count; i += 16)
+            __builtin_prefetch(add + count + i);
         for (int64_t i = 0; i < count; i++)
             to[i] = from[i] + c + add[i];
     } else {
