@@ -23,7 +23,7 @@ type pictureFields struct {
 	BatchSize       int     `env:"BATCH_SIZE" doc:"pictures made at the same time (default 1)"`
 	NIter           int     `env:"N_ITER" doc:"batches made one after another (default 1)"`
 	ClipSkip        int     `env:"CLIP_SKIP" doc:"1 to 12, 2 = the last but one layer of the text encoder (default 1)"`
-	StepCache       float64 `env:"STEP_CACHE" doc:"0 to 1, reuse predictions that would change by less than this share; 0.05 to 0.2 is faster, 0 exact (default 0)"`
+	StepCache       float64 `env:"STEP_CACHE" doc:"0 to 1, reuse predictions that would change by less than this share; higher is faster, 0 exact (default 0)"`
 	Tiling          bool    `env:"TILING" doc:"make the picture seamless"`
 	Subseed         int64   `env:"SUBSEED" doc:"variation seed, -1 = random (default -1)"`
 	SubseedStrength float64 `env:"SUBSEED_STRENGTH" doc:"0 to 1, how much of the variation (default 0)"`
