@@ -40,7 +40,7 @@ func TestDrawings(t *testing.T) {
 		}
 	}
 	for name, n := range right {
-		require.GreaterOrEqual(t, n*100, 90*len(labels), name)
+		require.GreaterOrEqual(t, n*100, 94*len(labels), name)
 	}
 	require.Len(t, right, 5)
 }

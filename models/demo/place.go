@@ -11,7 +11,7 @@ import (
 )
 
 // Digest is the sha256 of the checkpoint that Write makes, in hexadecimal digits.
-const Digest = "55785e79a4b08b1085ee6f69e42c2b557d50f3b10052fb4baa9157dd7e39505a"
+const Digest = "b165000fa92a9d0cac156871937ca92b796a2461347e4242d99ba9136fbd75e5"
 
 // Place is a folder with the model and its family, laid out as A1111's models folder.
 type Place struct{ Root string }
