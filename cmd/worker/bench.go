@@ -183,6 +183,7 @@ var benchLoadVerb = &verb{
 type benchLoRAOptions struct {
 	Rank   int64         `env:"RANK" envDefault:"128" doc:"of the factors"`
 	Budget time.Duration `env:"BUDGET" envDefault:"3s" doc:"time for each kind, roughly"`
+	Kind   string        `env:"KIND" doc:"only the kinds whose names begin so, such as DoRA; empty = all"`
 	Folder string        `env:"FOLDER" doc:"where the adapter files are kept, to be measured by other programs; empty = nowhere"`
 	JSON   bool          `env:"JSON" doc:"print it as JSON"`
 }
@@ -217,7 +218,7 @@ file alone is measured beside them.`,
 			return err
 		}
 		r, err := bench.LoRA(ctx, bench.LoRAOptions{
-			Checkpoint: checkpoint, Width: width, Open: p.opener(&cfg, p.logger(&cfg.log)), Rank: o.Rank, Budget: o.Budget, Folder: o.Folder, Progress: p.err,
+			Checkpoint: checkpoint, Width: width, Open: p.opener(&cfg, p.logger(&cfg.log)), Rank: o.Rank, Budget: o.Budget, Kind: o.Kind, Folder: o.Folder, Progress: p.err,
 		})
 		if err != nil {
 			return err
@@ -227,9 +228,9 @@ file alone is measured beside them.`,
 		}
 		printMachine(p.out, r.Machine)
 		fmt.Fprintf(p.out, "engine          %s on %s\n", r.Engine.EngineVersion, r.Engine.Device)
-		fmt.Fprintf(p.out, "%-24s %6s %6s  %8s %8s %8s %8s\n", fmt.Sprintf("rank %d", r.Rank), "layers", "MiB", "read s", "apply s", "change s", "remove s")
+		fmt.Fprintf(p.out, "%-24s %6s %6s  %8s %8s %8s %8s  %8s %10s\n", fmt.Sprintf("rank %d", r.Rank), "layers", "MiB", "read s", "apply s", "change s", "remove s", "CPU read", "CPU change")
 		for _, k := range r.Kinds {
-			fmt.Fprintf(p.out, "%-24s %6d %6d  %8.3f %8.3f %8.3f %8.3f\n", k.Kind, k.Layers, k.Bytes>>20, k.Read.Min, k.Apply.Min, k.Change.Min, k.Remove.Min)
+			fmt.Fprintf(p.out, "%-24s %6d %6d  %8.3f %8.3f %8.3f %8.3f  %8.3f %10.3f\n", k.Kind, k.Layers, k.Bytes>>20, k.Read.Min, k.Apply.Min, k.Change.Min, k.Remove.Min, k.ReadCPU.Min, k.ChangeCPU.Min)
 		}
 		return nil
 	},

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sdworker/inference"
 	"sdworker/models/safetensors"
 	"sdworker/models/sd1"
@@ -25,6 +27,7 @@ type LoRAOptions struct {
 	Open       inference.OpenFunc
 	Rank       int64         // of the factors; 128
 	Budget     time.Duration // for each figure, roughly; 3 s
+	Kind       string        // only those whose names begin so; "" for all
 	Folder     string        // where the adapter files are kept; "" for nowhere
 	Progress   io.Writer     // told what is being measured; nil for nobody
 }
@@ -46,6 +49,10 @@ type LoRATimes struct {
 	Apply  Series `json:"apply"`  // to the checkpoint's own weights
 	Change Series `json:"change"` // of the strength
 	Remove Series `json:"remove"`
+
+	// Seconds of all cores together, which other programs on the machine touch less.
+	ReadCPU   Series `json:"read_cpu"`
+	ChangeCPU Series `json:"change_cpu"`
 }
 
 // loraKinds make the parts of a layer: a weight of some shape, [out,in] or
@@ -149,6 +156,9 @@ func LoRA(ctx context.Context, o LoRAOptions) (*LoRAReport, error) {
 	}
 	r := &LoRAReport{Machine: ThisMachine(), Engine: engine.Info(), Rank: o.Rank}
 	for _, kind := range loraKinds {
+		if !strings.HasPrefix(kind.name, o.Kind) {
+			continue
+		}
 		fmt.Fprintln(o.Progress, "measuring", kind.name)
 		path := filepath.Join(o.Folder, strings.ReplaceAll(kind.name, " ", "-")+".safetensors")
 		layers, err := writeLoRA(path, o.Width, kind.convolution, func(shape []int64) map[string][]int64 { return kind.parts(shape, o.Rank) })
@@ -181,13 +191,14 @@ func timeLoRA(ctx context.Context, applier inference.LoRAApplier, path string, b
 		}
 		return took, err
 	}
-	var read, apply, change, remove []float64
+	var read, apply, change, remove, readCPU, changeCPU []float64
 	for start := time.Now(); len(read) < minRuns+1 || time.Since(start) < budget && len(read) < maxRuns; {
+		before := cpuSeconds()
 		took, err := timed(path, false, func() error { return readAll(ctx, path) })
 		if err != nil {
 			return nil, err
 		}
-		read = append(read, took)
+		read, readCPU = append(read, took), append(readCPU, cpuSeconds()-before)
 		for _, step := range []struct {
 			into  *[]float64
 			loras []inference.LoRA
@@ -196,17 +207,31 @@ func timeLoRA(ctx context.Context, applier inference.LoRAApplier, path string, b
 			{&change, []inference.LoRA{{Path: path, UNet: 0.5, TextEncoder: 0.5}}},
 			{&remove, nil},
 		} {
+			before := cpuSeconds()
 			took, err := set(step.loras...)
 			if err != nil {
 				return nil, err
 			}
 			*step.into = append(*step.into, took)
+			if step.into == &change {
+				changeCPU = append(changeCPU, cpuSeconds()-before)
+			}
 		}
 	}
 	// The first round warms up.
 	return &LoRATimes{
 		Bytes: info.Size(), Read: summarize(read[1:]), Apply: summarize(apply[1:]), Change: summarize(change[1:]), Remove: summarize(remove[1:]),
+		ReadCPU: summarize(readCPU[1:]), ChangeCPU: summarize(changeCPU[1:]),
 	}, nil
+}
+
+// cpuSeconds is what this process has used of all cores.
+func cpuSeconds() float64 {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
 // writeLoRA writes an adapter in half precision for the layers of a network of some
