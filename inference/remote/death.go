@@ -31,6 +31,8 @@ func deathOf(state *os.ProcessState, reason, lastWords string, oomKilled bool) *
 			how += ": the container ran out of memory"
 		case ws.Signaled() && ws.Signal() == syscall.SIGKILL && reason == "":
 			how += ", which the kernel also sends when memory runs out"
+		case ws.Signaled() && ws.Signal() == syscall.SIGBUS:
+			how += ", as when a model file is cut short while it is in use"
 		}
 	}
 	if reason != "" {

@@ -3,6 +3,7 @@ package remote
 import (
 	"bytes"
 	"errors"
+	"os/exec"
 	"reflect"
 	"testing"
 
@@ -90,6 +91,12 @@ func TestErrorsSurviveTheWire(t *testing.T) {
 	plain := failureOf(errors.New("boom")).err()
 	require.Equal(t, inference.Internal, inference.CodeOf(plain))
 	require.EqualError(t, plain, "boom")
+}
+
+func TestABusErrorIsExplained(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "kill -BUS $$")
+	require.Error(t, cmd.Run())
+	require.ErrorContains(t, deathOf(cmd.ProcessState, "", "", false), "cut short")
 }
 
 func TestLastWords(t *testing.T) {
