@@ -51,13 +51,15 @@ type Engine interface {
 
 // EngineInfo is what an Engine tells about itself.
 type EngineInfo struct {
-	Checkpoint    string // path of the file
-	UNetChannels  int    // input channels of the UNet: 4, or 9 for an inpainting checkpoint
-	VPrediction   bool   // the UNet predicts v instead of eps
-	Device        string // such as "CPU" or "CUDA0 (NVIDIA H100)"
-	Backend       string // cpu or cuda
-	WeightBytes   int64  // bytes of weights held
-	EngineVersion string // the engine's pin and commit
+	Checkpoint      string // path of the file
+	UNetChannels    int    // input channels of the UNet: 4, or 9 for an inpainting checkpoint
+	NoVAE           bool   // the checkpoint has no VAE: pictures need one of SetVAE
+	VPrediction     bool   // the UNet predicts v instead of eps
+	ZeroTerminalSNR bool   // it was trained on noise levels that end in pure noise
+	Device          string // such as "CPU" or "CUDA0 (NVIDIA H100)"
+	Backend         string // cpu or cuda
+	WeightBytes     int64  // bytes of weights held
+	EngineVersion   string // the engine's pin and commit
 }
 
 // TextInput is one batch of text chunks.

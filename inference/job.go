@@ -2,8 +2,11 @@ package inference
 
 import (
 	"context"
+	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"sdworker/inference/clip"
@@ -77,6 +80,13 @@ func (j *job) use(ctx context.Context, checkpoint string) error {
 	m, err := j.pipeline.use(ctx, checkpoint, j.req.Files.VAE, j.hooks)
 	if err != nil {
 		return err
+	}
+	if j.req.Files.VAE == "" && m.eng.Info().NoVAE {
+		return &Error{
+			Code: Invalid, Op: "load", Field: "sd_vae",
+			Msg: fmt.Sprintf("%s has no VAE of its own: choose one with sd_vae, or put one beside it as %s.vae.safetensors",
+				filepath.Base(checkpoint), strings.TrimSuffix(filepath.Base(checkpoint), filepath.Ext(checkpoint))),
+		}
 	}
 	j.model = m
 	j.res.Inpainting = j.inpainting()

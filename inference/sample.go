@@ -49,8 +49,12 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 		OnStep:      func(step, total int, predicted []float32) { j.onStep(ctx, p, step, total, predicted) },
 		Stop:        j.stopped,
 	}
-	if j.model.eng.Info().VPrediction {
+	trained := j.model.eng.Info()
+	if trained.VPrediction {
 		sj.Prediction = sampler.Velocity
+	}
+	if trained.ZeroTerminalSNR {
+		sj.Options.ZeroTerminalSNR = true
 	}
 	for range p.size.n {
 		sj.Prompts = append(sj.Prompts, p.conds.parts)

@@ -57,7 +57,7 @@ type Catalog struct {
 	kinds    sync.Map // fileid.ID -> Kind, from headers
 	headers  sync.Map // fileid.ID -> map[string]string, metadata of LoRAs
 	oldSums  sync.Map // fileid.ID -> string, eight-digit hashes
-	runnable sync.Map // fileid.ID -> bool, checkpoints
+	verdicts sync.Map // verdictKey -> verdict
 }
 
 // NewCatalog returns an empty catalog; Refresh fills it.

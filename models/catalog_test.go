@@ -22,6 +22,7 @@ import (
 	"sdworker/internal/vectors"
 	"sdworker/models"
 	"sdworker/models/modelstest"
+	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 
@@ -69,11 +70,19 @@ func TestStem(t *testing.T) {
 	}
 }
 
-// lay writes tiny files of the right kind under the given names below dir.
+// lay writes files under the given names below dir: VAEs and TAESD decoders that can
+// be used, since some are chosen by that, and tiny ones of no kind.
 func lay(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		modelstest.Write(t, filepath.Join(dir, name), map[string]string{"name": name}, modelstest.F16("t", 8))
+		tensors := []safetensors.Tensor{modelstest.F16("t", 8)}
+		switch {
+		case strings.Contains(name, ".vae."):
+			tensors = parameters(t, synth.Options{Kind: synth.VAE}, nil)
+		case strings.Contains(name, "taesd"):
+			tensors = parameters(t, synth.Options{Kind: synth.TAESD}, nil)
+		}
+		modelstest.Write(t, filepath.Join(dir, name), map[string]string{"name": name}, tensors...)
 	}
 }
 

@@ -158,14 +158,18 @@ func (c *Catalog) Resolve(name string) (File, error) {
 }
 
 // Default is the checkpoint to use when none is chosen: the first of the list
-// that runs here, or, if none does, the first of all. A1111 takes the first of
-// all, but its folders may hold other families than this program runs.
+// that runs here by itself, else the first that runs with a VAE that somebody
+// chooses, else the first of all. A1111 takes the first of all, but its folders may
+// hold other families than this program runs.
 func (c *Catalog) Default() (File, bool) {
 	list := c.checkpoints().list
 	for _, f := range list {
-		if c.runs(f) {
+		if v := c.verdict(f); v.err == nil && (v.hasVAE || c.hasVAEFor(f)) {
 			return f, true
 		}
+	}
+	if at := slices.IndexFunc(list, c.usable); at >= 0 {
+		return list[at], true
 	}
 	if len(list) == 0 {
 		return File{}, false
@@ -173,15 +177,9 @@ func (c *Catalog) Default() (File, bool) {
 	return list[0], true
 }
 
-// runs tells whether a checkpoint can be loaded, as far as its header says, which
-// is read once for each version of a file.
-func (c *Catalog) runs(f File) bool {
-	if ok, known := c.runnable.Load(f.ID()); known {
-		return ok.(bool)
-	}
-	_, err := Check(f.Path, Checkpoint, CheckOptions{AllowPickle: c.config.AllowPickle})
-	c.runnable.Store(f.ID(), err == nil)
-	return err == nil
+func (c *Catalog) hasVAEFor(checkpoint File) bool {
+	_, ok := c.VAEFor(checkpoint, vaeAutomatic)
+	return ok
 }
 
 // byOperatorsName prefers the exact file behind a short name to a file whose title

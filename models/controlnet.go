@@ -46,11 +46,12 @@ func (c *Catalog) Upscaler(name string) (File, bool) {
 }
 
 // PreviewDecoder returns the TAESD file for Stable Diffusion 1.x previews: the
-// first one whose name says so and does not speak of another family.
+// first one that can be used, whose name says so and does not speak of another
+// family.
 func (c *Catalog) PreviewDecoder() (File, bool) {
 	for _, f := range c.List(Preview) {
 		name := strings.ToLower(f.Stem())
-		if strings.Contains(name, "taesd") && !strings.Contains(name, "xl") && !strings.Contains(name, "taesd3") && !strings.Contains(name, "encoder") {
+		if strings.Contains(name, "taesd") && !strings.Contains(name, "xl") && !strings.Contains(name, "taesd3") && !strings.Contains(name, "encoder") && c.usable(f) {
 			return f, true
 		}
 	}

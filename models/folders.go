@@ -3,7 +3,6 @@ package models
 import (
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // folderKinds says what the folders of A1111, ComfyUI and the RunPod volumes
@@ -50,37 +49,6 @@ var subRoots = []string{"", "models", "stable-diffusion-webui", "stable-diffusio
 
 // controlNetFolder is where A1111's ControlNet extension keeps its models.
 const controlNetFolder = "extensions/sd-webui-controlnet/models"
-
-// extensions that a kind's files have, in lower case.
-func extensions(kind Kind) []string {
-	switch kind {
-	case Checkpoint:
-		return []string{".safetensors", ".gguf", ".ckpt"}
-	case Embedding:
-		return []string{".safetensors", ".pt", ".bin"}
-	default:
-		return []string{".safetensors", ".gguf", ".pt", ".pth", ".ckpt"}
-	}
-}
-
-func hasExtension(name string, kind Kind) bool {
-	lower := strings.ToLower(name)
-	for _, ext := range extensions(kind) {
-		if strings.HasSuffix(lower, ext) {
-			return kind != Checkpoint || !strings.HasSuffix(stem(lower), ".vae")
-		}
-	}
-	return false
-}
-
-// isPickleName tells the files that only pickle-reading configurations list.
-func isPickleName(name string) bool {
-	switch strings.ToLower(filepath.Ext(name)) {
-	case ".ckpt", ".pt", ".pth", ".bin":
-		return true
-	}
-	return false
-}
 
 // DefaultPlaces returns where models are looked for when nothing is configured:
 // folders, then single files, both in order of precedence: Hugging Face caches,

@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sdworker/inference"
-	"sdworker/models/gguf"
-	"sdworker/models/safetensors"
-	"sdworker/models/torchfile"
 )
 
 // Tensor is one tensor of a file, whatever the container.
@@ -35,17 +32,23 @@ func (t Tensor) Values() int64 {
 
 // Info is what the header of a file tells.
 type Info struct {
-	Path        string
-	Bytes       int64
-	Format      Format
-	Kind        Kind
-	Arch        Arch
-	DType       string            // of most values
-	Values      int64             // numbers stored
-	Tensors     []Tensor          // in file order
-	Metadata    map[string]string // nil when there is none
-	VPrediction bool              // the file says that its UNet predicts v
-	index       map[string]int
+	Path     string
+	Bytes    int64
+	Format   Format
+	Kind     Kind
+	Arch     Arch
+	DType    string            // of most values
+	Values   int64             // numbers stored
+	Tensors  []Tensor          // in file order
+	Metadata map[string]string // nil when there is none
+
+	// Of a checkpoint, by the file and by the config beside it.
+	VPrediction     bool // the UNet predicts v instead of eps
+	ZeroTerminalSNR bool // it was trained with a last step of pure noise
+
+	index     map[string]int // by name
+	original  map[string]int // by the name of the original code, see Weights
+	badConfig string         // what is wrong with the config beside the file
 }
 
 // Lookup finds a tensor by name.
@@ -85,6 +88,9 @@ func inspectOpen(f *os.File, path string, size int64) (*Info, error) {
 		return nil, &inference.Error{Code: inference.Internal, Op: "models", Msg: "cannot read " + path, Err: err}
 	}
 	info.Path = path
+	if info.Kind == Checkpoint {
+		info.heedConfig()
+	}
 	return info, nil
 }
 
@@ -129,36 +135,11 @@ func InspectReader(r io.ReaderAt, size int64) (*Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	info := &Info{Bytes: size, Format: format, Kind: Unknown, Arch: AnyArch}
-	switch format {
-	case Safetensors:
-		h, err := safetensors.ReadHeader(r, size)
-		if err != nil {
-			return nil, contentErrorOf(err)
-		}
-		info.Metadata = h.Metadata
-		for _, t := range h.Tensors {
-			info.Tensors = append(info.Tensors, Tensor{Name: t.Name, DType: string(t.DType), Shape: t.Shape, Offset: h.DataStart + t.Offset, Bytes: t.Size})
-		}
-	case GGUF:
-		h, err := gguf.ReadHeader(r, size)
-		if err != nil {
-			return nil, contentErrorOf(err)
-		}
-		info.Metadata = h.Metadata
-		for _, t := range h.Tensors {
-			info.Tensors = append(info.Tensors, Tensor{Name: t.Name, DType: t.Type, Shape: t.Shape, Offset: h.DataStart + t.Offset, Bytes: t.Size})
-		}
-	case Pickle:
-		c, err := torchfile.Read(r, size)
-		if err != nil {
-			return nil, contentErrorOf(err)
-		}
-		info.Metadata = c.Notes
-		for _, t := range c.Tensors {
-			info.Tensors = append(info.Tensors, Tensor{Name: t.Name, DType: string(t.DType), Shape: t.Shape, Offset: t.Offset, Bytes: t.Size, Strided: t.Strided})
-		}
+	c, err := format.table().read(r, size)
+	if err != nil {
+		return nil, err
 	}
+	info := &Info{Bytes: size, Format: format, Kind: Unknown, Arch: AnyArch, Metadata: c.metadata, Tensors: c.tensors}
 	info.summarize()
 	info.recognize()
 	return info, nil
@@ -177,25 +158,6 @@ func (i *Info) summarize() {
 			i.DType = t.DType
 		}
 	}
-}
-
-// contentError is a verdict about the content of a file, a predicate to put
-// behind its name.
-type contentError struct {
-	sentence string
-	cause    error
-}
-
-func (e *contentError) Error() string { return "the file " + e.sentence }
-func (e *contentError) Unwrap() error { return e.cause }
-
-func contentErrorOf(err error) error {
-	var tensors *safetensors.FormatError
-	var torch *torchfile.FormatError
-	if errors.As(err, &tensors) || errors.As(err, &torch) || errors.Is(err, gguf.ErrFormat) {
-		return &contentError{"is " + err.Error(), err}
-	}
-	return err
 }
 
 func openError(path string, err error) error {

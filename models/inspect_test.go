@@ -110,7 +110,6 @@ func TestRefusals(t *testing.T) {
 		}, "distilled"},
 		{"other transformer", models.Checkpoint, []safetensors.Tensor{f("model.diffusion_model.cap_embedder.0.weight", 9)}, "another model family"},
 		{"no text encoder", models.Checkpoint, parameters(t, checkpoint, without("cond_stage_model.")), "no text encoder"},
-		{"no VAE", models.Checkpoint, parameters(t, checkpoint, without("first_stage_model.")), "no VAE"},
 		{"VAE of 16 channels", models.Checkpoint, parameters(t, checkpoint, func(p safetensors.Tensor) (safetensors.Tensor, bool) {
 			if p.Name == "first_stage_model.decoder.conv_in.weight" {
 				p.Shape = []int64{512, 16, 3, 3}
@@ -137,12 +136,6 @@ func TestRefusals(t *testing.T) {
 			}
 			return p, true
 		}), "as I8, which the engine cannot read"},
-		{"old text encoder names", models.Checkpoint, parameters(t, checkpoint, func(p safetensors.Tensor) (safetensors.Tensor, bool) {
-			if rest, ok := bytes.CutPrefix([]byte(p.Name), []byte("cond_stage_model.transformer.text_model.")); ok {
-				p.Name = "cond_stage_model.transformer." + string(rest)
-			}
-			return p, true
-		}), "worker models convert"},
 		{"LoRA as checkpoint", models.Checkpoint, parameters(t, synth.Options{Kind: synth.LoRA}, nil), "holds a LoRA, not a checkpoint"},
 		{"checkpoint as LoRA", models.LoRA, parameters(t, checkpoint, nil), "holds a checkpoint, not a LoRA"},
 		{"UNet alone", models.Checkpoint, []safetensors.Tensor{f("input_blocks.0.0.weight", 320, 4, 3, 3)}, "a UNet alone"},
@@ -168,8 +161,8 @@ func TestRefusals(t *testing.T) {
 		{"narrow upscaler", models.Upscaler, []safetensors.Tensor{f("conv_first.weight", 32, 3, 3, 3), f("body.0.rdb1.conv1.weight", 32, 32, 3, 3)}, "32 features"},
 		{"incomplete upscaler", models.Upscaler, parameters(t, synth.Options{Kind: synth.ESRGAN, Size: synth.Full}, without("body.3.")), "missing, the first is body.3."},
 		{"preview of 16 channels", models.Preview, []safetensors.Tensor{f("decoder.layers.0.weight", 64, 16, 3, 3)}, "of shape [64 16 3 3]"},
-		{"preview with old names", models.Preview, []safetensors.Tensor{f("1.weight", 64, 4, 3, 3), f("3.conv.0.weight", 64, 64, 3, 3)}, "models pull taesd"},
-		{"diffusers ControlNet", models.ControlNet, []safetensors.Tensor{f("controlnet_cond_embedding.conv_in.weight", 16, 3, 3, 3), f("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", 320, 768)}, "diffusers names"},
+		{"preview with old names, cut", models.Preview, []safetensors.Tensor{f("1.weight", 64, 4, 3, 3), f("3.conv.0.weight", 64, 64, 3, 3)}, "is incomplete"},
+		{"diffusers ControlNet", models.ControlNet, []safetensors.Tensor{f("controlnet_cond_embedding.conv_in.weight", 16, 3, 3, 3), f("conv_in.weight", 320, 4, 3, 3), f("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", 320, 768)}, "is incomplete"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := modelstest.Write(t, filepath.Join(t.TempDir(), "m.safetensors"), nil, c.tensors...)
@@ -184,8 +177,9 @@ func TestRefusals(t *testing.T) {
 func TestOptionsOpenDoors(t *testing.T) {
 	dir := t.TempDir()
 	bare := modelstest.Write(t, filepath.Join(dir, "bare.safetensors"), nil, parameters(t, synth.Options{}, without("first_stage_model."))...)
-	_, err := models.Check(bare, models.Checkpoint, models.CheckOptions{ExternalVAE: true})
+	bareInfo, err := models.Check(bare, models.Checkpoint, models.CheckOptions{})
 	require.NoError(t, err)
+	require.False(t, bareInfo.HasVAE())
 
 	pickle := "torchfile/testdata/embedding.pt"
 	_, err = models.Check(pickle, models.Embedding, models.CheckOptions{})

@@ -84,13 +84,3 @@ func (a Arch) label() string {
 		return "another model family"
 	}
 }
-
-// Format is the container of a file.
-type Format string
-
-// Formats.
-const (
-	Safetensors Format = "safetensors"
-	GGUF        Format = "gguf"
-	Pickle      Format = "pickle" // .ckpt, .pt, .pth of PyTorch
-)

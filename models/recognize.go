@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"sdworker/models/adapter"
+	"sdworker/models/sd1"
 	"sdworker/models/torchfile"
 )
 
@@ -24,7 +25,8 @@ var markers = []struct {
 		return i.has("body.0.rdb1.conv1.weight") || i.has("model.1.sub.0.RDB1.conv1.0.weight")
 	}},
 	{Preview, func(i *Info) bool {
-		return i.has("decoder.layers.0.weight") || i.has("3.conv.0.weight") && i.has("1.weight")
+		return i.has("decoder.layers.0.weight") || i.has("3.conv.0.weight") && i.has("1.weight") ||
+			i.has("decoder.3.conv.0.weight") && i.has("decoder.1.weight")
 	}},
 	{VAE, func(i *Info) bool {
 		return i.hasSuffix("decoder.conv_in.weight") && i.hasSuffix("decoder.conv_out.weight")
@@ -32,7 +34,8 @@ var markers = []struct {
 	{Embedding, isEmbedding},
 }
 
-// recognize fills Kind, Arch and VPrediction from names, shapes and metadata.
+// recognize fills Kind, Arch and what a checkpoint predicts from names, shapes and
+// metadata.
 func (i *Info) recognize() {
 	for _, m := range markers {
 		if m.is(i) {
@@ -40,9 +43,11 @@ func (i *Info) recognize() {
 			break
 		}
 	}
+	i.indexOriginal()
 	switch i.Kind {
 	case Checkpoint:
 		i.Arch = i.checkpointArch()
+		i.recognizePrediction()
 	case LoRA:
 		i.Arch = i.loraArch()
 	case ControlNet:
@@ -55,7 +60,6 @@ func (i *Info) recognize() {
 		i.Arch = OtherArch
 	default:
 	}
-	i.VPrediction = i.has("v_pred") || strings.HasPrefix(i.Metadata["modelspec.prediction_type"], "v")
 }
 
 func isEmbedding(i *Info) bool {
@@ -96,15 +100,11 @@ func (i *Info) checkpointArch() Arch {
 	if !i.anyPart(".middle_block.1.", ".mid_block.attentions.") {
 		return SD1Distilled
 	}
-	for _, name := range []string{"model.diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight", "diffusion_model.input_blocks.0.0.weight"} {
-		if t, ok := i.Lookup(name); ok && len(t.Shape) == 4 {
-			switch t.Shape[1] {
-			case 8:
-				return SD1Edit
-			case 9:
-				return SD1Inpaint
-			}
-		}
+	switch in, _, _ := i.convShape(sd1.UNetPrefix + "input_blocks.0.0.weight"); in {
+	case 8:
+		return SD1Edit
+	case 9:
+		return SD1Inpaint
 	}
 	return SD1
 }

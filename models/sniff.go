@@ -14,15 +14,14 @@ func sniff(head []byte, size int64) (Format, error) {
 	text := bytes.ToLower(bytes.TrimLeft(head, " \t\r\n\xef\xbb\xbf"))
 	begins := func(s string) bool { return bytes.HasPrefix(text, []byte(s)) }
 	no := func(sentence string) (Format, error) { return "", &contentError{sentence: sentence + accepted} }
+	for _, f := range formats {
+		if f.is(head) {
+			return f.name, nil
+		}
+	}
 	switch {
 	case size == 0:
 		return no("is empty")
-	case bytes.HasPrefix(head, []byte("GGUF")):
-		return GGUF, nil
-	case isSafetensors(head):
-		return Safetensors, nil
-	case bytes.HasPrefix(head, []byte("PK\x03\x04")), isPickle(head):
-		return Pickle, nil
 	case begins("version https://git-lfs"):
 		return no("is a Git LFS pointer, not the model itself: run `git lfs pull` where it came from, or download the file")
 	case begins("<!doctype"), begins("<html"), begins("<?xml"), begins("<head"):
@@ -49,7 +48,7 @@ func isSafetensors(head []byte) bool {
 	return head[8] == '{' && binary.LittleEndian.Uint64(head)>>40 == 0
 }
 
-// isPickle recognises a pickle of protocol 2 to 5.
+// isPickle recognises PyTorch's archive, and before that a pickle of protocol 2 to 5.
 func isPickle(head []byte) bool {
-	return len(head) > 2 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5
+	return bytes.HasPrefix(head, []byte("PK\x03\x04")) || len(head) > 2 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5
 }

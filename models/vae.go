@@ -24,8 +24,8 @@ const (
 // VAEFor decides which VAE goes with a checkpoint under a value of the option
 // sd_vae, in A1111's order (sd_vae_overrides_per_model_preferences on): a file
 // name or None as chosen; under Automatic the one in the checkpoint's own
-// settings (NAME.json, key "vae"), else one whose name begins with the
-// checkpoint's. ok is false when the checkpoint's own VAE is the one.
+// settings (NAME.json, key "vae"), else one that can be used and whose name begins
+// with the checkpoint's. ok is false when the checkpoint's own VAE is the one.
 func (c *Catalog) VAEFor(checkpoint File, setting string) (vae File, ok bool) {
 	if setting == vaeNone {
 		return File{}, false
@@ -50,7 +50,7 @@ func (c *Catalog) VAEFor(checkpoint File, setting string) (vae File, ok bool) {
 		}
 	}
 	for _, f := range list {
-		if strings.HasPrefix(path.Base(f.Name), checkpoint.Stem()) {
+		if strings.HasPrefix(path.Base(f.Name), checkpoint.Stem()) && c.usable(f) {
 			return f, true
 		}
 	}
@@ -75,10 +75,12 @@ func userVAE(checkpoint File) string {
 // ConfigBeside returns the .yaml file that A1111 shows as a checkpoint's config,
 // "" when there is none.
 func ConfigBeside(checkpoint File) string {
-	if name := withoutExt(checkpoint.Path) + ".yaml"; exists(name) {
+	if name := configName(checkpoint.Path); exists(name) {
 		return name
 	}
 	return ""
 }
+
+func configName(checkpoint string) string { return withoutExt(checkpoint) + ".yaml" }
 
 func withoutExt(file string) string { return strings.TrimSuffix(file, path.Ext(file)) }

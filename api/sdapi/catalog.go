@@ -7,7 +7,9 @@ import (
 )
 
 // Catalog finds model files on disk. Its methods are safe for concurrent use and
-// answer from what the last refresh found; lists are in A1111's order.
+// answer from what the last refresh found; lists are in A1111's order and hold what
+// can be used. What is named is found all the same, and refused with a reason by
+// who opens it.
 type Catalog interface {
 	Checkpoints() []Checkpoint
 	// Checkpoint finds a checkpoint by one of the exact names that

@@ -18,7 +18,7 @@ func (s *Server) startCheckpoint() error {
 	}
 	c, ok := s.checkpointAt(name)
 	if !ok {
-		c, ok = s.cfg.Catalog.ClosestCheckpoint(name)
+		c, ok = s.cfg.Catalog.ClosestCheckpoint(name) // which knows exact names, too
 	}
 	if !ok {
 		return inference.Errorf(inference.NotFound, "model", "no checkpoint is called %q; name a file, or one of the list of models", name)

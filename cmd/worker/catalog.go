@@ -11,7 +11,9 @@ import (
 	"sdworker/models"
 )
 
-// catalog shows the model files to the API in its own terms.
+// catalog shows the model files to the API in its own terms. Its lists leave out
+// what cannot be used; a look-up by name finds that, too, since using it says what
+// is wrong.
 type catalog struct {
 	*models.Catalog
 	embeddings sync.Map // fileid.ID -> sdapi.Embedding
@@ -43,7 +45,7 @@ func asCheckpoint(f models.File) sdapi.Checkpoint {
 
 func (c *catalog) Checkpoints() []sdapi.Checkpoint {
 	var out []sdapi.Checkpoint
-	for _, f := range c.Catalog.Checkpoints() {
+	for _, f := range c.Usable(c.Catalog.Checkpoints()) {
 		out = append(out, asCheckpoint(f))
 	}
 	return out
@@ -68,7 +70,7 @@ func asVAE(f models.File) sdapi.VAE { return sdapi.VAE{Path: f.Path, Name: path.
 
 func (c *catalog) VAEs() []sdapi.VAE {
 	var out []sdapi.VAE
-	for _, f := range c.Catalog.VAEs() {
+	for _, f := range c.Usable(c.Catalog.VAEs()) {
 		out = append(out, asVAE(f))
 	}
 	return out
@@ -96,6 +98,9 @@ func (c *catalog) file(kind models.Kind, path string) (models.File, bool) {
 func (c *catalog) LoRAs() []sdapi.LoRA {
 	var out []sdapi.LoRA
 	for _, f := range c.Catalog.LoRAs() {
+		if c.Problem(f.File) != nil {
+			continue
+		}
 		out = append(out, sdapi.LoRA{Path: f.Path, Name: f.Stem(), Alias: f.Alias, Metadata: f.Metadata})
 	}
 	return out
@@ -110,7 +115,9 @@ func (c *catalog) Embeddings() []sdapi.Embedding {
 	_ = c.RefreshIfChanged() // any word of a prompt may name a new one
 	var out []sdapi.Embedding
 	for _, f := range c.Catalog.Embeddings() {
-		out = append(out, c.embedding(f))
+		if e := c.embedding(f); e.Vectors > 0 { // of any family, as in A1111, whose list names what does not fit
+			out = append(out, e)
+		}
 	}
 	return out
 }
@@ -138,7 +145,7 @@ func (c *catalog) embedding(f models.File) sdapi.Embedding {
 func (c *catalog) Upscalers() []sdapi.Upscaler {
 	_ = c.RefreshIfChanged() // files count from the moment they appear
 	var out []sdapi.Upscaler
-	for _, f := range c.List(models.Upscaler) {
+	for _, f := range c.Usable(c.List(models.Upscaler)) {
 		out = append(out, sdapi.Upscaler{Path: f.Path, Name: f.Stem(), Scale: 4}) // A1111 shows 4 for every ESRGAN
 	}
 	return out
@@ -146,7 +153,7 @@ func (c *catalog) Upscalers() []sdapi.Upscaler {
 
 func (c *catalog) ControlNets() []sdapi.ControlNet {
 	var out []sdapi.ControlNet
-	for _, f := range c.List(models.ControlNet) {
+	for _, f := range c.Usable(c.List(models.ControlNet)) {
 		out = append(out, sdapi.ControlNet{Path: f.Path, Title: c.ControlNetName(f)})
 	}
 	return out

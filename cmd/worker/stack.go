@@ -74,7 +74,7 @@ func newStack(p *program, cfg *common, api *apiSettings, gen inference.Generator
 		if err != nil {
 			return nil, err
 		}
-		chosen = found.Path
+		chosen = found.Title()
 	}
 	s := &stack{gen: gen, queue: inference.NewQueue(observed{newRecent(gen, p.fetchCache(new(fetchSettings), nil))}, api.QueueDepth), catalog: models, log: log}
 	config := sdapi.Config{

@@ -23,7 +23,7 @@ import (
 )
 
 // abi is the version of shim.h that this file was written for.
-const abi = 3
+const abi = 5
 
 var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
 
@@ -86,8 +86,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	watch := &observer{progress: o.Progress}
 	handle := cgo.NewHandle(watch)
 	defer handle.Delete()
-	checkpoint, device := C.CString(src.name()), C.CString(deviceName(o.Device))
-	defer C.free(unsafe.Pointer(checkpoint))
+	checkpoint, device := src.table(), C.CString(deviceName(o.Device))
+	defer checkpoint.free()
 	defer C.free(unsafe.Pointer(device))
 
 	var populating sync.WaitGroup
@@ -98,7 +98,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: mapsWeights(o), thread: newThread(), workers: threads(o.Threads)}
 	e.thread.run(func() {
 		err = src.named(status(op, func(buf *C.char, n C.int) C.sdw_status {
-			return C.sdw_open(checkpoint, device, C.int(e.workers), fused(o), C.uintptr_t(handle), &e.c, buf, n)
+			return C.sdw_open(checkpoint.c, device, C.int(e.workers), fused(o), C.uintptr_t(handle), &e.c, buf, n)
 		}))
 	})
 	if src.overwritten() {
@@ -112,7 +112,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		e.Close()
 		return nil, err
 	}
-	e.describe(o.Checkpoint)
+	e.describe(src.model.info)
 	if o.VAE != "" {
 		if err := e.SetVAE(ctx, o.VAE); err != nil {
 			e.Close()
@@ -122,7 +122,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	return e, nil
 }
 
-func (e *Engine) describe(checkpoint string) {
+func (e *Engine) describe(checkpoint *models.Info) {
 	var c C.sdw_info
 	C.sdw_describe(e.c, &c)
 	e.memory = uint64(c.device_bytes)
@@ -130,13 +130,15 @@ func (e *Engine) describe(checkpoint string) {
 		e.memory = hostMemory(e.memory, memoryLimits)
 	}
 	e.info = inference.EngineInfo{
-		Checkpoint:    checkpoint,
-		UNetChannels:  int(c.unet_channels),
-		VPrediction:   c.v_prediction != 0,
-		Device:        C.GoString(&c.device[0]),
-		Backend:       backend,
-		WeightBytes:   int64(c.weight_bytes),
-		EngineVersion: C.GoString(C.sdw_pin()) + " (" + C.GoString(C.sdw_key()) + ")",
+		Checkpoint:      checkpoint.Path,
+		UNetChannels:    int(c.unet_channels),
+		NoVAE:           c.has_vae == 0,
+		VPrediction:     checkpoint.VPrediction,
+		ZeroTerminalSNR: checkpoint.ZeroTerminalSNR,
+		Device:          C.GoString(&c.device[0]),
+		Backend:         backend,
+		WeightBytes:     int64(c.weight_bytes),
+		EngineVersion:   C.GoString(C.sdw_pin()) + " (" + C.GoString(C.sdw_key()) + ")",
 	}
 }
 
@@ -196,7 +198,7 @@ func (e *Engine) control(ctx context.Context, path string) (slot int, err error)
 	slot = slices.IndexFunc(e.controls[:], func(s *source) bool { return s.is(path) })
 	if slot < 0 {
 		slot = slices.Index(e.turns[:], slices.Min(e.turns[:]))
-		err = e.load(ctx, "controlnet", path, models.ControlNet, func(src *source, file, buf *C.char, n C.int) C.sdw_status {
+		err = e.load(ctx, "controlnet", path, models.ControlNet, func(src *source, file *C.sdw_file, buf *C.char, n C.int) C.sdw_status {
 			st := C.sdw_load_control(e.c, C.int(slot), file, buf, n)
 			e.controls[slot].close()
 			e.controls[slot], e.turns[slot] = nil, 0 // a failure leaves the slot empty
@@ -220,7 +222,7 @@ func (e *Engine) SetVAE(ctx context.Context, path string) error {
 	if e.vae.is(path) || e.vae == nil && path == "" {
 		return nil
 	}
-	set := func(src *source, file, buf *C.char, n C.int) C.sdw_status {
+	set := func(src *source, file *C.sdw_file, buf *C.char, n C.int) C.sdw_status {
 		st := C.sdw_set_vae(e.c, file, buf, n)
 		if st == C.SDW_OK {
 			e.vae.close()
@@ -231,23 +233,21 @@ func (e *Engine) SetVAE(ctx context.Context, path string) error {
 	if path != "" {
 		return e.load(ctx, op, path, models.VAE, set)
 	}
-	none := C.CString("")
-	defer C.free(unsafe.Pointer(none))
-	return e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status { return set(nil, none, buf, n) })
+	return e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status { return set(nil, nil, buf, n) })
 }
 
 // load opens a model file and has read hand it to the native side. read keeps src
 // where the native side took the file, and nowhere else.
-func (e *Engine) load(ctx context.Context, op, path string, kind models.Kind, read func(src *source, file, buf *C.char, n C.int) C.sdw_status) error {
+func (e *Engine) load(ctx context.Context, op, path string, kind models.Kind, read func(src *source, file *C.sdw_file, buf *C.char, n C.int) C.sdw_status) error {
 	src, err := e.files.open(path, kind)
 	if err != nil {
 		return err
 	}
-	file := C.CString(src.name())
-	defer C.free(unsafe.Pointer(file))
+	file := src.table()
+	defer file.free()
 	took := false
 	err = src.named(e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
-		st := read(src, file, buf, n)
+		st := read(src, file.c, buf, n)
 		took = st == C.SDW_OK
 		return st
 	}))
@@ -306,7 +306,7 @@ func (e *Engine) DecodePreview(ctx context.Context, taesd string, latent []float
 		return nil, err
 	}
 	if !e.taesd.is(taesd) {
-		err := e.load(ctx, op, taesd, models.Preview, func(src *source, file, buf *C.char, n C.int) C.sdw_status {
+		err := e.load(ctx, op, taesd, models.Preview, func(src *source, file *C.sdw_file, buf *C.char, n C.int) C.sdw_status {
 			st := C.sdw_load_preview(e.c, file, buf, n)
 			if st == C.SDW_OK {
 				e.taesd.close()

@@ -240,9 +240,13 @@ struct Module {
 // of the engine has functions that a program may contain once only.
 struct Preview;
 
-// read_header reads what a file holds into an empty loader and checks that the
-// file has room for it. what names the kind of file in errors.
-void read_header(ModelLoader& loader, const std::string& file, const char* what, const std::string& prefix = "", SDVersion version = VERSION_COUNT);
+// read_tensors gives an empty loader the tensors of a file, with a prefix before
+// their names, and returns whether the file can be mapped: its values lie as their
+// types demand.
+bool read_tensors(ModelLoader& loader, const sdw_file& file, const std::string& prefix = "");
+
+// copy_tensors gives an empty loader the tensors of another one, of one file.
+void copy_tensors(ModelLoader& loader, const ModelLoader& from, const std::string& file);
 
 // load_weights registers the tensors of a runner and reads them onto the device.
 size_t load_weights(ModelManager& weights, Device& device, const char* what, std::map<std::string, ggml_tensor*> tensors);
@@ -259,8 +263,8 @@ struct LoRAs {
     };
     std::vector<Weight> weights;
 
-    // list fills weights at the first call.
-    void list(const std::string& checkpoint, const std::map<std::string, ggml_tensor*>& model);
+    // list fills weights at the first call; source knows where the checkpoint has them.
+    void list(const std::string& checkpoint, const ModelLoader& source, const std::map<std::string, ggml_tensor*>& model);
 
     // restore reads weights again from the checkpoint.
     void restore(Device& device, const int32_t* which, int n);
@@ -274,7 +278,6 @@ private:
 struct sdw_engine {
     std::string checkpoint;
     SDVersion version  = VERSION_COUNT;
-    bool v_prediction  = false;
     int64_t weight_bytes = 0;
     std::string device_name;
 
@@ -283,7 +286,7 @@ struct sdw_engine {
     sdw::Device device;
     std::unique_ptr<sdw::Text> text;
     std::unique_ptr<sdw::UNet> unet;
-    std::unique_ptr<sdw::Autoencoder> vae;
+    std::unique_ptr<sdw::Autoencoder> vae;  // none in a checkpoint without one
     std::map<std::string, ggml_tensor*> tensors;  // of text and unet, by name
     std::unique_ptr<sdw::Module<sdw::Autoencoder>> other_vae;
     std::unique_ptr<sdw::Module<sdw::Control>> controls[SDW_CONTROLS];
@@ -293,7 +296,12 @@ struct sdw_engine {
     sdw::LoRAs loras;
     std::shared_ptr<ModelManager> weights = std::make_shared<ModelManager>();
 
-    sdw::Autoencoder& autoencoder() { return other_vae ? *other_vae->runner : *vae; }
+    sdw::Autoencoder& autoencoder() {
+        if (!other_vae && !vae) {
+            sdw::fail(SDW_INVALID, "%s has no VAE of its own and none is chosen", checkpoint.c_str());
+        }
+        return other_vae ? *other_vae->runner : *vae;
+    }
 };
 
 #endif

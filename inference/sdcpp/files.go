@@ -6,42 +6,51 @@ import (
 	"sdworker/models"
 )
 
-// checker reads the headers of model files before the engine does, which ends the
-// process on some broken ones. A file that passed is not read again.
+// checker reads and judges the headers of model files, so that the engine need
+// not: it gets a list of what to read. A file that passed is not read again.
 type checker struct {
 	pickle bool
-	passed map[fileid.ID]bool
+	passed map[use]*modelFile
+}
+
+// use is a version of a file for a purpose.
+type use struct {
+	id   fileid.ID
+	kind models.Kind
+}
+
+// modelFile is a file that passed.
+type modelFile struct {
+	id      fileid.ID
+	info    *models.Info
+	weights []models.Weight // what the engine reads of it
 }
 
 // check reports NotFound or Invalid, with a sentence that says what is wrong,
-// unless the engine can be trusted with a file. A checkpoint must be one that
-// works here; of other kinds the engine says itself what does not fit.
-func (c *checker) check(path string, kind models.Kind) error {
+// unless a file can be used as the given kind.
+func (c *checker) check(path string, kind models.Kind) (*modelFile, error) {
 	id, err := fileid.Stat(path)
-	if err == nil && c.passed[id] {
-		return nil
+	if known := c.passed[use{id, kind}]; err == nil && known != nil {
+		return known, nil
 	}
 	info, err := models.Inspect(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := c.verdict(info, kind); err != nil {
-		return err
+	weights, err := info.Weights(kind, models.CheckOptions{AllowPickle: c.pickle})
+	if err != nil {
+		return nil, err
 	}
 	if id, err = fileid.Stat(path); err != nil {
-		return inference.Errorf(inference.NotFound, "open", "there is no file %s", path)
+		return nil, inference.Errorf(inference.NotFound, "open", "there is no file %s", path)
+	}
+	f := &modelFile{id, info, weights}
+	if kind == models.Checkpoint && models.ConfigBeside(models.File{Path: path}) != "" {
+		return f, nil // what the config says may change without the file
 	}
 	if c.passed == nil {
-		c.passed = map[fileid.ID]bool{}
+		c.passed = map[use]*modelFile{}
 	}
-	c.passed[id] = true
-	return nil
-}
-
-func (c *checker) verdict(info *models.Info, kind models.Kind) error {
-	o := models.CheckOptions{AllowPickle: c.pickle}
-	if kind == models.Checkpoint {
-		return info.Fits(kind, o)
-	}
-	return info.Readable(o)
+	c.passed[use{id, kind}] = f
+	return f, nil
 }

@@ -41,7 +41,7 @@ func TestFilesOfAnotherArchitectureAreRefusedBeforeTheEngineSeesThem(t *testing.
 		{tiny(t, synth.LoRA), "holds a LoRA, not a checkpoint"},
 		{write(t), "no tensors"},
 	} {
-		err := new(checker).check(tc.path, models.Checkpoint)
+		_, err := new(checker).check(tc.path, models.Checkpoint)
 		require.Equal(t, inference.Invalid, inference.CodeOf(err))
 		require.ErrorContains(t, err, tc.want)
 		require.ErrorContains(t, err, tc.path)
@@ -52,31 +52,34 @@ func TestAFileIsCheckedAgainWhenItChanged(t *testing.T) {
 	path := tiny(t, synth.Checkpoint)
 	var c checker
 	for range 2 {
-		err := c.check(path, models.Checkpoint)
+		_, err := c.check(path, models.Checkpoint)
 		require.NoError(t, err)
 	}
 	require.NoError(t, os.Truncate(path, 1<<10))
-	err := c.check(path, models.Checkpoint)
+	_, err := c.check(path, models.Checkpoint)
 	require.Equal(t, inference.Invalid, inference.CodeOf(err))
 	require.NoError(t, os.Remove(path))
-	err = c.check(path, models.Checkpoint)
+	_, err = c.check(path, models.Checkpoint)
 	require.Equal(t, inference.NotFound, inference.CodeOf(err))
 }
 
-func TestFilesOfOtherKindsNeedOnlyBeWhole(t *testing.T) {
+func TestAFileIsJudgedForItsPurpose(t *testing.T) {
 	var c checker
 	path := tiny(t, synth.VAE)
-	err := c.check(path, models.LoRA) // the engine says what does not fit
+	f, err := c.check(path, models.VAE)
 	require.NoError(t, err)
-	err = c.check(filepath.Join("testdata", "reference"), models.VAE)
+	require.NotEmpty(t, f.weights)
+	_, err = c.check(path, models.LoRA)
+	require.ErrorContains(t, err, "holds a VAE, not a LoRA")
+	_, err = c.check(filepath.Join("testdata", "reference"), models.VAE)
 	require.ErrorContains(t, err, "is a folder")
 }
 
 func TestPickleNeedsPermission(t *testing.T) {
 	path := filepath.Join("..", "..", "models", "torchfile", "testdata", "embedding.pt")
-	err := new(checker).check(path, models.Embedding)
+	_, err := new(checker).check(path, models.Embedding)
 	require.ErrorContains(t, err, "pickle")
-	err = (&checker{pickle: true}).check(path, models.Embedding)
+	_, err = (&checker{pickle: true}).check(path, models.Embedding)
 	require.NoError(t, err)
 }
 

@@ -11,14 +11,14 @@
 
 namespace sdw {
 
-void LoRAs::list(const std::string& checkpoint, const std::map<std::string, ggml_tensor*>& model) {
+void LoRAs::list(const std::string& checkpoint, const ModelLoader& source, const std::map<std::string, ggml_tensor*>& model) {
     if (originals) {
         return;
     }
     // Not the loader of the weights: on the CPU its mapping of the file is what the
     // merged weights are written to.
     auto loader = std::make_unique<ModelLoader>();
-    read_header(*loader, checkpoint, "checkpoint");
+    copy_tensors(*loader, source, checkpoint);
     const auto& stored = loader->get_tensor_storage_map();
     for (const auto& [name, tensor] : model) {
         auto it = stored.find(name);
@@ -56,7 +56,7 @@ using namespace sdw;
 
 sdw_status sdw_list_weights(sdw_engine* e, int* n, char* err, int cap) {
     return guard(err, cap, [&] {
-        e->loras.list(e->checkpoint, e->tensors);
+        e->loras.list(e->checkpoint, e->weights->loader(), e->tensors);
         *n = static_cast<int>(e->loras.weights.size());
     });
 }

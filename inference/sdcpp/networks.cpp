@@ -127,27 +127,23 @@ sdw_status sdw_text(sdw_engine* e, const int32_t* ids, int chunks, const float* 
     return guard(err, cap, [&] { e->text->encode(e->device, ids, chunks, vectors, n_vectors, skip, out); });
 }
 
-sdw_status sdw_load_control(sdw_engine* e, int slot, const char* file, char* err, int cap) {
+sdw_status sdw_load_control(sdw_engine* e, int slot, const sdw_file* file, char* err, int cap) {
     return guard(err, cap, [&] {
         e->controls[slot].reset(); // before another one needs its room
         auto module         = std::make_unique<Module<Control>>();
         ModelLoader& loader = module->weights->loader();
-        module->weights->set_enable_mmap(e->device.cpu);
-        read_header(loader, file, "ControlNet", "", VERSION_SD1);
+        const bool aligned  = read_tensors(loader, *file);
+        module->weights->set_enable_mmap(e->device.cpu && aligned);
         const auto& map = loader.get_tensor_storage_map();
-        auto first      = map.find("input_blocks.0.0.weight");
-        if (map.find("zero_convs.0.0.weight") == map.end() || first == map.end()) {
-            fail(SDW_INVALID, "%s is not a ControlNet for Stable Diffusion 1.x", file);
-        }
-        if (first->second.ne[3] != e->unet->config.model_channels) {
-            fail(SDW_INVALID, "%s is a ControlNet of width %d, the checkpoint has width %d", file, (int)first->second.ne[3],
-                 e->unet->config.model_channels);
+        const int width = static_cast<int>(map.at("input_blocks.0.0.weight").ne[3]);
+        if (width != e->unet->config.model_channels) {
+            fail(SDW_INVALID, "%s is a ControlNet of width %d, the checkpoint has width %d", file->path, width, e->unet->config.model_channels);
         }
         half_precision(loader);
         module->runner = std::make_unique<Control>(e->device.backend, e->device.backend, map, VERSION_SD1, "", module->weights);
         std::map<std::string, ggml_tensor*> tensors;
         module->runner->get_param_tensors(tensors);
-        load_weights(*module->weights, e->device, file, std::move(tensors));
+        load_weights(*module->weights, e->device, "ControlNet", std::move(tensors));
         e->controls[slot] = std::move(module);
     });
 }
@@ -268,37 +264,39 @@ sdw_status sdw_decode(sdw_engine* e, const float* latent, int h, int w, int tili
     });
 }
 
-sdw_status sdw_set_vae(sdw_engine* e, const char* file, char* err, int cap) {
+sdw_status sdw_set_vae(sdw_engine* e, const sdw_file* file, char* err, int cap) {
     return guard(err, cap, [&] {
-        if (file[0] == 0) {
+        if (file == nullptr) {
             e->other_vae.reset();
             return;
         }
         auto module         = std::make_unique<Module<Autoencoder>>();
         ModelLoader& loader = module->weights->loader();
-        module->weights->set_enable_mmap(e->device.cpu);
-        read_header(loader, file, "VAE", "vae.", VERSION_SD1);
+        const bool aligned  = read_tensors(loader, *file, "first_stage_model.");
+        module->weights->set_enable_mmap(e->device.cpu && aligned);
         half_precision(loader);
         module->runner = std::make_unique<Autoencoder>(e->device.backend, loader.get_tensor_storage_map(), "first_stage_model", false,
                                                        false, VERSION_SD1, module->weights);
         std::map<std::string, ggml_tensor*> tensors;
         module->runner->get_param_tensors(tensors);
-        load_weights(*module->weights, e->device, file, std::move(tensors));
-        e->vae->drop();
+        load_weights(*module->weights, e->device, "VAE", std::move(tensors));
+        if (e->vae) {
+            e->vae->drop();
+        }
         e->other_vae = std::move(module);
     });
 }
 
-sdw_status sdw_load_preview(sdw_engine* e, const char* file, char* err, int cap) {
+sdw_status sdw_load_preview(sdw_engine* e, const sdw_file* file, char* err, int cap) {
     return guard(err, cap, [&] {
         auto module         = std::make_shared<Preview>();
         ModelLoader& loader = module->weights->loader();
-        read_header(loader, file, "TAESD decoder", "tae.", VERSION_SD1);
+        read_tensors(loader, *file, "tae.");
         module->runner = std::make_unique<PreviewDecoder>(e->device.backend, loader.get_tensor_storage_map(), "tae", true,
                                                           VERSION_SD1, module->weights);
         std::map<std::string, ggml_tensor*> tensors;
         module->runner->get_param_tensors(tensors);
-        load_weights(*module->weights, e->device, file, std::move(tensors));
+        load_weights(*module->weights, e->device, "TAESD decoder", std::move(tensors));
         e->preview = std::move(module);
     });
 }
@@ -316,20 +314,17 @@ sdw_status sdw_preview(sdw_engine* e, const float* latent, int h, int w, float* 
     });
 }
 
-sdw_status sdw_load_upscaler(sdw_engine* e, const char* file, int* factor, char* err, int cap) {
+sdw_status sdw_load_upscaler(sdw_engine* e, const sdw_file* file, int* factor, char* err, int cap) {
     return guard(err, cap, [&] {
         auto module         = std::make_unique<Module<Upscaler>>();
         ModelLoader& loader = module->weights->loader();
-        read_header(loader, file, "ESRGAN model", "", VERSION_ESRGAN);
+        read_tensors(loader, *file);
         half_precision(loader);
         const auto& map = loader.get_tensor_storage_map();
-        if (map.find("conv_first.weight") == map.end()) {
-            fail(SDW_INVALID, "%s is not an ESRGAN model that the engine knows", file);
-        }
         module->runner = std::make_unique<Upscaler>(e->device.backend, map, module->weights);
         std::map<std::string, ggml_tensor*> tensors;
         module->runner->get_param_tensors(tensors);
-        load_weights(*module->weights, e->device, file, std::move(tensors));
+        load_weights(*module->weights, e->device, "upscaler", std::move(tensors));
         e->upscaler = std::move(module);
         *factor     = e->upscaler->runner->config.scale;
     });

@@ -108,7 +108,7 @@ func (e *Engine) UpscalePixels(ctx context.Context, model string, pixels []float
 		return nil, 0, err
 	}
 	if !e.upscaler.is(model) {
-		err := e.load(ctx, op, model, models.Upscaler, func(src *source, file, buf *C.char, n C.int) C.sdw_status {
+		err := e.load(ctx, op, model, models.Upscaler, func(src *source, file *C.sdw_file, buf *C.char, n C.int) C.sdw_status {
 			var factor C.int
 			st := C.sdw_load_upscaler(e.c, file, &factor, buf, n)
 			if st == C.SDW_OK {

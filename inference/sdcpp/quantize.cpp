@@ -29,16 +29,9 @@ struct Free {
     void operator()(ggml_context* c) const { ggml_free(c); }
 };
 
-void quantize(const char* source, const char* destination, ggml_type type) {
+void quantize(const sdw_file& source, const char* destination, ggml_type type) {
     ModelLoader loader;
-    if (!loader.init_from_file(source)) {
-        fail(SDW_INVALID, "%s is not readable: %s", source, first_error().c_str());
-    }
-    for (const auto& [name, storage] : loader.get_tensor_storage_map()) {
-        if (storage.n_dims > GGML_MAX_DIMS || storage.nelements() < 1) {
-            fail(SDW_INVALID, "%s has a tensor %s of a shape that GGUF does not hold", source, name.c_str());
-        }
-    }
+    read_tensors(loader, source);
     const size_t room = loader.get_params_mem_size(nullptr, type) + loader.get_tensor_storage_map().size() * ggml_tensor_overhead();
     std::unique_ptr<ggml_context, Free> memory(ggml_init({room, nullptr, false}));
     if (!memory) {
@@ -59,7 +52,7 @@ void quantize(const char* source, const char* destination, ggml_type type) {
         return true;
     });
     if (!read) {
-        fail(SDW_INVALID, "%s is not readable: %s", source, first_error().c_str());
+        fail(SDW_INVALID, "%s is not readable: %s", source.path, first_error().c_str());
     }
     std::string why;
     if (!write_gguf_file(destination, tensors, &why)) {
@@ -70,6 +63,6 @@ void quantize(const char* source, const char* destination, ggml_type type) {
 }  // namespace
 }  // namespace sdw
 
-sdw_status sdw_quantize(const char* source, const char* destination, const char* type, char* err, int cap) {
-    return sdw::guard(err, cap, [&] { sdw::quantize(source, destination, sdw::type_of(type)); });
+sdw_status sdw_quantize(const sdw_file* source, const char* destination, const char* type, char* err, int cap) {
+    return sdw::guard(err, cap, [&] { sdw::quantize(*source, destination, sdw::type_of(type)); });
 }

@@ -28,14 +28,12 @@ import (
 // only at its end when ctx ends. Nothing is visible under dst before it is complete.
 func Quantize(ctx context.Context, src, dst, typ string, log zerolog.Logger) error {
 	const op = "quantize"
-	var files checker
-	info, err := models.Inspect(src)
-	if err == nil {
-		err = files.verdict(info, models.Unknown)
-	}
+	weights, err := everything(src)
 	if err != nil {
 		return err
 	}
+	source := newTable(src, weights)
+	defer source.free()
 	tmp, err := os.CreateTemp(filepath.Dir(dst), "."+filepath.Base(dst)+".*.gguf")
 	if err != nil {
 		return &inference.Error{Code: inference.Invalid, Op: op, Msg: dst + " cannot be written", Err: err}
@@ -45,12 +43,11 @@ func Quantize(ctx context.Context, src, dst, typ string, log zerolog.Logger) err
 
 	initialize()
 	engineLog.Store(&log)
-	source, destination, name := C.CString(src), C.CString(tmp.Name()), C.CString(typ)
-	defer C.free(unsafe.Pointer(source))
+	destination, name := C.CString(tmp.Name()), C.CString(typ)
 	defer C.free(unsafe.Pointer(destination))
 	defer C.free(unsafe.Pointer(name))
 	err = status(op, func(buf *C.char, n C.int) C.sdw_status {
-		return C.sdw_quantize(source, destination, name, buf, n)
+		return C.sdw_quantize(source.c, destination, name, buf, n)
 	})
 	if err != nil {
 		return err
@@ -66,3 +63,29 @@ func Quantize(ctx context.Context, src, dst, typ string, log zerolog.Logger) err
 	}
 	return nil
 }
+
+// everything lists all tensors of a file of any kind that a GGUF file can hold:
+// numbers of a few types, and not those that hold none.
+func everything(path string) ([]models.Weight, error) {
+	info, err := models.Inspect(path)
+	if err != nil {
+		return nil, err
+	}
+	var list []models.Weight
+	for _, t := range info.Tensors {
+		if !info.Format.Weighs(t.DType) || t.Bytes == 0 {
+			continue
+		}
+		if len(t.Shape) > maxRank || t.Strided {
+			return nil, inference.Errorf(inference.Invalid, "quantize", "%s has a tensor %s of a shape that GGUF does not hold", path, t.Name)
+		}
+		list = append(list, models.Weight{Name: t.Name, Shape: t.Shape, Tensor: t})
+	}
+	if len(list) == 0 {
+		return nil, inference.Errorf(inference.Invalid, "quantize", "%s has no weights", path)
+	}
+	return list, nil
+}
+
+// maxRank is the most sides that a tensor of the engine has (GGML_MAX_DIMS).
+const maxRank = 4

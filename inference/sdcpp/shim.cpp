@@ -4,13 +4,13 @@
 
 #include "engine.hpp"
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
 
 #include <malloc.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ggml-backend.h"
@@ -127,34 +127,40 @@ std::string device_names() {
     return names;
 }
 
-// sd1_or_fail refuses everything but Stable Diffusion 1.x checkpoints.
-void sd1_or_fail(const std::string& file, SDVersion version) {
-    switch (version) {
-        case VERSION_SD1:
-        case VERSION_SD1_INPAINT:
-        case VERSION_SD1_TINY_UNET:
-            return;
-        default:
-            break;
+// storage_of describes a tensor to the engine, which reads a few types as others.
+TensorStorage storage_of(const sdw_tensor& t, const std::string& prefix) {
+    static const struct {
+        const char* name;
+        ggml_type type;
+        bool TensorStorage::*is;
+    } widened[] = {
+        {"F64", GGML_TYPE_F32, &TensorStorage::is_f64},
+        {"F8_E4M3", GGML_TYPE_F16, &TensorStorage::is_f8_e4m3},
+        {"F8_E5M2", GGML_TYPE_F16, &TensorStorage::is_f8_e5m2},
+    };
+    TensorStorage storage(prefix + t.name, GGML_TYPE_COUNT, t.ne, t.rank, 0, t.offset);
+    storage.n_dims = std::max(t.rank, 1); // a scalar
+    for (const auto& w : widened) {
+        if (strcmp(w.name, t.type) == 0) {
+            storage.type  = w.type;
+            storage.*w.is = true;
+            return storage;
+        }
     }
-    const char* what = "a model of another kind";
-    if (version == VERSION_COUNT) {
-        what = "not a model that the engine knows";
-    } else if (version == VERSION_SD1_PIX2PIX) {
-        what = "an instruct-pix2pix model";
-    } else if (version == VERSION_SDXS_512_DS || version == VERSION_SDXS_09) {
-        what = "an SDXS model";
-    } else if (sd_version_is_sd2(version)) {
-        what = "a Stable Diffusion 2 model";
-    } else if (sd_version_is_sdxl(version)) {
-        what = "a Stable Diffusion XL model";
-    } else if (sd_version_is_sd3(version)) {
-        what = "a Stable Diffusion 3 model";
-    } else if (sd_version_is_flux(version) || sd_version_is_flux2(version)) {
-        what = "a Flux model";
+    for (int i = 0; i < GGML_TYPE_COUNT; i++) {
+        const char* known = ggml_type_name(static_cast<ggml_type>(i));
+        if (known != nullptr && strcasecmp(known, t.type) == 0) {
+            storage.type = static_cast<ggml_type>(i);
+            return storage;
+        }
     }
-    fail(SDW_INVALID, "%s is %s; only Stable Diffusion 1.x checkpoints work here", file.c_str(), what);
+    fail(SDW_INVALID, "the engine knows no type %s", t.type);
 }
+
+// Loader reaches the protected parts of the engine's loader.
+struct Loader : ModelLoader {
+    static void add_file(ModelLoader& loader, const std::string& path) { (loader.*(&Loader::add_file_path))(path); }
+};
 
 }  // namespace
 
@@ -176,32 +182,22 @@ void half_precision(ModelLoader& loader) {
     loader.set_wtype_override(GGML_TYPE_F16);
 }
 
-void read_header(ModelLoader& loader, const std::string& file, const char* what, const std::string& prefix, SDVersion version) {
-    bool read = false;
-    std::string why;
-    try {
-        read = loader.init_from_file_and_convert_name(file, prefix, version);
-    } catch (const std::exception& e) {
-        why = e.what(); // of the JSON parser, for a header of the wrong form
+bool read_tensors(ModelLoader& loader, const sdw_file& file, const std::string& prefix) {
+    Loader::add_file(loader, file.path);
+    bool aligned = true;
+    for (int i = 0; i < file.count; i++) {
+        TensorStorage storage = storage_of(file.tensors[i], prefix);
+        const size_t unit     = ggml_is_quantized(storage.type) ? sizeof(ggml_fp16_t) : ggml_type_size(storage.type);
+        aligned               = aligned && storage.offset % unit == 0;
+        loader.get_tensor_storage_map()[storage.name] = storage;
     }
-    if (!read) {
-        fail(SDW_INVALID, "%s is not readable as a %s: %s", file.c_str(), what, (why.empty() ? first_error() : why).c_str());
-    }
-    struct stat st {};
-    if (stat(file.c_str(), &st) != 0) {
-        fail(SDW_INVALID, "%s: %s", file.c_str(), strerror(errno));
-    }
-    const int64_t size = st.st_size;
-    for (const auto& [name, storage] : loader.get_tensor_storage_map()) {
-        int64_t left = size; // what the tensor may hold at most, divided down by its sides
-        for (int64_t side : storage.ne) {
-            left = side < 1 ? 0 : left / side;
-        }
-        const bool packed = storage.index_in_zip >= 0; // its offset counts inside the archive
-        if (left == 0 || (!packed && (storage.offset > static_cast<uint64_t>(size) ||
-                                      storage.nbytes_to_read() > size - static_cast<int64_t>(storage.offset)))) {
-            fail(SDW_INVALID, "%s ends before its tensor %s: the file is incomplete", file.c_str(), name.c_str());
-        }
+    return aligned;
+}
+
+void copy_tensors(ModelLoader& loader, const ModelLoader& from, const std::string& file) {
+    Loader::add_file(loader, file);
+    for (const auto& [name, storage] : from.get_tensor_storage_map()) {
+        loader.get_tensor_storage_map()[name] = storage;
     }
 }
 
@@ -239,7 +235,7 @@ void sdw_init(void) {
     ggml_set_abort_callback(on_abort);
 }
 
-sdw_status sdw_open(const char* checkpoint, const char* device, int threads, int flash_attention, uintptr_t progress,
+sdw_status sdw_open(const sdw_file* checkpoint, const char* device, int threads, int flash_attention, uintptr_t progress,
                     sdw_engine** out, char* err, int cap) {
     progress_handle = progress;
     sdw_status status = guard(err, cap, [&] {
@@ -248,7 +244,7 @@ sdw_status sdw_open(const char* checkpoint, const char* device, int threads, int
         if (dev == nullptr) {
             fail(SDW_INVALID, "there is no device '%s'; this build sees: %s", device, device_names().c_str());
         }
-        e->checkpoint     = checkpoint;
+        e->checkpoint     = checkpoint->path;
         e->device.backend = ggml_backend_dev_init(dev, nullptr);
         if (e->device.backend == nullptr) {
             fail(SDW_BROKEN, "device %s does not start: %s", ggml_backend_dev_name(dev), first_error().c_str());
@@ -258,26 +254,28 @@ sdw_status sdw_open(const char* checkpoint, const char* device, int threads, int
         e->device_name    = std::string(ggml_backend_dev_name(dev)) + " (" + ggml_backend_dev_description(dev) + ")";
 
         e->weights->set_n_threads(threads);
-        e->weights->set_enable_mmap(e->device.cpu);
         ModelLoader& loader = e->weights->loader();
-        read_header(loader, checkpoint, "checkpoint");
-        e->version = loader.get_sd_version();
-        sd1_or_fail(checkpoint, e->version);
+        const bool aligned  = read_tensors(loader, *checkpoint);
+        e->weights->set_enable_mmap(e->device.cpu && aligned);
         half_precision(loader);
 
         const auto& map = loader.get_tensor_storage_map();
-        e->v_prediction = map.find("v_pred") != map.end();
+        e->version      = map.at("model.diffusion_model.input_blocks.0.0.weight").ne[2] == 9 ? VERSION_SD1_INPAINT : VERSION_SD1;
         ggml_backend_t backend = e->device.backend;
         e->text = std::make_unique<Text>(backend, map, "cond_stage_model.transformer.text_model", OPENAI_CLIP_VIT_L_14, true, false, e->weights);
         e->unet = std::make_unique<UNet>(backend, map, "model.diffusion_model", e->version, e->weights);
-        e->vae  = std::make_unique<Autoencoder>(backend, map, "first_stage_model", false, false, e->version, e->weights);
+        if (map.count("first_stage_model.decoder.conv_in.weight") > 0) {
+            e->vae = std::make_unique<Autoencoder>(backend, map, "first_stage_model", false, false, e->version, e->weights);
+        }
         e->unet->set_flash_attention_enabled(flash_attention != 0);
         e->text->set_flash_attention_enabled(flash_attention != 0);
 
         e->text->get_param_tensors(e->tensors, "cond_stage_model.transformer.text_model");
         e->unet->get_param_tensors(e->tensors, "model.diffusion_model");
         std::map<std::string, ggml_tensor*> all = e->tensors;
-        e->vae->get_param_tensors(all);
+        if (e->vae) {
+            e->vae->get_param_tensors(all);
+        }
         e->weight_bytes = load_weights(*e->weights, e->device, "checkpoint", std::move(all));
         live++;
         *out = e.release();
@@ -298,7 +296,7 @@ void sdw_close(sdw_engine* e) {
 
 void sdw_describe(const sdw_engine* e, sdw_info* out) {
     out->unet_channels = e->unet->config.in_channels;
-    out->v_prediction  = e->v_prediction;
+    out->has_vae       = e->vae != nullptr;
     out->weight_bytes  = e->weight_bytes;
     size_t free = 0, total = 0;
     ggml_backend_dev_memory(ggml_backend_get_device(e->device.backend), &free, &total);

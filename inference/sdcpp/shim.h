@@ -14,7 +14,7 @@
 #endif
 
 // SDW_ABI changes with this header; the Go side names the one it was written for.
-#define SDW_ABI 3
+#define SDW_ABI 5
 
 // SDW_CONTROLS is how many ControlNets stay loaded.
 #define SDW_CONTROLS 3
@@ -33,9 +33,27 @@ typedef enum {
 	SDW_BROKEN,   // anything else
 } sdw_status;
 
+// sdw_tensor is a tensor that the engine reads of a file, which the Go side has
+// found and checked.
+typedef struct {
+	const char *name; // the engine's, without the network's prefix in files of one network
+	const char *type; // the file format's name for it, such as F16, F8_E4M3, Q8_0
+	int64_t ne[4];    // fastest axis first
+	int rank;
+	uint64_t offset; // of the first value in the file
+} sdw_tensor;
+
+// sdw_file is a model file.
+typedef struct {
+	const char *path;
+	sdw_tensor *tensors;
+	int count;
+	char *texts; // where names and types of the tensors are
+} sdw_file;
+
 typedef struct {
 	int32_t unet_channels;
-	int32_t v_prediction;
+	int32_t has_vae;
 	int64_t weight_bytes;
 	uint64_t device_bytes;
 	int32_t on_host; // the device is the CPU
@@ -55,8 +73,9 @@ typedef struct {
 void sdw_init(void);
 
 // sdw_open loads a checkpoint onto a device ("auto", "cpu" or a name such as
-// "cuda0"). progress is handed to sdwProgress while weights load.
-sdw_status sdw_open(const char *checkpoint, const char *device, int threads, int flash_attention,
+// "cuda0"). Without a VAE in it, sdw_encode and sdw_decode need one of sdw_set_vae.
+// progress is handed to sdwProgress while weights load.
+sdw_status sdw_open(const sdw_file *checkpoint, const char *device, int threads, int flash_attention,
 	uintptr_t progress, sdw_engine **out, char *err, int cap);
 
 // sdw_close frees the engine, NULL included. No call may be in progress.
@@ -76,7 +95,7 @@ sdw_status sdw_text(sdw_engine *e, const int32_t *ids, int chunks, const float *
 
 // sdw_load_control reads a ControlNet file into slot 0..SDW_CONTROLS-1, which is
 // empty after a failure.
-sdw_status sdw_load_control(sdw_engine *e, int slot, const char *file, char *err, int cap);
+sdw_status sdw_load_control(sdw_engine *e, int slot, const sdw_file *file, char *err, int cap);
 
 // sdw_control runs the ControlNet of a slot and keeps its residuals, times rows[b]
 // and layers[13], for the next sdw_unet. They are added to those kept already
@@ -95,9 +114,9 @@ sdw_status sdw_encode(sdw_engine *e, const float *pixels, int h, int w, int tili
 // latent[4][h][w], out[3][8h][8w] in 0..1.
 sdw_status sdw_decode(sdw_engine *e, const float *latent, int h, int w, int tiling, float *out, char *err, int cap);
 
-// sdw_set_vae reads a VAE file and replaces the VAE by it; "" restores the
+// sdw_set_vae reads a VAE file and replaces the VAE by it; NULL restores the
 // checkpoint's own. After a failure the one before is active.
-sdw_status sdw_set_vae(sdw_engine *e, const char *file, char *err, int cap);
+sdw_status sdw_set_vae(sdw_engine *e, const sdw_file *file, char *err, int cap);
 
 // sdw_list_weights counts the weights that adapters can change; sdw_weight_info
 // describes one. The types are those of merge.h.
@@ -115,12 +134,12 @@ void sdw_write_weight(const sdw_engine *e, int i, const void *values, size_t off
 
 // sdw_load_preview reads a TAESD file; sdw_preview decodes latent[4][h][w] with the
 // one read last, out as sdw_decode's.
-sdw_status sdw_load_preview(sdw_engine *e, const char *file, char *err, int cap);
+sdw_status sdw_load_preview(sdw_engine *e, const sdw_file *file, char *err, int cap);
 sdw_status sdw_preview(sdw_engine *e, const float *latent, int h, int w, float *out, char *err, int cap);
 
 // sdw_load_upscaler reads an ESRGAN file and reports its factor; sdw_upscale
 // enlarges pixels[3][h][w] with the one read last.
-sdw_status sdw_load_upscaler(sdw_engine *e, const char *file, int *factor, char *err, int cap);
+sdw_status sdw_load_upscaler(sdw_engine *e, const sdw_file *file, int *factor, char *err, int cap);
 sdw_status sdw_upscale(sdw_engine *e, const float *pixels, int h, int w, float *out, char *err, int cap);
 
 // sdw_weights_hash digests every weight as it lies on the device.

@@ -16,7 +16,8 @@ import (
 type source struct {
 	id    fileid.ID // as it was when it was opened
 	file  *os.File
-	stale bool // another version has its name by now, so the next use reads that
+	model *modelFile // what its header says
+	stale bool       // another version has its name by now, so the next use reads that
 }
 
 // tries is how often a file that is replaced while it is looked at is opened.
@@ -25,7 +26,8 @@ const tries = 3
 // open checks a model file and opens it; the two are of one version.
 func (c *checker) open(path string, kind models.Kind) (*source, error) {
 	for range tries {
-		if err := c.check(path, kind); err != nil {
+		model, err := c.check(path, kind)
+		if err != nil {
 			return nil, err
 		}
 		f, err := os.Open(path)
@@ -33,8 +35,8 @@ func (c *checker) open(path string, kind models.Kind) (*source, error) {
 			return nil, &inference.Error{Code: inference.Invalid, Op: "open", Msg: path + " cannot be read", Err: err}
 		}
 		info, err := f.Stat()
-		if err == nil && c.passed[fileid.Of(path, info)] {
-			return &source{id: fileid.Of(path, info), file: f}, nil
+		if err == nil && fileid.Of(path, info) == model.id {
+			return &source{id: model.id, file: f, model: model}, nil
 		}
 		f.Close()
 	}

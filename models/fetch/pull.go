@@ -124,7 +124,7 @@ func (p *pull) verify(path string) error {
 // fits decides about a file under the name that it will have. Without a kind from
 // its source it may be any that is known here.
 func (p *pull) fits(info *models.Info) error {
-	o := models.CheckOptions{AllowPickle: p.pickle, ExternalVAE: true}
+	o := models.CheckOptions{AllowPickle: p.pickle}
 	if p.src.Kind == "" {
 		info.Path = p.path(info.Kind)
 		return info.Usable(o)

@@ -96,6 +96,24 @@ var storageTypes = map[string]safetensors.DType{
 	"FloatStorage": safetensors.F32, "HalfStorage": safetensors.F16, "BFloat16Storage": safetensors.BF16, "DoubleStorage": safetensors.F64,
 	"LongStorage": safetensors.I64, "IntStorage": safetensors.I32, "ShortStorage": safetensors.I16, "CharStorage": safetensors.I8,
 	"ByteStorage": safetensors.U8, "BoolStorage": safetensors.Bool,
+	"ComplexFloatStorage": "C64", "ComplexDoubleStorage": "C128", "QInt8Storage": "QI8", "QUInt8Storage": "QU8", "QInt32Storage": "QI32",
+}
+
+// width is the bytes of a value, also of the types that only PyTorch has, 0 for an
+// unknown one.
+func width(d safetensors.DType) int64 {
+	switch d {
+	case "QI8", "QU8":
+		return 1
+	case "QI32":
+		return 4
+	case "C64":
+		return 8
+	case "C128":
+		return 16
+	default:
+		return d.Size()
+	}
 }
 
 // reference reads ("storage", class, key, place, number of values[, view]).
@@ -149,7 +167,7 @@ func rebuild(g global, args []any) (v any, ok bool, err error) {
 	if len(args) > 6 { // v3 names the type, as its storage is untyped
 		if g, ok := args[6].(global); ok {
 			s.dtype = dtypes[g.name]
-			if n := s.dtype.Size(); n > 0 {
+			if n := width(s.dtype); n > 0 {
 				s.numel /= n
 			}
 		}
@@ -160,7 +178,10 @@ func rebuild(g global, args []any) (v any, ok bool, err error) {
 // dtypes maps the names of torch.dtype.
 var dtypes = map[string]safetensors.DType{
 	"float32": safetensors.F32, "float16": safetensors.F16, "bfloat16": safetensors.BF16, "float64": safetensors.F64,
-	"int64": safetensors.I64, "int32": safetensors.I32, "uint8": safetensors.U8, "bool": safetensors.Bool,
+	"float8_e4m3fn": safetensors.F8E4M3, "float8_e5m2": safetensors.F8E5M2,
+	"int64": safetensors.I64, "int32": safetensors.I32, "int16": safetensors.I16, "int8": safetensors.I8,
+	"uint64": safetensors.U64, "uint32": safetensors.U32, "uint16": safetensors.U16, "uint8": safetensors.U8,
+	"bool": safetensors.Bool, "complex64": "C64", "complex128": "C128",
 }
 
 func numbers(v any) ([]int64, bool) {
@@ -339,15 +360,16 @@ func contents(root any, locate func(storage) (at, bytes int64, err error), size 
 
 // place finds the values of a tensor and checks that they are there.
 func place(name string, t tensor, locate func(storage) (int64, int64, error), size int64) (Tensor, error) {
-	width := t.storage.dtype.Size()
-	if width == 0 {
-		return Tensor{}, malformed("tensor %.100q has an unknown type", name)
+	out := Tensor{Name: name, DType: t.storage.dtype, Shape: t.shape}
+	width := width(t.storage.dtype)
+	if width == 0 { // nobody can read it, which matters only to who needs it
+		out.DType = "unknown"
+		return out, nil
 	}
 	at, bytes, err := locate(t.storage)
 	if err != nil {
 		return Tensor{}, err
 	}
-	out := Tensor{Name: name, DType: t.storage.dtype, Shape: t.shape}
 	values, reach := int64(1), int64(1)
 	for i, v := range slices.Backward(t.shape) {
 		side := v

@@ -2,7 +2,7 @@ package torchfile
 
 // wrappers are the keys under which programs store the dictionary of tensors:
 // trainers of checkpoints, ESRGAN (the averaged weights first), embeddings.
-var wrappers = []string{"state_dict", "params_ema", "params", "string_to_param"}
+var wrappers = []string{"state_dict", "params_ema", "params-ema", "params", "string_to_param", "model_state_dict", "model", "module", "net"}
 
 // EmbeddingKey is the name that the vectors of a textual inversion get, as in
 // safetensors files, instead of the placeholder that they had in training.
@@ -14,6 +14,12 @@ func choose(root any) (*dict, error) {
 	if !ok {
 		return nil, malformed("it holds a Python object and not a dictionary of tensors")
 	}
+	return unwrap(d, 0), nil
+}
+
+// unwrap looks for the dictionary of tensors under the known keys, also for one
+// wrapped twice.
+func unwrap(d *dict, depth int) *dict {
 	for _, key := range wrappers {
 		v, ok := d.get(key)
 		if !ok {
@@ -24,11 +30,30 @@ func choose(root any) (*dict, error) {
 			continue
 		}
 		if key == "string_to_param" && len(inner.values) == 1 {
-			return &dict{keys: []any{EmbeddingKey}, values: inner.values}, nil
+			return &dict{keys: []any{EmbeddingKey}, values: inner.values}
 		}
-		return inner, nil
+		if inner.tensors() == 0 {
+			if depth == maxDepth || d.tensors() > 0 {
+				continue
+			}
+			if inner = unwrap(inner, depth+1); inner.tensors() == 0 {
+				continue
+			}
+		}
+		return inner
 	}
-	return d, nil
+	return d
+}
+
+// tensors counts the tensors right inside.
+func (d *dict) tensors() int {
+	n := 0
+	for _, v := range d.values {
+		if _, ok := v.(tensor); ok {
+			n++
+		}
+	}
+	return n
 }
 
 // parameters takes a dictionary, or PyTorch's ParameterDict, which is an object
@@ -68,7 +93,7 @@ func storageSizes(root any, sizes map[string]int64) error {
 			return nil
 		}
 		if t, ok := v.(tensor); ok {
-			sizes[t.storage.key] = t.storage.dtype.Size()
+			sizes[t.storage.key] = width(t.storage.dtype)
 			return nil
 		}
 		var inner []any

@@ -1,0 +1,102 @@
+package models
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// recognizePrediction says what the UNet of a checkpoint predicts, by the file
+// itself: the trainer's note (modelspec.prediction_type) counts, else the marker
+// tensors v_pred and ztsnr, whatever they hold. A config beside the file can still
+// overrule it, see [Info.heedConfig].
+func (i *Info) recognizePrediction() {
+	i.VPrediction = i.has("v_pred")
+	if note := strings.ToLower(i.Metadata["modelspec.prediction_type"]); note != "" {
+		i.VPrediction = strings.HasPrefix(note, "v")
+	}
+	i.ZeroTerminalSNR = i.has("ztsnr")
+}
+
+// heedConfig reads the config beside a checkpoint, NAME.yaml, which A1111 loads
+// the model by. Where it names a parameterization, that counts: the user put it
+// there. A config that cannot be read makes the file unusable, since a picture by
+// the wrong parameterization is noise.
+func (i *Info) heedConfig() {
+	name := configName(i.Path)
+	parameterization, err := configured(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		i.badConfig = fmt.Sprintf("has a config beside it, %s, which cannot be read: %v; mend it or move it away", name, err)
+	case parameterization != "":
+		i.VPrediction = parameterization == "v"
+	}
+}
+
+// maxConfig bounds the size of a config; the usual ones have two kilobytes.
+const maxConfig = 1 << 20
+
+// configured reads model.params.parameterization of a config of the original
+// code, "" when the file says nothing about it.
+func configured(name string) (string, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() {
+		return "", fs.ErrNotExist
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return "", err
+	}
+	if len(raw) > maxConfig {
+		return "", fmt.Errorf("it is larger than %d bytes", maxConfig)
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(raw, &document); err != nil {
+		return "", err
+	}
+	node := &document
+	if len(node.Content) > 0 {
+		node = node.Content[0]
+	}
+	for _, key := range []string{"model", "params", "parameterization"} {
+		node = valueOf(node, key)
+	}
+	if node == nil || node.Kind != yaml.ScalarNode {
+		return "", nil
+	}
+	return strings.ToLower(strings.TrimSpace(node.Value)), nil
+}
+
+// valueOf looks a key up in a mapping. The last one counts, as in Python.
+func valueOf(node *yaml.Node, key string) *yaml.Node {
+	if node != nil && node.Kind == yaml.AliasNode {
+		node = node.Alias
+	}
+	if node == nil || node.Kind != yaml.MappingNode {
+		return nil
+	}
+	var found *yaml.Node
+	for at := 0; at+1 < len(node.Content); at += 2 {
+		if node.Content[at].Value == key {
+			found = node.Content[at+1]
+		}
+	}
+	if found != nil && found.Kind == yaml.AliasNode {
+		found = found.Alias
+	}
+	return found
+}
