@@ -19,7 +19,7 @@ var markers = []struct {
 		return i.hasSuffix("zero_convs.0.0.weight") || i.hasPrefix("controlnet_cond_embedding.") || i.hasPrefix("controlnet_down_blocks.")
 	}},
 	{Checkpoint, func(i *Info) bool {
-		return i.hasPrefix("model.diffusion_model.") || i.hasPrefix("unet.") || i.hasPrefix("diffusion_model.")
+		return i.anyName(func(n string) bool { return strings.HasPrefix(sd1.CheckpointName(n), sd1.UNetPrefix) })
 	}},
 	{Upscaler, func(i *Info) bool {
 		return i.has("body.0.rdb1.conv1.weight") || i.has("model.1.sub.0.RDB1.conv1.0.weight")

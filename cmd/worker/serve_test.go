@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -115,6 +116,7 @@ func (r reply) pictures(t *testing.T) int { t.Helper(); return len(r.images(t)) 
 
 func TestServeAnswersWhileTheModelLoads(t *testing.T) {
 	home := newHome(t)
+	require.NoError(t, synth.Write(t.Context(), filepath.Join("models", "Stable-diffusion", checkpointName+".safetensors"), synth.Options{})) // lists hold what works
 	g := newGate(t, opOpen)
 	r, c := serve(t, home, g.environ())
 	require.Regexp(t, `^http://127\.0\.0\.1:[1-9]\d*$`, c.base)

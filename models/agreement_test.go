@@ -1,0 +1,51 @@
+package models_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+	"sdworker/models"
+	"sdworker/models/modelstest"
+)
+
+// A file is used or refused by Check, by Verify and by the lists alike. The engine's
+// side of this is in inference/sdcpp, that of the commands in cmd/worker.
+func TestOneJudge(t *testing.T) {
+	root := t.TempDir()
+	cases := modelstest.Cases(t)
+	paths := map[string]string{}
+	for _, c := range cases {
+		paths[c.Name] = c.Write(t, root)
+	}
+	catalog := open(t, models.Config{Roots: []string{root}})
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) {
+			path := paths[c.Name]
+			info, err := models.Check(path, c.Kind, models.CheckOptions{})
+			listed := slices.ContainsFunc(catalog.Usable(catalog.List(c.Kind)), func(f models.File) bool { return f.Path == path })
+			if c.Problem != "" {
+				require.ErrorContains(t, err, c.Problem)
+				require.Equal(t, inference.Invalid, inference.CodeOf(err))
+				require.Contains(t, inference.Message(err), path)
+				require.False(t, listed)
+				return
+			}
+			require.NoError(t, err)
+			require.True(t, listed)
+			require.Equal(t, c.VPrediction, info.VPrediction)
+			require.Equal(t, c.ZeroTerminalSNR, info.ZeroTerminalSNR)
+			if c.Kind == models.Checkpoint {
+				require.Equal(t, c.NoVAE, !info.HasVAE())
+			}
+			weights, err := info.Weights(c.Kind, models.CheckOptions{})
+			require.NoError(t, err)
+			require.NotEmpty(t, weights)
+			for _, w := range weights {
+				require.Positive(t, w.Tensor.Bytes, w.Name)
+			}
+		})
+	}
+}
