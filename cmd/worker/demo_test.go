@@ -12,6 +12,8 @@ import (
 
 	"sdworker/models/demo"
 	"sdworker/models/modelstest"
+	"sdworker/models/safetensors"
+	"sdworker/models/synth"
 )
 
 // newDemoHome makes an empty home without a checkpoint the working folder. The demo
@@ -23,7 +25,13 @@ func newDemoHome(t *testing.T) (home, checkpoint string) {
 	place, err := (&program{environ: environ(home, openGate)}).demoPlace()
 	require.NoError(t, err)
 	for _, kind := range demo.Kinds() {
-		modelstest.Write(t, place.Path(kind), map[string]string{"sdworker.demo": string(kind)}, modelstest.F16("x", 4))
+		tensors := []safetensors.Tensor{modelstest.F16("x", 4)}
+		if kind == demo.Checkpoint { // lists hold what can be used
+			var err error
+			tensors, err = synth.Parameters(synth.Options{})
+			require.NoError(t, err)
+		}
+		modelstest.Write(t, place.Path(kind), map[string]string{"sdworker.demo": string(kind)}, tensors...)
 	}
 	return home, place.Path(demo.Checkpoint)
 }
