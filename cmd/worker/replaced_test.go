@@ -13,6 +13,7 @@ import (
 	"sdworker/models"
 	"sdworker/models/modelstest"
 	"sdworker/models/safetensors"
+	"sdworker/models/synth"
 )
 
 // painted is what a reply with pictures tells.
@@ -86,9 +87,14 @@ func TestServeFollowsTheFiles(t *testing.T) {
 	require.NotEqual(t, first.images, c.paint(`{"prompt": "a cat", "steps": 2, "width": 64, "height": 64, "seed": 3, "override_settings": {"sd_vae": "late.safetensors"}}`).images)
 	modelstest.Write(t, at("embeddings", "mychar.safetensors"), nil, safetensors.Tensor{Name: "emb_params", DType: safetensors.F16, Shape: []int64{2, 768}})
 	require.Regexp(t, `TI hashes: "mychar: [0-9a-f]{12}"`, c.paint(`{"prompt": "a photo of mychar", "steps": 2, "width": 64, "height": 64}`).text)
-	put(t, at("ControlNet", "edges.safetensors"), "one")
+	parameters := func(kind synth.Kind) []safetensors.Tensor { // lists hold what can be used
+		list, err := synth.Parameters(synth.Options{Kind: kind})
+		require.NoError(t, err)
+		return list
+	}
+	modelstest.Write(t, at("ControlNet", "edges.safetensors"), nil, parameters(synth.ControlNet)...)
 	require.Contains(t, c.get("/controlnet/model_list").body, "edges [")
-	put(t, at("ESRGAN", "sharp.safetensors"), "one")
+	modelstest.Write(t, at("ESRGAN", "sharp.safetensors"), nil, parameters(synth.ESRGAN)...)
 	require.Contains(t, c.get("/sdapi/v1/upscalers").body, "sharp")
 
 	// What is loaded stays in use when its file goes.
