@@ -25,22 +25,25 @@ struct vec {
 };
 
 // tile adds scale * a * b to R rows of c and two vectors of columns. b is a panel
-// [k][2 * W].
+// [k][2 * W]. Its loops over rows are unrolled so that the sums stay in registers.
 template <int R, int W>
 inline __attribute__((always_inline)) void tile(float* c, int64_t ldc, const float* a, int64_t lda, const float* b, int64_t k, float scale) {
     using V = typename vec<W>::type;
     V sum[R][2];
+#pragma GCC unroll 16
     for (int r = 0; r < R; r++) {
         sum[r][0] = sum[r][1] = V{};
     }
     for (int64_t p = 0; p < k; p++) {
         const V b0 = *reinterpret_cast<const V*>(b + p * 2 * W);
         const V b1 = *reinterpret_cast<const V*>(b + p * 2 * W + W);
+#pragma GCC unroll 16
         for (int r = 0; r < R; r++) {
             sum[r][0] += a[r * lda + p] * b0;
             sum[r][1] += a[r * lda + p] * b1;
         }
     }
+#pragma GCC unroll 16
     for (int r = 0; r < R; r++) {
         V* out = reinterpret_cast<V*>(c + r * ldc);
         out[0] += scale * sum[r][0];
