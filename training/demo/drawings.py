@@ -1,7 +1,8 @@
 """Cartoon drawings and the prompts that describe them.
 
 A Scene says what is in a picture; draw() draws it, prompt() words it. All pictures that the
-demo model is trained on come from here.
+demo model is trained on come from here. Things always look to the same side: a small net that has
+to choose a side tends to draw both.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ CREAM: Colour = (247, 241, 226)
 WHITE: Colour = (252, 252, 252)
 INK: Colour = (34, 32, 36)
 FLYING, FLOATING = {"star"}, {"fish"}
-SIDEWAYS = {"bird", "fish", "car", "boat"}  # These may look to either side.
 
 
 @dataclass
@@ -83,15 +83,15 @@ def vary(c: Colour, r: random.Random, amount: float = 10) -> Colour:
 class Pen:
     """Draws in a thing's own coordinates, -1 to 1 with y down, onto the picture."""
 
-    def __init__(self, image: Image.Image, x: float, y: float, scale: float, flip: bool, turn: float, style: Style):
+    def __init__(self, image: Image.Image, x: float, y: float, scale: float, turn: float, style: Style):
         self.draw = ImageDraw.Draw(image)
-        self.x, self.y, self.scale, self.mirror = x, y, scale, -1 if flip else 1
+        self.x, self.y, self.scale = x, y, scale
         self.line = max(1, round(style.line * image.width))
         self.cos, self.sin = math.cos(turn), math.sin(turn)
         self.outline = style.outline
 
     def place(self, p: Point) -> Point:
-        x, y = p[0] * self.mirror, p[1]
+        x, y = p
         return self.x + self.scale * (x * self.cos - y * self.sin), self.y + self.scale * (x * self.sin + y * self.cos)
 
     def poly(self, points: list[Point], fill: Colour | None, outline: Colour | None = None) -> None:
@@ -368,7 +368,7 @@ def draw(scene: Scene, size: int, r: random.Random, style: Style = Style()) -> I
             y = r.uniform(0.48, 0.54) * side
         else:
             y = r.uniform(0.88, 0.94) * side - scale * 0.95
-        pen = Pen(image, x, y, scale, thing.name in SIDEWAYS and r.random() < 0.5, 0.0 if thing.name in FLYING else r.uniform(-0.05, 0.05), style)
+        pen = Pen(image, x, y, scale, 0.0 if thing.name in FLYING else r.uniform(-0.05, 0.05), style)
         DRAW[thing.name](pen, colour, shade(colour, 0.36))
     image = image.reduce(2)
     if style.night:

@@ -40,6 +40,8 @@ def save(path: str, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) 
 
 
 def main() -> None:
+    width = UNet().width
+    widths = {"unet.width": str(2 * width), "unet.trained": str(width)}
     match sys.argv[1:]:
         case ["model", unet_path, vae_path, out]:
             unet = UNet()
@@ -48,11 +50,11 @@ def main() -> None:
         case ["lora", lora_path, out]:
             lora = LoRA(UNet())
             lora.load_state_dict(torch.load(lora_path))
-            save(out, lora.tensors(), {"kind": "lora", "lora.name": "moonlight", "lora.words": "everything in moonlight: dark, bluish, less colour"})
+            save(out, lora.tensors(), {"kind": "lora", **widths, "lora.name": "moonlight", "lora.words": "everything in moonlight: dark, bluish, less colour"})
         case ["controlnet", control_path, out]:
             control = ControlNet(UNet())
             control.load_state_dict(torch.load(control_path))
-            save(out, controlnet_tensors(control), {"kind": "controlnet", "controlnet.name": "canny"})
+            save(out, controlnet_tensors(control), {"kind": "controlnet", **widths, "controlnet.name": "canny"})
         case _:
             sys.exit(__doc__)
     print(Path(out).stat().st_size, "bytes")

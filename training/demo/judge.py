@@ -1,4 +1,4 @@
-"""judge.py OUT.safetensors SHEET.png: a small net that says what a picture shows, for tests of meaning.
+"""judge.py OUT.safetensors SHEET.png SECONDS: a small net that says what a picture shows, for tests of meaning.
 
 It sees 64x64 pixels, has four convolutions with ReLU and 2x2 max pooling each, and two linear
 layers, and names the (left) object and its colour, the right object and its colour or none, and
@@ -102,7 +102,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     r = random.Random(11)
-    out, sheet_path, seconds = sys.argv[1], sys.argv[2], 100.0
+    out, sheet_path, seconds = *sys.argv[1:3], float(sys.argv[3])
     held = [example(r) for _ in range(448)]
     indices = lambda ls: torch.tensor([[HEADS[k].index(l[k]) for k in HEADS] for l in ls])
     known = [example(r) for _ in range(2000)]
@@ -113,7 +113,7 @@ def main() -> None:
     while (done := (time.process_time() - start) / seconds) < 1:
         for g in optimizer.param_groups:
             g["lr"] = 2.5e-3 * (1 - done) + 1e-5
-        if step % 2 == 0 and len(known) < 9000:  # Draws on while it learns.
+        if step % 2 == 0 and len(known) < 16000:  # Draws on while it learns.
             fresh = [example(r) for _ in range(24)]
             known += fresh
             x, y = torch.cat([x, look([p for p, _ in fresh])]), torch.cat([y, indices([l for _, l in fresh])])

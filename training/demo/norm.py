@@ -8,6 +8,7 @@ the VAE. These modules compute on the trained channels alone what the wide norm 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -18,11 +19,12 @@ from torch.utils import cpp_extension
 
 
 def _load() -> ModuleType:
-    """norm.cpp, compiled into build/ when that has no copy as new."""
-    source, folder = Path(__file__).with_name("norm.cpp"), Path(__file__).with_name("build")
+    """norm.cpp, compiled once into a folder named after its content."""
+    source = Path(__file__).with_name("norm.cpp")
+    folder = Path(__file__).with_name("build") / hashlib.sha256(source.read_bytes()).hexdigest()[:12]
     built = folder / "demo_norm.so"
-    if not built.exists() or built.stat().st_mtime < source.stat().st_mtime:
-        folder.mkdir(exist_ok=True)
+    if not built.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         flags = ["-O3", "-march=native", "-ffast-math", "-fopenmp-simd"]
         return cpp_extension.load("demo_norm", [str(source)], extra_cflags=flags, build_directory=str(folder))
     spec = importlib.util.spec_from_file_location("demo_norm", built)

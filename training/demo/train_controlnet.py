@@ -20,13 +20,42 @@ from dataset import Prompts, latents, load_vae, to_tensor
 from mixed import Mixed
 from train_unet import WEIGHT, noisy
 from unet import UNet
+from vae import VAE
 
-BATCH, POOL = 8, 400
+BATCH, POOL, SIZES = 8, 400, (128, 256)
 
 
 def edges(picture) -> np.ndarray:
     """Canny with the thresholds that a1111's preprocessor has as defaults."""
     return cv2.Canny(np.asarray(picture), 100, 200)
+
+
+class Pool:
+    """Up to POOL drawings of one size, some of them replaced by fresh ones at each fourth batch."""
+
+    def __init__(self, size: int, vae: VAE, r: random.Random):
+        self.size, self.vae, self.r = size, vae, r
+        self.z, self.hints = torch.empty(POOL, 4, size // 8, size // 8), np.empty((POOL, size, size), np.uint8)
+        self.scenes: list[drawings.Scene] = []
+        self.count = 0
+        while len(self.scenes) < 40:
+            self.draw()
+
+    def draw(self) -> None:
+        at = len(self.scenes) if len(self.scenes) < POOL else self.r.randrange(0, POOL, 4)
+        scenes = [drawings.sample(self.r) for _ in range(4)]
+        pictures = [drawings.draw(s, self.size, self.r) for s in scenes]
+        self.z[at : at + 4] = latents(self.vae, to_tensor(pictures))
+        self.hints[at : at + 4] = np.stack([edges(p) for p in pictures])
+        self.scenes[at : at + 4] = scenes
+
+    def batch(self, n: int) -> tuple[torch.Tensor, torch.Tensor, list[drawings.Scene]]:
+        self.count += 1
+        if len(self.scenes) < POOL or self.count % 4 == 0:
+            self.draw()
+        ids = [self.r.randrange(len(self.scenes)) for _ in range(n)]
+        hint = torch.from_numpy(self.hints[ids]).to(torch.bfloat16)[:, None].div(255).expand(-1, 3, -1, -1)
+        return self.z[ids], hint.contiguous(memory_format=torch.channels_last), [self.scenes[i] for i in ids]
 
 
 def main() -> None:
@@ -44,28 +73,14 @@ def main() -> None:
     vae = load_vae(vae_path)
     vae.enc.bfloat16()
     prompts = Prompts()
-    scenes: list[drawings.Scene] = []
-    z, hints = torch.empty(POOL, 4, 32, 32), np.empty((POOL, 256, 256), np.uint8)
-
-    def draw(at: int) -> None:
-        """Fills four places of the pool with fresh drawings."""
-        batch = [drawings.sample(r) for _ in range(4)]
-        pictures = [drawings.draw(s, 256, r) for s in batch]
-        z[at : at + 4] = latents(vae, to_tensor(pictures))
-        hints[at : at + 4] = np.stack([edges(p) for p in pictures])
-        scenes[at : at + 4] = batch
-
+    pools = {size: Pool(size, vae, r) for size in SIZES}
     begin, step, log, kept = time.time(), 0, [], time.time()
     while (done := (time.time() - begin) / seconds) < 1:
-        if len(scenes) < POOL or step % 4 == 0:
-            draw(len(scenes) if len(scenes) < POOL else r.randrange(0, POOL, 4))
-        if len(scenes) < 40:
-            continue
-        ids = [r.randrange(len(scenes)) for _ in range(BATCH)]
-        # Without words now and then, so that the edges alone must do.
-        context, mask = prompts(["" if r.random() < 0.25 else drawings.prompt(scenes[i], r) for i in ids])
-        x, t, noise = noisy(z[ids])
-        hint = torch.from_numpy(hints[ids]).to(torch.bfloat16)[:, None].div(255).expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        # Edges are a local matter: most of it is learnt on small pictures.
+        size = SIZES[step % 4 == 3]
+        z, hint, scenes = pools[size].batch(BATCH)
+        context, mask = prompts(["" if r.random() < 0.25 else drawings.prompt(s, r) for s in scenes])
+        x, t, noise = noisy(z)
         x, context, mask = x.bfloat16().contiguous(memory_format=torch.channels_last), context.bfloat16(), mask.bfloat16()
         guess = unet(x, t, context, mask, net.quick(x, hint, t, context, mask)).float()
         loss = ((guess - noise).square().mean((1, 2, 3)) * WEIGHT[t]).mean()

@@ -16,7 +16,7 @@ from lora import LoRA
 from train_unet import WEIGHT, noisy
 from unet import UNet
 
-BATCH, POOL = 10, 600
+BATCH, POOL = 10, 300
 STYLE = drawings.Style(night=True)
 
 

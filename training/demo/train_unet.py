@@ -37,6 +37,7 @@ class Data:
         self.folder, self.r, self.seen = Path(folder), r, set()
         self.latents: dict[int, torch.Tensor] = {}
         self.scenes: dict[int, list[drawings.Scene]] = {}
+        self.pairs: dict[int, list[int]] = {}
         self.prompts = Prompts()
         self.look()
 
@@ -48,9 +49,11 @@ class Data:
                 z, size = d["latents"], d["latents"].shape[-1] * 8
                 self.latents[size] = torch.cat([self.latents[size], z]) if size in self.latents else z
                 self.scenes.setdefault(size, []).extend(d["scenes"])
+                self.pairs[size] = [i for i, s in enumerate(self.scenes[size]) if len(s.things) == 2]
 
     def batch(self, size: int, n: int, empty: float = 0.1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        ids = [self.r.randrange(len(self.scenes[size])) for _ in range(n)]
+        # Pairs are the hardest, and draw their things small: a fifth of the pictures is chosen from them.
+        ids = [self.r.choice(self.pairs[size]) if self.r.random() < 0.2 else self.r.randrange(len(self.scenes[size])) for _ in range(n)]
         words = ["" if self.r.random() < empty else drawings.prompt(self.scenes[size][i], self.r) for i in ids]
         return self.latents[size][ids].float().contiguous(memory_format=torch.channels_last), *self.prompts(words)
 
