@@ -55,11 +55,13 @@ func (i *Info) Weights(kind Kind, o CheckOptions) ([]Weight, error) {
 	return weights, nil
 }
 
-// Usable decides whether an inspected file can be used as what it is. One of no
-// known kind is told what it is not: a checkpoint.
+// Usable decides whether an inspected file can be used as what it is.
 func (i *Info) Usable(o CheckOptions) error {
 	if i.Kind == Unknown {
-		return i.Fits(Checkpoint, o)
+		if err := i.permitted(o); err != nil {
+			return err
+		}
+		return refuse(i.Path, "holds %s, which is not used here", i.content())
 	}
 	return i.Fits(i.Kind, o)
 }

@@ -100,6 +100,12 @@ func (p *program) printInfo(info *models.Info, o infoOptions) error {
 	if info.VPrediction {
 		line("predicts", "v")
 	}
+	if info.ZeroTerminalSNR {
+		line("trained", "with zero terminal SNR")
+	}
+	if info.Kind == models.Checkpoint && !info.HasVAE() {
+		line("needs", "a VAE, which it has none of: option sd_vae, or one beside it")
+	}
 	if info.Synthetic() {
 		line("made by", "worker models synth: random values")
 	}

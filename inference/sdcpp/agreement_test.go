@@ -1,0 +1,77 @@
+//go:build cgo && sdcpp
+
+package sdcpp_test
+
+import (
+	"testing"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference"
+	"sdworker/inference/sdcpp"
+	"sdworker/models"
+	"sdworker/models/modelstest"
+	"sdworker/models/synth"
+)
+
+// The engine takes what models.Check lets pass, and refuses the rest with the same
+// sentence.
+func TestTheEngineAgreesWithTheJudge(t *testing.T) {
+	root := t.TempDir()
+	with := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer with.Close()
+	latent := inference.LatentInput{Latent: make([]float32, 4), H: 1, W: 1}
+	for _, c := range modelstest.Cases(t) {
+		t.Run(c.Name, func(t *testing.T) {
+			path := c.Write(t, root)
+			err := use(t, with, c, path, latent)
+			if c.Problem == "" {
+				require.NoError(t, err)
+				return
+			}
+			_, judged := models.Check(path, c.Kind, models.CheckOptions{})
+			require.Equal(t, inference.Message(judged), inference.Message(err))
+		})
+	}
+}
+
+// use does with a file what it is for.
+func use(t *testing.T, e *sdcpp.Engine, c modelstest.Case, path string, latent inference.LatentInput) error {
+	t.Helper()
+	switch c.Kind {
+	case models.VAE:
+		if err := e.SetVAE(t.Context(), path); err != nil {
+			return err
+		}
+		_, err := e.Decode(t.Context(), latent)
+		require.NoError(t, err)
+		return e.SetVAE(t.Context(), "")
+	case models.Upscaler:
+		_, _, err := e.UpscalePixels(t.Context(), path, make([]float32, 3), 1, 1)
+		return err
+	case models.Preview:
+		_, err := e.DecodePreview(t.Context(), path, latent.Latent, 1, 1)
+		return err
+	case models.ControlNet:
+		_, err := e.PredictNoise(t.Context(), inference.UNetInput{
+			Latent: make([]float32, 4*64), H: 8, W: 8, Timestep: []float32{1}, Context: make([]float32, 77*768),
+			Control: []inference.ControlInput{{Model: path, Hint: make([]float32, 3*64*64), Rows: []float32{1}, Layers: make([]float32, inference.ControlLayers)}},
+		})
+		return err
+	}
+	own, err := sdcpp.Open(t.Context(), sdcpp.Options{Checkpoint: path, Device: "cpu", Log: zerolog.Nop()})
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	require.Equal(t, c.VPrediction, own.Info().VPrediction)
+	require.Equal(t, c.ZeroTerminalSNR, own.Info().ZeroTerminalSNR)
+	require.Equal(t, c.NoVAE, own.Info().NoVAE)
+	_, err = own.Decode(t.Context(), latent)
+	if c.NoVAE {
+		require.Equal(t, inference.Invalid, inference.CodeOf(err))
+		return nil
+	}
+	return err
+}
