@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -109,6 +110,13 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 	}
 	if err != nil {
 		return err
+	}
+	if name := g.common.engine.Model; name != "" {
+		if file, err := s.catalog.Resolve(name); err == nil {
+			if problem := s.catalog.Problem(file); problem != nil { // the flags are right, the file is not
+				return errors.New(inference.Message(problem))
+			}
+		}
 	}
 	began := time.Now()
 	made := new(made)

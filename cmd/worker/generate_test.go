@@ -215,8 +215,8 @@ func TestGenerateFailures(t *testing.T) {
 	newHome(t)
 	require.NoError(t, os.WriteFile("broken.safetensors", []byte("broken"), 0o600))
 	got := worker(t, catArgs("--model", "broken.safetensors", "--output", "cat.png")...)
-	require.Equal(t, statusUsage, got.status, got.err)
-	require.Contains(t, got.err, "broken.safetensors is no model")
+	require.Equal(t, statusError, got.status, got.err)
+	require.Contains(t, got.err, "broken.safetensors is of no known model format")
 	require.NoFileExists(t, "cat.png")
 
 	got = workerWith(t, func(p *program) {

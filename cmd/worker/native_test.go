@@ -81,7 +81,7 @@ func TestNative(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile("cut.safetensors", whole[:len(whole)/2], 0o600))
 		got := native(t, home, "generate", "--prompt", "a cat", "--model", "cut.safetensors")
-		require.NotEqual(t, statusOK, got.status)
+		require.Equal(t, statusError, got.status)
 		require.Contains(t, got.err, "cut.safetensors is ")
 		require.NotContains(t, got.err, "goroutine")
 	})
