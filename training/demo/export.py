@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors.numpy import save_file
 
-from controlnet import HINT, ControlNet
+from controlnet import ControlNet
 from dataset import load_vae
 from lora import LoRA
 from storage import pack, save_model, unet_name
