@@ -21,7 +21,7 @@ const (
 )
 
 // Kinds lists them in the order of their documentation.
-func Kinds() []Kind { return []Kind{Checkpoint, Embedding} }
+func Kinds() []Kind { return []Kind{Checkpoint, Embedding, LoRA, ControlNet} }
 
 // Write makes a file of the family at path. The checkpoint is a safetensors file of
 // about 430 MiB, much of which is a hole. Nothing is visible under that name before it
