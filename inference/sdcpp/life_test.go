@@ -5,18 +5,22 @@ package sdcpp_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/sdcpp"
+	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 
@@ -98,6 +102,47 @@ func TestLoRAsLeaveNoTraceInTheWeights(t *testing.T) {
 	_, err := e.SetLoRAs(ctx, []inference.LoRA{{Path: kohya, UNet: 1}})
 	require.Equal(t, inference.Canceled, inference.CodeOf(err))
 	require.Equal(t, want, e.WeightsHash())
+}
+
+type panicking struct{}
+
+func (panicking) Write([]byte) (int, error) { panic("in a log writer") }
+
+func TestALogWriterThatPanicsHarmsNobody(t *testing.T) {
+	e, err := sdcpp.Open(t.Context(), sdcpp.Options{
+		Checkpoint: model(t, synth.Checkpoint), Device: os.Getenv("SDWORKER_TEST_DEVICE"), Log: zerolog.New(panicking{}),
+	})
+	require.NoError(t, err)
+	require.NoError(t, e.Close())
+}
+
+// An exception on a thread of the engine's loader is an error like any other.
+func TestWeightsOfATypeThatCannotBeConverted(t *testing.T) {
+	header, err := safetensors.ReadHeaderFile(model(t, synth.VAE))
+	require.NoError(t, err)
+	const name = "decoder.conv_in.weight"
+	list := slices.Clone(header.Tensors)
+	at := slices.IndexFunc(list, func(x safetensors.Tensor) bool { return x.Name == name })
+	require.GreaterOrEqual(t, at, 0)
+	list[at].DType = safetensors.I32
+	out, err := safetensors.Layout(nil, list)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "ints.safetensors")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	_, err = out.WriteTo(f)
+	require.NoError(t, err)
+	_, err = f.Write(make([]byte, out.DataSize()))
+	require.NoError(t, err)
+
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	err = e.SetVAE(t.Context(), path)
+	require.Equal(t, inference.Invalid, inference.CodeOf(err), "%v", err)
+	require.ErrorContains(t, err, path)
+	_, err = e.Decode(t.Context(), inference.LatentInput{Latent: make([]float32, 4), H: 1, W: 1})
+	require.NoError(t, err, "the engine still works")
 }
 
 func unetInput(h, w int) inference.UNetInput {

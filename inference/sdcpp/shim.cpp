@@ -218,7 +218,7 @@ size_t load_weights(ModelManager& weights, Device& device, const char* what, std
         for (const char* text : {"failed to allocate", "cudaMalloc failed", "alloc params backend buffer failed", "std::bad_alloc"}) {
             memory = memory || why.find(text) != std::string::npos;
         }
-        fail(memory ? SDW_OOM : SDW_BROKEN, "%s: %s", what, why.c_str());
+        fail(memory ? SDW_OOM : SDW_INVALID, "%s cannot be loaded: %s", what, why.c_str());
     }
     weights.release_compute_backend_params(all); // balances prepare_params; they stay on the device
     return bytes;
