@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "ggml.h"
+#include "ggml-cpu.h"
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define SDW_CLONES __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
@@ -121,10 +121,10 @@ multiplier best() { return multiply_any; }
 void sdw_widen(float* out, const void* in, int64_t n, int type) {
     switch (type) {
         case SDW_F16:
-            ggml_fp16_to_fp32_row(static_cast<const ggml_fp16_t*>(in), out, n);
+            ggml_cpu_fp16_to_fp32(static_cast<const ggml_fp16_t*>(in), out, n);
             return;
         case SDW_BF16:
-            ggml_bf16_to_fp32_row(static_cast<const ggml_bf16_t*>(in), out, n);
+            ggml_cpu_bf16_to_fp32(static_cast<const ggml_bf16_t*>(in), out, n);
             return;
         default:
             memcpy(out, in, n * sizeof(float));
@@ -133,7 +133,7 @@ void sdw_widen(float* out, const void* in, int64_t n, int type) {
 
 void sdw_narrow(void* out, const float* in, int64_t n, int type) {
     if (type == SDW_F16) {
-        ggml_fp32_to_fp16_row(in, static_cast<ggml_fp16_t*>(out), n);
+        ggml_cpu_fp32_to_fp16(in, static_cast<ggml_fp16_t*>(out), n);
     } else {
         memcpy(out, in, n * sizeof(float));
     }
