@@ -11,8 +11,8 @@ import (
 	"sdworker/models/modelstest"
 )
 
-// A file is used or refused by Check, by Verify and by the lists alike. The engine's
-// side of this is in inference/sdcpp, that of the commands in cmd/worker.
+// A file is used or refused by Check and by the lists alike, and what is used has
+// weights to read. The engine's side of this is in inference/sdcpp.
 func TestOneJudge(t *testing.T) {
 	root := t.TempDir()
 	cases := modelstest.Cases(t)
