@@ -22,7 +22,7 @@ const (
 
 // weights come from training/demo, which says how they were made.
 //
-//go:embed *.safetensors
+//go:embed *.weights
 var weights embed.FS
 
 //go:embed prompts.txt

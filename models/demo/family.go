@@ -78,7 +78,7 @@ func (s *stored) read(name string) (tensor, error) {
 }
 
 // model opens the stored weights of the checkpoint.
-func model() (*stored, error) { return open("demo.safetensors") }
+func model() (*stored, error) { return open("demo.weights") }
 
 func writeCheckpoint(ctx context.Context, path string) error {
 	s, err := model()
@@ -130,7 +130,7 @@ func writeEmbedding(ctx context.Context, path string) error {
 
 // writeControlNet writes a network that guides the UNet by outlines.
 func writeControlNet(ctx context.Context, path string) error {
-	s, err := open("demo-controlnet.safetensors")
+	s, err := open("demo-controlnet.weights")
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func writeControlNet(ctx context.Context, path string) error {
 
 // writeLoRA writes a LoRA in kohya's form.
 func writeLoRA(ctx context.Context, path string) error {
-	s, err := open("demo-lora.safetensors")
+	s, err := open("demo-lora.weights")
 	if err != nil {
 		return err
 	}
