@@ -3,13 +3,14 @@ package jobs_test
 import (
 	"context"
 	"encoding/json"
+	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/api/gate"
 	"sdworker/api/jobs"
-	"sdworker/api/sdapi"
 	"sdworker/inference"
 )
 
@@ -119,8 +120,12 @@ func TestQueueFull(t *testing.T) {
 	require.NotEmpty(t, got.header.Get("Retry-After"))
 }
 
-func TestCredentialsReachTheAPI(t *testing.T) {
-	f := start(t, setup{api: func(c *sdapi.Config) { c.Token = "secret" }})
+// The API behind the gate is called without the client's credentials.
+func TestCredentials(t *testing.T) {
+	f := start(t, setup{})
+	server := httptest.NewServer(gate.NewMux(gate.Policy{Credentials: gate.Credentials{Token: "secret"}}, nil, f.jobs.Door()))
+	defer server.Close()
+	f.http.URL = server.URL
 	require.Equal(t, 401, f.send("POST", "/v1/jobs", txt2img(nil)).status)
 	j := f.send("POST", "/v1/jobs?wait=10", txt2img(nil), "Authorization", "Bearer secret").job(t, 202)
 	require.Equal(t, jobs.Completed, j.Status)

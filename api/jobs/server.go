@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
+	"sdworker/api/gate"
+	"sdworker/api/v1"
 	"sdworker/inference"
 )
 
@@ -38,7 +39,8 @@ const (
 // must be closed.
 type Server struct {
 	cfg   Config
-	mux   *http.ServeMux
+	api   v1.API
+	mux   http.Handler
 	store store
 
 	working sync.WaitGroup // one for every job that has not ended
@@ -51,47 +53,30 @@ func New(cfg Config) *Server {
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, DefaultHeartbeat)
 	cfg.Poll = cmp.Or(cfg.Poll, DefaultPoll)
-	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	s := &Server{cfg: cfg}
 	s.store = newStore(cfg.Keep, cfg.MaxResults, cfg.MaxBytes)
-	methods := map[string][]string{}
-	for _, rt := range s.routes() {
-		methods[rt.path] = append(methods[rt.path], rt.method)
-		s.mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
-			if err := rt.handle(w, r); err != nil {
-				writeError(w, err)
-			}
-		})
+	s.api = v1.API{
+		Routes: []v1.Route{
+			{Method: http.MethodPost, Path: "/v1/jobs", Handle: s.submit},
+			{Method: http.MethodGet, Path: "/v1/jobs", Handle: s.list},
+			{Method: http.MethodGet, Path: "/v1/jobs/{id}", Handle: s.show},
+			{Method: http.MethodDelete, Path: "/v1/jobs/{id}", Handle: s.remove},
+			{Method: http.MethodPost, Path: "/v1/jobs/{id}/cancel", Handle: s.cancel},
+			{Method: http.MethodGet, Path: "/v1/jobs/{id}/events", Handle: s.events},
+			{Method: http.MethodGet, Path: "/v1/jobs/{id}/images/{n}", Handle: s.image},
+		},
+		Below:      []string{"/v1/jobs/"},
+		Refusal:    func(_ *http.Request, status int, text string) error { return refuse(status, "%s", text) },
+		WriteError: writeError,
 	}
-	for path, allowed := range methods {
-		s.mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			writeError(w, refuse(http.StatusMethodNotAllowed, "Method Not Allowed"))
-		})
-	}
-	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { writeError(w, refuse(http.StatusNotFound, "Not Found")) })
+	s.mux = s.api.Handler()
 	return s
 }
 
-// route is one method of one path.
-type route struct {
-	method, path string
-	handle       func(w http.ResponseWriter, r *http.Request) error
-}
+// Door is the server for a gate.Mux, which checks who calls it.
+func (s *Server) Door() gate.Door { return s.api.Door() }
 
-func (s *Server) routes() []route {
-	return []route{
-		{http.MethodPost, "/v1/jobs", s.submit},
-		{http.MethodGet, "/v1/jobs", s.list},
-		{http.MethodGet, "/v1/jobs/{id}", s.show},
-		{http.MethodDelete, "/v1/jobs/{id}", s.remove},
-		{http.MethodPost, "/v1/jobs/{id}/cancel", s.cancel},
-		{http.MethodGet, "/v1/jobs/{id}/events", s.events},
-		{http.MethodGet, "/v1/jobs/{id}/images/{n}", s.image},
-	}
-}
-
-// ServeHTTP answers one request. Credentials, origins and the size of bodies are
-// checked by whoever mounts the server.
+// ServeHTTP answers a request of anyone.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // Close cancels all jobs, waits until they have ended, which ends the event

@@ -251,7 +251,7 @@ func TestUnknownRoutes(t *testing.T) {
 	f := start(t, setup{})
 	got := f.send("PUT", "/v1/jobs", nil)
 	require.Equal(t, 405, got.status)
-	require.Equal(t, "POST, GET", got.header.Get("Allow"))
+	require.Equal(t, "POST, GET, HEAD", got.header.Get("Allow"))
 	require.JSONEq(t, `{"detail":"Method Not Allowed"}`, string(got.body))
 	got = f.send("GET", "/v1/jobs/a/b/c", nil)
 	require.Equal(t, 404, got.status)

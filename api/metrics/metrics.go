@@ -8,6 +8,7 @@ package metrics
 import (
 	"context"
 	"net/http"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -83,21 +84,17 @@ func (m *Metrics) Watch(q *inference.Queue) { m.registry.MustRegister(newState(q
 // EngineStarted counts a start of the engine process.
 func (m *Metrics) EngineStarted() { m.starts.Inc() }
 
-// Requests counts the requests that h answers. Those that match one of the
-// patterns, which are of the kind of http.ServeMux, are told apart.
-func (m *Metrics) Requests(h http.Handler, patterns ...string) http.Handler {
-	counted := func(route string) http.Handler {
-		return promhttp.InstrumentHandlerDuration(m.requests.MustCurryWith(prometheus.Labels{"route": route}), h)
-	}
-	handlers := map[string]http.Handler{"": counted("other")}
-	mux := http.NewServeMux() // asked for patterns only
-	for _, p := range patterns {
-		handlers[p] = counted(p)
-		mux.Handle(p, h)
-	}
+// Requests counts the requests that h answers by their Pattern, so that it belongs
+// behind the multiplexer. What has no route of its own has the pattern "/".
+func (m *Metrics) Requests(h http.Handler) http.Handler {
+	var byPattern sync.Map // of http.Handler; the multiplexer bounds their number
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, p := mux.Handler(r)
-		handlers[p].ServeHTTP(w, r)
+		counted, known := byPattern.Load(r.Pattern)
+		if !known {
+			counted, _ = byPattern.LoadOrStore(r.Pattern,
+				promhttp.InstrumentHandlerDuration(m.requests.MustCurryWith(prometheus.Labels{"route": r.Pattern}), h))
+		}
+		counted.(http.Handler).ServeHTTP(w, r)
 	})
 }
 

@@ -112,7 +112,10 @@ func TestMemory(t *testing.T) {
 
 func TestRequests(t *testing.T) {
 	m := metrics.New()
-	h := m.Requests(http.NotFoundHandler(), "/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/sdapi/v1/txt2img")
+	h := http.NewServeMux()
+	for _, pattern := range []string{"/v1/jobs", "/v1/jobs/{id}", "/v1/jobs/{id}/events", "/sdapi/v1/txt2img", "/"} {
+		h.Handle(pattern, m.Requests(http.NotFoundHandler()))
+	}
 	for _, path := range []string{"/v1/jobs", "/v1/jobs/abc", "/v1/jobs/def", "/v1/jobs/def/events", "/v1/jobs/def/x", "/sdapi/v1/txt2img", "/x"} {
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, path, nil))
 	}
@@ -121,7 +124,7 @@ func TestRequests(t *testing.T) {
 		`sdworker_http_request_duration_seconds_count{code="404",route="/v1/jobs/{id}"} 2`,
 		`sdworker_http_request_duration_seconds_count{code="404",route="/v1/jobs/{id}/events"} 1`,
 		`sdworker_http_request_duration_seconds_count{code="404",route="/sdapi/v1/txt2img"} 1`,
-		`sdworker_http_request_duration_seconds_count{code="404",route="other"} 2`,
+		`sdworker_http_request_duration_seconds_count{code="404",route="/"} 2`,
 	)
 }
 

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"sdworker/api/sdapi"
 )
 
 // OpenAI's own Python client understands what it gets.
@@ -24,7 +22,7 @@ func TestOpenAIClient(t *testing.T) {
 	if _, err := os.Stat(python); err != nil {
 		t.Skip("the Python package openai is not installed: run api/openai/testdata/client/install.sh")
 	}
-	f := start(t, func(c *sdapi.Config) { c.Token = "secret" })
+	f := start(t).guard("secret")
 	server := httptest.NewServer(f.handler)
 	defer server.Close()
 	image, mask := filepath.Join(t.TempDir(), "image.png"), filepath.Join(t.TempDir(), "mask.png")

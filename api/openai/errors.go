@@ -29,6 +29,9 @@ const (
 	typeLimit   = "requests"
 )
 
+// codeKey is OpenAI's code for wrong credentials.
+const codeKey = "invalid_api_key"
+
 // invalid is an error about one parameter.
 func invalid(param, code, format string, args ...any) *apiError {
 	return &apiError{status: http.StatusBadRequest, Message: fmt.Sprintf(format, args...), Type: typeInvalid, Param: text(param), Code: text(code)}
@@ -95,7 +98,7 @@ func fromReply(reply *loopback.Reply) *apiError {
 	}
 	switch {
 	case e.status == http.StatusUnauthorized:
-		e.Type, e.Code = typeInvalid, text("invalid_api_key")
+		e.Type, e.Code = typeInvalid, text(codeKey)
 	case e.status == http.StatusTooManyRequests:
 		e.Type, e.Code = typeLimit, text("rate_limit_exceeded")
 	case e.status == http.StatusUnprocessableEntity:

@@ -12,7 +12,7 @@ import (
 )
 
 // generate handles POST /v1/images/generations.
-func (s *server) generate(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
 	b, err := readJSON(r)
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func (s *server) generate(w http.ResponseWriter, r *http.Request) error {
 }
 
 // edit handles POST /v1/images/edits.
-func (s *server) edit(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) edit(w http.ResponseWriter, r *http.Request) error {
 	b, form, err := readForm(r)
 	if err != nil {
 		return err
@@ -112,7 +112,7 @@ func repainted(m imageio.Decoded) (mask imageio.Gray, any bool) {
 }
 
 // answer runs a request and replies in one piece or in events.
-func (s *server) answer(w http.ResponseWriter, r *http.Request, q *request) error {
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, q *request) error {
 	if q.stream {
 		return s.stream(w, r, q)
 	}

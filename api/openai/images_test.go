@@ -14,7 +14,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/api/sdapi"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -163,7 +162,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestErrorsOfTheServer(t *testing.T) {
-	f := start(t, func(c *sdapi.Config) { c.Token = "secret" })
+	f := start(t).guard("secret")
 	e := failed(t, f.generate(nil), 401)
 	require.Equal(t, "invalid_api_key", *e.Code)
 	require.Equal(t, 401, f.send(httptest.NewRequest(http.MethodGet, "/v1/models", nil)).Code)

@@ -38,7 +38,7 @@ func (c checkpoint) model() model {
 }
 
 // checkpoints asks A1111 for its models.
-func (s *server) checkpoints(ctx context.Context, client http.Header) ([]checkpoint, error) {
+func (s *Server) checkpoints(ctx context.Context, client http.Header) ([]checkpoint, error) {
 	reply := loopback.Get(ctx, s.cfg.API, "/sdapi/v1/sd-models", client)
 	if reply.Status != http.StatusOK {
 		return nil, fromReply(reply)
@@ -56,7 +56,7 @@ var foreign = []string{"dall-e", "gpt-image", "chatgpt-image"}
 
 // checkpoint returns the title of the model of a request; "" stands for the one
 // that is loaded.
-func (s *server) checkpoint(ctx context.Context, client http.Header, name string) (title string, err error) {
+func (s *Server) checkpoint(ctx context.Context, client http.Header, name string) (title string, err error) {
 	if name == "" || slices.ContainsFunc(foreign, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 		return "", nil
 	}
@@ -66,7 +66,7 @@ func (s *server) checkpoint(ctx context.Context, client http.Header, name string
 
 // find returns the checkpoint of a name: that of the list, its title or its
 // hash.
-func (s *server) find(ctx context.Context, client http.Header, name string) (checkpoint, error) {
+func (s *Server) find(ctx context.Context, client http.Header, name string) (checkpoint, error) {
 	list, err := s.checkpoints(ctx, client)
 	if err != nil {
 		return checkpoint{}, err
@@ -82,7 +82,7 @@ func (s *server) find(ctx context.Context, client http.Header, name string) (che
 }
 
 // models handles GET /v1/models.
-func (s *server) models(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) models(w http.ResponseWriter, r *http.Request) error {
 	list, err := s.checkpoints(r.Context(), loopback.Credentials(r))
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (s *server) models(w http.ResponseWriter, r *http.Request) error {
 }
 
 // model handles GET /v1/models/{model}.
-func (s *server) model(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) model(w http.ResponseWriter, r *http.Request) error {
 	c, err := s.find(r.Context(), loopback.Credentials(r), r.PathValue("model"))
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ var ignored = []string{"user", "quality", "style", "moderation", "input_fidelity
 
 // translate makes the request of the parameters that both routes share. What is
 // left in b afterwards are fields of A1111.
-func (s *server) translate(ctx context.Context, client http.Header, b body) (*request, error) {
+func (s *Server) translate(ctx context.Context, client http.Header, b body) (*request, error) {
 	for _, name := range ignored {
 		delete(b, name)
 	}

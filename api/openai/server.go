@@ -8,14 +8,16 @@
 //
 // Parameters that OpenAI does not have are passed on, so that steps, seed,
 // negative_prompt and all other A1111 fields may stand beside OpenAI's own;
-// their defaults are A1111's. The A1111 API is called in memory with the
-// client's credentials, and its errors come back in OpenAI's shape.
+// their defaults are A1111's. The A1111 API is called in memory, and its errors
+// come back in OpenAI's shape.
 package openai
 
 import (
 	"net/http"
-	"strings"
 	"time"
+
+	"sdworker/api/gate"
+	"sdworker/api/v1"
 )
 
 // Config is what the handler is made of. API is required.
@@ -30,48 +32,50 @@ type Config struct {
 // DefaultPoll is the default of Config.Poll.
 const DefaultPoll = 100 * time.Millisecond
 
-// New returns the handler. Origins and the size of bodies are checked by whoever
-// mounts it, credentials by the A1111 API.
-func New(cfg Config) http.Handler {
+// Server answers the routes of the package. It is safe for concurrent use.
+type Server struct {
+	cfg Config
+	api v1.API
+	mux http.Handler
+}
+
+// New returns the server.
+func New(cfg Config) *Server {
 	if cfg.Poll == 0 {
 		cfg.Poll = DefaultPoll
 	}
-	s := &server{cfg}
-	mux := http.NewServeMux()
-	methods := map[string][]string{}
-	for _, rt := range s.routes() {
-		methods[rt.path] = append(methods[rt.path], rt.method)
-		mux.HandleFunc(rt.method+" "+rt.path, func(w http.ResponseWriter, r *http.Request) {
-			if err := rt.handle(w, r); err != nil {
-				writeError(w, err)
-			}
-		})
+	s := &Server{cfg: cfg}
+	s.api = v1.API{
+		Routes: []v1.Route{
+			{Method: http.MethodPost, Path: "/v1/images/generations", Handle: s.generate},
+			{Method: http.MethodPost, Path: "/v1/images/edits", Handle: s.edit},
+			{Method: http.MethodGet, Path: "/v1/models", Handle: s.models},
+			{Method: http.MethodGet, Path: "/v1/models/{model}", Handle: s.model},
+		},
+		Below:      []string{"/v1/images/", "/v1/models/"},
+		Refusal:    refusal,
+		WriteError: writeError,
 	}
-	for path, allowed := range methods {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Allow", strings.Join(allowed, ", "))
-			writeError(w, &apiError{status: http.StatusMethodNotAllowed, Message: r.Method + " is not possible here", Type: typeInvalid})
-		})
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, &apiError{status: http.StatusNotFound, Message: "there is no " + r.URL.Path + " here", Type: typeInvalid})
-	})
-	return mux
+	s.mux = s.api.Handler()
+	return s
 }
 
-type server struct{ cfg Config }
+// Door is the server for a gate.Mux, which checks who calls it.
+func (s *Server) Door() gate.Door { return s.api.Door() }
 
-// route is one method of one path.
-type route struct {
-	method, path string
-	handle       func(w http.ResponseWriter, r *http.Request) error
-}
+// ServeHTTP answers a request of anyone.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
-func (s *server) routes() []route {
-	return []route{
-		{http.MethodPost, "/v1/images/generations", s.generate},
-		{http.MethodPost, "/v1/images/edits", s.edit},
-		{http.MethodGet, "/v1/models", s.models},
-		{http.MethodGet, "/v1/models/{model}", s.model},
+// refusal is the error for a request that reaches no route.
+func refusal(r *http.Request, status int, message string) error {
+	e := &apiError{status: status, Message: message, Type: typeInvalid}
+	switch status {
+	case http.StatusNotFound:
+		e.Message = "there is no " + r.URL.Path + " here"
+	case http.StatusMethodNotAllowed:
+		e.Message = r.Method + " is not possible here"
+	case http.StatusUnauthorized:
+		e.Code = text(codeKey)
 	}
+	return e
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"sdworker/api/gate"
 	"sdworker/api/openai"
 	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/sdapitest"
@@ -30,7 +31,8 @@ type fixture struct {
 	t       *testing.T
 	gen     *sdapitest.Generator
 	queue   *inference.Queue
-	handler http.Handler
+	server  *openai.Server
+	handler http.Handler // server, or the gate in front of it
 }
 
 func start(t *testing.T, change ...func(*sdapi.Config)) *fixture {
@@ -43,7 +45,14 @@ func start(t *testing.T, change ...func(*sdapi.Config)) *fixture {
 	f.queue = cfg.Queue
 	api, err := sdapi.New(cfg)
 	require.NoError(t, err)
-	f.handler = openai.New(openai.Config{API: api, Poll: time.Millisecond})
+	f.server = openai.New(openai.Config{API: api, Poll: time.Millisecond})
+	f.handler = f.server
+	return f
+}
+
+// guard lets only clients with the token pass.
+func (f *fixture) guard(token string) *fixture {
+	f.handler = gate.NewMux(gate.Policy{Credentials: gate.Credentials{Token: token}}, nil, f.server.Door())
 	return f
 }
 
@@ -181,7 +190,7 @@ func TestUnknownRoutes(t *testing.T) {
 	f := start(t)
 	got := f.send(httptest.NewRequest(http.MethodPut, "/v1/models", nil))
 	require.Equal(t, 405, got.Code)
-	require.Equal(t, "GET", got.Header().Get("Allow"))
+	require.Equal(t, "GET, HEAD", got.Header().Get("Allow"))
 	require.JSONEq(t, `{"error":{"message":"PUT is not possible here","type":"invalid_request_error","param":null,"code":null}}`, got.Body.String())
 	got = f.send(httptest.NewRequest(http.MethodPost, "/v1/images/variations", nil))
 	require.Equal(t, 404, got.Code)

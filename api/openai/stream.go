@@ -14,7 +14,7 @@ import (
 
 // stream answers with server-sent events: unfinished pictures, then the
 // finished ones. An error before the work begins has its usual form.
-func (s *server) stream(w http.ResponseWriter, r *http.Request, q *request) error {
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *request) error {
 	// The end of this function ends the request to A1111, too.
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -63,7 +63,7 @@ type task struct {
 	PreviewID int     `json:"id_live_preview"`
 }
 
-func (s *server) task(ctx context.Context, client http.Header, id string, seen int) (t task) {
+func (s *Server) task(ctx context.Context, client http.Header, id string, seen int) (t task) {
 	body, err := json.Marshal(map[string]any{"id_task": id, "id_live_preview": seen})
 	if err != nil {
 		return task{}

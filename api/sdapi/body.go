@@ -34,9 +34,6 @@ func (s *Server) readObject(r *http.Request) (*pyjson.Object, error) {
 // says so or is missing, otherwise the raw bytes, which no model takes for an
 // object.
 func (s *Server) readBody(r *http.Request) (any, error) {
-	if r.ContentLength > s.cfg.MaxBody { // need not be sent to be refused
-		return nil, tooLarge(s.cfg.MaxBody)
-	}
 	raw, err := readAll(r)
 	if err != nil {
 		return nil, err
@@ -84,7 +81,7 @@ func readAll(r *http.Request) ([]byte, error) {
 	_, err := io.Copy(&buf, r.Body)
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return nil, tooLarge(large.Limit)
+		return nil, refuse(http.StatusRequestEntityTooLarge, "The request body is larger than %d bytes", large.Limit)
 	}
 	var told *inference.Error // there is no memory for it
 	if errors.As(err, &told) {
@@ -94,8 +91,4 @@ func readAll(r *http.Request) ([]byte, error) {
 		return nil, &plainError{status: http.StatusBadRequest, text: "There was an error parsing the body"}
 	}
 	return buf.Bytes(), nil
-}
-
-func tooLarge(limit int64) error {
-	return refuse(http.StatusRequestEntityTooLarge, "The request body is larger than %d bytes", limit)
 }

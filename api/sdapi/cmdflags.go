@@ -40,11 +40,11 @@ func (s *Server) cmdFlags() *pyjson.Object {
 		}
 	}
 	flags.Set("api_server_stop", s.cfg.ServerStop != nil)
-	if len(s.cfg.CORSOrigins) > 0 {
-		flags.Set("cors_allow_origins", strings.Join(s.cfg.CORSOrigins, ","))
+	if origins := s.cfg.Origins; len(origins.List) > 0 {
+		flags.Set("cors_allow_origins", strings.Join(origins.List, ","))
 	}
-	if s.cfg.CORSOriginPattern != nil {
-		flags.Set("cors_allow_origins_regex", s.cfg.CORSOriginPattern.String())
+	if pattern := s.cfg.Origins.Pattern; pattern != nil {
+		flags.Set("cors_allow_origins_regex", pattern.String())
 	}
 	return flags
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"sdworker/api/gate"
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
@@ -125,8 +126,8 @@ func asReply(ctx context.Context, err error) *replyError {
 		reply.header = http.Header{"Retry-After": {strconv.Itoa(retryAfter)}}
 	case inference.Canceled:
 		reply.status, reply.class = http.StatusServiceUnavailable, httpException
-		if errors.Is(context.Cause(ctx), errDeadline) {
-			reply.status, reply.text = http.StatusGatewayTimeout, errDeadline.Error()
+		if errors.Is(context.Cause(ctx), gate.ErrDeadline) {
+			reply.status, reply.text = http.StatusGatewayTimeout, gate.ErrDeadline.Error()
 		}
 	case inference.Exhausted:
 		reply.class = "OutOfMemoryError"
@@ -144,9 +145,6 @@ func asReply(ctx context.Context, err error) *replyError {
 // retryAfter is what a client whose request found the queue full is told to
 // wait, in seconds.
 const retryAfter = 5
-
-// errDeadline is the cause of a context that ended by Config.Deadline.
-var errDeadline = errors.New("the request took longer than the server allows")
 
 // quoted writes a text as Python's repr does.
 func quoted(s string) string {

@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -20,58 +19,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/api/budget"
+	"sdworker/api/gate"
 	"sdworker/api/sdapi"
 )
 
-// TestRequestsOfOtherSites: browsers say where a page comes from, other clients say
-// nothing, as before.
-func TestRequestsOfOtherSites(t *testing.T) {
-	plain := start(t)
-	open := start(t, func(c *sdapi.Config) {
-		c.CORSOrigins, c.CORSOriginPattern = []string{"https://ui.example"}, regexp.MustCompile(`http://a|http://a\.b`)
-	})
-	all := start(t, func(c *sdapi.Config) { c.CORSOrigins = []string{"*"} })
-	send := func(f *fixture, method string, header map[string]string) int {
-		r := httptest.NewRequest(method, "http://localhost:7860/sdapi/v1/interrupt", nil)
-		if method == http.MethodGet {
-			r = httptest.NewRequest(method, "http://localhost:7860/sdapi/v1/progress", nil)
-		}
-		for k, v := range header {
-			r.Header.Set(k, v)
-		}
-		w := httptest.NewRecorder()
-		f.server.ServeHTTP(w, r)
-		return w.Code
-	}
-	for _, tc := range []struct {
-		name   string
-		f      *fixture
-		method string
-		header map[string]string
-		want   int
-	}{
-		{"no browser", plain, "POST", nil, 200},
-		{"the own page", plain, "POST", map[string]string{"Origin": "http://localhost:7860", "Sec-Fetch-Site": "same-origin"}, 200},
-		{"the own page of an old browser", plain, "POST", map[string]string{"Origin": "http://localhost:7860"}, 200},
-		{"behind a proxy", plain, "POST", map[string]string{"Origin": "https://pictures.example", "Sec-Fetch-Site": "same-origin"}, 200},
-		{"another site", plain, "POST", map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 403},
-		{"another site of an old browser", plain, "POST", map[string]string{"Origin": "https://evil.example"}, 403},
-		{"a sandboxed page", plain, "POST", map[string]string{"Origin": "null"}, 403},
-		{"another site looks", plain, "GET", map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, 200},
-		{"an allowed origin", open, "POST", map[string]string{"Origin": "https://ui.example", "Sec-Fetch-Site": "cross-site"}, 200},
-		{"an origin of the pattern", open, "POST", map[string]string{"Origin": "http://a.b"}, 200},
-		{"more than the pattern", open, "POST", map[string]string{"Origin": "http://a.b.evil"}, 403},
-		{"another origin", open, "POST", map[string]string{"Origin": "https://evil.example"}, 403},
-		{"every origin", all, "POST", map[string]string{"Origin": "https://any.example", "Sec-Fetch-Site": "cross-site"}, 200},
-	} {
-		t.Run(tc.name, func(t *testing.T) { require.Equal(t, tc.want, send(tc.f, tc.method, tc.header)) })
-	}
-}
-
 func TestAuthAll(t *testing.T) {
 	users := map[string]string{"u": "p"}
-	a1111 := start(t, func(c *sdapi.Config) { c.Users = users })
-	all := start(t, func(c *sdapi.Config) { c.Users, c.AuthAll = users, true })
+	a1111 := start(t).guard(gate.Policy{Credentials: gate.Credentials{Users: users}})
+	all := start(t).guard(gate.Policy{Credentials: gate.Credentials{Users: users}, AuthAll: true})
 	for _, path := range []string{"/sdapi/v1/loras", "/controlnet/model_list", "/internal/pending-tasks", "/internal/sysinfo", "/docs", "/config"} {
 		require.Equal(t, 200, a1111.get(path).status, path)
 		require.Equal(t, 401, all.get(path).status, path)
@@ -80,28 +35,8 @@ func TestAuthAll(t *testing.T) {
 		require.NotEqual(t, 401, all.get(path).status, path)
 	}
 	require.Equal(t, 401, a1111.get("/sdapi/v1/samplers").status)
-	open := start(t, func(c *sdapi.Config) { c.AuthAll = true })
+	open := start(t).guard(gate.Policy{AuthAll: true})
 	require.Equal(t, 200, open.get("/controlnet/model_list").status, "nothing to ask for")
-}
-
-// TestGuard lets the same clients through as the members' routes, also when those
-// have trouble of their own.
-func TestGuard(t *testing.T) {
-	f := start(t, func(c *sdapi.Config) { c.Users, c.MaxBody = map[string]string{"u": "p"}, 5 })
-	reached := 0
-	h := f.server.Guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		reached++
-		_, err := new(bytes.Buffer).ReadFrom(r.Body)
-		require.Error(t, err)
-	}))
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/jobs", strings.NewReader("123456")))
-	require.Equal(t, 401, w.Code)
-	require.Zero(t, reached)
-	r := httptest.NewRequest(http.MethodPost, "/v1/jobs", strings.NewReader("123456"))
-	r.SetBasicAuth("u", "p")
-	h.ServeHTTP(httptest.NewRecorder(), r)
-	require.Equal(t, 1, reached)
 }
 
 // blackPNG is a well-packed picture of one bit a pixel.

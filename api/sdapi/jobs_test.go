@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/api/gate"
 	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
@@ -66,7 +67,7 @@ func (f *fixture) later(ctx context.Context, path string, body any) <-chan reply
 	done := make(chan reply, 1)
 	go func() {
 		w := httptest.NewRecorder()
-		f.server.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", path, bytes.NewReader(raw)))
+		f.handler.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", path, bytes.NewReader(raw)))
 		done <- reply{w.Code, w.Header(), w.Body.Bytes()}
 	}()
 	return done
@@ -204,7 +205,8 @@ func TestQueueFull(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
-	f, h := startHeld(t, 0, func(c *sdapi.Config) { c.Deadline = 20 * time.Millisecond })
+	f, h := startHeld(t, 0)
+	f.guard(gate.Policy{}, gate.Deadline(20*time.Millisecond))
 	job := f.later(t.Context(), "/sdapi/v1/txt2img", map[string]any{"steps": 100, "width": 64, "height": 64})
 	<-h.at
 	got := <-job
@@ -250,7 +252,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 	run := func(n int) {
 		for range n {
 			w := httptest.NewRecorder()
-			f.server.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/sdapi/v1/txt2img", bytes.NewReader(body)))
+			f.handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/sdapi/v1/txt2img", bytes.NewReader(body)))
 			require.Equal(t, 200, w.Code)
 		}
 	}
@@ -270,7 +272,7 @@ func BenchmarkTxt2Img(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				w := httptest.NewRecorder()
-				f.server.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/sdapi/v1/txt2img", bytes.NewReader(body)))
+				f.handler.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/sdapi/v1/txt2img", bytes.NewReader(body)))
 				require.Equal(b, 200, w.Code)
 			}
 		})

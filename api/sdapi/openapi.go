@@ -14,15 +14,12 @@ import (
 //go:embed docs.html
 var docsPage string
 
-//go:embed try.html
-var tryPage string
-
 // openAPI handles GET /openapi.json. The document is made from the tables that
 // serve the routes, and Config.OtherPaths.
 func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) error {
 	paths, schemas := pyjson.NewObject(), pyjson.NewObject()
-	for i := range s.routes.list {
-		rt := &s.routes.list[i]
+	for i := range s.routes {
+		rt := &s.routes[i]
 		if rt.hidden {
 			continue
 		}

@@ -1,9 +1,15 @@
 package sdapi
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"runtime/debug"
+	"slices"
 	"strings"
+	"time"
 
+	"sdworker/api/gate"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
 )
@@ -15,58 +21,59 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 type route struct {
 	method, path string
 	handle       handler
-	access       access
+	access       gate.Access
 	body         *schema.Model // of the OpenAPI document; nil for none
 	query        []schema.Field
 	summary      string
 	hidden       bool // left out of the OpenAPI document
 }
 
-// access says who may call a route.
-type access int
-
-const (
-	members access = iota // those whom Users or Token let in
-	guests                // everyone under Users, as in A1111; Token and AuthAll count
-	anyone                // health checks
-)
-
-// routes finds routes by path; within one path in the order of the table.
-type routes struct {
-	list   []route
-	byPath map[string][]*route
-}
-
-func newRoutes(list []route) routes {
-	rs := routes{list: list, byPath: make(map[string][]*route)}
-	for i := range list {
-		rs.byPath[list[i].path] = append(rs.byPath[list[i].path], &list[i])
-	}
-	return rs
-}
-
-// route finds the handler of a request and runs it.
-func (s *Server) route(w http.ResponseWriter, r *http.Request) error {
-	path := r.URL.Path
-	found := s.routes.byPath[path]
-	if found == nil {
-		return s.elsewhere(w, r)
-	}
-	for _, rt := range found {
-		if rt.method != r.Method {
-			continue
+// Door is the API for a gate.Mux, which checks who calls it.
+func (s *Server) Door() gate.Door {
+	d := gate.Door{Below: []string{"/"}, NotFound: s.handler(s.elsewhere), Refuse: s.Refuse}
+	for i := range s.routes {
+		rt := &s.routes[i]
+		path := rt.path
+		if strings.HasSuffix(path, "/") {
+			path += "{$}"
 		}
-		if rt.access == members || rt.access == guests && (s.cfg.Token != "" || s.cfg.AuthAll) {
-			if err := s.authorize(r); err != nil {
-				return err
+		d.Routes = append(d.Routes, gate.Route{Method: rt.method, Path: path, Access: rt.access, Handler: s.handler(rt.handle)})
+	}
+	return d
+}
+
+// Refuse answers what does not reach a handler as A1111 does.
+func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
+	s.handler(func(w http.ResponseWriter, _ *http.Request) error {
+		if status != http.StatusMethodNotAllowed {
+			return refuse(status, "%s", text)
+		}
+		first, _, _ := strings.Cut(w.Header().Get("Allow"), ",") // A1111's router looks no further
+		w.Header().Set("Allow", first)
+		return &plainError{status: status, text: text}
+	}).ServeHTTP(w, r)
+}
+
+// handler runs h with what all routes have: the time of the reply, a logger in the
+// context, A1111's answer to errors, and to a panic its answer to an unexpected
+// exception.
+func (s *Server) handler(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w = &timedWriter{ResponseWriter: w, started: time.Now()}
+		r = r.WithContext(s.cfg.Log.WithContext(r.Context()))
+		defer func() {
+			if p := recover(); p != nil {
+				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+					panic(p)
+				}
+				s.cfg.Log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str("path", r.URL.Path).Msg("a handler panicked")
+				s.writeError(w, r, fmt.Errorf("panic: %v", p))
 			}
+		}()
+		if err := h(w, r); err != nil {
+			s.writeError(w, r, err)
 		}
-		return rt.handle(w, r)
-	}
-	return &plainError{
-		status: http.StatusMethodNotAllowed, text: "Method Not Allowed",
-		header: http.Header{"Allow": {found[0].method}},
-	}
+	})
 }
 
 // elsewhere sends a path with a slash too many or too few to the right place.
@@ -75,7 +82,7 @@ func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) error {
 	if !slash {
 		path += "/"
 	}
-	if path != "" && s.routes.byPath[path] != nil {
+	if path != "" && s.knows(path) {
 		target := *r.URL
 		target.Path, target.RawPath = path, ""
 		if r.Host != "" && !strings.HasPrefix(path, "//") {
@@ -90,6 +97,11 @@ func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	return &plainError{status: http.StatusNotFound, text: "Not Found"}
+}
+
+// knows tells whether there is a route at a path.
+func (s *Server) knows(path string) bool {
+	return slices.ContainsFunc(s.routes, func(rt route) bool { return rt.path == path })
 }
 
 // answer is a handler that always sends the same value.

@@ -2,17 +2,14 @@ package sdapi
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"regexp"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"sdworker/api/gate"
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
@@ -36,18 +33,9 @@ type Config struct {
 	// begin; "" is the working directory.
 	OutputDir string
 
-	// Users are names and passwords for HTTP Basic (--api-auth); Token is taken
-	// as a bearer token on every route but the health checks. Without both,
-	// everyone may use the API.
-	Users map[string]string
-	Token string
-	// AuthAll asks for the credentials of Users on the routes, too, that A1111 leaves
-	// open, but for the health checks.
-	AuthAll bool
-	// CORSOrigins and CORSOriginPattern switch CORS on (--cors-allow-origins,
-	// --cors-allow-origins-regex).
-	CORSOrigins       []string
-	CORSOriginPattern *regexp.Regexp
+	// Origins are shown among the flags of the command line. Heeding them is the
+	// gate's work.
+	Origins gate.Origins
 	// ServerStop is called by server-kill, server-restart and server-stop; nil
 	// leaves these routes out (--api-server-stop).
 	ServerStop func()
@@ -58,9 +46,6 @@ type Config struct {
 	// OtherPaths are routes that somebody else serves beside these, as the paths of
 	// an OpenAPI document. They are only described.
 	OtherPaths map[string]any
-
-	MaxBody  int64         // bytes of a request; 0 means DefaultMaxBody
-	Deadline time.Duration // of one request; 0 means none
 
 	// HashWait is how long a reply waits for hashes of model files that were never
 	// hashed before it goes out without; 0 means DefaultHashWait.
@@ -77,9 +62,6 @@ type Config struct {
 }
 
 const (
-	// DefaultMaxBody is the largest request body, enough for a batch of large
-	// init images.
-	DefaultMaxBody = 256 << 20
 	// DefaultHashWait is short beside a picture, and enough for files that the disk
 	// has just given.
 	DefaultHashWait = 3 * time.Second
@@ -93,11 +75,10 @@ const (
 type Server struct {
 	cfg     Config
 	options *options.Store
-	routes  routes
+	routes  []route
+	mux     *gate.Mux
 	started time.Time
 	appID   int64
-
-	originPattern *regexp.Regexp // CORSOriginPattern for the whole of an origin
 
 	finished finishedTasks
 	chosen   sync.Map // name as chosen, without hash -> Checkpoint that it meant last
@@ -116,9 +97,6 @@ func New(cfg Config) (*Server, error) {
 	if len(skipped) > 0 {
 		cfg.Log.Warn().Strs("options", skipped).Str("file", cfg.OptionsFile).Msg("options of a wrong type have their default")
 	}
-	if cfg.MaxBody == 0 {
-		cfg.MaxBody = DefaultMaxBody
-	}
 	if cfg.HashWait == 0 {
 		cfg.HashWait = DefaultHashWait
 	}
@@ -132,14 +110,12 @@ func New(cfg Config) (*Server, error) {
 		cfg.Seed = func() int64 { return rand.Int64N(SeedLimit) }
 	}
 	s := &Server{cfg: cfg, options: store, started: cfg.Now(), appID: rand.Int64N(1 << 62)}
-	if cfg.CORSOriginPattern != nil {
-		s.originPattern = regexp.MustCompile(`^(?:` + cfg.CORSOriginPattern.String() + `)$`)
-	}
 	if err := s.startCheckpoint(); err != nil {
 		return nil, err
 	}
 	s.working, s.end = context.WithCancel(context.Background())
 	s.routes = s.table()
+	s.mux = gate.NewMux(gate.Policy{}, nil, s.Door())
 	return s, nil
 }
 
@@ -150,28 +126,9 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// ServeHTTP answers one request. A panic of a handler becomes A1111's answer to
-// an unexpected exception.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w = &timedWriter{ResponseWriter: w, started: time.Now()}
-	ctx := s.cfg.Log.WithContext(r.Context())
-	if s.cfg.Deadline > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, s.cfg.Deadline, errDeadline)
-		defer cancel()
-	}
-	r = r.WithContext(ctx)
-	defer func() {
-		if p := recover(); p != nil {
-			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-				panic(p)
-			}
-			s.cfg.Log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str("path", r.URL.Path).Msg("a handler panicked")
-			s.writeError(w, r, fmt.Errorf("panic: %v", p))
-		}
-	}()
-	s.gate(s.route).ServeHTTP(w, r)
-}
+// ServeHTTP answers a request of anyone. Where clients have to be checked, Door
+// goes into a gate.Mux instead.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // timedWriter adds X-Process-Time, in seconds, before the header goes out.
 type timedWriter struct {

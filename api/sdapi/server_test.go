@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"sdworker/api/gate"
 	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
@@ -28,6 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fixture struct {
 	t       testing.TB
 	server  *sdapi.Server
+	handler http.Handler // server, or the gate in front of it
 	queue   *inference.Queue
 	gen     *sdapitest.Generator
 	catalog *sdapitest.Catalog
@@ -51,6 +53,13 @@ func start(tb testing.TB, change ...func(*sdapi.Config)) *fixture {
 	f.server, err = sdapi.New(cfg)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { f.server.Close() })
+	f.handler = f.server
+	return f
+}
+
+// guard puts a policy before the server.
+func (f *fixture) guard(p gate.Policy, around ...gate.Middleware) *fixture {
+	f.handler = gate.NewMux(p, around, f.server.Door())
 	return f
 }
 
@@ -81,7 +90,7 @@ func (f *fixture) send(method, path string, body any, header ...string) reply {
 		req.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	f.server.ServeHTTP(w, req)
+	f.handler.ServeHTTP(w, req)
 	return reply{w.Code, w.Header(), w.Body.Bytes()}
 }
 

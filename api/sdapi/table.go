@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 
+	"sdworker/api/gate"
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
@@ -16,7 +17,7 @@ const (
 )
 
 // table lists all routes of the server.
-func (s *Server) table() routes {
+func (s *Server) table() []route {
 	list := slices.Concat(s.jobRoutes(), s.listRoutes(), s.modelRoutes(), s.controlRoutes(), s.pageRoutes())
 	if s.cfg.ServerStop != nil {
 		list = append(list,
@@ -25,7 +26,7 @@ func (s *Server) table() routes {
 			route{method: post, path: api + "server-stop", handle: s.stop, summary: "Stop the server"},
 		)
 	}
-	return newRoutes(list)
+	return list
 }
 
 // jobRoutes make and follow pictures.
@@ -77,7 +78,7 @@ func (s *Server) listRoutes() []route {
 		{method: get, path: api + "scripts", handle: s.answer(listScripts()), summary: "Scripts"},
 		{method: get, path: api + "script-info", handle: s.answer(scriptInfo()), summary: "Scripts with their arguments"},
 		{method: get, path: api + "extensions", handle: s.answer([]any{}), summary: "Extensions; there are none"},
-		{method: get, path: api + "loras", handle: s.value(s.listLoRAs), access: guests, summary: "LoRA files"},
+		{method: get, path: api + "loras", handle: s.value(s.listLoRAs), access: gate.Guests, summary: "LoRA files"},
 	}
 }
 
@@ -87,7 +88,7 @@ func (s *Server) modelRoutes() []route {
 		{method: post, path: api + "refresh-embeddings", handle: s.value(s.refresh), summary: "Look for textual inversions again"},
 		{method: post, path: api + "refresh-checkpoints", handle: s.value(s.refresh), summary: "Look for checkpoints again"},
 		{method: post, path: api + "refresh-vae", handle: s.value(s.refresh), summary: "Look for VAE files again"},
-		{method: post, path: api + "refresh-loras", handle: s.value(s.refresh), access: guests, summary: "Look for LoRA files again"},
+		{method: post, path: api + "refresh-loras", handle: s.value(s.refresh), access: gate.Guests, summary: "Look for LoRA files again"},
 		{method: post, path: api + "unload-checkpoint", handle: s.value(s.unload), summary: "Free the memory of the model"},
 		{method: post, path: api + "reload-checkpoint", handle: s.value(s.reload), summary: "Load the model of the options"},
 		{method: post, path: api + "create/embedding", handle: s.noTraining("create embedding"), body: anyObject, summary: "Not possible here"},
@@ -105,18 +106,18 @@ var anyObject = &schema.Model{Name: "Args"}
 func (s *Server) controlRoutes() []route {
 	settings := pyjson.NewObject("control_net_unit_count", controlUnits)
 	return []route{
-		{method: get, path: "/controlnet/version", handle: s.answer(pyjson.NewObject("version", controlNetVersion)), access: guests, summary: "Version of the ControlNet API"},
+		{method: get, path: "/controlnet/version", handle: s.answer(pyjson.NewObject("version", controlNetVersion)), access: gate.Guests, summary: "Version of the ControlNet API"},
 		{
-			method: get, path: "/controlnet/model_list", handle: s.value(s.listControlModels), access: guests, summary: "ControlNet models",
+			method: get, path: "/controlnet/model_list", handle: s.value(s.listControlModels), access: gate.Guests, summary: "ControlNet models",
 			query: []schema.Field{{Name: "update", Kind: schema.Boolean, Default: true}},
 		},
 		{
-			method: get, path: "/controlnet/module_list", handle: s.value(listControlModules), access: guests, summary: "Preprocessors",
+			method: get, path: "/controlnet/module_list", handle: s.value(listControlModules), access: gate.Guests, summary: "Preprocessors",
 			query: []schema.Field{{Name: "alias_names", Kind: schema.Boolean, Default: false}},
 		},
-		{method: get, path: "/controlnet/control_types", handle: s.value(s.listControlTypes), access: guests, summary: "Preprocessors and models by kind"},
-		{method: get, path: "/controlnet/settings", handle: s.answer(settings), access: guests, summary: "Number of units"},
-		{method: post, path: "/controlnet/detect", handle: s.detect, access: guests, body: detectRequest, summary: "Run a preprocessor"},
+		{method: get, path: "/controlnet/control_types", handle: s.value(s.listControlTypes), access: gate.Guests, summary: "Preprocessors and models by kind"},
+		{method: get, path: "/controlnet/settings", handle: s.answer(settings), access: gate.Guests, summary: "Number of units"},
+		{method: post, path: "/controlnet/detect", handle: s.detect, access: gate.Guests, body: detectRequest, summary: "Run a preprocessor"},
 	}
 }
 
@@ -148,15 +149,13 @@ func (s *Server) pageRoutes() []route {
 		{method: get, path: "/openapi.json", handle: s.openAPI},
 		{method: get, path: "/docs", handle: text("text/html; charset=utf-8", docsPage)},
 		{method: get, path: "/redoc", handle: text("text/html; charset=utf-8", docsPage)},
-		{method: get, path: "/", handle: text("text/html; charset=utf-8", tryPage)},
-		{method: http.MethodHead, path: "/", handle: text("text/html; charset=utf-8", tryPage)},
 	}
 	for i := range list {
-		list[i].access = guests
+		list[i].access = gate.Guests
 		list[i].hidden = list[i].summary == ""
 	}
 	return append(list,
-		route{method: get, path: "/healthz", handle: s.value(s.health), access: anyone, summary: "The server answers"},
-		route{method: get, path: "/readyz", handle: s.ready, access: anyone, summary: "A model is loaded"},
+		route{method: get, path: "/healthz", handle: s.value(s.health), access: gate.Anyone, summary: "The server answers"},
+		route{method: get, path: "/readyz", handle: s.ready, access: gate.Anyone, summary: "A model is loaded"},
 	)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/api/gate"
 	"sdworker/api/sdapi"
 )
 
@@ -24,7 +25,9 @@ func TestTransport(t *testing.T) {
 		status       int
 		body         string
 	}{
-		{"HEAD", "/", 200, ""},
+		{"GET", "//sdapi/v1/samplers", 404, `{"detail":"Not Found"}`},
+		{"GET", "/sdapi/../sdapi/v1/samplers", 404, `{"detail":"Not Found"}`},
+		{"GET", "/sdapi/v1/%73amplers/", 307, ""},
 		{"HEAD", "/sdapi/v1/samplers", 405, `{"detail":"Method Not Allowed"}`},
 		{"OPTIONS", "/sdapi/v1/samplers", 405, `{"detail":"Method Not Allowed"}`},
 		{"GET", "/sdapi/v1/interrogate", 405, `{"detail":"Method Not Allowed"}`},
@@ -53,7 +56,7 @@ func TestTransport(t *testing.T) {
 		})
 	}
 	require.Equal(t, "http://example.com/sdapi/v1/samplers?a=b", f.get("/sdapi/v1/samplers/?a=b").header.Get("Location"))
-	require.Equal(t, "GET", f.send("DELETE", "/sdapi/v1/samplers", nil).header.Get("Allow"))
+	require.Equal(t, "GET", f.send("DELETE", "/sdapi/v1/options", nil).header.Get("Allow"), "A1111's router names one method")
 }
 
 func TestGzip(t *testing.T) {
@@ -72,7 +75,7 @@ func TestGzip(t *testing.T) {
 }
 
 func TestBodies(t *testing.T) {
-	f := start(t, func(c *sdapi.Config) { c.MaxBody = 1000 })
+	f := start(t).guard(gate.Policy{MaxBody: 1000})
 	const path = "/sdapi/v1/png-info"
 	missing := `{"detail":[{"loc":["body"],"msg":"field required","type":"value_error.missing"}]}`
 	dict := `{"detail":[{"loc":["body"],"msg":"value is not a valid dict","type":"type_error.dict"}]}`
@@ -107,21 +110,19 @@ func TestBodies(t *testing.T) {
 
 // A body that is too large is refused before it is sent, or when it gets so.
 func TestLargeBodies(t *testing.T) {
-	f := start(t, func(c *sdapi.Config) { c.MaxBody = 1000 })
+	f := start(t).guard(gate.Policy{MaxBody: 1000})
 	for length, body := range map[int64]io.Reader{1001: iotest.ErrReader(errors.New("read")), -1: strings.NewReader(strings.Repeat(" ", 1001))} {
 		r := httptest.NewRequest(http.MethodPost, "/sdapi/v1/txt2img", body)
 		r.ContentLength = length
 		w := httptest.NewRecorder()
-		f.server.ServeHTTP(w, r)
+		f.handler.ServeHTTP(w, r)
 		require.Equal(t, 413, w.Code, "length %d: %s", length, w.Body)
 	}
 }
 
 func TestCORS(t *testing.T) {
-	f := start(t, func(c *sdapi.Config) {
-		c.CORSOrigins = []string{"http://page.example"}
-		c.CORSOriginPattern = regexp.MustCompile(`https://.*\.example`)
-	})
+	origins := gate.Origins{List: []string{"http://page.example"}, Pattern: regexp.MustCompile(`https://.*\.example`)}
+	f := start(t, func(c *sdapi.Config) { c.Origins = origins }).guard(gate.Policy{Origins: origins})
 	preflight := func(origin string) reply {
 		return f.send("OPTIONS", "/sdapi/v1/txt2img", nil, "Origin", origin, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "content-type")
 	}
@@ -145,16 +146,14 @@ func TestCORS(t *testing.T) {
 }
 
 func TestAccess(t *testing.T) {
-	f := start(t, func(c *sdapi.Config) { c.Users = map[string]string{"user": "pass"} })
+	users := map[string]string{"user": "pass"}
+	f := start(t).guard(gate.Policy{Credentials: gate.Credentials{Users: users}})
 	for _, path := range []string{"/sdapi/v1/loras", "/docs", "/openapi.json", "/internal/ping", "/controlnet/model_list", "/healthz"} {
 		require.Equal(t, 200, f.get(path).status, "%s needs no user, as in A1111", path)
 	}
 	require.Equal(t, 401, f.get("/sdapi/v1/cmd-flags").status)
 
-	f = start(t, func(c *sdapi.Config) {
-		c.Token = "secret"
-		c.Users = map[string]string{"user": "pass"}
-	})
+	f.guard(gate.Policy{Credentials: gate.Credentials{Users: users, Token: "secret"}})
 	for _, path := range []string{"/sdapi/v1/loras", "/openapi.json", "/sdapi/v1/options"} {
 		require.Equal(t, 401, f.get(path).status, path)
 		require.Equal(t, 401, f.send("GET", path, nil, "Authorization", "Bearer wrong").status, path)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/api/gate"
 	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/internal/vectors"
@@ -185,7 +186,7 @@ func TestAuthVectors(t *testing.T) {
 	}
 	vectors.Load(t, "auth.json", &file)
 	require.NotEmpty(t, file.Cases)
-	f := start(t, func(c *sdapi.Config) { c.Users = map[string]string{"user": "pass"} })
+	f := start(t).guard(gate.Policy{Credentials: gate.Credentials{Users: map[string]string{"user": "pass"}}})
 	for _, tc := range file.Cases {
 		t.Run(tc.Name, func(t *testing.T) {
 			var header []string

@@ -12,13 +12,12 @@ import (
 )
 
 // apiCall sends a request to a handler in memory and decodes the reply into out.
-// header may be nil.
-func apiCall(ctx context.Context, api http.Handler, path string, header http.Header, body, out any) error {
+func apiCall(ctx context.Context, api http.Handler, path string, body, out any) error {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	reply := loopback.Post(ctx, api, path, header, text)
+	reply := loopback.Post(ctx, api, path, nil, text)
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}

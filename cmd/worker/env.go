@@ -50,7 +50,7 @@ func code(s string) string {
 // everySetting lists all settings that the environment may give.
 func everySetting() []settings {
 	return append(new(common).settings(),
-		servingSettings(new(serving)), accessSettings(new(access)), apiSettingsOf(new(apiSettings)), supervisionSettings(new(supervision)),
+		servingSettings(new(serving)), accessSettings(new(access)), limitSettings(new(limits)), apiSettingsOf(new(apiSettings)), supervisionSettings(new(supervision)),
 		fetchSettingsOf(new(fetchSettings)), settings{title: "Accounts and folders of others:", target: new(foreign), variablesOnly: true},
 		findSettingsOf(new(findSettings)), demoSettingsOf(new(demoSettings)), startSettingsOf(new(startSettings)), bridgeSettings(new(bridge.Config)), bucketSettings(new(bucket.Config)),
 		settings{title: "RunPod:", target: new(runpod.Config), environment: true, variablesOnly: true})
@@ -76,6 +76,10 @@ func apiSettingsOf(a *apiSettings) settings {
 
 func servingSettings(s *serving) settings {
 	return settings{title: "Server:", target: s, environment: true}
+}
+
+func limitSettings(l *limits) settings {
+	return settings{title: "Limits of a request:", target: l, environment: true}
 }
 
 func accessSettings(a *access) settings {

@@ -32,7 +32,7 @@ const openGate = "open"
 const opOpen enginetest.Op = "load"
 
 // fakeOpener loads every checkpoint as a Fake, but for files that hold "broken".
-// gate is openGate, or what gate.environ says.
+// gate is openGate, or what barrier.environ says.
 func fakeOpener(gate string) inference.OpenFunc {
 	held, socket, _ := strings.Cut(gate, "@")
 	before := func(ctx context.Context, c enginetest.Call) error {
@@ -70,27 +70,27 @@ func passGate(ctx context.Context, socket string, op enginetest.Op) error {
 	return nil
 }
 
-// gate holds calls of fake engines in other processes.
-type gate struct {
+// barrier holds calls of fake engines in other processes.
+type barrier struct {
 	t        *testing.T
 	ops      []enginetest.Op
 	listener net.Listener
 }
 
-func newGate(t *testing.T, ops ...enginetest.Op) *gate {
+func newGate(t *testing.T, ops ...enginetest.Op) *barrier {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "gate") //nolint:usetesting // the names of t.TempDir are too long for a socket
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
 	require.NoError(t, err)
-	g := &gate{t: t, ops: ops, listener: listener}
+	g := &barrier{t: t, ops: ops, listener: listener}
 	t.Cleanup(g.open)
 	return g
 }
 
 // environ is what fakeEngine must be.
-func (g *gate) environ() string {
+func (g *barrier) environ() string {
 	var names []string
 	for _, op := range g.ops {
 		names = append(names, string(op))
@@ -99,7 +99,7 @@ func (g *gate) environ() string {
 }
 
 // open holds nothing any more.
-func (g *gate) open() { g.listener.Close() }
+func (g *barrier) open() { g.listener.Close() }
 
 // held is a call that waits at a gate.
 type held struct {
@@ -110,7 +110,7 @@ type held struct {
 func (h *held) release() { h.conn.Close() }
 
 // next waits for the next call.
-func (g *gate) next() *held {
+func (g *barrier) next() *held {
 	g.t.Helper()
 	require.NoError(g.t, g.listener.(*net.UnixListener).SetDeadline(time.Now().Add(patience)))
 	conn, err := g.listener.Accept()

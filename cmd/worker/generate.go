@@ -104,7 +104,7 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 	show := p.newDisplay(g.output.Quiet)
 	gen := p.newPipeline(&g.common, log)
 	defer gen.Close()
-	s, err := newStack(p, &g.common, &g.api, gen, log, nil)
+	s, err := newServices(p, &g.common, &g.api, gen, log, defaultLimits, nil)
 	if err == nil {
 		defer s.Close()
 	}
@@ -180,11 +180,11 @@ type madePicture struct {
 }
 
 // ask sends a request and adds its pictures.
-func (m *made) ask(ctx context.Context, s *stack, req *apiRequest, show display) error {
+func (m *made) ask(ctx context.Context, s *services, req *apiRequest, show display) error {
 	var reply generated
 	var result *inference.Result
 	watched := withObserver(ctx, observer{progress: show.show, result: func(r *inference.Result) { result = r }})
-	if err := apiCall(watched, s.api, req.path, nil, req.body, &reply); err != nil {
+	if err := apiCall(watched, s.api, req.path, req.body, &reply); err != nil {
 		return err
 	}
 	var info pictureInfo

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	stdlog "log"
 	"net"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"sdworker/api/gate"
 )
 
 // httpServer is a listening server.
@@ -57,8 +60,8 @@ const (
 // the grace time. After it they are asked to hurry, and at last aborted.
 func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 	defer s.abort()
-	if s.local {
-		h = localHosts(h, s.cfg.AllowedHosts)
+	if s.local || len(s.cfg.AllowedHosts) > 0 {
+		h = gate.Hosts(s.cfg.AllowedHosts, refuseHost)(h)
 	}
 	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -112,6 +115,13 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 		}
 	}
 	return server.Close()
+}
+
+// refuseHost answers in A1111's shape before it is known which door is meant.
+func refuseHost(w http.ResponseWriter, _ *http.Request, status int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"error": "HTTPException", "detail": text, "body": "", "errors": ""}) // a client that went away is not our error
 }
 
 // logged writes a line for each request: those that change something at info,

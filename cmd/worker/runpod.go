@@ -169,7 +169,7 @@ func (r *runpodCommand) serve(ctx context.Context, c *call) error {
 }
 
 // handler turns jobs into requests to the API.
-func (r *runpodCommand) handler(s *stack, fetcher bridge.Fetcher) (runpod.Handler, error) {
+func (r *runpodCommand) handler(s *services, fetcher bridge.Fetcher) (runpod.Handler, error) {
 	return bridge.New(bridge.Options{
 		Config: r.bridge,
 		API:    s.api,

@@ -21,11 +21,11 @@ import (
 
 // prepare makes the worker ready for its first job, step by step, each timed in
 // the log.
-func (r *runpodCommand) prepare(ctx context.Context, phases *runpod.Phases, gen inference.Generator, log zerolog.Logger) (*stack, error) {
+func (r *runpodCommand) prepare(ctx context.Context, phases *runpod.Phases, gen inference.Generator, log zerolog.Logger) (*services, error) {
 	if err := r.look(ctx, phases, log); err != nil {
 		return nil, err
 	}
-	s, err := newStack(r.program, &r.common, &r.api, gen, log, nil)
+	s, err := newServices(r.program, &r.common, &r.api, gen, log, defaultLimits, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -157,13 +157,13 @@ const (
 )
 
 // warmUp makes a picture of one step.
-func (s *stack) warmUp(ctx context.Context) error {
+func (s *services) warmUp(ctx context.Context) error {
 	side := warmUpCPU
 	if s.gen.Status().Engine.Backend == "cuda" {
 		side = warmUpGPU
 	}
 	var reply generated
-	return apiCall(ctx, s.api, "/sdapi/v1/txt2img", s.header, map[string]any{
+	return apiCall(ctx, s.api, "/sdapi/v1/txt2img", map[string]any{
 		"prompt": "a warm stove", "steps": 1, "width": side, "height": side, "seed": 1, "do_not_save_samples": true,
 	}, &reply)
 }

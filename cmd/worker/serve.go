@@ -42,6 +42,7 @@ type serveCommand struct {
 	api     apiSettings
 	serving serving
 	access  access
+	limits  limits
 	engine  supervision
 	find    findSettings
 	fetch   fetchSettings
@@ -49,7 +50,7 @@ type serveCommand struct {
 }
 
 func (s *serveCommand) settings() []settings {
-	own := []settings{servingSettings(&s.serving), accessSettings(&s.access), apiSettingsOf(&s.api), supervisionSettings(&s.engine)}
+	own := []settings{servingSettings(&s.serving), accessSettings(&s.access), limitSettings(&s.limits), apiSettingsOf(&s.api), supervisionSettings(&s.engine)}
 	return append(own, append(s.common.settings(), findSettingsOf(&s.find), fetchSettingsOf(&s.fetch), demoSettingsOf(&s.demo))...)
 }
 
@@ -122,9 +123,9 @@ func (s *serveCommand) missing(log zerolog.Logger) (prepare func(context.Context
 func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, log zerolog.Logger) (d *doors, closing func(), err error) {
 	counts := metrics.New()
 	gen := counts.Observe(newSupervisor(s.program.environ, &s.common, &s.engine, log, counts.EngineStarted))
-	api, err := newStack(s.program, &s.common, &s.api, gen, log, func(cfg *sdapi.Config) {
-		s.access.apply(cfg, s.serving.beyond())
-		cfg.OtherPaths = otherPaths()
+	policy := s.access.policy(s.limits.MaxBody, s.serving.beyond())
+	api, err := newServices(s.program, &s.common, &s.api, gen, log, s.limits, func(cfg *sdapi.Config) {
+		cfg.Origins, cfg.OtherPaths = policy.Origins, otherPaths()
 		if s.access.ServerStop {
 			cfg.ServerStop = func() { stop(errors.New("stopped by a client")) }
 		}
@@ -133,8 +134,7 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, l
 		return nil, nil, errors.Join(err, gen.Close())
 	}
 	counts.Watch(api.queue)
-	site := newSite(api, counts)
-	api.header = s.access.header()
+	mux, running := publicMux(api, policy, counts)
 
 	var background sync.WaitGroup
 	var ready readiness
@@ -144,12 +144,12 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, l
 	closing = func() {
 		cancel()
 		background.Wait()
-		site.Close()
+		running.Close()
 		api.Close()
 		gen.Close()
 	}
 	return &doors{
-		handler: counts.Requests(site, countedRoutes...), health: ready.of(gen),
+		handler: mux, health: ready.of(gen),
 		hurry: func() { api.queue.Finish(errShuttingDown) },
 	}, closing, nil
 }
@@ -181,7 +181,7 @@ var errShuttingDown = inference.Errorf(inference.Canceled, "queue", "the server 
 type readiness struct{ failed atomic.Bool }
 
 // prepare loads the model, then works in the background until ctx ends.
-func (r *readiness) prepare(ctx context.Context, api *stack) {
+func (r *readiness) prepare(ctx context.Context, api *services) {
 	if err := api.loadModel(ctx); err != nil && ctx.Err() == nil {
 		r.failed.Store(true)
 		api.log.Error().Err(err).Msg("the model cannot be loaded; requests will try again")

@@ -70,12 +70,32 @@ func TestNamesOfALoopbackServer(t *testing.T) {
 	_, c := serve(t, newHome(t), openGate, "--allowed-hosts", "pictures.example")
 	c.ready()
 	for host, want := range map[string]int{"evil.example:7860": http.StatusForbidden, "pictures.example": http.StatusOK, "localhost": http.StatusOK} {
-		req, err := http.NewRequest(http.MethodGet, c.base+"/sdapi/v1/samplers", nil)
-		require.NoError(t, err)
-		req.Host = host
-		reply, err := http.DefaultClient.Do(req)
-		require.NoError(t, err)
-		reply.Body.Close()
-		require.Equal(t, want, reply.StatusCode, host)
+		require.Equal(t, want, c.asked(host), host)
 	}
+}
+
+// TestNamesOfAPublicServer: beyond a loopback address names count only where some are
+// configured.
+func TestNamesOfAPublicServer(t *testing.T) {
+	for allowed, want := range map[string]int{"": http.StatusOK, "pictures.example": http.StatusForbidden} {
+		_, c := serve(t, newHome(t), openGate, "--addr", "0.0.0.0:0", "--allowed-hosts", allowed)
+		_, port, err := net.SplitHostPort(strings.TrimPrefix(c.base, "http://"))
+		require.NoError(t, err)
+		c.base = "http://127.0.0.1:" + port
+		require.Equal(t, want, c.asked("other.example"), allowed)
+		require.Equal(t, http.StatusOK, c.asked("pictures.example"))
+		require.Equal(t, http.StatusOK, c.asked("127.0.0.1:"+port), "as health checks ask")
+	}
+}
+
+// asked is the status of a request for a host.
+func (c *client) asked(host string) int {
+	c.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, c.base+"/sdapi/v1/samplers", nil)
+	require.NoError(c.t, err)
+	req.Host = host
+	reply, err := http.DefaultClient.Do(req)
+	require.NoError(c.t, err)
+	reply.Body.Close()
+	return reply.StatusCode
 }

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
-	"sdworker/api/sdapi"
+	"sdworker/api/gate"
 )
 
 // serving are the settings of the HTTP server, named as A1111's flags where it
@@ -23,7 +22,7 @@ type serving struct {
 	TLSKey        string        `env:"TLS_KEYFILE" doc:"PEM file with the certificate's key"`
 	ShutdownGrace time.Duration `env:"SHUTDOWN_GRACE" envDefault:"25s" doc:"time that requests in hand have to finish after Ctrl-C or SIGTERM"`
 
-	AllowedHosts []string `env:"ALLOWED_HOSTS" doc:"names, beside localhost and this machine's, by which a server on a loopback address may be asked for, such as that of a reverse proxy, separated by commas, * = all"`
+	AllowedHosts []string `env:"ALLOWED_HOSTS" doc:"host names that the server answers for beside localhost, addresses and this machine's name, such as that of a reverse proxy, separated by commas, * = all; without it every name when others than this machine can reach the server"`
 
 	Port       int `env:"PORT" doc:"listen on this port of every interface instead of ADDR; RunPod sets it for load-balancing endpoints, which ask GET /ping"`
 	PortHealth int `env:"PORT_HEALTH" doc:"another port for GET /ping"`
@@ -78,14 +77,12 @@ func (s *serving) beyond() bool {
 
 // access are the settings of the API that only a server needs.
 type access struct {
-	Auth           string        `env:"API_AUTH" doc:"user:password pairs for HTTP Basic, separated by commas"`
-	AuthAll        string        `env:"API_AUTH_ALL" doc:"true: API_AUTH also guards the routes that A1111 leaves open to everyone (ControlNet, loras, /internal with the previews of others, sysinfo), false: as in A1111; without it true when others than this machine can reach the server"`
-	Token          string        `env:"API_TOKEN" doc:"accept this bearer token"`
-	CORSOrigins    []string      `env:"CORS_ALLOW_ORIGINS" doc:"origins whose pages may call the API, separated by commas, * = all"`
-	CORSPattern    string        `env:"CORS_ALLOW_ORIGINS_REGEX" doc:"regular expression of further such origins"`
-	ServerStop     bool          `env:"API_SERVER_STOP" doc:"let clients stop the server"`
-	MaxBody        int64         `env:"MAX_BODY" envDefault:"268435456" doc:"largest request body in bytes"`
-	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"0" doc:"longest time for one request, such as 10m; 0 = no limit"`
+	Auth        string   `env:"API_AUTH" doc:"user:password pairs for HTTP Basic, separated by commas"`
+	AuthAll     string   `env:"API_AUTH_ALL" doc:"true: API_AUTH also guards the routes that A1111 leaves open to everyone (ControlNet, loras, /internal with the previews of others, sysinfo), false: as in A1111; without it true when others than this machine can reach the server"`
+	Token       string   `env:"API_TOKEN" doc:"accept this bearer token"`
+	CORSOrigins []string `env:"CORS_ALLOW_ORIGINS" doc:"origins whose pages may call the API, separated by commas, * = all"`
+	CORSPattern string   `env:"CORS_ALLOW_ORIGINS_REGEX" doc:"regular expression of further such origins"`
+	ServerStop  bool     `env:"API_SERVER_STOP" doc:"let clients stop the server"`
 }
 
 func (a *access) validate() []error {
@@ -98,9 +95,6 @@ func (a *access) validate() []error {
 	}
 	if _, err := strconv.ParseBool(a.AuthAll); err != nil && a.AuthAll != "" {
 		errs = append(errs, fmt.Errorf("API_AUTH_ALL is %q, it must be true or false", a.AuthAll))
-	}
-	if a.MaxBody < 1 {
-		errs = append(errs, fmt.Errorf("MAX_BODY is %d, it must be positive", a.MaxBody))
 	}
 	return errs
 }
@@ -120,31 +114,19 @@ func (a *access) users() (map[string]string, error) {
 	return users, nil
 }
 
-// header holds credentials that the API accepts.
-func (a *access) header() http.Header {
+// policy is what the settings say about who may call. beyond tells whether others
+// than this machine can reach the server.
+func (a *access) policy(maxBody int64, beyond bool) gate.Policy {
 	users, _ := a.users() // validate has complained
-	r := http.Request{Header: http.Header{}}
-	for user, password := range users {
-		r.SetBasicAuth(user, password)
+	p := gate.Policy{
+		Credentials: gate.Credentials{Users: users, Token: a.Token}, AuthAll: beyond,
+		Origins: gate.Origins{List: a.CORSOrigins}, MaxBody: maxBody,
 	}
-	if len(users) == 0 && a.Token != "" {
-		r.Header.Set("Authorization", "Bearer "+a.Token)
-	}
-	return r.Header
-}
-
-// apply sets what a server needs beyond the API of the other doors. beyond tells
-// whether others than this machine can reach it.
-func (a *access) apply(cfg *sdapi.Config, beyond bool) {
-	cfg.Users, _ = a.users() // validate has complained
-	cfg.AuthAll = beyond
 	if a.AuthAll != "" {
-		cfg.AuthAll, _ = strconv.ParseBool(a.AuthAll)
+		p.AuthAll, _ = strconv.ParseBool(a.AuthAll)
 	}
-	cfg.Token = a.Token
-	cfg.CORSOrigins = a.CORSOrigins
 	if a.CORSPattern != "" {
-		cfg.CORSOriginPattern = regexp.MustCompile(a.CORSPattern)
+		p.Origins.Pattern = regexp.MustCompile(a.CORSPattern)
 	}
-	cfg.MaxBody, cfg.Deadline = a.MaxBody, a.RequestTimeout
+	return p
 }

@@ -186,8 +186,13 @@ func TestServeWantsCredentials(t *testing.T) {
 	home := newHome(t)
 	_, c := serve(t, home, openGate, "--api-auth", "ann:secret,bob:word", "--api-token", "t0ken")
 	c.ready() // health checks and the load at start need none
-	for _, path := range []string{"/sdapi/v1/sd-models", "/v1/models", "/v1/jobs", "/metrics"} {
-		require.Equal(t, http.StatusUnauthorized, c.get(path).status, path)
+	for path, shape := range map[string]string{
+		"/sdapi/v1/sd-models": `{"error":"HTTPException"`, "/metrics": `{"error":"HTTPException"`,
+		"/v1/jobs": `{"detail":`, "/v1/models": `{"error":{"message"`,
+	} {
+		got := c.get(path)
+		require.Equal(t, http.StatusUnauthorized, got.status, path)
+		require.True(t, strings.HasPrefix(got.body, shape), "%s: %s", path, got.body)
 	}
 	for _, credentials := range []func(r *http.Request){
 		func(r *http.Request) { r.SetBasicAuth("bob", "word") },
@@ -198,9 +203,12 @@ func TestServeWantsCredentials(t *testing.T) {
 		c.header = r.Header
 		require.Equal(t, http.StatusOK, c.get("/sdapi/v1/sd-models").status)
 		require.Equal(t, http.StatusOK, c.get("/metrics").status)
+		require.Equal(t, http.StatusAccepted, c.do(http.MethodPost, "/v1/jobs?wait=60", `{"endpoint": "txt2img", "input": `+small+`}`).status)
 	}
 	c.header.Set("Authorization", "Bearer wrong")
 	require.Equal(t, http.StatusUnauthorized, c.get("/sdapi/v1/sd-models").status)
+	c.header.Set("Authorization", "Bearer t0ken")
+	require.Contains(t, c.get("/metrics").body, `sdworker_http_request_duration_seconds_count{code="202",route="/v1/jobs"} 2`)
 }
 
 // certificate writes one for 127.0.0.1 and returns what trusts it.
@@ -365,4 +373,14 @@ func TestServeLogsNoPrompts(t *testing.T) {
 			require.True(t, json.Valid(line), "%s", line)
 		}
 	}
+}
+
+func TestWhoCanReachAServer(t *testing.T) {
+	for addr, beyond := range map[string]bool{
+		"127.0.0.1:7860": false, "localhost:7860": false, "[::1]:0": false, "127.5.0.1:1": false,
+		":7860": true, "0.0.0.0:7860": true, "[::]:7860": true, "192.168.1.5:7860": true, "some.name:7860": true,
+	} {
+		require.Equal(t, beyond, (&serving{Addr: addr}).beyond(), addr)
+	}
+	require.True(t, (&serving{Addr: "127.0.0.1:7860", Port: 8000}).beyond())
 }

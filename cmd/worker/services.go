@@ -12,20 +12,21 @@ import (
 	"github.com/rs/zerolog"
 
 	"sdworker/api/budget"
+	"sdworker/api/gate"
 	"sdworker/api/sdapi"
 	"sdworker/inference"
 )
 
-// stack is what all three doors share: the API in front of a queue in front of a
-// generator.
-type stack struct {
+// services are what the verbs share that make pictures: the A1111 API in front of
+// a queue in front of a generator.
+type services struct {
 	gen     inference.Generator
 	queue   *inference.Queue
 	catalog *catalog
 	server  *sdapi.Server
-	api     http.Handler // server, within memory
+	door    gate.Door    // of server, within the limits of a request
+	api     http.Handler // the same for callers in this process, who need no credentials
 	memory  *budget.Budget
-	header  http.Header // credentials for calls of our own
 	log     zerolog.Logger
 }
 
@@ -61,9 +62,30 @@ func (a *apiSettings) memoryBudget() int64 {
 	return max(hostMemory()/2, minMemoryBudget)
 }
 
-// newStack builds the stack on gen. more, unless nil, completes the API's
+// limits bound one request to the API.
+type limits struct {
+	MaxBody        int64         `env:"MAX_BODY" envDefault:"268435456" doc:"largest request body in bytes"`
+	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"0" doc:"longest time for one request, such as 10m; 0 = no limit"`
+}
+
+// defaultLimits are those of requests that do not come over the network: their
+// bodies are in memory already.
+var defaultLimits = limits{MaxBody: 256 << 20}
+
+func (l *limits) validate() []error {
+	var errs []error
+	if l.MaxBody < 1 {
+		errs = append(errs, fmt.Errorf("MAX_BODY is %d, it must be positive", l.MaxBody))
+	}
+	if l.RequestTimeout < 0 {
+		errs = append(errs, fmt.Errorf("REQUEST_TIMEOUT is %s, it must not be negative", l.RequestTimeout))
+	}
+	return errs
+}
+
+// newServices builds the services on gen. more, unless nil, completes the API's
 // configuration.
-func newStack(p *program, cfg *common, api *apiSettings, gen inference.Generator, log zerolog.Logger, more func(*sdapi.Config)) (*stack, error) {
+func newServices(p *program, cfg *common, api *apiSettings, gen inference.Generator, log zerolog.Logger, within limits, more func(*sdapi.Config)) (*services, error) {
 	models, err := newCatalog(cfg.models.config(p.environ, cfg.engine.Model))
 	if err != nil {
 		log.Warn().Err(err).Msg("some model folders cannot be read")
@@ -76,7 +98,7 @@ func newStack(p *program, cfg *common, api *apiSettings, gen inference.Generator
 		}
 		chosen = found.Title()
 	}
-	s := &stack{gen: gen, queue: inference.NewQueue(observed{newRecent(gen, p.fetchCache(new(fetchSettings), nil))}, api.QueueDepth), catalog: models, log: log}
+	s := &services{gen: gen, queue: inference.NewQueue(observed{newRecent(gen, p.fetchCache(new(fetchSettings), nil))}, api.QueueDepth), catalog: models, log: log}
 	config := sdapi.Config{
 		Queue: s.queue, Catalog: models, Checkpoint: chosen,
 		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, OutputDir: api.OutputDir, ImageURLs: api.ImageURLs,
@@ -89,13 +111,15 @@ func newStack(p *program, cfg *common, api *apiSettings, gen inference.Generator
 		return nil, err
 	}
 	s.memory = budget.New(api.memoryBudget())
-	s.api = s.memory.Handler(s.server)
+	s.door = s.server.Door()
+	s.door.Around = []gate.Middleware{gate.Deadline(within.RequestTimeout)}
+	s.api = gate.NewMux(gate.Policy{MaxBody: within.MaxBody}, []gate.Middleware{s.memory.Handler}, s.door)
 	return s, nil
 }
 
 // refreshOnHangup looks at the model folders at each SIGHUP, until ctx ends. The
 // signal would end the program, which a terminal that is closed should not.
-func (s *stack) refreshOnHangup(ctx context.Context) {
+func (s *services) refreshOnHangup(ctx context.Context) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -111,18 +135,18 @@ func (s *stack) refreshOnHangup(ctx context.Context) {
 }
 
 // Close ends what goes on beside the requests.
-func (s *stack) Close() error { return s.server.Close() }
+func (s *services) Close() error { return s.server.Close() }
 
 // loadModel makes the chosen checkpoint ready, so that the first job need not
 // wait for it.
-func (s *stack) loadModel(ctx context.Context) error {
+func (s *services) loadModel(ctx context.Context) error {
 	var reply struct{}
-	return apiCall(ctx, s.api, "/sdapi/v1/reload-checkpoint", s.header, struct{}{}, &reply)
+	return apiCall(ctx, s.api, "/sdapi/v1/reload-checkpoint", struct{}{}, &reply)
 }
 
 // hashModels computes the hashes that A1111 shows, one file at a time, while no
 // job needs disk and processor.
-func (s *stack) hashModels(ctx context.Context) {
+func (s *services) hashModels(ctx context.Context) {
 	s.catalog.QueueHash(s.catalog.Catalog.Checkpoints()...)
 	s.catalog.RunHasher(ctx, s.idle, func(path, _ string, err error) {
 		if err != nil {
@@ -135,7 +159,7 @@ func (s *stack) hashModels(ctx context.Context) {
 const quiet = 2 * time.Second
 
 // idle waits for an idle queue.
-func (s *stack) idle(ctx context.Context) error {
+func (s *services) idle(ctx context.Context) error {
 	look := time.NewTicker(quiet)
 	defer look.Stop()
 	for {
