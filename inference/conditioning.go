@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/fault"
 	"sdworker/inference/clip"
 	"sdworker/inference/fileid"
 	"sdworker/inference/prompt"
@@ -109,12 +110,12 @@ func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, e
 	}
 	batch, err := clip.Encode(distinct, clip.Options{Emphasis: emphasis, CommaBacktrack: set.CommaBacktrack, Embeddings: j.texts.set})
 	if err != nil {
-		return nil, &Error{Code: Invalid, Op: "prompt", Field: "prompt", Msg: err.Error()}
+		return nil, &fault.Error{Code: fault.Invalid, Op: "prompt", Field: "prompt", Msg: err.Error()}
 	}
 	// Each chunk is a call of the text encoder, and lengthens every call of the UNet.
 	chunks := len(batch.Texts[0].Chunks)
 	if chunks > MaxTextChunks {
-		return nil, FieldError("prompt", "a prompt of %d chunks of 75 tokens is too long, want at most %d", chunks, MaxTextChunks)
+		return nil, fault.FieldError("prompt", "a prompt of %d chunks of 75 tokens is too long, want at most %d", chunks, MaxTextChunks)
 	}
 	if n := chunks * len(batch.Texts); n > MaxPromptChunks {
 		return nil, tooManyChunks(n)
@@ -135,7 +136,7 @@ func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, e
 }
 
 func tooManyChunks(n int) error {
-	return FieldError("prompt", "a prompt that changes with the steps has %d chunks of 75 tokens in all its texts, want at most %d", n, MaxPromptChunks)
+	return fault.FieldError("prompt", "a prompt that changes with the steps has %d chunks of 75 tokens in all its texts, want at most %d", n, MaxPromptChunks)
 }
 
 // encodeBatch returns the weighted hidden states of each text, [k*77,768].
@@ -176,7 +177,7 @@ func (j *job) encodeChunks(ctx context.Context, in TextInput) ([]float32, error)
 	var out []float32
 	for chunks := range slices.Chunk(in.Chunks, maxTextBatch) {
 		if err := ctx.Err(); err != nil {
-			return nil, &Error{Code: Canceled, Op: "prompt", Msg: "canceled", Err: err}
+			return nil, &fault.Error{Code: fault.Canceled, Op: "prompt", Msg: "canceled", Err: err}
 		}
 		hidden, err := j.model.eng.EncodeText(ctx, TextInput{Chunks: chunks, Vectors: in.Vectors, Skip: in.Skip})
 		if err != nil {

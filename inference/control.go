@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 
+	"sdworker/fault"
 	"sdworker/inference/hint"
 	"sdworker/inference/imageio"
 )
@@ -41,7 +42,7 @@ func (j *job) prepareControl(w, h int, hires bool) ([]controlUnit, error) {
 			Height:       h,
 		})
 		if err != nil {
-			return nil, &Error{Code: Invalid, Op: "controlnet", Field: "alwayson_scripts", Msg: err.Error()}
+			return nil, &fault.Error{Code: fault.Invalid, Op: "controlnet", Field: "alwayson_scripts", Msg: err.Error()}
 		}
 		units = append(units, newControlUnit(u, picture, hires))
 		if u.ReturnMap && len(j.res.Maps) < len(j.req.Control) {

@@ -1,6 +1,9 @@
 package inference
 
-import "math"
+import (
+	"math"
+	"sdworker/fault"
+)
 
 // MaxLatentSide bounds a latent's height and width in cells (8192 pixels), far
 // above what memory allows, so that no size arithmetic can overflow.
@@ -11,21 +14,21 @@ const MaxLatentSide = 1024
 func (in TextInput) Check() error {
 	const op = "encode text"
 	if len(in.Chunks) == 0 {
-		return Errorf(Invalid, op, "no chunk given")
+		return fault.Errorf(fault.Invalid, op, "no chunk given")
 	}
 	if in.Skip < 1 || in.Skip > 12 {
-		return Errorf(Invalid, op, "clip skip is %d, want 1 to 12", in.Skip)
+		return fault.Errorf(fault.Invalid, op, "clip skip is %d, want 1 to 12", in.Skip)
 	}
 	for i, v := range in.Vectors {
 		if len(v) != TextWidth {
-			return Errorf(Invalid, op, "embedding vector %d has %d values, Stable Diffusion 1.x takes %d", i, len(v), TextWidth)
+			return fault.Errorf(fault.Invalid, op, "embedding vector %d has %d values, Stable Diffusion 1.x takes %d", i, len(v), TextWidth)
 		}
 	}
 	limit := int32(VocabSize + len(in.Vectors))
 	for i := range in.Chunks {
 		for j, id := range in.Chunks[i] {
 			if id < 0 || id >= limit {
-				return Errorf(Invalid, op, "token %d of chunk %d is %d, want 0 to %d", j, i, id, limit-1)
+				return fault.Errorf(fault.Invalid, op, "token %d of chunk %d is %d, want 0 to %d", j, i, id, limit-1)
 			}
 		}
 	}
@@ -44,17 +47,17 @@ func (in UNetInput) Check(channels int) error {
 	}
 	b := in.Rows()
 	if b == 0 {
-		return Errorf(Invalid, op, "no timestep given: the batch is empty")
+		return fault.Errorf(fault.Invalid, op, "no timestep given: the batch is empty")
 	}
 	if want := b * channels * in.H * in.W; len(in.Latent) != want {
-		return Errorf(Invalid, op, "latent has %d values, want %d for [%d,%d,%d,%d]", len(in.Latent), want, b, channels, in.H, in.W)
+		return fault.Errorf(fault.Invalid, op, "latent has %d values, want %d for [%d,%d,%d,%d]", len(in.Latent), want, b, channels, in.H, in.W)
 	}
 	if row := b * ChunkTokens * TextWidth; len(in.Context) == 0 || len(in.Context)%row != 0 {
-		return Errorf(Invalid, op, "context has %d values, want a multiple of %d for [%d,k*77,768]", len(in.Context), row, b)
+		return fault.Errorf(fault.Invalid, op, "context has %d values, want a multiple of %d for [%d,k*77,768]", len(in.Context), row, b)
 	}
 	for i, t := range in.Timestep {
 		if !(t >= 0 && t <= 999) { // also refuses NaN
-			return Errorf(Invalid, op, "timestep %d is %g, want 0 to 999", i, t)
+			return fault.Errorf(fault.Invalid, op, "timestep %d is %g, want 0 to 999", i, t)
 		}
 	}
 	for i, c := range in.Control {
@@ -69,18 +72,18 @@ func (c ControlInput) check(i, b, h, w int) error {
 	const op = "controlnet"
 	switch {
 	case c.Model == "":
-		return Errorf(Invalid, op, "unit %d names no model file", i)
+		return fault.Errorf(fault.Invalid, op, "unit %d names no model file", i)
 	case len(c.Hint) != 3*LatentScale*h*LatentScale*w:
-		return Errorf(Invalid, op, "hint of unit %d has %d values, want %d for [3,%d,%d]", i, len(c.Hint), 3*LatentScale*h*LatentScale*w, LatentScale*h, LatentScale*w)
+		return fault.Errorf(fault.Invalid, op, "hint of unit %d has %d values, want %d for [3,%d,%d]", i, len(c.Hint), 3*LatentScale*h*LatentScale*w, LatentScale*h, LatentScale*w)
 	case len(c.Rows) != b:
-		return Errorf(Invalid, op, "unit %d has %d row strengths, want %d", i, len(c.Rows), b)
+		return fault.Errorf(fault.Invalid, op, "unit %d has %d row strengths, want %d", i, len(c.Rows), b)
 	case len(c.Layers) != ControlLayers:
-		return Errorf(Invalid, op, "unit %d has %d layer strengths, want %d", i, len(c.Layers), ControlLayers)
+		return fault.Errorf(fault.Invalid, op, "unit %d has %d layer strengths, want %d", i, len(c.Layers), ControlLayers)
 	}
 	for _, s := range [][]float32{c.Rows, c.Layers} {
 		for _, v := range s {
 			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
-				return Errorf(Invalid, op, "unit %d has a strength that is not a finite number", i)
+				return fault.Errorf(fault.Invalid, op, "unit %d has a strength that is not a finite number", i)
 			}
 		}
 	}
@@ -95,7 +98,7 @@ func (in PixelInput) Check() error {
 		return err
 	}
 	if want := 3 * in.H * in.W; len(in.Pixels) != want {
-		return Errorf(Invalid, op, "picture has %d values, want %d for [3,%d,%d]", len(in.Pixels), want, in.H, in.W)
+		return fault.Errorf(fault.Invalid, op, "picture has %d values, want %d for [3,%d,%d]", len(in.Pixels), want, in.H, in.W)
 	}
 	return checkTiles(op, in.Tiles)
 }
@@ -116,7 +119,7 @@ func CheckLatent(op string, latent []float32, h, w int) error {
 		return err
 	}
 	if want := LatentChannels * h * w; len(latent) != want {
-		return Errorf(Invalid, op, "latent has %d values, want %d for [%d,%d,%d]", len(latent), want, LatentChannels, h, w)
+		return fault.Errorf(fault.Invalid, op, "latent has %d values, want %d for [%d,%d,%d]", len(latent), want, LatentChannels, h, w)
 	}
 	return nil
 }
@@ -125,24 +128,24 @@ func CheckLatent(op string, latent []float32, h, w int) error {
 // [3,h,w]. Op names the operation in the error.
 func CheckPixels(op string, pixels []float32, h, w int) error {
 	if h < 1 || w < 1 || h > MaxLatentSide*LatentScale || w > MaxLatentSide*LatentScale {
-		return Errorf(Invalid, op, "picture is %dx%d pixels, want 1 to %d a side", w, h, MaxLatentSide*LatentScale)
+		return fault.Errorf(fault.Invalid, op, "picture is %dx%d pixels, want 1 to %d a side", w, h, MaxLatentSide*LatentScale)
 	}
 	if want := 3 * h * w; len(pixels) != want {
-		return Errorf(Invalid, op, "picture has %d values, want %d for [3,%d,%d]", len(pixels), want, h, w)
+		return fault.Errorf(fault.Invalid, op, "picture has %d values, want %d for [3,%d,%d]", len(pixels), want, h, w)
 	}
 	return nil
 }
 
 func checkSides(op string, h, w int) error {
 	if h < 1 || w < 1 || h > MaxLatentSide || w > MaxLatentSide {
-		return Errorf(Invalid, op, "latent is %dx%d cells, want 1 to %d a side", w, h, MaxLatentSide)
+		return fault.Errorf(fault.Invalid, op, "latent is %dx%d cells, want 1 to %d a side", w, h, MaxLatentSide)
 	}
 	return nil
 }
 
 func checkTiles(op string, m TileMode) error {
 	if m < TileAuto || m > TileAlways {
-		return Errorf(Invalid, op, "tile mode %d does not exist", m)
+		return fault.Errorf(fault.Invalid, op, "tile mode %d does not exist", m)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"sdworker/fault"
 	"sdworker/inference/imageio"
 	"sdworker/inference/latent"
 	"sdworker/inference/rng"
@@ -38,7 +39,7 @@ func (j *job) prepareInit(ctx context.Context) (*initPicture, error) {
 			return nil, err
 		}
 		if i > 0 && (m.W != w || m.H != h) {
-			return nil, FieldError("resize_mode", "init images of different sizes cannot be resized as latents (resize_mode 3)")
+			return nil, fault.FieldError("resize_mode", "init images of different sizes cannot be resized as latents (resize_mode 3)")
 		}
 		w, h = m.W, m.H
 		pixels = append(pixels, toPlanar(m))
@@ -87,7 +88,7 @@ func (j *job) preparePicture(ctx context.Context, p *initPicture, m imageio.RGB,
 		p.corrections = append(p.corrections, imageio.NewColorTarget(m))
 	}
 	if m.W < LatentScale || m.H < LatentScale || m.W > MaxSide || m.H > MaxSide {
-		return m, FieldError("init_images", "an init image of %dx%d pixels cannot be used without resizing", m.W, m.H)
+		return m, fault.FieldError("init_images", "an init image of %dx%d pixels cannot be used without resizing", m.W, m.H)
 	}
 	return m, nil
 }

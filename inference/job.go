@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sdworker/fault"
 	"sdworker/inference/clip"
 	"sdworker/inference/fileid"
 	"sdworker/inference/imageio"
@@ -41,7 +42,7 @@ type job struct {
 func (j *job) run(ctx context.Context) error {
 	var err error
 	if j.source, err = rng.ParseSource(j.req.Settings.NoiseSource); err != nil {
-		return &Error{Code: Invalid, Field: "randn_source", Msg: err.Error()}
+		return &fault.Error{Code: fault.Invalid, Field: "randn_source", Msg: err.Error()}
 	}
 	j.batch = j.req.BatchSize
 	if in := j.req.Init; in != nil && len(in.Images) > 1 {
@@ -82,8 +83,8 @@ func (j *job) use(ctx context.Context, checkpoint string) error {
 		return err
 	}
 	if j.req.Files.VAE == "" && m.eng.Info().NoVAE {
-		return &Error{
-			Code: Invalid, Op: "load", Field: "sd_vae",
+		return &fault.Error{
+			Code: fault.Invalid, Op: "load", Field: "sd_vae",
 			Msg: fmt.Sprintf("%s has no VAE of its own: choose one with sd_vae, or put one beside it as %s.vae.safetensors",
 				filepath.Base(checkpoint), strings.TrimSuffix(filepath.Base(checkpoint), filepath.Ext(checkpoint))),
 		}
@@ -102,7 +103,7 @@ func (j *job) uses(ids ...fileid.ID) error {
 		case at < 0:
 			j.res.Files = append(j.res.Files, id)
 		case j.res.Files[at] != id:
-			return Errorf(Busy, "files", "%s was replaced while the job ran, try again", id.Path)
+			return fault.Errorf(fault.Busy, "files", "%s was replaced while the job ran, try again", id.Path)
 		}
 	}
 	return nil
@@ -245,7 +246,7 @@ func (j *job) decodeOne(ctx context.Context, latent []float32, h, w int) (imagei
 		return imageio.RGB{}, err
 	}
 	if len(pixels) > 0 && math.IsNaN(float64(pixels[0])) {
-		return imageio.RGB{}, Errorf(Internal, "decode", "the VAE produced a picture of NaNs; try another VAE or checkpoint")
+		return imageio.RGB{}, fault.Errorf(fault.Internal, "decode", "the VAE produced a picture of NaNs; try another VAE or checkpoint")
 	}
 	return toRGB(pixels, h*LatentScale, w*LatentScale), nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/fault"
 	"sdworker/inference/prompt"
 )
 
@@ -32,7 +33,7 @@ func (j *job) activate(ctx context.Context, networks []prompt.Network) error {
 			j.bundled = append(j.bundled, r.Embeddings...)
 		}
 	case len(loras) > 0:
-		return Errorf(Invalid, "lora", "this engine cannot apply LoRAs")
+		return fault.Errorf(fault.Invalid, "lora", "this engine cannot apply LoRAs")
 	}
 	j.loras = loras
 	j.texts = j.pipeline.embeddings.get(j.req.Files.Embeddings, j.bundled)

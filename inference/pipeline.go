@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sdworker/fault"
 	"sdworker/inference/fileid"
 )
 
@@ -63,7 +64,7 @@ func (p *Pipeline) exclusive(fn func() error) error {
 	p.turn.Lock()
 	defer p.turn.Unlock()
 	if p.closed {
-		return &Error{Code: Broken, Op: "pipeline", Msg: "the engine is shut down"}
+		return &fault.Error{Code: fault.Broken, Op: "pipeline", Msg: "the engine is shut down"}
 	}
 	return fn()
 }
@@ -82,7 +83,7 @@ func (p *Pipeline) Generate(ctx context.Context, req *Request, hooks Hooks) (*Re
 			return err
 		}
 		if err := ctx.Err(); err != nil {
-			return &Error{Code: Canceled, Op: "generate", Msg: "canceled", Err: err}
+			return &fault.Error{Code: fault.Canceled, Op: "generate", Msg: "canceled", Err: err}
 		}
 		j.res.Timings.Total = time.Since(start).Seconds()
 		res = j.res
@@ -167,7 +168,7 @@ func (m *model) files() []fileid.ID {
 // be.
 func (p *Pipeline) use(ctx context.Context, checkpoint, vae string, hooks Hooks) (*model, error) {
 	if checkpoint == "" {
-		return nil, &Error{Code: NotFound, Op: "load", Msg: "no checkpoint is chosen: put a Stable Diffusion 1.5 checkpoint into the model folder or name one with --model"}
+		return nil, &fault.Error{Code: fault.NotFound, Op: "load", Msg: "no checkpoint is chosen: put a Stable Diffusion 1.5 checkpoint into the model folder or name one with --model"}
 	}
 	if i := slices.IndexFunc(p.loaded, func(m *model) bool { return m.path == checkpoint }); i >= 0 {
 		m := p.loaded[i]
@@ -198,7 +199,7 @@ func (m *model) setVAE(ctx context.Context, vae string) error {
 	case ok:
 		return sw.SetVAE(ctx, vae)
 	case vae != "":
-		return &Error{Code: Invalid, Op: "vae", Field: "sd_vae", Msg: "this engine cannot replace the VAE"}
+		return &fault.Error{Code: fault.Invalid, Op: "vae", Field: "sd_vae", Msg: "this engine cannot replace the VAE"}
 	}
 	return nil
 }
@@ -225,14 +226,14 @@ func (p *Pipeline) keep(m *model) {
 // no room for both.
 func (p *Pipeline) load(ctx context.Context, checkpoint string, hooks Hooks) (*model, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, &Error{Code: Canceled, Op: "load", Msg: "canceled", Err: err}
+		return nil, &fault.Error{Code: fault.Canceled, Op: "load", Msg: "canceled", Err: err}
 	}
 	progress := func(done, total int) {
 		hooks.Report(Progress{Phase: PhaseLoading, Step: done, Steps: total})
 	}
 	progress(0, 0)
 	eng, err := p.open(ctx, checkpoint, progress)
-	if CodeOf(err) == Exhausted && len(p.loaded) > 0 {
+	if fault.CodeOf(err) == fault.Exhausted && len(p.loaded) > 0 {
 		p.drop(0) // the warm ones are in the way
 		eng, err = p.open(ctx, checkpoint, progress)
 	}
@@ -263,7 +264,7 @@ func (p *Pipeline) fail(err error) {
 // broken drops m when err says that its state is unknown, so that the next job
 // loads it anew, and returns err.
 func (p *Pipeline) broken(m *model, err error) error {
-	if CodeOf(err) != Broken {
+	if fault.CodeOf(err) != fault.Broken {
 		return err
 	}
 	if i := slices.Index(p.loaded, m); i >= 0 {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
@@ -348,7 +349,7 @@ func TestSmallMemorySplitsTheBatch(t *testing.T) {
 	b := newBench(t, func() *enginetest.Fake {
 		return &enginetest.Fake{Before: func(_ context.Context, c enginetest.Call) error {
 			if c.Op == enginetest.OpPredictNoise && len(c.UNet.Timestep) > 2 {
-				return inference.Errorf(inference.Exhausted, "unet", "out of memory")
+				return fault.Errorf(fault.Exhausted, "unet", "out of memory")
 			}
 			return nil
 		}}
@@ -362,7 +363,7 @@ func TestALimitOfMemoryIsForgottenWithItsJob(t *testing.T) {
 	b := newBench(t, func() *enginetest.Fake {
 		return &enginetest.Fake{Before: func(_ context.Context, c enginetest.Call) error {
 			if c.Op == enginetest.OpPredictNoise && c.UNet.H > 8 {
-				return inference.Errorf(inference.Exhausted, "unet", "out of memory")
+				return fault.Errorf(fault.Exhausted, "unet", "out of memory")
 			}
 			return nil
 		}}
@@ -377,19 +378,19 @@ func TestALimitOfMemoryIsForgottenWithItsJob(t *testing.T) {
 	}
 	before := groups()
 	_, err := b.Generate(t.Context(), txt2img(func(r *inference.Request) { r.Height = 1024 }), inference.Hooks{})
-	require.Equal(t, inference.Exhausted, inference.CodeOf(err))
+	require.Equal(t, fault.Exhausted, fault.CodeOf(err))
 	b.engine().Reset()
 	require.Equal(t, before, groups())
 }
 
 func TestABrokenEngineIsNoLongerShown(t *testing.T) {
 	b := newBench(t, func() *enginetest.Fake {
-		return &enginetest.Fake{Before: enginetest.FailAt(enginetest.OpDecode, 1, inference.Errorf(inference.Broken, "decode", "the device is lost"))}
+		return &enginetest.Fake{Before: enginetest.FailAt(enginetest.OpDecode, 1, fault.Errorf(fault.Broken, "decode", "the device is lost"))}
 	})
 	b.run(t, txt2img(nil))
 	require.NotEmpty(t, b.Status().Engine.Checkpoint)
 	_, err := b.Generate(t.Context(), txt2img(nil), inference.Hooks{})
-	require.Equal(t, inference.Broken, inference.CodeOf(err))
+	require.Equal(t, fault.Broken, fault.CodeOf(err))
 	require.Empty(t, b.Status().Engine.Checkpoint)
 	require.Contains(t, b.Status().Err, "the device is lost")
 	b.run(t, txt2img(nil))
@@ -410,7 +411,7 @@ func TestAJobThatIsCanceledAtItsEndHasNoPictures(t *testing.T) {
 		}}
 	})
 	res, err := b.Generate(ctx, txt2img(nil), inference.Hooks{})
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	require.Nil(t, res)
 }
 
@@ -492,7 +493,7 @@ func TestCancelStopsWithinOneStep(t *testing.T) {
 		}
 	}})
 	require.Nil(t, res)
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	require.Len(t, b.engine().Calls(enginetest.OpPredictNoise), 2)
 	b.run(t, txt2img(nil))
 }
@@ -502,12 +503,12 @@ func TestBrokenEngineIsReplaced(t *testing.T) {
 	b := newBench(t, func() *enginetest.Fake {
 		f := &enginetest.Fake{}
 		if fail {
-			f.Before = enginetest.FailAt(enginetest.OpPredictNoise, 1, inference.Errorf(inference.Broken, "unet", "device lost"))
+			f.Before = enginetest.FailAt(enginetest.OpPredictNoise, 1, fault.Errorf(fault.Broken, "unet", "device lost"))
 		}
 		return f
 	})
 	_, err := b.Generate(t.Context(), txt2img(nil), inference.Hooks{})
-	require.Equal(t, inference.Broken, inference.CodeOf(err))
+	require.Equal(t, fault.Broken, fault.CodeOf(err))
 	require.True(t, b.fakes[0].Closed())
 	fail = false
 	b.run(t, txt2img(nil))
@@ -518,7 +519,7 @@ func TestFailedSwitchLeavesTheOldCheckpoint(t *testing.T) {
 	fakes := 0
 	p := inference.NewPipeline(func(_ context.Context, checkpoint string, _ func(int, int)) (inference.Engine, error) {
 		if checkpoint == "bad" {
-			return nil, inference.Errorf(inference.Invalid, "load", "not a checkpoint")
+			return nil, fault.Errorf(fault.Invalid, "load", "not a checkpoint")
 		}
 		fakes++
 		return &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint}}, nil
@@ -550,7 +551,7 @@ func TestWarmCheckpointsAreKeptUpToTheLimit(t *testing.T) {
 	require.NoError(t, p.Close())
 	require.NoError(t, p.Close())
 	require.True(t, closed["a"].Closed())
-	require.Equal(t, inference.Broken, inference.CodeOf(p.Load(t.Context(), inference.Files{Checkpoint: "a"}, inference.Hooks{})))
+	require.Equal(t, fault.Broken, fault.CodeOf(p.Load(t.Context(), inference.Files{Checkpoint: "a"}, inference.Hooks{})))
 }
 
 func TestPreviews(t *testing.T) {
@@ -613,7 +614,7 @@ func TestInvalidRequestsNameTheField(t *testing.T) {
 		"prompt":             func(r *inference.Request) { r.Prompt = "(a:1.2.3)" },
 	} {
 		_, err := b.Generate(t.Context(), txt2img(change), inference.Hooks{})
-		var e *inference.Error
+		var e *fault.Error
 		require.ErrorAs(t, err, &e, field)
 		require.Equal(t, field, e.Field)
 	}
@@ -669,7 +670,7 @@ func TestUpscale(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, m, got)
 	_, err = b.Upscale(t.Context(), &inference.UpscaleRequest{Image: m, Upscaler: "zzz", Scale: 2}, inference.Hooks{})
-	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 
 	require.NoError(t, b.Load(t.Context(), inference.Files{Checkpoint: "a"}, inference.Hooks{}))
 	got, err = b.Upscale(t.Context(), &inference.UpscaleRequest{Image: m, Upscaler: "ESRGAN_4x", Model: "/e/x.pth", Scale: 3}, inference.Hooks{})
@@ -697,7 +698,7 @@ func TestStepCache(t *testing.T) {
 
 	for _, threshold := range []float64{-0.1, 1.5, math.NaN(), math.Inf(1)} {
 		_, err := newBench(t, nil).Generate(t.Context(), txt2img(func(r *inference.Request) { r.Settings.StepCache = threshold }), inference.Hooks{})
-		require.Equal(t, inference.Invalid, inference.CodeOf(err))
+		require.Equal(t, fault.Invalid, fault.CodeOf(err))
 		require.ErrorContains(t, err, "step_cache")
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -38,9 +39,9 @@ func TestPromptLimits(t *testing.T) {
 				require.NoError(t, err)
 				return
 			}
-			var got *inference.Error
+			var got *fault.Error
 			require.ErrorAs(t, err, &got)
-			require.Equal(t, inference.Invalid, got.Code)
+			require.Equal(t, fault.Invalid, got.Code)
 			require.Equal(t, tc.field, got.Field)
 		})
 	}

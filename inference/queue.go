@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"sdworker/fault"
 	"sdworker/inference/imageio"
 )
 
@@ -88,11 +89,11 @@ func (q *Queue) Do(ctx context.Context, job Job, fn func(ctx context.Context, ge
 	select {
 	case <-t.turn:
 	case <-ctx.Done():
-		var told *Error
+		var told *fault.Error
 		if errors.As(context.Cause(ctx), &told) {
 			return told
 		}
-		return &Error{Code: Canceled, Op: "queue", Msg: "canceled while waiting", Err: context.Cause(ctx)}
+		return &fault.Error{Code: fault.Canceled, Op: "queue", Msg: "canceled while waiting", Err: context.Cause(ctx)}
 	}
 	q.mu.Lock()
 	t.state.Started = time.Now()
@@ -143,7 +144,7 @@ func (q *Queue) Room() error {
 // room is Room with the queue's lock held.
 func (q *Queue) room() error {
 	if q.depth > 0 && len(q.waiting) >= q.depth {
-		return &Error{Code: Busy, Op: "queue", Msg: "the queue is full, try again later"}
+		return &fault.Error{Code: fault.Busy, Op: "queue", Msg: "the queue is full, try again later"}
 	}
 	return nil
 }

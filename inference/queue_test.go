@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -70,7 +71,7 @@ func TestQueueRefusesWhenFull(t *testing.T) {
 		first := do(t.Context(), q, "a", func(context.Context, inference.Hooks) error { <-release; return nil })
 		synctest.Wait()
 		second := do(t.Context(), q, "b", func(context.Context, inference.Hooks) error { return nil })
-		require.Equal(t, inference.Busy, inference.CodeOf(<-second))
+		require.Equal(t, fault.Busy, fault.CodeOf(<-second))
 		close(release)
 		require.NoError(t, <-first)
 		require.NoError(t, <-do(t.Context(), q, "c", func(context.Context, inference.Hooks) error { return nil }))
@@ -90,7 +91,7 @@ func TestQueueForgetsAWaitingJobWhoseClientLeft(t *testing.T) {
 		})
 		synctest.Wait()
 		cancel()
-		require.Equal(t, inference.Canceled, inference.CodeOf(<-second))
+		require.Equal(t, fault.Canceled, fault.CodeOf(<-second))
 		require.Equal(t, []string{"a"}, q.IDs())
 		close(release)
 		require.NoError(t, <-first)
@@ -139,7 +140,7 @@ func TestQueueFinishes(t *testing.T) {
 			return nil
 		})
 		synctest.Wait()
-		q.Finish(inference.Errorf(inference.Canceled, "queue", "closing time"))
+		q.Finish(fault.Errorf(fault.Canceled, "queue", "closing time"))
 		require.NoError(t, <-running)
 		require.ErrorContains(t, <-waiting, "closing time")
 		require.Empty(t, q.IDs())
@@ -154,7 +155,7 @@ func TestRoomAndExpectations(t *testing.T) {
 	other, stopOther := q.Expect("b")
 	defer stopOther()
 	err := q.Do(t.Context(), inference.Job{ID: "a"}, func(context.Context, inference.Generator, inference.Hooks) error {
-		require.Equal(t, inference.Busy, inference.CodeOf(q.Room()))
+		require.Equal(t, fault.Busy, fault.CodeOf(q.Room()))
 		return nil
 	})
 	require.NoError(t, err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/fileid"
@@ -27,7 +28,7 @@ func filePipeline(t *testing.T, before func(path string) enginetest.Hook) *infer
 	t.Helper()
 	p := inference.NewPipeline(func(_ context.Context, checkpoint string, _ func(done, total int)) (inference.Engine, error) {
 		if _, err := os.Stat(checkpoint); err != nil {
-			return nil, inference.Errorf(inference.NotFound, "open", "there is no file %s", checkpoint)
+			return nil, fault.Errorf(fault.NotFound, "open", "there is no file %s", checkpoint)
 		}
 		f := &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint}}
 		if before != nil {
@@ -131,6 +132,6 @@ func TestACheckpointReplacedWithinAJobFailsIt(t *testing.T) {
 		r.DenoisingStrength = 0.5
 	})
 	_, err := p.Generate(t.Context(), req, inference.Hooks{})
-	require.Equal(t, inference.Busy, inference.CodeOf(err), "%v", err)
+	require.Equal(t, fault.Busy, fault.CodeOf(err), "%v", err)
 	require.ErrorContains(t, err, first)
 }

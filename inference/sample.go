@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"sdworker/fault"
 	"sdworker/inference/clip"
 	"sdworker/inference/rng"
 	"sdworker/inference/sampler"
@@ -74,19 +75,19 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 
 // samplerError gives the sampler's own errors a code.
 func samplerError(err error) error {
-	var known *Error
+	var known *fault.Error
 	var unknown *sampler.UnknownError
 	switch {
 	case errors.As(err, &known):
 		return err
 	case errors.As(err, &unknown):
-		return &Error{Code: NotFound, Op: "sample", Field: "sampler_name", Msg: err.Error()}
+		return &fault.Error{Code: fault.NotFound, Op: "sample", Field: "sampler_name", Msg: err.Error()}
 	case errors.Is(err, sampler.ErrNaN):
-		return &Error{Code: Internal, Op: "sample", Msg: err.Error()}
-	case CodeOf(err) == Canceled:
-		return &Error{Code: Canceled, Op: "sample", Msg: "canceled", Err: err}
+		return &fault.Error{Code: fault.Internal, Op: "sample", Msg: err.Error()}
+	case fault.CodeOf(err) == fault.Canceled:
+		return &fault.Error{Code: fault.Canceled, Op: "sample", Msg: "canceled", Err: err}
 	}
-	return &Error{Code: Invalid, Op: "sample", Msg: err.Error()}
+	return &fault.Error{Code: fault.Invalid, Op: "sample", Msg: err.Error()}
 }
 
 // stopped reports whether the pass in hand is to end with what it has.
@@ -101,7 +102,7 @@ func (j *job) onStep(ctx context.Context, p *pass, step, total int, predicted []
 		if m, err := j.preview(ctx, predicted, p.size.h, p.size.w); err == nil {
 			j.progress.Preview = &m
 		} else {
-			j.comment("no live preview: " + Message(err))
+			j.comment("no live preview: " + fault.Message(err))
 		}
 	}
 	j.hooks.Report(j.progress)
@@ -182,7 +183,7 @@ func (j *job) rows(ctx context.Context, p *pass, b *sampler.Batch, from, to int,
 	for at := from; at < to; {
 		n := min(limit, to-at)
 		part, err := j.model.eng.PredictNoise(ctx, j.unetInput(p, b, at, at+n, contexts[at-from:at-from+n]))
-		if CodeOf(err) == Exhausted && n > 1 {
+		if fault.CodeOf(err) == fault.Exhausted && n > 1 {
 			limit = (n + 1) / 2
 			p.rows = limit
 			continue

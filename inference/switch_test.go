@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 )
@@ -15,7 +16,7 @@ func TestSwitchWithAVAEThatFailsLeavesTheOldCheckpoint(t *testing.T) {
 	p := inference.NewPipeline(func(_ context.Context, checkpoint string, _ func(int, int)) (inference.Engine, error) {
 		opened[checkpoint] = &enginetest.Fake{
 			Description: inference.EngineInfo{Checkpoint: checkpoint},
-			Before:      enginetest.FailAt(enginetest.OpSetVAE, 0, inference.Errorf(inference.Invalid, "vae", "not a VAE")),
+			Before:      enginetest.FailAt(enginetest.OpSetVAE, 0, fault.Errorf(fault.Invalid, "vae", "not a VAE")),
 		}
 		return opened[checkpoint], nil
 	}, inference.PipelineOptions{})

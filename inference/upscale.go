@@ -3,6 +3,7 @@ package inference
 import (
 	"context"
 
+	"sdworker/fault"
 	"sdworker/inference/imageio"
 )
 
@@ -22,7 +23,7 @@ const maxUpscalePasses = 3
 func (p *Pipeline) Upscale(ctx context.Context, req *UpscaleRequest, hooks Hooks) (imageio.RGB, error) {
 	w, h := imageio.UpscaleSize(req.Image.W, req.Image.H, req.Scale)
 	if w < 1 || h < 1 || w > 4*MaxSide || h > 4*MaxSide {
-		return imageio.RGB{}, FieldError("upscaling_resize", "upscaling gives %dx%d pixels, want 8 to %d a side", w, h, 4*MaxSide)
+		return imageio.RGB{}, fault.FieldError("upscaling_resize", "upscaling gives %dx%d pixels, want 8 to %d a side", w, h, 4*MaxSide)
 	}
 	if req.Model == "" {
 		return upscale(ctx, nil, req, hooks)
@@ -30,7 +31,7 @@ func (p *Pipeline) Upscale(ctx context.Context, req *UpscaleRequest, hooks Hooks
 	var out imageio.RGB
 	err := p.exclusive(func() (err error) {
 		if len(p.loaded) == 0 {
-			return Errorf(NotFound, "upscale", "no checkpoint is loaded, so no engine runs that could upscale with a model")
+			return fault.Errorf(fault.NotFound, "upscale", "no checkpoint is loaded, so no engine runs that could upscale with a model")
 		}
 		if keeper, ok := p.loaded[0].eng.(FileKeeper); ok {
 			keeper.Renew() // for the upscaler: the checkpoint does not matter here
@@ -77,11 +78,11 @@ func upscaleOnce(ctx context.Context, eng Engine, req *UpscaleRequest, m imageio
 	case req.Model == "" && req.Upscaler == UpscalerLanczos:
 		return m.Resize(scaledW, scaledH, imageio.Lanczos), nil
 	case req.Model == "":
-		return m, Errorf(NotFound, "upscale", "could not find upscaler named %s", req.Upscaler)
+		return m, fault.Errorf(fault.NotFound, "upscale", "could not find upscaler named %s", req.Upscaler)
 	}
 	up, ok := eng.(PixelUpscaler)
 	if !ok {
-		return m, Errorf(Invalid, "upscale", "this engine cannot run upscaler models")
+		return m, fault.Errorf(fault.Invalid, "upscale", "this engine cannot run upscaler models")
 	}
 	out, factor, err := up.UpscalePixels(ctx, req.Model, toPlanar(m), m.H, m.W)
 	if err != nil {

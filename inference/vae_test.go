@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 )
@@ -17,7 +18,7 @@ func TestACheckpointWithoutAVAE(t *testing.T) {
 	req := txt2img(nil)
 	require.NoError(t, b.Load(t.Context(), req.Files, inference.Hooks{}))
 	_, err := b.Generate(t.Context(), req, inference.Hooks{})
-	require.Equal(t, inference.Invalid, inference.CodeOf(err))
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 	require.ErrorContains(t, err, "has no VAE of its own")
 	req.Files.VAE = "/models/VAE/x.safetensors"
 	require.Len(t, b.run(t, req).Images, 1)

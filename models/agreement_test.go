@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 	"sdworker/models/modelstest"
 )
@@ -28,8 +28,8 @@ func TestOneJudge(t *testing.T) {
 			listed := slices.ContainsFunc(catalog.Usable(catalog.List(c.Kind)), func(f models.File) bool { return f.Path == path })
 			if c.Problem != "" {
 				require.ErrorContains(t, err, c.Problem)
-				require.Equal(t, inference.Invalid, inference.CodeOf(err))
-				require.Contains(t, inference.Message(err), path)
+				require.Equal(t, fault.Invalid, fault.CodeOf(err))
+				require.Contains(t, fault.Message(err), path)
 				require.False(t, listed)
 				return
 			}

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/inference/fileid"
 	"sdworker/internal/vectors"
 	"sdworker/models"
@@ -297,14 +297,14 @@ func TestResolve(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "sub/other.safetensors", byPath.Name)
 	_, err = c.Resolve("zzz")
-	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 	require.ErrorContains(t, err, `no checkpoint or file named "zzz"`)
 	_, err = c.Resolve("p.ckpt")
-	require.Equal(t, inference.Invalid, inference.CodeOf(err))
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 	require.ErrorContains(t, err, "pickle")
 
 	_, err = c.Resolve("deliberate-v6")
-	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 	lay(t, dir, "Stable-diffusion/Deliberate_v6.safetensors")
 	byShortName, err := c.Resolve("deliberate-v6")
 	require.NoError(t, err)

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // CheckOptions says what the caller accepts beside the usual.
@@ -74,7 +74,7 @@ func (i *Info) permitted(o CheckOptions) error {
 }
 
 // forbidden is the error for a pickle where none is allowed.
-func forbidden(path string) *inference.Error {
+func forbidden(path string) *fault.Error {
 	return refuse(path, "is a PyTorch pickle, which can carry hidden code; rewrite it with `worker models convert`, or allow pickle files (--allow-pickle, ALLOW_PICKLE) if you trust its source")
 }
 

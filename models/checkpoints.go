@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // checkpointIndex finds checkpoints by everything A1111 calls them.
@@ -222,13 +222,13 @@ func (c *Catalog) fileAt(path string) (File, bool) {
 }
 
 // notFound says what could not be found and what can be done.
-func (c *Catalog) notFound(name string) *inference.Error {
+func (c *Catalog) notFound(name string) *fault.Error {
 	places := strings.Join(c.config.Roots, ", ")
 	if places == "" {
 		places = "no folder is configured"
 	}
 	if name == "" {
-		return inference.Errorf(inference.NotFound, "models",
+		return fault.Errorf(fault.NotFound, "models",
 			"there is no checkpoint; put one into a model folder (%s), name one with --model, or run `worker models pull deliberate-v6`", places)
 	}
 	if info, err := os.Stat(name); err == nil && irregular(info) != "" {
@@ -239,5 +239,5 @@ func (c *Catalog) notFound(name string) *inference.Error {
 			return forbidden(f.Path)
 		}
 	}
-	return inference.Errorf(inference.NotFound, "models", "there is no checkpoint or file named %q; `worker models ls` shows what there is (searched: %s)", name, places)
+	return fault.Errorf(fault.NotFound, "models", "there is no checkpoint or file named %q; `worker models ls` shows what there is (searched: %s)", name, places)
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 	"sdworker/models/modelstest"
 	"sdworker/models/safetensors"
@@ -66,7 +66,7 @@ func TestVerify(t *testing.T) {
 	_, err = models.Verify(context.Background(), path, r.SHA256)
 	require.NoError(t, err)
 	_, err = models.Verify(context.Background(), path, "00")
-	require.Equal(t, inference.Invalid, inference.CodeOf(err))
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 
 	raw, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -84,5 +84,5 @@ func TestVerify(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err = models.Verify(ctx, modelstest.Write(t, path, nil, safetensors.Tensor{Name: "x", DType: safetensors.F32, Shape: []int64{5 << 20}}), "")
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 }

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // Tensor is one tensor of a file, whatever the container.
@@ -62,7 +62,7 @@ func (i *Info) Lookup(name string) (Tensor, bool) {
 
 // Inspect reads and verifies the header of a model file and recognises what it
 // holds. It never reads the values. What is no model file at all, or a broken
-// one, is an *inference.Error with code Invalid that says what is wrong; a
+// one, is an *fault.Error with code Invalid that says what is wrong; a
 // missing file has code NotFound.
 func Inspect(path string) (*Info, error) {
 	f, err := openRegular(path)
@@ -85,7 +85,7 @@ func inspectOpen(f *os.File, path string, size int64) (*Info, error) {
 		if errors.As(err, &bad) {
 			return nil, refuse(path, "%s", bad.sentence)
 		}
-		return nil, &inference.Error{Code: inference.Internal, Op: "models", Msg: "cannot read " + path, Err: err}
+		return nil, &fault.Error{Code: fault.Internal, Op: "models", Msg: "cannot read " + path, Err: err}
 	}
 	info.Path = path
 	if info.Kind == Checkpoint {
@@ -162,12 +162,12 @@ func (i *Info) summarize() {
 
 func openError(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return &inference.Error{Code: inference.NotFound, Op: "models", Msg: "there is no file " + path, Err: err}
+		return &fault.Error{Code: fault.NotFound, Op: "models", Msg: "there is no file " + path, Err: err}
 	}
-	return &inference.Error{Code: inference.Invalid, Op: "models", Msg: "cannot open " + path, Err: err}
+	return &fault.Error{Code: fault.Invalid, Op: "models", Msg: "cannot open " + path, Err: err}
 }
 
 // refuse builds the error for a file that cannot be used.
-func refuse(path, format string, args ...any) *inference.Error {
-	return inference.Errorf(inference.Invalid, "models", "%s "+format, append([]any{path}, args...)...)
+func refuse(path, format string, args ...any) *fault.Error {
+	return fault.Errorf(fault.Invalid, "models", "%s "+format, append([]any{path}, args...)...)
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 	"sdworker/models/modelstest"
 	"sdworker/models/safetensors"
@@ -167,9 +167,9 @@ func TestRefusals(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := modelstest.Write(t, filepath.Join(t.TempDir(), "m.safetensors"), nil, c.tensors...)
 			_, err := models.Check(path, c.kind, models.CheckOptions{})
-			require.Equal(t, inference.Invalid, inference.CodeOf(err))
+			require.Equal(t, fault.Invalid, fault.CodeOf(err))
 			require.ErrorContains(t, err, c.want)
-			require.Contains(t, inference.Message(err), path)
+			require.Contains(t, fault.Message(err), path)
 		})
 	}
 }
@@ -253,12 +253,12 @@ func TestNoModelAtAll(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "m.safetensors")
 			require.NoError(t, os.WriteFile(path, []byte(c.content), 0o600))
 			_, err := models.Inspect(path)
-			require.Equal(t, inference.Invalid, inference.CodeOf(err))
+			require.Equal(t, fault.Invalid, fault.CodeOf(err))
 			require.ErrorContains(t, err, c.want)
 		})
 	}
 	_, err = models.Inspect(filepath.Join(t.TempDir(), "none"))
-	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 	_, err = models.Inspect(t.TempDir())
 	require.ErrorContains(t, err, "is a folder")
 }

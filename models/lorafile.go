@@ -5,7 +5,7 @@ import (
 	"os"
 	"strings"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models/adapter"
 	"sdworker/models/safetensors"
 	"sdworker/models/sd1"
@@ -52,7 +52,7 @@ func openLoRA(f *os.File, path string, o CheckOptions) (*OpenedLoRA, error) {
 	list := info.adapter()
 	if info.Format == Pickle { // only its own reader finds values that do not lie in order
 		if list, err = adapter.OpenTorch(f, stat.Size()); err != nil {
-			return nil, &inference.Error{Code: inference.Internal, Op: "models", Msg: "cannot read " + path, Err: err}
+			return nil, &fault.Error{Code: fault.Internal, Op: "models", Msg: "cannot read " + path, Err: err}
 		}
 	}
 	return &OpenedLoRA{File: list, ReaderAt: f, Disk: f, Stat: stat}, nil

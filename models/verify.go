@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models/diskread"
 	"sdworker/models/safetensors"
 )
@@ -56,11 +56,11 @@ func Verify(ctx context.Context, path, expected string) (Report, error) {
 }
 
 func readError(path string, err error) error {
-	code := inference.Internal
+	code := fault.Internal
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		code = inference.Canceled
+		code = fault.Canceled
 	}
-	return &inference.Error{Code: code, Op: "models", Msg: "cannot read " + path, Err: err}
+	return &fault.Error{Code: code, Op: "models", Msg: "cannot read " + path, Err: err}
 }
 
 // badValues counts the values that are not finite and names the first tensor,

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 const (
@@ -104,7 +104,7 @@ func Keep(ctx context.Context) (release func()) {
 }
 
 // TakePixels takes the memory of a picture for the request of ctx, before it is
-// decoded. The error is *inference.Error: Invalid when the request has too many
+// decoded. The error is *fault.Error: Invalid when the request has too many
 // pixels, Busy when others have the memory. Outside of a Handler there is no bound.
 func TakePixels(ctx context.Context, w, h int) error {
 	l := leaseOf(ctx)
@@ -117,7 +117,7 @@ func TakePixels(ctx context.Context, w, h int) error {
 	all := l.pixels
 	l.mu.Unlock()
 	if limit := min(MaxPixels, l.budget.size/PerPixel); all > limit {
-		return inference.Errorf(inference.Invalid, "memory", "the pictures of the request have more than %d million pixels together; send fewer or smaller ones", limit>>20)
+		return fault.Errorf(fault.Invalid, "memory", "the pictures of the request have more than %d million pixels together; send fewer or smaller ones", limit>>20)
 	}
 	return l.take(n * PerPixel)
 }
@@ -143,7 +143,7 @@ func (l *lease) add(n int64) {
 }
 
 func busy() error {
-	return inference.Errorf(inference.Busy, "memory", "the server has no memory for this request at the moment, try again later")
+	return fault.Errorf(fault.Busy, "memory", "the server has no memory for this request at the moment, try again later")
 }
 
 // body takes the memory of what is read through it.
@@ -188,7 +188,7 @@ func (b *body) begin() error {
 	}
 	n := b.announced * perByte
 	if n > b.lease.budget.size {
-		return inference.Errorf(inference.Invalid, "memory", "a body of %d bytes needs more memory than the server has for requests", b.announced)
+		return fault.Errorf(fault.Invalid, "memory", "a body of %d bytes needs more memory than the server has for requests", b.announced)
 	}
 	ctx, cancel := context.WithTimeout(b.ctx, b.lease.budget.wait)
 	defer cancel()

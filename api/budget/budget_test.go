@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 func request(size int64, announced bool) *http.Request {
@@ -75,14 +75,14 @@ func TestWhoCannotWaitIsTold(t *testing.T) {
 			return n, err
 		}
 		_, err := read(request(2<<20, true))
-		require.Equal(t, inference.Busy, inference.CodeOf(err), "after two minutes")
+		require.Equal(t, fault.Busy, fault.CodeOf(err), "after two minutes")
 		n, err := read(request(2<<20, false))
-		require.Equal(t, inference.Busy, inference.CodeOf(err), "a body of unknown length beyond the free part")
+		require.Equal(t, fault.Busy, fault.CodeOf(err), "a body of unknown length beyond the free part")
 		require.EqualValues(t, free, n)
 		_, err = read(request(free, true))
 		require.NoError(t, err, "small bodies never wait")
 		_, err = read(request(5<<20, true))
-		require.Equal(t, inference.Invalid, inference.CodeOf(err), "more than there is at all")
+		require.Equal(t, fault.Invalid, fault.CodeOf(err), "more than there is at all")
 		close(hold)
 		all.Wait()
 		n, err = read(request(3<<20+5, false))
@@ -99,11 +99,11 @@ func TestPixels(t *testing.T) {
 		b.Handler(http.HandlerFunc(func(_ http.ResponseWriter, inner *http.Request) {
 			require.NoError(t, TakePixels(inner.Context(), 100, 50), "the same lease")
 		})).ServeHTTP(nil, r)
-		require.Equal(t, inference.Invalid, inference.CodeOf(TakePixels(r.Context(), 1, 1)))
+		require.Equal(t, fault.Invalid, fault.CodeOf(TakePixels(r.Context(), 1, 1)))
 	})).ServeHTTP(nil, httptest.NewRequest(http.MethodPost, "/", strings.NewReader("x")))
 	require.True(t, b.sem.TryAcquire(b.size))
 	b.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		require.Equal(t, inference.Busy, inference.CodeOf(TakePixels(r.Context(), 1, 1)))
+		require.Equal(t, fault.Busy, fault.CodeOf(TakePixels(r.Context(), 1, 1)))
 	})).ServeHTTP(nil, httptest.NewRequest(http.MethodPost, "/", strings.NewReader("x")))
 	require.NoError(t, TakePixels(context.Background(), 1<<20, 1<<20), "no bound outside of a handler")
 }

@@ -11,6 +11,7 @@ import (
 
 	"sdworker/api/gate"
 	"sdworker/api/jobs"
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -135,7 +136,7 @@ func TestFailure(t *testing.T) {
 	f := start(t, setup{hold: true})
 	f.gen.Wait = func(context.Context, inference.Hooks, int) error {
 		f.at <- 0
-		return &inference.Error{Code: inference.Exhausted, Msg: "out of memory; try a smaller picture"}
+		return &fault.Error{Code: fault.Exhausted, Msg: "out of memory; try a smaller picture"}
 	}
 	j := f.submit(nil)
 	<-f.at

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // endpoint is a route of the API that a job may call.
@@ -49,10 +49,10 @@ func readSubmission(r *http.Request) (*submission, error) {
 	if errors.As(err, &large) {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "the request body is larger than %d bytes", large.Limit)
 	}
-	var told *inference.Error // there is no memory for it
+	var told *fault.Error // there is no memory for it
 	if errors.As(err, &told) {
 		status := http.StatusRequestEntityTooLarge
-		if told.Code == inference.Busy {
+		if told.Code == fault.Busy {
 			status = http.StatusServiceUnavailable
 		}
 		return nil, refuse(status, "%s", told.Msg)

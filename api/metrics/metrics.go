@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -159,7 +160,7 @@ func (m *Metrics) timed(kind string, do func() error, interrupted func() bool) e
 	outcome := "ok"
 	switch {
 	case err != nil:
-		outcome = string(inference.CodeOf(err))
+		outcome = string(fault.CodeOf(err))
 	case interrupted():
 		outcome = "interrupted"
 	}

@@ -14,6 +14,7 @@ import (
 
 	"sdworker/api/metrics"
 	"sdworker/api/sdapi/sdapitest"
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -76,7 +77,7 @@ func TestJobs(t *testing.T) {
 		return nil
 	}
 	require.NoError(t, run(request()))
-	fake.Fail = &inference.Error{Code: inference.Exhausted, Msg: "out of memory"}
+	fake.Fail = &fault.Error{Code: fault.Exhausted, Msg: "out of memory"}
 	require.Error(t, run(request()))
 	fake.Fail = errors.New("unknown")
 	require.Error(t, gen.Load(t.Context(), inference.Files{}, inference.Hooks{}))

@@ -14,7 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/inference/imageio"
 )
 
@@ -168,7 +168,7 @@ func TestErrorsOfTheServer(t *testing.T) {
 	require.Equal(t, 401, f.send(httptest.NewRequest(http.MethodGet, "/v1/models", nil)).Code)
 	pictures(t, f.generate(nil, "Authorization", "Bearer secret"))
 
-	f.gen.Fail = &inference.Error{Code: inference.Exhausted, Msg: "out of memory"}
+	f.gen.Fail = &fault.Error{Code: fault.Exhausted, Msg: "out of memory"}
 	e = failed(t, f.generate(nil, "Authorization", "Bearer secret"), 500)
 	require.Equal(t, "server_error", e.Type)
 	require.Equal(t, "out of memory", e.Message)

@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // body holds the parameters of a request, those of a form as strings. Nulls are
@@ -65,10 +65,10 @@ func unreadable(err error) *apiError {
 		e.status = http.StatusRequestEntityTooLarge
 		return e
 	}
-	var told *inference.Error // there is no memory for it
+	var told *fault.Error // there is no memory for it
 	if errors.As(err, &told) {
 		e := invalid("", "", "%s", told.Msg)
-		if told.Code == inference.Busy {
+		if told.Code == fault.Busy {
 			e.status, e.Type, e.retryAfter = http.StatusTooManyRequests, typeLimit, "5"
 		}
 		return e

@@ -9,7 +9,7 @@ import (
 
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // readModel reads the request body by a model.
@@ -83,7 +83,7 @@ func readAll(r *http.Request) ([]byte, error) {
 	if errors.As(err, &large) {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "The request body is larger than %d bytes", large.Limit)
 	}
-	var told *inference.Error // there is no memory for it
+	var told *fault.Error // there is no memory for it
 	if errors.As(err, &told) {
 		return nil, told
 	}

@@ -7,6 +7,7 @@ import (
 
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -21,7 +22,7 @@ func (s *Server) startCheckpoint() error {
 		c, ok = s.cfg.Catalog.ClosestCheckpoint(name) // which knows exact names, too
 	}
 	if !ok {
-		return inference.Errorf(inference.NotFound, "model", "no checkpoint is called %q; name a file, or one of the list of models", name)
+		return fault.Errorf(fault.NotFound, "model", "no checkpoint is called %q; name a file, or one of the list of models", name)
 	}
 	return s.options.Keep(pyjson.NewObject("sd_model_checkpoint", c.Title))
 }

@@ -16,7 +16,7 @@ import (
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // replyError is an error as A1111 shows it: the class of the Python exception,
@@ -109,29 +109,29 @@ func asReply(ctx context.Context, err error) *replyError {
 	case errors.Is(err, pyjson.ErrNotFinite):
 		return crash("ValueError", "Out of range float values are not JSON compliant")
 	}
-	reply = &replyError{status: http.StatusInternalServerError, cause: err, text: inference.Message(err)}
-	var told *inference.Error
+	reply = &replyError{status: http.StatusInternalServerError, cause: err, text: fault.Message(err)}
+	var told *fault.Error
 	if errors.As(err, &told) && told.RetryAfter > 0 {
 		reply.status, reply.class = http.StatusServiceUnavailable, httpException
 		reply.header = http.Header{"Retry-After": {strconv.Itoa(int(math.Ceil(told.RetryAfter.Seconds())))}}
 		return reply
 	}
-	switch inference.CodeOf(err) {
-	case inference.Invalid:
+	switch fault.CodeOf(err) {
+	case fault.Invalid:
 		reply.status, reply.class = http.StatusUnprocessableEntity, httpException
-	case inference.NotFound:
+	case fault.NotFound:
 		reply.status, reply.class = http.StatusNotFound, httpException
-	case inference.Busy:
+	case fault.Busy:
 		reply.status, reply.class = http.StatusTooManyRequests, httpException
 		reply.header = http.Header{"Retry-After": {strconv.Itoa(retryAfter)}}
-	case inference.Canceled:
+	case fault.Canceled:
 		reply.status, reply.class = http.StatusServiceUnavailable, httpException
 		if errors.Is(context.Cause(ctx), gate.ErrDeadline) {
 			reply.status, reply.text = http.StatusGatewayTimeout, gate.ErrDeadline.Error()
 		}
-	case inference.Exhausted:
+	case fault.Exhausted:
 		reply.class = "OutOfMemoryError"
-	case inference.Broken:
+	case fault.Broken:
 		reply.class = "RuntimeError"
 	default:
 		reply.class = "RuntimeError"

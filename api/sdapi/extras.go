@@ -13,6 +13,7 @@ import (
 	"sdworker/api/infotext"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -228,7 +229,7 @@ func (p *postprocessing) apply(ctx context.Context, gen inference.Generator, hoo
 		notes = append(notes, "Postprocess upscale by: "+infotext.Quote(p.factor))
 	}
 	if side := scale * float64(max(m.W, m.H)); side >= maxExtrasSide || scale*float64(min(m.W, m.H)) < 8 {
-		return m, nil, inference.FieldError("upscaling_resize", "the result would have a side of %d pixels, want 8 to %d", int(side), maxExtrasSide)
+		return m, nil, fault.FieldError("upscaling_resize", "the result would have a side of %d pixels, want 8 to %d", int(side), maxExtrasSide)
 	}
 	if err := budget.TakePixels(ctx, int(scale*float64(m.W)), int(scale*float64(m.H))); err != nil {
 		return m, nil, err

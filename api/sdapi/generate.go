@@ -12,6 +12,7 @@ import (
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sampler"
@@ -97,7 +98,7 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 	for _, name := range []string{"prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "infotext"} {
 		// Before styles, comments and tags are looked for in it.
 		if text, _ := in.Get(name); len(textOf(text)) > inference.MaxPromptBytes {
-			return nil, inference.FieldError(name, "%s has %d bytes, want at most %d", name, len(textOf(text)), inference.MaxPromptBytes)
+			return nil, fault.FieldError(name, "%s has %d bytes, want at most %d", name, len(textOf(text)), inference.MaxPromptBytes)
 		}
 	}
 	c := &call{server: s, tab: t, in: fields{Values: in}, opts: s.options.Values(), arrived: s.cfg.Now()}

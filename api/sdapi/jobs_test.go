@@ -20,6 +20,7 @@ import (
 	"sdworker/api/gate"
 	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/sdapitest"
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/internal/vectors"
@@ -221,9 +222,9 @@ func TestErrorsOfTheGenerator(t *testing.T) {
 		status int
 		want   string
 	}{
-		{&inference.Error{Code: inference.Exhausted, Msg: "out of memory"}, 500, `{"error":"OutOfMemoryError","detail":"","body":"","errors":"out of memory"}`},
-		{&inference.Error{Code: inference.Broken, Msg: "the engine died"}, 500, `{"error":"RuntimeError","detail":"","body":"","errors":"the engine died"}`},
-		{&inference.Error{Code: inference.NotFound, Msg: "no such LoRA"}, 404, `{"error":"HTTPException","detail":"no such LoRA","body":"","errors":""}`},
+		{&fault.Error{Code: fault.Exhausted, Msg: "out of memory"}, 500, `{"error":"OutOfMemoryError","detail":"","body":"","errors":"out of memory"}`},
+		{&fault.Error{Code: fault.Broken, Msg: "the engine died"}, 500, `{"error":"RuntimeError","detail":"","body":"","errors":"the engine died"}`},
+		{&fault.Error{Code: fault.NotFound, Msg: "no such LoRA"}, 404, `{"error":"HTTPException","detail":"no such LoRA","body":"","errors":""}`},
 		{errors.New("secret"), 500, `{"error":"RuntimeError","detail":"","body":"","errors":"internal error, see the log of the server"}`},
 	} {
 		f.gen.Fail = tc.err

@@ -10,6 +10,7 @@ import (
 
 	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/sdapitest"
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -69,7 +70,7 @@ func TestCheckpointSwitch(t *testing.T) {
 		require.Equal(t, "/models/other.safetensors", f.gen.Status().Engine.Checkpoint, "it is loaded at once")
 	}
 
-	f.gen.Fail = inference.Errorf(inference.Broken, "load", "the file is damaged")
+	f.gen.Fail = fault.Errorf(fault.Broken, "load", "the file is damaged")
 	got := f.post(optionsPath, map[string]any{"sd_model_checkpoint": "v1-5-pruned-emaonly"})
 	require.Equal(t, 500, got.status)
 	require.Equal(t, "other.safetensors [cc6cb27103]", f.get(optionsPath).object(t)["sd_model_checkpoint"], "a failed load changes nothing")

@@ -8,6 +8,7 @@ import (
 
 	"sdworker/api/infotext"
 	"sdworker/api/sdapi/schema"
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -76,11 +77,11 @@ func (c *call) readTileArgs() (tileArgs, error) {
 	}
 	source := c.req.Init.Images[0]
 	if side := args.scale * float64(max(source.W, source.H)); side >= maxExtrasSide {
-		return args, inference.FieldError("script_args", "sd upscale would make a picture with a side of %.0f pixels, want less than %d", side, maxExtrasSide)
+		return args, fault.FieldError("script_args", "sd upscale would make a picture with a side of %.0f pixels, want less than %d", side, maxExtrasSide)
 	}
 	tiles := side(source.W, c.req.Width) * side(source.H, c.req.Height) * float64(c.req.BatchNum)
 	if tiles > inference.MaxImages {
-		return args, inference.FieldError("script_args", "sd upscale would make %.0f tiles, want at most %d", tiles, inference.MaxImages)
+		return args, fault.FieldError("script_args", "sd upscale would make %.0f tiles, want at most %d", tiles, inference.MaxImages)
 	}
 	return args, nil
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sampler"
@@ -59,7 +60,7 @@ func (c *call) buildTxt2Img(context.Context) error {
 		r.Width, r.Height = imageio.FloorToLatent(c.width), imageio.FloorToLatent(c.height)
 	}
 	if c.width < 1 || c.height < 1 || math.IsNaN(h.scale) || h.scale*float64(max(c.width, c.height)) > 4*inference.MaxSide {
-		return inference.FieldError("hr_scale", "a hires pass of %dx%d by %g is beyond %d pixels a side", c.width, c.height, h.scale, inference.MaxSide)
+		return fault.FieldError("hr_scale", "a hires pass of %dx%d by %g is beyond %d pixels a side", c.width, c.height, h.scale, inference.MaxSide)
 	}
 	size := imageio.Hires(c.width, c.height, h.scale, h.resizeX, h.resizeY)
 	positive, negative := in.text("hr_prompt"), in.text("hr_negative_prompt")

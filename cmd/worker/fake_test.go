@@ -20,6 +20,7 @@ import (
 	"github.com/caarlos0/env/v10"
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/models/modelstest"
@@ -47,7 +48,7 @@ func fakeOpener(gate string) inference.OpenFunc {
 		}
 		text, err := os.ReadFile(checkpoint)
 		if err != nil || bytes.Equal(text, []byte("broken")) {
-			return nil, inference.Errorf(inference.Invalid, "open", "%s is no model", checkpoint)
+			return nil, fault.Errorf(fault.Invalid, "open", "%s is no model", checkpoint)
 		}
 		progress(1, 1)
 		return &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint}, Before: before}, nil
@@ -65,7 +66,7 @@ func passGate(ctx context.Context, socket string, op enginetest.Op) error {
 	fmt.Fprintf(conn, "%d %s\n", os.Getpid(), op)
 	_, _ = conn.Read(make([]byte, 1)) // until the test closes its end
 	if err := ctx.Err(); err != nil {
-		return &inference.Error{Code: inference.Canceled, Op: string(op), Msg: "canceled", Err: err}
+		return &fault.Error{Code: fault.Canceled, Op: string(op), Msg: "canceled", Err: err}
 	}
 	return nil
 }

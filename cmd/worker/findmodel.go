@@ -7,7 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 	"sdworker/models/fetch"
 )
@@ -54,7 +54,7 @@ func (p *program) lookUpModel(c *common, find *findSettings, fallback string, lo
 	if ref == "" {
 		ref = fallback
 	}
-	if inference.CodeOf(missing) != inference.NotFound || !find.Fetch || ref == "" {
+	if fault.CodeOf(missing) != fault.NotFound || !find.Fetch || ref == "" {
 		return nil, missing
 	}
 	return &absentModel{ref, missing}, nil
@@ -75,7 +75,7 @@ func (p *program) fetchModel(ctx context.Context, c *common, f *fetchSettings, a
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("%s; nor can it be fetched: %w", inference.Message(absent.missing), err)
+		return fmt.Errorf("%s; nor can it be fetched: %w", fault.Message(absent.missing), err)
 	}
 	p.learnHash(models.NewCatalog(c.models.config(p.environ, c.engine.Model)), result, log)
 	c.engine.Model = result.Path

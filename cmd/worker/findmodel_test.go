@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/models/fetch"
 	"sdworker/models/synth"
@@ -44,7 +45,7 @@ func TestFindModelFetchesWhatIsNotThere(t *testing.T) {
 	}
 
 	_, err := find(address+"/new.safetensors", "", false)
-	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 	require.Zero(t, *asked)
 
 	path := filepath.Join(home, "mine", "Stable-diffusion", "new.safetensors")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -114,7 +115,7 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 	if name := g.common.engine.Model; name != "" {
 		if file, err := s.catalog.Resolve(name); err == nil {
 			if problem := s.catalog.Problem(file); problem != nil { // the flags are right, the file is not
-				return errors.New(inference.Message(problem))
+				return errors.New(fault.Message(problem))
 			}
 		}
 	}

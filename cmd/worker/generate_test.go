@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
@@ -224,7 +225,7 @@ func TestGenerateFailures(t *testing.T) {
 			if c.Op != enginetest.OpPredictNoise {
 				return nil
 			}
-			return inference.Errorf(inference.Exhausted, "unet", "not enough memory for the UNet at this size")
+			return fault.Errorf(fault.Exhausted, "unet", "not enough memory for the UNet at this size")
 		})
 	}, catArgs("--output", "cat.png")...)
 	require.Equal(t, statusError, got.status)

@@ -14,7 +14,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 	"sdworker/models/demo"
 	"sdworker/models/synth"
@@ -69,7 +69,7 @@ type fileInfo struct {
 func newFileInfo(info *models.Info, o infoOptions) *fileInfo {
 	out := &fileInfo{Info: info, Components: info.Components(), Usable: true}
 	if err := info.Usable(models.CheckOptions{AllowPickle: true}); err != nil {
-		out.Usable, out.Problem = false, inference.Message(err)
+		out.Usable, out.Problem = false, fault.Message(err)
 	}
 	if o.Tensors {
 		out.Tensors = info.Tensors
@@ -228,7 +228,7 @@ func (m *modelsCommand) verify(ctx context.Context, p *program, o verifyOptions,
 		}
 		if err != nil {
 			bad++
-			verdict = "bad  " + printable(inference.Message(err)) // which names the file
+			verdict = "bad  " + printable(fault.Message(err)) // which names the file
 		}
 		fmt.Fprintln(p.out, verdict)
 	}

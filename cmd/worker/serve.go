@@ -16,6 +16,7 @@ import (
 	"sdworker/api/metrics"
 	"sdworker/api/runpod"
 	"sdworker/api/sdapi"
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -175,7 +176,7 @@ func (s *serveCommand) listen(ctx context.Context, front *front, log zerolog.Log
 	return server.serve(ctx, runpod.Balanced(front, front.health))
 }
 
-var errShuttingDown = inference.Errorf(inference.Canceled, "queue", "the server is shutting down, try another one")
+var errShuttingDown = fault.Errorf(fault.Canceled, "queue", "the server is shutting down, try another one")
 
 // readiness is what health checks are told.
 type readiness struct{ failed atomic.Bool }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -371,7 +372,7 @@ func (f *Fake) enter(ctx context.Context, c *Call) (st state, done func(), err e
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return st, nil, inference.Errorf(inference.Broken, string(c.Op), "the engine is closed")
+		return st, nil, fault.Errorf(fault.Broken, string(c.Op), "the engine is closed")
 	}
 	if f.counts == nil {
 		f.counts = map[Op]int{}
@@ -393,7 +394,7 @@ func (f *Fake) enter(ctx context.Context, c *Call) (st state, done func(), err e
 }
 
 func canceled(ctx context.Context, op Op) error {
-	return &inference.Error{Code: inference.Canceled, Op: string(op), Msg: "canceled", Err: ctx.Err()}
+	return &fault.Error{Code: fault.Canceled, Op: string(op), Msg: "canceled", Err: ctx.Err()}
 }
 
 func cloneText(in inference.TextInput) inference.TextInput {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 )
@@ -62,7 +63,7 @@ func TestFakeHooks(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-entered; cancel() }()
-	require.Equal(t, inference.Canceled, inference.CodeOf(decode(ctx, f)))
+	require.Equal(t, fault.Canceled, fault.CodeOf(decode(ctx, f)))
 
 	begin := time.Now()
 	require.NoError(t, f.SetVAE(t.Context(), "x"))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -275,7 +276,7 @@ func (r runner) invalid(t *testing.T) {
 		"less than a cell":      encode(inference.PixelInput{Pixels: make([]float32, 3*7*10), H: 7, W: 10}),
 		"short picture":         encode(inference.PixelInput{Pixels: make([]float32, 5), H: 8, W: 8}),
 	} {
-		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%s: %v", name, err)
+		require.Equal(t, fault.Invalid, fault.CodeOf(err), "%s: %v", name, err)
 	}
 	// None of them harmed the engine.
 	r.unet(t)
@@ -285,14 +286,14 @@ func (r runner) canceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := r.engine.EncodeText(ctx, inference.TextInput{Chunks: [][inference.ChunkTokens]int32{Chunk()}, Skip: 1})
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = r.engine.PredictNoise(ctx, r.input(1, 8, 8, 1, 1))
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	_, err = r.engine.Decode(ctx, inference.LatentInput{Latent: make([]float32, 4*64), H: 8, W: 8})
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	_, err = r.engine.Encode(ctx, inference.PixelInput{Pixels: make([]float32, 3*64), H: 8, W: 8})
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 }
 
 // cancelDuring ends the context at many moments of a call: the call comes back
@@ -308,7 +309,7 @@ func (r runner) cancelDuring(t *testing.T) {
 		out, err := r.engine.PredictNoise(ctx, in)
 		cancel()
 		if err != nil {
-			require.Equal(t, inference.Canceled, inference.CodeOf(err), "%v", err)
+			require.Equal(t, fault.Canceled, fault.CodeOf(err), "%v", err)
 			continue
 		}
 		require.True(t, slices.Equal(want, out))
@@ -389,7 +390,7 @@ func (r runner) preview(t *testing.T) {
 		require.True(t, p >= 0 && p <= 1, "pixel %g", p)
 	}
 	_, err := previewer.DecodePreview(t.Context(), r.TAESD, nil, 6, 10)
-	require.Equal(t, inference.Invalid, inference.CodeOf(err))
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 }
 
 func (r runner) upscale(t *testing.T) {
@@ -403,7 +404,7 @@ func (r runner) upscale(t *testing.T) {
 	require.Len(t, pixels, 3*10*14*factor*factor)
 	requireFinite(t, pixels)
 	_, _, err = upscaler.UpscalePixels(t.Context(), r.ESRGAN, nil, 10, 14)
-	require.Equal(t, inference.Invalid, inference.CodeOf(err))
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 }
 
 func (r runner) controlNet(t *testing.T) {
@@ -459,7 +460,7 @@ func (r runner) requireUntouched(t *testing.T, a, b func(context.Context) error,
 		err := b(ctx) // with i 0 the context has ended before
 		cancel()
 		if err != nil {
-			require.Equal(t, inference.Canceled, inference.CodeOf(err), "%v", err)
+			require.Equal(t, fault.Canceled, fault.CodeOf(err), "%v", err)
 		}
 		want, next := wantA, a
 		if i%2 == 1 {
@@ -534,5 +535,5 @@ func (r runner) close(t *testing.T) {
 	require.NoError(t, engine.Close())
 	require.NoError(t, engine.Close(), "the second time")
 	_, err := engine.Decode(t.Context(), inference.LatentInput{Latent: make([]float32, 4*64), H: 8, W: 8})
-	require.Equal(t, inference.Broken, inference.CodeOf(err))
+	require.Equal(t, fault.Broken, fault.CodeOf(err))
 }

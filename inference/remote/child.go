@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -53,9 +54,9 @@ type child struct {
 	open   map[uint64]*call
 	reason string // why the parent ended it
 
-	greeted chan struct{}    // closed at hello
-	done    chan struct{}    // closed when the process is gone and cause is set
-	cause   *inference.Error // read after done
+	greeted chan struct{} // closed at hello
+	done    chan struct{} // closed when the process is gone and cause is set
+	cause   *fault.Error  // read after done
 }
 
 // call is one open call on a child.
@@ -228,7 +229,7 @@ func (c *child) do(ctx context.Context, m message, hooks inference.Hooks, cfg *C
 
 	m.Call = k.id
 	if err := c.out.send(m); errors.Is(err, errTooLarge) {
-		return message{}, &inference.Error{Code: inference.Invalid, Msg: "the request is too large, send fewer or smaller pictures", Err: err}
+		return message{}, &fault.Error{Code: fault.Invalid, Msg: "the request is too large, send fewer or smaller pictures", Err: err}
 	} // a lost connection shows as done
 	state := &exchange{child: c, call: k, hooks: hooks, cfg: cfg, each: each}
 	return state.run(ctx)
@@ -322,7 +323,7 @@ func (x *exchange) died(ctx context.Context) (message, error) {
 		}
 		switch {
 		case ctx.Err() != nil:
-			return message{}, &inference.Error{Code: inference.Canceled, Op: "engine", Msg: "canceled", Err: x.child.cause}
+			return message{}, &fault.Error{Code: fault.Canceled, Op: "engine", Msg: "canceled", Err: x.child.cause}
 		case !x.accepted:
 			return message{}, errNotAccepted
 		}

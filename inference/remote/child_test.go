@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/remote"
@@ -113,11 +114,11 @@ func (s *scripted) Generate(ctx context.Context, req *inference.Request, hooks i
 		select {}
 	case "wait": // for the end of the context, as an engine between steps
 		<-ctx.Done()
-		return nil, &inference.Error{Code: inference.Canceled, Op: "sample", Msg: "canceled", Err: ctx.Err()}
+		return nil, &fault.Error{Code: fault.Canceled, Op: "sample", Msg: "canceled", Err: ctx.Err()}
 	case "pid":
 		return &inference.Result{Comments: []string{fmt.Sprint(os.Getpid()), fmt.Sprint(s.loads)}}, nil
 	case "fail":
-		return nil, &inference.Error{Code: inference.Code(arg), Op: "unet", Field: "steps", Msg: "as asked", Err: io.ErrUnexpectedEOF}
+		return nil, &fault.Error{Code: fault.Code(arg), Op: "unet", Field: "steps", Msg: "as asked", Err: io.ErrUnexpectedEOF}
 	}
 	return &inference.Result{Comments: []string{req.Prompt}}, nil
 }
@@ -129,7 +130,7 @@ func (s *scripted) Load(_ context.Context, files inference.Files, hooks inferenc
 	hooks.Report(inference.Progress{Phase: inference.PhaseLoading})
 	switch files.Checkpoint {
 	case "missing":
-		return inference.Errorf(inference.NotFound, "load", "no such checkpoint")
+		return fault.Errorf(fault.NotFound, "load", "no such checkpoint")
 	case "deadly":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
@@ -20,7 +21,7 @@ import (
 func fakePipeline() *inference.Pipeline {
 	open := func(_ context.Context, checkpoint string, _ func(done, total int)) (inference.Engine, error) {
 		if checkpoint == "missing" {
-			return nil, inference.Errorf(inference.NotFound, "open", "no such checkpoint")
+			return nil, fault.Errorf(fault.NotFound, "open", "no such checkpoint")
 		}
 		return &enginetest.Fake{
 			Description: inference.EngineInfo{Checkpoint: checkpoint},
@@ -134,7 +135,7 @@ var conformance = []struct {
 				cancel()
 			}
 		}})
-		require.Equal(t, inference.Canceled, inference.CodeOf(err))
+		require.Equal(t, fault.Canceled, fault.CodeOf(err))
 		require.Nil(t, res)
 		_, err = gen.Generate(deadline(t), picture(2, 1), inference.Hooks{})
 		require.NoError(t, err)
@@ -184,7 +185,7 @@ var conformance = []struct {
 				_, err := gen.Generate(ctx, canceled, inference.Hooks{})
 				cancel()
 				if err != nil {
-					require.Equal(t, inference.Canceled, inference.CodeOf(err), "%s: %v", name, err)
+					require.Equal(t, fault.Canceled, fault.CodeOf(err), "%s: %v", name, err)
 				}
 				requireImages(after, "after a job that was canceled")
 			}
@@ -194,7 +195,7 @@ var conformance = []struct {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := gen.Generate(ctx, picture(2, 1), inference.Hooks{})
-		require.Equal(t, inference.Canceled, inference.CodeOf(err))
+		require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	}},
 	{"interrupt finishes with what exists", func(t *testing.T, gen inference.Generator) {
 		control := inference.NewControl()
@@ -233,7 +234,7 @@ var conformance = []struct {
 		req := picture(4, 1)
 		req.Width = 65
 		_, err := gen.Generate(deadline(t), req, inference.Hooks{})
-		require.Equal(t, inference.Invalid, inference.CodeOf(err))
+		require.Equal(t, fault.Invalid, fault.CodeOf(err))
 	}},
 	{"load, status, unload", func(t *testing.T, gen inference.Generator) {
 		require.NoError(t, gen.Load(deadline(t), inference.Files{Checkpoint: "good"}, inference.Hooks{}))
@@ -241,7 +242,7 @@ var conformance = []struct {
 		require.Equal(t, "good", gen.Status().Engine.Checkpoint)
 
 		err := gen.Load(deadline(t), inference.Files{Checkpoint: "missing"}, inference.Hooks{})
-		require.Equal(t, inference.NotFound, inference.CodeOf(err))
+		require.Equal(t, fault.NotFound, fault.CodeOf(err))
 		require.Equal(t, "good", gen.Status().Engine.Checkpoint)
 		require.Contains(t, gen.Status().Err, "no such checkpoint")
 

@@ -12,12 +12,12 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // deathOf explains why a child ended: the process's own status, and the last
 // words it wrote.
-func deathOf(state *os.ProcessState, reason, lastWords string, oomKilled bool) *inference.Error {
+func deathOf(state *os.ProcessState, reason, lastWords string, oomKilled bool) *fault.Error {
 	how := "the engine process ended"
 	if ws, ok := waitStatus(state); ok {
 		switch {
@@ -41,7 +41,7 @@ func deathOf(state *os.ProcessState, reason, lastWords string, oomKilled bool) *
 	if lastWords != "" {
 		how += ": " + lastWords
 	}
-	return &inference.Error{Code: inference.Broken, Op: "engine", Msg: how}
+	return &fault.Error{Code: fault.Broken, Op: "engine", Msg: how}
 }
 
 func waitStatus(state *os.ProcessState) (syscall.WaitStatus, bool) {
@@ -53,9 +53,9 @@ func waitStatus(state *os.ProcessState) (syscall.WaitStatus, bool) {
 }
 
 // startFailure explains why a child never came up.
-func startFailure(cmd *exec.Cmd, err error) *inference.Error {
-	return &inference.Error{
-		Code: inference.Broken, Op: "engine", Err: err,
+func startFailure(cmd *exec.Cmd, err error) *fault.Error {
+	return &fault.Error{
+		Code: fault.Broken, Op: "engine", Err: err,
 		Msg: fmt.Sprintf("the engine process cannot be started: check that %s can be executed", cmd.Path),
 	}
 }

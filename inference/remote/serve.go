@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -155,7 +156,7 @@ func (s *server) work() {
 		done.Kind, done.Call, done.Status = kindDone, c.Call, &status
 		if err := s.out.send(done); errors.Is(err, errTooLarge) {
 			_ = s.out.send(message{Kind: kindDone, Call: c.Call, Status: &status, Failure: &failure{
-				Code: inference.Exhausted, Msg: "the result is too large for one message", Cause: err.Error(),
+				Code: fault.Exhausted, Msg: "the result is too large for one message", Cause: err.Error(),
 			}})
 		} // a lost connection ends read, which ends everything
 	}
@@ -186,7 +187,7 @@ func (s *server) run(c *served) (done message) {
 	case kindUnload:
 		err = s.gen.Unload(c.ctx)
 	default:
-		err = inference.Errorf(inference.Internal, "engine", "a call of kind %v is not known", c.Kind)
+		err = fault.Errorf(fault.Internal, "engine", "a call of kind %v is not known", c.Kind)
 	}
 	done.Failure = failureOf(err)
 	return done

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -62,7 +63,7 @@ type Supervisor struct {
 	child     *child           // nil while none runs
 	changed   chan struct{}    // closed and replaced when child or failures change
 	failures  int              // deaths and failed starts so far
-	lastError *inference.Error // of the latest of them
+	lastError *fault.Error     // of the latest of them
 	next      time.Time        // when the next child is started, in a pause before it
 	files     *inference.Files // what a new child loads again
 	closed    bool
@@ -191,7 +192,7 @@ func (s *Supervisor) born(ctx context.Context, c *child) chan bool {
 }
 
 // died records a death or a failed start and wakes the callers.
-func (s *Supervisor) died(cause *inference.Error) {
+func (s *Supervisor) died(cause *fault.Error) {
 	s.mu.Lock()
 	s.child = nil
 	s.failures++
@@ -218,7 +219,7 @@ func (s *Supervisor) acquire(ctx context.Context) (*child, error) {
 		switch {
 		case s.closed:
 			s.mu.Unlock()
-			return nil, inference.Errorf(inference.Broken, "engine", "the engine is closed")
+			return nil, fault.Errorf(fault.Broken, "engine", "the engine is closed")
 		case s.child != nil:
 			c := s.child
 			s.mu.Unlock()
@@ -237,7 +238,7 @@ func (s *Supervisor) acquire(ctx context.Context) (*child, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, &inference.Error{Code: inference.Canceled, Op: "engine", Msg: "canceled", Err: context.Cause(ctx)}
+			return nil, &fault.Error{Code: fault.Canceled, Op: "engine", Msg: "canceled", Err: context.Cause(ctx)}
 		}
 		s.mu.Lock()
 	}
@@ -245,9 +246,9 @@ func (s *Supervisor) acquire(ctx context.Context) (*child, error) {
 
 // pausing is the error of a call in a long pause before the next start: many
 // callers who each waited for it would wait for one pause after another. s.mu is held.
-func (s *Supervisor) pausing() *inference.Error {
+func (s *Supervisor) pausing() *fault.Error {
 	left := time.Until(s.next).Round(time.Second)
-	err := inference.Errorf(inference.Broken, "engine", "the engine failed %d times and is started again in %s; the last failure: %s", s.failures, left, s.lastError.Msg)
+	err := fault.Errorf(fault.Broken, "engine", "the engine failed %d times and is started again in %s; the last failure: %s", s.failures, left, s.lastError.Msg)
 	err.RetryAfter = left
 	return err
 }
@@ -271,7 +272,7 @@ func (s *Supervisor) do(ctx context.Context, m message, hooks inference.Hooks, e
 		if err == nil {
 			c.worked.Store(true)
 		} else if s.isClosed() {
-			err = &inference.Error{Code: inference.Canceled, Op: "engine", Msg: "the worker is shutting down", Err: err}
+			err = &fault.Error{Code: fault.Canceled, Op: "engine", Msg: "the worker is shutting down", Err: err}
 		}
 		return reply, err
 	}
@@ -351,7 +352,7 @@ func (s *Supervisor) Load(ctx context.Context, files inference.Files, hooks infe
 	_, err := s.do(ctx, message{Kind: kindLoad, Files: &files}, hooks, func(message) {})
 	if err == nil {
 		s.remember(&files)
-	} else if inference.CodeOf(err) != inference.Canceled {
+	} else if fault.CodeOf(err) != fault.Canceled {
 		s.mu.Lock()
 		s.problem = err.Error()
 		s.mu.Unlock()

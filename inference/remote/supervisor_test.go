@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/remote"
@@ -42,7 +43,7 @@ func TestDeathDuringJob(t *testing.T) {
 			require.NoError(t, s.Load(deadline(t), inference.Files{Checkpoint: "good"}, inference.Hooks{}))
 			first := s.PID()
 			_, err := s.Generate(deadline(t), prompt(tc.prompt), inference.Hooks{})
-			require.Equal(t, inference.Broken, inference.CodeOf(err), "%v", err)
+			require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
 			require.ErrorContains(t, err, tc.cause)
 			require.NotEqual(t, first, requireWorks(t, s))
 			require.Eventually(t, func() bool { return s.Status().Ready }, 5*time.Second, 5*time.Millisecond)
@@ -71,7 +72,7 @@ func TestHungJobIsKilledAfterCancel(t *testing.T) {
 	}}
 	began := time.Now()
 	_, err := s.Generate(ctx, prompt("hang"), hooks)
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	require.ErrorContains(t, err, "did not stop within")
 	require.Less(t, time.Since(began), 10*time.Second)
 	requireWorks(t, s)
@@ -82,7 +83,7 @@ func TestStoppedProcessIsReplaced(t *testing.T) {
 	t.Run("in a job", func(t *testing.T) {
 		s := start(t, command("scripted"), quick)
 		_, err := s.Generate(deadline(t), prompt("stop"), inference.Hooks{})
-		require.Equal(t, inference.Broken, inference.CodeOf(err), "%v", err)
+		require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
 		require.ErrorContains(t, err, "gave no sign of life for 1.5s")
 		requireWorks(t, s)
 	})
@@ -98,7 +99,7 @@ func TestStoppedProcessIsReplaced(t *testing.T) {
 func TestCallWithoutProgressIsEnded(t *testing.T) {
 	s := start(t, command("scripted"), func(c *remote.Config) { c.Stall = 200 * time.Millisecond })
 	_, err := s.Generate(deadline(t), prompt("hang"), inference.Hooks{})
-	require.Equal(t, inference.Broken, inference.CodeOf(err), "%v", err)
+	require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
 	require.ErrorContains(t, err, "made no progress for 200ms")
 	requireWorks(t, s)
 }
@@ -125,7 +126,7 @@ func TestCancelEndsTheJobAndKeepsTheProcess(t *testing.T) {
 	ctx, cancel := context.WithCancel(deadline(t))
 	hooks := inference.Hooks{Progress: func(inference.Progress) { cancel() }}
 	_, err := s.Generate(ctx, prompt("wait"), hooks)
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	require.Equal(t, first, requireWorks(t, s))
 }
 
@@ -134,7 +135,7 @@ func TestCanceledWhileNoProcessRuns(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := s.Generate(ctx, prompt("x"), inference.Hooks{})
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 }
 
 func TestFailedStart(t *testing.T) {
@@ -150,7 +151,7 @@ func TestFailedStart(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			s := start(t, tc.command)
 			_, err := s.Generate(deadline(t), prompt("x"), inference.Hooks{})
-			require.Equal(t, inference.Broken, inference.CodeOf(err))
+			require.Equal(t, fault.Broken, fault.CodeOf(err))
 			require.ErrorContains(t, err, tc.cause)
 			require.False(t, s.Status().Ready)
 			require.Contains(t, s.Status().Err, tc.cause)
@@ -180,12 +181,12 @@ func TestLongPausesAreTold(t *testing.T) {
 	s := start(t, exits, func(c *remote.Config) { c.MinPause, c.MaxPause, c.MaxWait = time.Hour, time.Hour, time.Minute })
 	require.Eventually(t, func() bool {
 		_, err := s.Generate(deadline(t), prompt("x"), inference.Hooks{})
-		var got *inference.Error
+		var got *fault.Error
 		require.ErrorAs(t, err, &got)
 		return got.RetryAfter > 50*time.Minute
 	}, 10*time.Second, 5*time.Millisecond)
 	_, err := s.Generate(deadline(t), prompt("x"), inference.Hooks{})
-	require.Equal(t, inference.Broken, inference.CodeOf(err))
+	require.Equal(t, fault.Broken, fault.CodeOf(err))
 	require.ErrorContains(t, err, "is started again in 1h0m0s")
 }
 
@@ -193,7 +194,7 @@ func TestFailedLoadKeepsTheProcess(t *testing.T) {
 	s := start(t, command("scripted"))
 	first := requireWorks(t, s)
 	err := s.Load(deadline(t), inference.Files{Checkpoint: "missing"}, inference.Hooks{})
-	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 	require.Contains(t, s.Status().Err, "no such checkpoint")
 	require.Equal(t, first, requireWorks(t, s))
 	require.Empty(t, s.Status().Err)
@@ -203,7 +204,7 @@ func TestDeadlyCheckpointIsNotLoadedForever(t *testing.T) {
 	t.Run("never loaded", func(t *testing.T) {
 		s := start(t, command("scripted"))
 		err := s.Load(deadline(t), inference.Files{Checkpoint: "deadly"}, inference.Hooks{})
-		require.Equal(t, inference.Broken, inference.CodeOf(err))
+		require.Equal(t, fault.Broken, fault.CodeOf(err))
 		requireWorks(t, s)
 	})
 	t.Run("loaded before", func(t *testing.T) {
@@ -233,14 +234,14 @@ func TestLostFilesAreLoadedAgain(t *testing.T) {
 
 func TestErrorsKeepTheirParts(t *testing.T) {
 	s := start(t, command("scripted"))
-	for _, code := range []inference.Code{
-		inference.Invalid, inference.NotFound, inference.Busy, inference.Canceled,
-		inference.Exhausted, inference.Broken, inference.Internal,
+	for _, code := range []fault.Code{
+		fault.Invalid, fault.NotFound, fault.Busy, fault.Canceled,
+		fault.Exhausted, fault.Broken, fault.Internal,
 	} {
 		_, err := s.Generate(deadline(t), prompt("fail "+string(code)), inference.Hooks{})
-		var got *inference.Error
+		var got *fault.Error
 		require.ErrorAs(t, err, &got)
-		require.Equal(t, &inference.Error{Code: code, Op: "unet", Field: "steps", Msg: "as asked", Err: got.Err}, got)
+		require.Equal(t, &fault.Error{Code: code, Op: "unet", Field: "steps", Msg: "as asked", Err: got.Err}, got)
 		require.EqualError(t, err, "unet: as asked: unexpected EOF")
 	}
 }
@@ -269,7 +270,7 @@ func TestClose(t *testing.T) {
 			_, err := s.Generate(context.Background(), prompt("wait"), hooks)
 			failed <- err
 		}()
-		require.Equal(t, inference.Canceled, inference.CodeOf(<-failed))
+		require.Equal(t, fault.Canceled, fault.CodeOf(<-failed))
 	})
 	t.Run("kills a hung process", func(t *testing.T) {
 		s := start(t, command("silent"))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -77,7 +78,7 @@ type control struct {
 
 // failure is an error in a form that gob can carry.
 type failure struct {
-	Code           inference.Code
+	Code           fault.Code
 	Op, Field, Msg string
 	Cause          string
 }
@@ -86,8 +87,8 @@ func failureOf(err error) *failure {
 	if err == nil {
 		return nil
 	}
-	f := &failure{Code: inference.CodeOf(err), Msg: inference.Message(err)}
-	if e, ok := errors.AsType[*inference.Error](err); ok {
+	f := &failure{Code: fault.CodeOf(err), Msg: fault.Message(err)}
+	if e, ok := errors.AsType[*fault.Error](err); ok {
 		f.Op, f.Field = e.Op, e.Field
 		if e.Err != nil {
 			f.Cause = e.Err.Error()
@@ -100,7 +101,7 @@ func (f *failure) err() error {
 	if f == nil {
 		return nil
 	}
-	e := &inference.Error{Code: f.Code, Op: f.Op, Field: f.Field, Msg: f.Msg}
+	e := &fault.Error{Code: f.Code, Op: f.Op, Field: f.Field, Msg: f.Msg}
 	if f.Cause != "" {
 		e.Err = errors.New(f.Cause)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -89,7 +90,7 @@ func fill(t *rapid.T, v reflect.Value, depth int) {
 func TestErrorsSurviveTheWire(t *testing.T) {
 	require.NoError(t, failureOf(nil).err())
 	plain := failureOf(errors.New("boom")).err()
-	require.Equal(t, inference.Internal, inference.CodeOf(plain))
+	require.Equal(t, fault.Internal, fault.CodeOf(plain))
 	require.EqualError(t, plain, "boom")
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/sdcpp"
 	"sdworker/models"
@@ -31,7 +32,7 @@ func TestTheEngineAgreesWithTheJudge(t *testing.T) {
 				return
 			}
 			_, judged := models.Check(path, c.Kind, models.CheckOptions{})
-			require.Equal(t, inference.Message(judged), inference.Message(err))
+			require.Equal(t, fault.Message(judged), fault.Message(err))
 		})
 	}
 }
@@ -70,7 +71,7 @@ func use(t *testing.T, e *sdcpp.Engine, c modelstest.Case, path string, latent i
 	require.Equal(t, c.NoVAE, own.Info().NoVAE)
 	_, err = own.Decode(t.Context(), latent)
 	if c.NoVAE {
-		require.Equal(t, inference.Invalid, inference.CodeOf(err))
+		require.Equal(t, fault.Invalid, fault.CodeOf(err))
 		return nil
 	}
 	return err

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sdcpp"
@@ -174,7 +175,7 @@ func TestDeviceOutOfMemory(t *testing.T) {
 	huge := deviceRequest(t)
 	huge.Width, huge.Height, huge.Steps = 4096, 4096, 1
 	_, err := p.Generate(t.Context(), huge, inference.Hooks{})
-	require.Equal(t, inference.Exhausted, inference.CodeOf(err), "%v", err)
+	require.Equal(t, fault.Exhausted, fault.CodeOf(err), "%v", err)
 	require.Equal(t, before, pixels(t, p, deviceRequest(t)), "the engine goes on as before")
 }
 
@@ -191,7 +192,7 @@ func TestDeviceStopsWithinAStep(t *testing.T) {
 			cancel()
 		}
 	}})
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	require.Equal(t, 3, last)
 }
 

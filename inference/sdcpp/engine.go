@@ -17,6 +17,7 @@ import (
 	"sync"
 	"unsafe"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/fileid"
 	"sdworker/models"
@@ -354,10 +355,10 @@ func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.
 		return canceled(op, err)
 	}
 	if e.c == nil {
-		return inference.Errorf(inference.Broken, op, "the engine is closed")
+		return fault.Errorf(fault.Broken, op, "the engine is closed")
 	}
 	if e.broken {
-		return inference.Errorf(inference.Broken, op, "the engine failed before and cannot go on")
+		return fault.Errorf(fault.Broken, op, "the engine failed before and cannot go on")
 	}
 	C.sdw_arm(e.c)
 	left := make(chan struct{})
@@ -367,7 +368,7 @@ func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.
 	if !stop() {
 		<-left // the canceler has let go of e.c, so Close is safe
 	}
-	if cause := ctx.Err(); cause != nil && inference.CodeOf(err) == inference.Canceled {
+	if cause := ctx.Err(); cause != nil && fault.CodeOf(err) == fault.Canceled {
 		return canceled(op, cause)
 	}
 	for _, s := range uses {
@@ -375,7 +376,7 @@ func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.
 			err = changedInUse(op, s)
 		}
 	}
-	if inference.CodeOf(err) == inference.Broken {
+	if fault.CodeOf(err) == fault.Broken {
 		e.broken = true
 	}
 	return err
@@ -390,19 +391,19 @@ func status(op string, fn func(*C.char, C.int) C.sdw_status) error {
 	if st == C.SDW_OK {
 		return nil
 	}
-	return inference.Errorf(codeOf(st), op, "%s", C.GoString(buf))
+	return fault.Errorf(codeOf(st), op, "%s", C.GoString(buf))
 }
 
-func codeOf(st C.sdw_status) inference.Code {
+func codeOf(st C.sdw_status) fault.Code {
 	switch st {
 	case C.SDW_INVALID:
-		return inference.Invalid
+		return fault.Invalid
 	case C.SDW_OOM:
-		return inference.Exhausted
+		return fault.Exhausted
 	case C.SDW_CANCELED:
-		return inference.Canceled
+		return fault.Canceled
 	default:
-		return inference.Broken
+		return fault.Broken
 	}
 }
 
@@ -414,7 +415,7 @@ func result(out []float32, err error) ([]float32, error) {
 }
 
 func canceled(op string, cause error) error {
-	return &inference.Error{Code: inference.Canceled, Op: op, Msg: "canceled", Err: cause}
+	return &fault.Error{Code: fault.Canceled, Op: op, Msg: "canceled", Err: cause}
 }
 
 func deviceName(name string) string {

@@ -1,7 +1,7 @@
 package sdcpp
 
 import (
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/inference/fileid"
 	"sdworker/models"
 )
@@ -42,7 +42,7 @@ func (c *checker) check(path string, kind models.Kind) (*modelFile, error) {
 		return nil, err
 	}
 	if id, err = fileid.Stat(path); err != nil {
-		return nil, inference.Errorf(inference.NotFound, "open", "there is no file %s", path)
+		return nil, fault.Errorf(fault.NotFound, "open", "there is no file %s", path)
 	}
 	f := &modelFile{id, info, weights}
 	if kind == models.Checkpoint && models.ConfigBeside(models.File{Path: path}) != "" {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 	"sdworker/models/modelstest"
 	"sdworker/models/safetensors"
@@ -42,7 +42,7 @@ func TestFilesOfAnotherArchitectureAreRefusedBeforeTheEngineSeesThem(t *testing.
 		{write(t), "no tensors"},
 	} {
 		_, err := new(checker).check(tc.path, models.Checkpoint)
-		require.Equal(t, inference.Invalid, inference.CodeOf(err))
+		require.Equal(t, fault.Invalid, fault.CodeOf(err))
 		require.ErrorContains(t, err, tc.want)
 		require.ErrorContains(t, err, tc.path)
 	}
@@ -57,10 +57,10 @@ func TestAFileIsCheckedAgainWhenItChanged(t *testing.T) {
 	}
 	require.NoError(t, os.Truncate(path, 1<<10))
 	_, err := c.check(path, models.Checkpoint)
-	require.Equal(t, inference.Invalid, inference.CodeOf(err))
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 	require.NoError(t, os.Remove(path))
 	_, err = c.check(path, models.Checkpoint)
-	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 }
 
 func TestAFileIsJudgedForItsPurpose(t *testing.T) {

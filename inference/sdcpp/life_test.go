@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/sdcpp"
@@ -71,7 +72,7 @@ func TestCloseDuringACall(t *testing.T) {
 			for range 3 {
 				_, err := e.PredictNoise(t.Context(), unetInput(8, 8))
 				if err != nil {
-					assert.Equal(t, inference.Broken, inference.CodeOf(err))
+					assert.Equal(t, fault.Broken, fault.CodeOf(err))
 				}
 			}
 		})
@@ -100,7 +101,7 @@ func TestLoRAsLeaveNoTraceInTheWeights(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := e.SetLoRAs(ctx, []inference.LoRA{{Path: kohya, UNet: 1}})
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	require.Equal(t, want, e.WeightsHash())
 }
 
@@ -139,7 +140,7 @@ func TestWeightsOfATypeThatCannotBeConverted(t *testing.T) {
 	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
 	defer e.Close()
 	err = e.SetVAE(t.Context(), path)
-	require.Equal(t, inference.Invalid, inference.CodeOf(err), "%v", err)
+	require.Equal(t, fault.Invalid, fault.CodeOf(err), "%v", err)
 	require.ErrorContains(t, err, path)
 	_, err = e.Decode(t.Context(), inference.LatentInput{Latent: make([]float32, 4), H: 1, W: 1})
 	require.NoError(t, err, "the engine still works")

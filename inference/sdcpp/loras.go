@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/clip"
 	"sdworker/inference/fileid"
@@ -120,7 +121,7 @@ func (e *Engine) openLoRAs(loras []inference.LoRA) (files map[int]openLoRA, repo
 	for i, l := range loras {
 		f, err := models.OpenLoRA(l.Path, models.CheckOptions{AllowPickle: e.files.pickle})
 		if err != nil {
-			var known *inference.Error
+			var known *fault.Error
 			reason := err.Error()
 			if errors.As(err, &known) {
 				reason = known.Msg
@@ -424,7 +425,7 @@ func (e *Engine) original(dst []float32, w weight, index int, first int64, check
 	}
 	raw := arena.Bytes(len(dst) * int(w.stored.Size()))
 	if _, err := checkpoint.ReadAt(raw, w.offset+first*w.stored.Size()); err != nil {
-		return &inference.Error{Code: inference.Broken, Op: "set loras", Msg: fmt.Sprintf("weight %s cannot be read again", w.name), Err: err}
+		return &fault.Error{Code: fault.Broken, Op: "set loras", Msg: fmt.Sprintf("weight %s cannot be read again", w.name), Err: err}
 	}
 	return native{}.Decode(dst, raw, w.stored)
 }

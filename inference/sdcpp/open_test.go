@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/synth"
@@ -44,31 +45,31 @@ func withHeader(t *testing.T, header string, body int) string {
 func TestOpenRefusesWhatIsNoCheckpoint(t *testing.T) {
 	for name, tc := range map[string]struct {
 		path string
-		code inference.Code
+		code fault.Code
 	}{
-		"absent":          {filepath.Join(t.TempDir(), "absent"), inference.NotFound},
-		"folder":          {t.TempDir(), inference.Invalid},
-		"no name":         {"", inference.NotFound},
-		"empty":           {file(t, nil), inference.Invalid},
-		"text":            {file(t, []byte("this is no model, whatever its name says\n")), inference.Invalid},
-		"cut in header":   {head(t, model(t, synth.Checkpoint), 1000), inference.Invalid},
-		"cut in data":     {head(t, model(t, synth.Checkpoint), 1<<20), inference.Invalid},
-		"a LoRA":          {model(t, synth.LoRA), inference.Invalid},
-		"a VAE":           {model(t, synth.VAE), inference.Invalid},
-		"an embedding":    {model(t, synth.Embedding), inference.Invalid},
-		"empty header":    {withHeader(t, "{}", 8), inference.Invalid},
-		"no JSON":         {withHeader(t, "{{{{{{{{", 8), inference.Invalid},
-		"JSON of a list":  {withHeader(t, "[1,2,3]", 8), inference.Invalid},
-		"no shape":        {withHeader(t, `{"a":{"dtype":"F16","data_offsets":[0,8]}}`, 8), inference.Invalid},
-		"wrong types":     {withHeader(t, `{"a":{"dtype":3,"shape":"x","data_offsets":null}}`, 8), inference.Invalid},
-		"negative shape":  {withHeader(t, `{"a":{"dtype":"F16","shape":[-4],"data_offsets":[0,8]}}`, 8), inference.Invalid},
-		"overflow":        {withHeader(t, `{"a":{"dtype":"F16","shape":[4294967296,4294967296],"data_offsets":[0,0]}}`, 8), inference.Invalid},
-		"offset past end": {withHeader(t, `{"a":{"dtype":"F16","shape":[4],"data_offsets":[9223372036854775800,9223372036854775808]}}`, 8), inference.Invalid},
+		"absent":          {filepath.Join(t.TempDir(), "absent"), fault.NotFound},
+		"folder":          {t.TempDir(), fault.Invalid},
+		"no name":         {"", fault.NotFound},
+		"empty":           {file(t, nil), fault.Invalid},
+		"text":            {file(t, []byte("this is no model, whatever its name says\n")), fault.Invalid},
+		"cut in header":   {head(t, model(t, synth.Checkpoint), 1000), fault.Invalid},
+		"cut in data":     {head(t, model(t, synth.Checkpoint), 1<<20), fault.Invalid},
+		"a LoRA":          {model(t, synth.LoRA), fault.Invalid},
+		"a VAE":           {model(t, synth.VAE), fault.Invalid},
+		"an embedding":    {model(t, synth.Embedding), fault.Invalid},
+		"empty header":    {withHeader(t, "{}", 8), fault.Invalid},
+		"no JSON":         {withHeader(t, "{{{{{{{{", 8), fault.Invalid},
+		"JSON of a list":  {withHeader(t, "[1,2,3]", 8), fault.Invalid},
+		"no shape":        {withHeader(t, `{"a":{"dtype":"F16","data_offsets":[0,8]}}`, 8), fault.Invalid},
+		"wrong types":     {withHeader(t, `{"a":{"dtype":3,"shape":"x","data_offsets":null}}`, 8), fault.Invalid},
+		"negative shape":  {withHeader(t, `{"a":{"dtype":"F16","shape":[-4],"data_offsets":[0,8]}}`, 8), fault.Invalid},
+		"overflow":        {withHeader(t, `{"a":{"dtype":"F16","shape":[4294967296,4294967296],"data_offsets":[0,0]}}`, 8), fault.Invalid},
+		"offset past end": {withHeader(t, `{"a":{"dtype":"F16","shape":[4],"data_offsets":[9223372036854775800,9223372036854775808]}}`, 8), fault.Invalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := sdcpp.Open(t.Context(), sdcpp.Options{Checkpoint: tc.path, Device: "cpu"})
 			require.Error(t, err)
-			require.Equal(t, tc.code, inference.CodeOf(err), "%v", err)
+			require.Equal(t, tc.code, fault.CodeOf(err), "%v", err)
 			t.Log(err)
 		})
 	}
@@ -76,7 +77,7 @@ func TestOpenRefusesWhatIsNoCheckpoint(t *testing.T) {
 
 func TestOpenRefusesUnknownDevices(t *testing.T) {
 	_, err := sdcpp.Open(t.Context(), sdcpp.Options{Checkpoint: model(t, synth.Checkpoint), Device: "cuda17"})
-	require.Equal(t, inference.Invalid, inference.CodeOf(err))
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 	require.ErrorContains(t, err, "CPU", "the devices there are")
 }
 
@@ -123,11 +124,11 @@ func TestOtherFilesOfTheWrongKind(t *testing.T) {
 	defer e.Close()
 	cut := head(t, model(t, synth.VAE), 1<<20)
 	for _, path := range []string{cut, file(t, []byte("no model")), model(t, synth.LoRA)} {
-		require.Equal(t, inference.Invalid, inference.CodeOf(e.SetVAE(t.Context(), path)), path)
+		require.Equal(t, fault.Invalid, fault.CodeOf(e.SetVAE(t.Context(), path)), path)
 		_, err := e.DecodePreview(t.Context(), path, make([]float32, 4), 1, 1)
-		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%v", err)
+		require.Equal(t, fault.Invalid, fault.CodeOf(err), "%v", err)
 		_, _, err = e.UpscalePixels(t.Context(), path, make([]float32, 3), 1, 1)
-		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%v", err)
+		require.Equal(t, fault.Invalid, fault.CodeOf(err), "%v", err)
 	}
 	for _, path := range []string{cut, file(t, []byte("no model")), model(t, synth.VAE), model(t, synth.ESRGAN)} {
 		reports, err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: path, UNet: 1, TextEncoder: 1}})
@@ -135,7 +136,7 @@ func TestOtherFilesOfTheWrongKind(t *testing.T) {
 			require.Contains(t, reports[0].Note, "left out", path)
 			continue
 		}
-		require.Equal(t, inference.Invalid, inference.CodeOf(err), "%v", err)
+		require.Equal(t, fault.Invalid, fault.CodeOf(err), "%v", err)
 	}
 	_, err := e.Decode(t.Context(), inference.LatentInput{Latent: make([]float32, 4), H: 1, W: 1})
 	require.NoError(t, err, "the engine still works")

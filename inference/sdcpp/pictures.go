@@ -8,6 +8,7 @@ import "C"
 import (
 	"context"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/sdcpp/tiles"
 	"sdworker/models"
@@ -93,7 +94,7 @@ func (e *Engine) tiled(mode inference.TileMode, g tiles.Grid, in []float32, whol
 	}
 	if mode == inference.TileNever || mode == inference.TileAuto && !tiles.Wanted(g.H, g.W, e.memory) {
 		out, err := whole()
-		if mode != inference.TileAuto || inference.CodeOf(err) != inference.Exhausted {
+		if mode != inference.TileAuto || fault.CodeOf(err) != fault.Exhausted {
 			return out, err
 		}
 	}

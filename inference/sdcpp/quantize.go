@@ -17,7 +17,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 )
 
@@ -36,7 +36,7 @@ func Quantize(ctx context.Context, src, dst, typ string, log zerolog.Logger) err
 	defer source.free()
 	tmp, err := os.CreateTemp(filepath.Dir(dst), "."+filepath.Base(dst)+".*.gguf")
 	if err != nil {
-		return &inference.Error{Code: inference.Invalid, Op: op, Msg: dst + " cannot be written", Err: err}
+		return &fault.Error{Code: fault.Invalid, Op: op, Msg: dst + " cannot be written", Err: err}
 	}
 	defer os.Remove(tmp.Name())
 	defer tmp.Close()
@@ -56,10 +56,10 @@ func Quantize(ctx context.Context, src, dst, typ string, log zerolog.Logger) err
 		return canceled(op, ctx.Err())
 	}
 	if _, err := models.Inspect(tmp.Name()); err != nil { // the engine does not notice that a disk is full
-		return &inference.Error{Code: inference.Exhausted, Op: op, Msg: dst + " could not be written completely; is the disk full?", Err: err}
+		return &fault.Error{Code: fault.Exhausted, Op: op, Msg: dst + " could not be written completely; is the disk full?", Err: err}
 	}
 	if err := errors.Join(tmp.Chmod(0o644), tmp.Sync(), os.Rename(tmp.Name(), dst)); err != nil {
-		return &inference.Error{Code: inference.Invalid, Op: op, Msg: dst + " cannot be written", Err: err}
+		return &fault.Error{Code: fault.Invalid, Op: op, Msg: dst + " cannot be written", Err: err}
 	}
 	return nil
 }
@@ -77,12 +77,12 @@ func everything(path string) ([]models.Weight, error) {
 			continue
 		}
 		if len(t.Shape) > maxRank || t.Strided {
-			return nil, inference.Errorf(inference.Invalid, "quantize", "%s has a tensor %s of a shape that GGUF does not hold", path, t.Name)
+			return nil, fault.Errorf(fault.Invalid, "quantize", "%s has a tensor %s of a shape that GGUF does not hold", path, t.Name)
 		}
 		list = append(list, models.Weight{Name: t.Name, Shape: t.Shape, Tensor: t})
 	}
 	if len(list) == 0 {
-		return nil, inference.Errorf(inference.Invalid, "quantize", "%s has no weights", path)
+		return nil, fault.Errorf(fault.Invalid, "quantize", "%s has no weights", path)
 	}
 	return list, nil
 }

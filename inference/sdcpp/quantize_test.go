@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/sdcpp"
 	"sdworker/models"
@@ -64,16 +65,16 @@ func TestQuantizeLeavesNothingBehindWhenItFails(t *testing.T) {
 	for _, tc := range []struct {
 		ctx       context.Context //nolint:containedctx // one of the cases has ended
 		src, typ  string
-		code      inference.Code
+		code      fault.Code
 		complaint string
 	}{
-		{t.Context(), model(t, synth.VAE), "q9_9", inference.Invalid, "no type q9_9"},
-		{t.Context(), file(t, []byte("no model")), "q8_0", inference.Invalid, "no known model format"},
-		{t.Context(), filepath.Join(dir, "none"), "q8_0", inference.NotFound, "no file"},
-		{canceled, model(t, synth.VAE), "q8_0", inference.Canceled, "canceled"},
+		{t.Context(), model(t, synth.VAE), "q9_9", fault.Invalid, "no type q9_9"},
+		{t.Context(), file(t, []byte("no model")), "q8_0", fault.Invalid, "no known model format"},
+		{t.Context(), filepath.Join(dir, "none"), "q8_0", fault.NotFound, "no file"},
+		{canceled, model(t, synth.VAE), "q8_0", fault.Canceled, "canceled"},
 	} {
 		err := sdcpp.Quantize(tc.ctx, tc.src, dst, tc.typ, zerolog.Nop())
-		require.Equal(t, tc.code, inference.CodeOf(err), tc.complaint)
+		require.Equal(t, tc.code, fault.CodeOf(err), tc.complaint)
 		require.ErrorContains(t, err, tc.complaint)
 	}
 	entries, err := os.ReadDir(dir)

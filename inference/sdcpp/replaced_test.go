@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/sdcpp"
@@ -158,7 +159,7 @@ func TestReplacedCheckpoint(t *testing.T) {
 		path, e, _ := start(t)
 		overwrite(t, synth.Checkpoint, path)
 		_, err := predict(e)
-		require.Equal(t, inference.Broken, inference.CodeOf(err), "%v", err)
+		require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
 		require.ErrorContains(t, err, path)
 		require.ErrorContains(t, err, "overwritten")
 		require.False(t, e.Renew())
@@ -167,7 +168,7 @@ func TestReplacedCheckpoint(t *testing.T) {
 		path, e, _ := start(t)
 		overwrite(t, synth.Checkpoint, path)
 		_, err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: lora, UNet: 1}})
-		require.Equal(t, inference.Broken, inference.CodeOf(err), "%v", err)
+		require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
 	})
 }
 

@@ -6,7 +6,7 @@ import (
 	"os"
 	"strings"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/inference/fileid"
 	"sdworker/models"
 )
@@ -32,7 +32,7 @@ func (c *checker) open(path string, kind models.Kind) (*source, error) {
 		}
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, &inference.Error{Code: inference.Invalid, Op: "open", Msg: path + " cannot be read", Err: err}
+			return nil, &fault.Error{Code: fault.Invalid, Op: "open", Msg: path + " cannot be read", Err: err}
 		}
 		info, err := f.Stat()
 		if err == nil && fileid.Of(path, info) == model.id {
@@ -48,7 +48,7 @@ func (s *source) name() string { return fmt.Sprintf("/proc/self/fd/%d", s.file.F
 
 // named puts the path back into an error of the native side, which reads by name.
 func (s *source) named(err error) error {
-	if e, ok := errors.AsType[*inference.Error](err); ok {
+	if e, ok := errors.AsType[*fault.Error](err); ok {
 		e.Msg = strings.ReplaceAll(e.Msg, s.name(), s.id.Path)
 	}
 	return err
@@ -73,11 +73,11 @@ func (s *source) close() {
 // beingWritten is the error for a file that changed while it was read: the same
 // request may pass later.
 func beingWritten(path string) error {
-	return inference.Errorf(inference.Busy, "open", "%s is being written, try again when it is complete", path)
+	return fault.Errorf(fault.Busy, "open", "%s is being written, try again when it is complete", path)
 }
 
 // changedInUse is the error for weights that somebody wrote into. They are read
 // anew with the engine.
 func changedInUse(op string, s *source) error {
-	return inference.Errorf(inference.Broken, op, "%s was overwritten while it was in use; it is read again with the next request", s.id.Path)
+	return fault.Errorf(fault.Broken, op, "%s was overwritten while it was in use; it is read again with the next request", s.id.Path)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -28,7 +29,7 @@ func Open(context.Context, Options) (*Engine, error) {
 }
 
 func errAbsent(op string) error {
-	return inference.Errorf(inference.Invalid, op, "this program was built without the engine; build it with: make build")
+	return fault.Errorf(fault.Invalid, op, "this program was built without the engine; build it with: make build")
 }
 
 // Quantize fails: this program was built without the engine.

@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 	"sdworker/models/safetensors"
 	"sdworker/models/sd1"
@@ -49,13 +49,13 @@ type item struct {
 func (i item) oldType() safetensors.DType { return safetensors.DType(i.old.DType) }
 
 // Write converts the file src into dst, which may be the same path. Nothing is
-// visible under dst before it is complete. Errors are *inference.Error; a value
+// visible under dst before it is complete. Errors are *fault.Error; a value
 // that the new type cannot hold is Invalid.
 func Write(ctx context.Context, src, dst string, o Options) (Result, error) {
 	switch o.DType {
 	case "", safetensors.F16, safetensors.BF16, safetensors.F32:
 	default:
-		return Result{}, inference.Errorf(inference.Invalid, "convert", "type %s cannot be written; use F16, BF16 or F32 (quantized types are written as GGUF by the engine)", o.DType)
+		return Result{}, fault.Errorf(fault.Invalid, "convert", "type %s cannot be written; use F16, BF16 or F32 (quantized types are written as GGUF by the engine)", o.DType)
 	}
 	info, file, err := open(src)
 	if err != nil {
@@ -75,7 +75,7 @@ func Write(ctx context.Context, src, dst string, o Options) (Result, error) {
 		items = bake(items, vae, from, o)
 	}
 	if len(items) == 0 {
-		return Result{}, inference.Errorf(inference.Invalid, "convert", "nothing of %s would be left", src)
+		return Result{}, fault.Errorf(fault.Invalid, "convert", "nothing of %s would be left", src)
 	}
 	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
 	h, err := layout(info.Metadata, items)
@@ -100,7 +100,7 @@ func open(path string) (*models.Info, *os.File, error) {
 		return nil, nil, err
 	}
 	if info.Format == models.GGUF {
-		return nil, nil, inference.Errorf(inference.Invalid, "convert", "%s is a GGUF file; only safetensors and PyTorch files are converted here", path)
+		return nil, nil, fault.Errorf(fault.Invalid, "convert", "%s is a GGUF file; only safetensors and PyTorch files are converted here", path)
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -118,7 +118,7 @@ func plan(file *os.File, info *models.Info, o Options) ([]item, error) {
 			continue
 		}
 		if t.Strided {
-			return nil, inference.Errorf(inference.Invalid, "convert", "tensor %s of %s does not store its values in order, which is not converted here", t.Name, info.Path)
+			return nil, fault.Errorf(fault.Invalid, "convert", "tensor %s of %s does not store its values in order, which is not converted here", t.Name, info.Path)
 		}
 		items = append(items, item{from: file, old: t, name: name, to: target(t, o.DType)})
 	}
@@ -158,14 +158,14 @@ func needed(name string) bool {
 
 func openVAE(checkpoint *models.Info, path string) (*models.Info, *os.File, error) {
 	if checkpoint.Kind != models.Checkpoint {
-		return nil, nil, inference.Errorf(inference.Invalid, "convert", "%s is no checkpoint, so no VAE can be baked into it", checkpoint.Path)
+		return nil, nil, fault.Errorf(fault.Invalid, "convert", "%s is no checkpoint, so no VAE can be baked into it", checkpoint.Path)
 	}
 	info, err := models.Check(path, models.VAE, models.CheckOptions{AllowPickle: true})
 	if err != nil {
 		return nil, nil, err
 	}
 	if _, ok := info.Lookup("decoder.conv_in.weight"); !ok || info.Format == models.GGUF {
-		return nil, nil, inference.Errorf(inference.Invalid, "convert", "%s uses other names or another format than VAE files do; a safetensors file with the original names is needed", path)
+		return nil, nil, fault.Errorf(fault.Invalid, "convert", "%s uses other names or another format than VAE files do; a safetensors file with the original names is needed", path)
 	}
 	return open(path)
 }
@@ -287,7 +287,7 @@ func (c *converter) copy(out *os.File, h *safetensors.Header, it item, t safeten
 			return 0, fmt.Errorf("%s: %w", it.old.Name, err)
 		}
 		if overflows > 0 {
-			return 0, inference.Errorf(inference.Invalid, "convert", "tensor %s has values that %s cannot hold; convert to BF16 or F32", it.old.Name, it.to)
+			return 0, fault.Errorf(fault.Invalid, "convert", "tensor %s has values that %s cannot hold; convert to BF16 or F32", it.old.Name, it.to)
 		}
 	}
 	if _, err := out.WriteAt(raw, h.DataStart+t.Offset+first*it.to.Size()); err != nil {
@@ -297,12 +297,12 @@ func (c *converter) copy(out *os.File, h *safetensors.Header, it item, t safeten
 }
 
 func failed(path string, err error) error {
-	var known *inference.Error
+	var known *fault.Error
 	switch {
 	case errors.As(err, &known):
 		return known
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return &inference.Error{Code: inference.Canceled, Op: "convert", Msg: "the conversion was stopped", Err: err}
+		return &fault.Error{Code: fault.Canceled, Op: "convert", Msg: "the conversion was stopped", Err: err}
 	}
-	return &inference.Error{Code: inference.Internal, Op: "convert", Msg: "cannot convert " + path, Err: err}
+	return &fault.Error{Code: fault.Internal, Op: "convert", Msg: "cannot convert " + path, Err: err}
 }

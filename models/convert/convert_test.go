@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 	"sdworker/models/convert"
 	"sdworker/models/modelstest"
@@ -93,25 +93,25 @@ func TestRefuses(t *testing.T) {
 	for _, c := range []struct {
 		src  string
 		o    convert.Options
-		code inference.Code
+		code fault.Code
 		want string
 	}{
-		{big, convert.Options{DType: safetensors.F16}, inference.Invalid, "values that F16 cannot hold"},
-		{big, convert.Options{DType: "Q8_0"}, inference.Invalid, "written as GGUF by the engine"},
-		{gguf, convert.Options{}, inference.Invalid, "only safetensors"},
-		{"../torchfile/testdata/strided.pt", convert.Options{}, inference.Invalid, "in order"},
-		{filepath.Join(dir, "none"), convert.Options{}, inference.NotFound, "no file"},
-		{lora, convert.Options{VAE: lora}, inference.Invalid, "no checkpoint"},
-		{ema, convert.Options{VAE: lora}, inference.Invalid, "not a VAE"},
+		{big, convert.Options{DType: safetensors.F16}, fault.Invalid, "values that F16 cannot hold"},
+		{big, convert.Options{DType: "Q8_0"}, fault.Invalid, "written as GGUF by the engine"},
+		{gguf, convert.Options{}, fault.Invalid, "only safetensors"},
+		{"../torchfile/testdata/strided.pt", convert.Options{}, fault.Invalid, "in order"},
+		{filepath.Join(dir, "none"), convert.Options{}, fault.NotFound, "no file"},
+		{lora, convert.Options{VAE: lora}, fault.Invalid, "no checkpoint"},
+		{ema, convert.Options{VAE: lora}, fault.Invalid, "not a VAE"},
 	} {
 		_, err := convert.Write(context.Background(), c.src, filepath.Join(dir, "out"), c.o)
-		require.Equal(t, c.code, inference.CodeOf(err), "%v", err)
+		require.Equal(t, c.code, fault.CodeOf(err), "%v", err)
 		require.ErrorContains(t, err, c.want)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_, err = convert.Write(ctx, ema, filepath.Join(dir, "out"), convert.Options{})
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	after, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, after, len(before), "nothing is left behind")

@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models/fetch"
 )
 
@@ -57,7 +57,7 @@ func TestRequestURLsStayOutside(t *testing.T) {
 		return true
 	})
 	err := get(f, outside.URL+"/m")
-	require.Equal(t, inference.Invalid, inference.CodeOf(err))
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 	require.ErrorContains(t, err, "not public", "after a redirect")
 	require.Equal(t, before+1, outside.count(), "not tried again")
 
@@ -81,7 +81,7 @@ func TestRequestURLsStayOutside(t *testing.T) {
 	require.EqualValues(t, 6, hops.Load())
 
 	for _, ref := range []string{"file:///etc/passwd", "gopher://x/", "//x/y", "deliberate-v6"} {
-		require.Equal(t, inference.Invalid, inference.CodeOf(get(f, ref)), ref)
+		require.Equal(t, fault.Invalid, fault.CodeOf(get(f, ref)), ref)
 	}
 }
 
@@ -107,7 +107,7 @@ func TestRequestURLsAreOffByDefault(t *testing.T) {
 	f := fetch.New(fetch.Config{})
 	defer f.Close()
 	_, err := f.FromRequest("https://example.com/m.safetensors")
-	require.Equal(t, inference.Invalid, inference.CodeOf(err))
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 	require.ErrorContains(t, err, "not allowed")
 }
 

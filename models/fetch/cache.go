@@ -15,7 +15,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/rs/zerolog"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // Cache records the files that were fetched and keeps their sum below a limit by
@@ -105,7 +105,7 @@ func (c *Cache) makeRoom(dest string, size int64) error {
 		return nil
 	}
 	if size > c.Limit {
-		return inference.Errorf(inference.Exhausted, "fetch", "the file has %s, more than the cache's limit of %s",
+		return fault.Errorf(fault.Exhausted, "fetch", "the file has %s, more than the cache's limit of %s",
 			humanize.IBytes(uint64(size)), humanize.IBytes(uint64(c.Limit)))
 	}
 	list, err := c.Entries()
@@ -120,7 +120,7 @@ func (c *Cache) makeRoom(dest string, size int64) error {
 	}
 	freed, err := c.evict(list, total-c.Limit, dest)
 	if err == nil && freed < total-c.Limit {
-		err = inference.Errorf(inference.Exhausted, "fetch", "the fetched models in use leave no room for %s below the cache's limit of %s",
+		err = fault.Errorf(fault.Exhausted, "fetch", "the fetched models in use leave no room for %s below the cache's limit of %s",
 			humanize.IBytes(uint64(size)), humanize.IBytes(uint64(c.Limit)))
 	}
 	return err
@@ -171,10 +171,10 @@ func (c *Cache) Remove(path string) error {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		return &inference.Error{Code: inference.NotFound, Op: "fetch", Msg: "there is no file " + path, Err: err}
+		return &fault.Error{Code: fault.NotFound, Op: "fetch", Msg: "there is no file " + path, Err: err}
 	}
 	if e, ok := all[path]; !ok || !e.is(info) {
-		return inference.Errorf(inference.Invalid, "fetch", "%s was not fetched by this program, or changed since; `worker models rm --force` removes it all the same", path)
+		return fault.Errorf(fault.Invalid, "fetch", "%s was not fetched by this program, or changed since; `worker models rm --force` removes it all the same", path)
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("fetch: %w", err)

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models/fetch"
 )
 
@@ -63,11 +63,11 @@ func TestCacheKeepsItsLimit(t *testing.T) {
 
 	big, _ := random(6*chunk, 41)
 	s.replace(big, `"big"`)
-	require.Equal(t, inference.Exhausted, inference.CodeOf(get("g")))
+	require.Equal(t, fault.Exhausted, fault.CodeOf(get("g")))
 	middle, _ := random(4*chunk, 42)
 	s.replace(middle, `"middle"`)
 	err = get("h")
-	require.Equal(t, inference.Exhausted, inference.CodeOf(err), "%v", err)
+	require.Equal(t, fault.Exhausted, fault.CodeOf(err), "%v", err)
 	require.ErrorContains(t, err, "in use")
 }
 
@@ -84,14 +84,14 @@ func TestCacheRemovesOnlyItsOwn(t *testing.T) {
 
 	mine := filepath.Join(dir, "mine")
 	require.NoError(t, os.WriteFile(mine, body, 0o600))
-	require.Equal(t, inference.Invalid, inference.CodeOf(cache.Remove(mine)))
-	require.Equal(t, inference.NotFound, inference.CodeOf(cache.Remove(filepath.Join(dir, "none"))))
+	require.Equal(t, fault.Invalid, fault.CodeOf(cache.Remove(mine)))
+	require.Equal(t, fault.NotFound, fault.CodeOf(cache.Remove(filepath.Join(dir, "none"))))
 	require.FileExists(t, mine)
 
 	require.NoError(t, os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)))
-	require.Equal(t, inference.Invalid, inference.CodeOf(cache.Remove(path)), "changed since")
+	require.Equal(t, fault.Invalid, fault.CodeOf(cache.Remove(path)), "changed since")
 	require.NoError(t, os.WriteFile(cache.Record, []byte("{broken"), 0o600))
-	require.Equal(t, inference.Invalid, inference.CodeOf(cache.Remove(path)), "a broken record protects everything")
+	require.Equal(t, fault.Invalid, fault.CodeOf(cache.Remove(path)), "a broken record protects everything")
 }
 
 // A known digest saves reading the file again.

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 )
 
@@ -22,7 +22,7 @@ var civitaiKinds = map[string]models.Kind{
 // safetensors format.
 func (f *Fetcher) civitai(ctx context.Context, version string) (Source, error) {
 	if _, err := strconv.ParseUint(version, 10, 63); err != nil {
-		return Source{}, inference.Errorf(inference.Invalid, "fetch", "%q is not the number of a Civitai model version", version)
+		return Source{}, fault.Errorf(fault.Invalid, "fetch", "%q is not the number of a Civitai model version", version)
 	}
 	endpoint := f.endpoint(envCivitaiEndpoint, civitaiEndpoint)
 	src := Source{URL: endpoint + "/api/v1/model-versions/" + version, token: f.env(envCivitaiToken)}
@@ -49,7 +49,7 @@ func (f *Fetcher) civitai(ctx context.Context, version string) (Source, error) {
 		}
 	}
 	if best < 0 {
-		return Source{}, inference.Errorf(inference.NotFound, "fetch", "Civitai lists no file for version %s", version)
+		return Source{}, fault.Errorf(fault.NotFound, "fetch", "Civitai lists no file for version %s", version)
 	}
 	file := reply.Files[best]
 	u, err := parseURL(file.DownloadURL)

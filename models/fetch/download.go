@@ -16,7 +16,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // errStalled ends a connection that sends nothing any more.
@@ -206,7 +206,7 @@ func (d *download) renew(ctx context.Context, stale string) error {
 			return errChanged
 		}
 		if fresh.url == stale {
-			return backoff.Permanent(inference.Errorf(inference.Invalid, "fetch", "the storage behind %s refuses access", redacted(d.src.URL)))
+			return backoff.Permanent(fault.Errorf(fault.Invalid, "fetch", "the storage behind %s refuses access", redacted(d.src.URL)))
 		}
 		d.remote.url = fresh.url
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/internal/publicnet"
 )
 
@@ -30,13 +30,13 @@ var errUnfit = errors.New("the file is not fetched to its end")
 // asking again cannot help, with the server's waiting time where it gives one.
 func (f *Fetcher) statusError(src Source, resp *http.Response) error {
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection can be used again
-	code := inference.Invalid
+	code := fault.Invalid
 	var msg string
 	switch s := resp.StatusCode; {
 	case s == http.StatusUnauthorized, s == http.StatusForbidden:
 		msg = fmt.Sprintf("%s refuses access to %s (HTTP %d); %s", resp.Request.URL.Host, src.label(), s, f.tokenHint(src))
 	case s == http.StatusNotFound, s == http.StatusGone:
-		code, msg = inference.NotFound, fmt.Sprintf("%s has no such file (HTTP %d); check the name and the revision", redacted(src.URL), s)
+		code, msg = fault.NotFound, fmt.Sprintf("%s has no such file (HTTP %d); check the name and the revision", redacted(src.URL), s)
 	case s == http.StatusRequestTimeout, s == http.StatusTooEarly, s == http.StatusTooManyRequests, s >= 500:
 		err := fmt.Errorf("HTTP %s from %s", resp.Status, resp.Request.URL.Host)
 		if after := retryAfter(resp); after > 0 {
@@ -46,7 +46,7 @@ func (f *Fetcher) statusError(src Source, resp *http.Response) error {
 	default:
 		msg = fmt.Sprintf("unexpected answer HTTP %s from %s", resp.Status, resp.Request.URL.Host)
 	}
-	return backoff.Permanent(&inference.Error{Code: code, Op: "fetch", Msg: msg})
+	return backoff.Permanent(&fault.Error{Code: code, Op: "fetch", Msg: msg})
 }
 
 func (f *Fetcher) tokenHint(src Source) string {
@@ -101,22 +101,22 @@ func isDisk(err error) bool {
 
 // failure gives an error its final form for the caller.
 func (f *Fetcher) failure(src Source, err error) error {
-	var known *inference.Error
+	var known *fault.Error
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &known):
 		return known
 	case errors.Is(err, publicnet.ErrNotPublic):
-		return &inference.Error{Code: inference.Invalid, Op: "fetch", Msg: "the URL leads to an address that is not public", Err: err}
+		return &fault.Error{Code: fault.Invalid, Op: "fetch", Msg: "the URL leads to an address that is not public", Err: err}
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
-		return &inference.Error{Code: inference.Invalid, Op: "fetch", Msg: "the model folder cannot be written to; choose another one or change its permissions", Err: err}
+		return &fault.Error{Code: fault.Invalid, Op: "fetch", Msg: "the model folder cannot be written to; choose another one or change its permissions", Err: err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return &inference.Error{Code: inference.Exhausted, Op: "fetch", Msg: "the disk is full; free some space, the download goes on where it stopped", Err: err}
+		return &fault.Error{Code: fault.Exhausted, Op: "fetch", Msg: "the disk is full; free some space, the download goes on where it stopped", Err: err}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return &inference.Error{Code: inference.Canceled, Op: "fetch", Msg: "the download of " + src.label() + " was stopped; it goes on from there next time", Err: err}
+		return &fault.Error{Code: fault.Canceled, Op: "fetch", Msg: "the download of " + src.label() + " was stopped; it goes on from there next time", Err: err}
 	}
-	return &inference.Error{Code: inference.Busy, Op: "fetch", Msg: "the download of " + src.label() + " failed; try again, it goes on from there", Err: err}
+	return &fault.Error{Code: fault.Busy, Op: "fetch", Msg: "the download of " + src.label() + " failed; try again, it goes on from there", Err: err}
 }
 
 // redacted drops what may be secret in a URL: a signature or token in the query, a

@@ -20,7 +20,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/rs/zerolog"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/internal/publicnet"
 	"sdworker/models"
 )
@@ -120,7 +120,7 @@ type Result struct {
 // wrong, dest either does not change or is the complete, verified file; an
 // unfinished download lies beside it as dest.part and is continued by the next
 // call if the server still has the same file. If dest exists with the expected
-// content nothing is fetched. Errors are *inference.Error: Invalid, NotFound,
+// content nothing is fetched. Errors are *fault.Error: Invalid, NotFound,
 // Exhausted (disk), Canceled, or Busy for a network that may recover.
 func (f *Fetcher) Fetch(ctx context.Context, src Source, dest string, o Options) (Result, error) {
 	start := time.Now()
@@ -137,7 +137,7 @@ func (f *Fetcher) fetch(ctx context.Context, src Source, dest string, o Options)
 		o.MaxBytes = publicLimit
 	}
 	if err := os.MkdirAll(filepath.Dir(dest), 0o755); err != nil {
-		return Result{}, &inference.Error{Code: inference.Invalid, Op: "fetch", Msg: "the folder " + filepath.Dir(dest) + " cannot be made", Err: err}
+		return Result{}, &fault.Error{Code: fault.Invalid, Op: "fetch", Msg: "the folder " + filepath.Dir(dest) + " cannot be made", Err: err}
 	}
 	unlock, err := lock(ctx, dest+".lock", func() {
 		f.config.Log.Info().Str("file", dest).Msg("waiting for another download of the same file")
@@ -207,7 +207,7 @@ func (f *Fetcher) once(ctx context.Context, src Source, dest string, o Options, 
 		return res, err
 	}
 	if src.Bytes > 0 && r.size >= 0 && src.Bytes != r.size {
-		return res, inference.Errorf(inference.Invalid, "fetch", "%s has %d bytes where %d are expected", redacted(src.URL), r.size, src.Bytes)
+		return res, fault.Errorf(fault.Invalid, "fetch", "%s has %d bytes where %d are expected", redacted(src.URL), r.size, src.Bytes)
 	}
 	inOnePiece := oneStream || !r.ranges || r.validator == ""
 	state := r
@@ -261,8 +261,8 @@ var errWrongBytes = errors.New("the bytes are not those of the expected file")
 
 func (f *Fetcher) verify(src Source, p *part, sum string, o Options) error {
 	if src.SHA256 != "" && sum != src.SHA256 {
-		return &inference.Error{
-			Code: inference.Invalid, Op: "fetch", Err: errWrongBytes,
+		return &fault.Error{
+			Code: fault.Invalid, Op: "fetch", Err: errWrongBytes,
 			Msg: fmt.Sprintf("%s has the sha256 %s where %s is expected; it was thrown away", redacted(src.URL), sum, src.SHA256),
 		}
 	}
@@ -299,7 +299,7 @@ func (f *Fetcher) publish(src Source, p *part, dest, sum string) (Result, error)
 
 func (f *Fetcher) allowedSize(src Source, size, limit int64) error {
 	if limit > 0 && size > limit {
-		return inference.Errorf(inference.Invalid, "fetch", "%s is larger than the %d bytes allowed", redacted(src.URL), limit)
+		return fault.Errorf(fault.Invalid, "fetch", "%s is larger than the %d bytes allowed", redacted(src.URL), limit)
 	}
 	return nil
 }

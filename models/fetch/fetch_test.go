@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models/fetch"
 )
 
@@ -324,25 +324,25 @@ func TestFails(t *testing.T) {
 		source fetch.Source
 		o      fetch.Options
 		before func(int, http.ResponseWriter, *http.Request) bool
-		code   inference.Code
+		code   fault.Code
 		want   string
 		most   int // requests
 	}{
-		{name: "401", before: status(401), code: inference.Invalid, want: "HF_TOKEN", most: 1},
-		{name: "403", before: status(403), code: inference.Invalid, want: "refuses access", most: 1},
-		{name: "404", before: status(404), code: inference.NotFound, want: "no such file", most: 1},
-		{name: "410", before: status(410), code: inference.NotFound, want: "no such file", most: 1},
-		{name: "418", before: status(418), code: inference.Invalid, want: "418", most: 1},
-		{name: "503 for ever", before: status(503), code: inference.Busy, want: "gave up after 5 failures", most: 5},
-		{name: "416 at once", before: status(416), code: inference.Invalid, want: "empty file", most: 1},
+		{name: "401", before: status(401), code: fault.Invalid, want: "HF_TOKEN", most: 1},
+		{name: "403", before: status(403), code: fault.Invalid, want: "refuses access", most: 1},
+		{name: "404", before: status(404), code: fault.NotFound, want: "no such file", most: 1},
+		{name: "410", before: status(410), code: fault.NotFound, want: "no such file", most: 1},
+		{name: "418", before: status(418), code: fault.Invalid, want: "418", most: 1},
+		{name: "503 for ever", before: status(503), code: fault.Busy, want: "gave up after 5 failures", most: 5},
+		{name: "416 at once", before: status(416), code: fault.Invalid, want: "empty file", most: 1},
 		{name: "cuts for ever", before: func(_ int, w http.ResponseWriter, r *http.Request) bool {
 			if isProbe(r) {
 				return false
 			}
 			cut(w, r, body, 100)
 			return true
-		}, code: inference.Busy, want: "gave up", most: 100},
-		{name: "wrong bytes", source: fetch.Source{SHA256: wrong}, code: inference.Invalid, want: "has the sha256", most: 100},
+		}, code: fault.Busy, want: "gave up", most: 100},
+		{name: "wrong bytes", source: fetch.Source{SHA256: wrong}, code: fault.Invalid, want: "has the sha256", most: 100},
 		{
 			name: "wrong bytes in one part", source: fetch.Source{SHA256: func() string { _, s := random(6*chunk, 4); return s }()},
 			before: func(_ int, w http.ResponseWriter, r *http.Request) bool {
@@ -354,10 +354,10 @@ func TestFails(t *testing.T) {
 				w.Header().Set("ETag", `"one"`)
 				http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(bad))
 				return true
-			}, code: inference.Invalid, want: "has the sha256", most: 100,
+			}, code: fault.Invalid, want: "has the sha256", most: 100,
 		},
-		{name: "wrong size", source: fetch.Source{Bytes: 7}, code: inference.Invalid, want: "bytes where 7 are expected", most: 1},
-		{name: "too large", o: fetch.Options{MaxBytes: 1000}, code: inference.Invalid, want: "larger than the 1000 bytes", most: 1},
+		{name: "wrong size", source: fetch.Source{Bytes: 7}, code: fault.Invalid, want: "bytes where 7 are expected", most: 1},
+		{name: "too large", o: fetch.Options{MaxBytes: 1000}, code: fault.Invalid, want: "larger than the 1000 bytes", most: 1},
 		{name: "too large, length hidden", o: fetch.Options{MaxBytes: 1000}, before: func(_ int, w http.ResponseWriter, _ *http.Request) bool {
 			w.WriteHeader(http.StatusOK)
 			for range 10 {
@@ -365,21 +365,21 @@ func TestFails(t *testing.T) {
 				_ = http.NewResponseController(w).Flush()
 			}
 			return true
-		}, code: inference.Invalid, want: "larger than the 1000 bytes", most: 2},
+		}, code: fault.Invalid, want: "larger than the 1000 bytes", most: 2},
 		{name: "compressed", before: func(_ int, w http.ResponseWriter, _ *http.Request) bool {
 			w.Header().Set("Content-Encoding", "gzip")
 			w.WriteHeader(http.StatusOK)
 			return true
-		}, code: inference.Invalid, want: "compressed", most: 1},
+		}, code: fault.Invalid, want: "compressed", most: 1},
 		{name: "redirect loop", before: func(n int, w http.ResponseWriter, r *http.Request) bool {
 			http.Redirect(w, r, fmt.Sprintf("/%d", n), http.StatusFound)
 			return true
-		}, code: inference.Invalid, want: "redirects", most: 11},
+		}, code: fault.Invalid, want: "redirects", most: 11},
 		{name: "redirect to a file", before: func(n int, w http.ResponseWriter, r *http.Request) bool {
 			w.Header().Set("Location", "file:///etc/passwd")
 			w.WriteHeader(http.StatusFound)
 			return true
-		}, code: inference.Invalid, want: "is not followed", most: 1},
+		}, code: fault.Invalid, want: "is not followed", most: 1},
 		{name: "signatures never valid", before: func(n int, w http.ResponseWriter, r *http.Request) bool {
 			switch {
 			case r.URL.Path != "/final":
@@ -390,10 +390,10 @@ func TestFails(t *testing.T) {
 			}
 			w.WriteHeader(http.StatusForbidden)
 			return true
-		}, code: inference.Invalid, want: "refuses access", most: 30},
+		}, code: fault.Invalid, want: "refuses access", most: 30},
 		{name: "verification", o: fetch.Options{Verify: func(string) error {
-			return inference.Errorf(inference.Invalid, "", "not to my taste")
-		}}, code: inference.Invalid, want: "not to my taste", most: 100},
+			return fault.Errorf(fault.Invalid, "", "not to my taste")
+		}}, code: fault.Invalid, want: "not to my taste", most: 100},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, body)
@@ -401,13 +401,13 @@ func TestFails(t *testing.T) {
 			dir := t.TempDir()
 			c.source.URL, c.source.Name = s.URL+"/m?token=secret", "m"
 			_, err := fetcher(t, func(c *fetch.Config) { c.Parallel = 2 }).Fetch(context.Background(), c.source, filepath.Join(dir, "m.safetensors"), c.o)
-			require.Equal(t, c.code, inference.CodeOf(err), "%v", err)
+			require.Equal(t, c.code, fault.CodeOf(err), "%v", err)
 			require.ErrorContains(t, err, c.want)
 			require.NotContains(t, err.Error(), "secret")
 			require.LessOrEqual(t, s.count(), c.most)
 			require.NoFileExists(t, filepath.Join(dir, "m.safetensors"))
 			require.NoFileExists(t, filepath.Join(dir, "m.safetensors.lock"))
-			if c.code != inference.Busy {
+			if c.code != fault.Busy {
 				only(t, dir)
 			}
 		})
@@ -439,7 +439,7 @@ func TestResumesAfterCancel(t *testing.T) {
 	})
 	f := fetcher(t, func(c *fetch.Config) { c.Parallel = 1 })
 	_, err := f.Fetch(ctx, fetch.Source{URL: s.URL, Name: "m"}, dest, fetch.Options{})
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	only(t, dir, "m.safetensors.part", "m.safetensors.part.json")
 
 	before := s.count()
@@ -550,7 +550,7 @@ func TestWaitingForTheLockEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	_, err := f.Fetch(ctx, fetch.Source{URL: s.URL}, dest, fetch.Options{})
-	require.Equal(t, inference.Canceled, inference.CodeOf(err))
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	close(leave)
 	wait.Wait()
 }
@@ -589,7 +589,7 @@ func TestDiskFull(t *testing.T) {
 	})
 	dir := t.TempDir()
 	_, err := fetcher(t, nil).Fetch(context.Background(), fetch.Source{URL: s.URL}, filepath.Join(dir, "m"), fetch.Options{})
-	require.Equal(t, inference.Exhausted, inference.CodeOf(err), "%v", err)
+	require.Equal(t, fault.Exhausted, fault.CodeOf(err), "%v", err)
 	only(t, dir)
 }
 

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 )
 
@@ -155,7 +155,7 @@ func (p *pull) inspect(path string) (*models.Info, error) {
 	}
 	info, err := models.InspectReader(file, st.Size())
 	if err != nil {
-		return nil, &inference.Error{Code: inference.Invalid, Op: "fetch", Msg: fmt.Sprintf("what %s sent was thrown away: %v", redacted(p.src.URL), err)}
+		return nil, &fault.Error{Code: fault.Invalid, Op: "fetch", Msg: fmt.Sprintf("what %s sent was thrown away: %v", redacted(p.src.URL), err)}
 	}
 	return info, nil
 }

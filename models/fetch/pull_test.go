@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 	"sdworker/models/fetch"
 	"sdworker/models/modelstest"
@@ -84,7 +84,7 @@ func TestPullRefusesByTheHeader(t *testing.T) {
 	})
 	root := t.TempDir()
 	_, err := fetcher(t, nil).Pull(context.Background(), s.URL+"/xl.safetensors", root, fetch.PullOptions{})
-	require.Equal(t, inference.Invalid, inference.CodeOf(err))
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 	require.ErrorContains(t, err, "Stable Diffusion XL")
 	only(t, filepath.Join(root, "Stable-diffusion"))
 }

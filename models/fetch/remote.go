@@ -12,7 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 )
 
@@ -64,13 +64,13 @@ func (f *Fetcher) get(ctx context.Context, client *http.Client, address string, 
 	if err != nil {
 		var p *backoff.PermanentError // from CheckRedirect, inside a *url.Error
 		if errors.As(err, &p) {
-			return nil, backoff.Permanent(&inference.Error{Code: inference.Invalid, Op: "fetch", Msg: p.Unwrap().Error()})
+			return nil, backoff.Permanent(&fault.Error{Code: fault.Invalid, Op: "fetch", Msg: p.Unwrap().Error()})
 		}
 		return nil, hideQuery(err)
 	}
 	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
 		resp.Body.Close()
-		return nil, backoff.Permanent(inference.Errorf(inference.Invalid, "fetch", "%s sends the file compressed as %q", resp.Request.URL.Host, e))
+		return nil, backoff.Permanent(fault.Errorf(fault.Invalid, "fetch", "%s sends the file compressed as %q", resp.Request.URL.Host, e))
 	}
 	return resp, nil
 }
@@ -111,12 +111,12 @@ func (f *Fetcher) probe(ctx context.Context, src Source) (r remote, err error) {
 			_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 2))
 			return nil
 		case http.StatusRequestedRangeNotSatisfiable:
-			return backoff.Permanent(inference.Errorf(inference.Invalid, "fetch", "%s is an empty file", redacted(src.URL)))
+			return backoff.Permanent(fault.Errorf(fault.Invalid, "fetch", "%s is an empty file", redacted(src.URL)))
 		}
 		return f.statusError(src, resp)
 	})
 	if err == nil && r.size == 0 {
-		err = inference.Errorf(inference.Invalid, "fetch", "%s is an empty file", redacted(src.URL))
+		err = fault.Errorf(fault.Invalid, "fetch", "%s is an empty file", redacted(src.URL))
 	}
 	return r, err
 }

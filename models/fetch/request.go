@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 )
 
@@ -87,5 +87,5 @@ func syncs(name string) bool {
 }
 
 func errRequestURLs() error {
-	return inference.Errorf(inference.Invalid, "fetch", "downloads named in a request are not allowed on this server")
+	return fault.Errorf(fault.Invalid, "fetch", "downloads named in a request are not allowed on this server")
 }

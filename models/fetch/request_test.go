@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models/fetch"
 )
 
@@ -25,7 +25,7 @@ func TestDownloadTakesModelFilesOnly(t *testing.T) {
 	dest := filepath.Join(t.TempDir(), "embeddings", "x.safetensors")
 	f := fetcher(t, nil)
 	page := serve(t, []byte("<html>please log in</html>"))
-	require.Equal(t, inference.Invalid, inference.CodeOf(f.Download(context.Background(), page.URL+"/x.safetensors", dest, 0)))
+	require.Equal(t, fault.Invalid, fault.CodeOf(f.Download(context.Background(), page.URL+"/x.safetensors", dest, 0)))
 	require.NoFileExists(t, dest)
 
 	good := serve(t, embeddingFile())

@@ -8,7 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 	"golang.org/x/sys/unix"
 
-	"sdworker/inference"
+	"sdworker/fault"
 )
 
 // spare is what stays free on the disk after a download.
@@ -34,7 +34,7 @@ func (f *Fetcher) makeRoom(ctx context.Context, dest string, size int64) error {
 		free = freeBytes(filepath.Dir(dest))
 	}
 	if free < need {
-		return inference.Errorf(inference.Exhausted, "fetch", "%s has %s free and %s are needed; free some space or choose another folder",
+		return fault.Errorf(fault.Exhausted, "fetch", "%s has %s free and %s are needed; free some space or choose another folder",
 			filepath.Dir(dest), humanize.IBytes(uint64(free)), humanize.IBytes(uint64(need)))
 	}
 	return nil

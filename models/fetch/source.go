@@ -9,7 +9,7 @@ import (
 	"strings"
 	"unicode"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 )
 
@@ -91,7 +91,7 @@ func (f *Fetcher) FromRequest(ref string) (Source, error) {
 func (f *Fetcher) huggingFace(ref string) (Source, error) {
 	m := hfRef.FindStringSubmatch(ref)
 	if m == nil {
-		return Source{}, inference.Errorf(inference.Invalid, "fetch",
+		return Source{}, fault.Errorf(fault.Invalid, "fetch",
 			"%q is no model to fetch; write one of %s, org/repo/file of Hugging Face, civitai:VERSION, or a URL", ref, strings.Join(Names(), ", "))
 	}
 	repo, revision, file := m[1], m[2], m[3]
@@ -103,7 +103,7 @@ func (f *Fetcher) huggingFace(ref string) (Source, error) {
 
 func (f *Fetcher) hubFile(repo, revision, file string) (Source, error) {
 	if v := f.env(envHFOffline); v != "" && v != "0" && !strings.EqualFold(v, "false") {
-		return Source{}, inference.Errorf(inference.Invalid, "fetch", "%s is set, so nothing is fetched from Hugging Face", envHFOffline)
+		return Source{}, fault.Errorf(fault.Invalid, "fetch", "%s is set, so nothing is fetched from Hugging Face", envHFOffline)
 	}
 	name, err := fileName(path.Base(file))
 	if err != nil {
@@ -135,7 +135,7 @@ func (f *Fetcher) resolveURL(ctx context.Context, ref string) (Source, error) {
 		if id, ok := strings.CutPrefix(u.Path, "/api/download/models/"); ok {
 			return f.civitai(ctx, id)
 		}
-		return Source{}, inference.Errorf(inference.Invalid, "fetch", "this Civitai address does not name a version; copy it with ?modelVersionId=... or write civitai:VERSION")
+		return Source{}, fault.Errorf(fault.Invalid, "fetch", "this Civitai address does not name a version; copy it with ?modelVersionId=... or write civitai:VERSION")
 	}
 	name, err := fileName(path.Base(u.Path))
 	return Source{URL: u.String(), Name: name, ask: true}, err
@@ -145,9 +145,9 @@ func parseURL(ref string) (*url.URL, error) {
 	u, err := url.Parse(ref)
 	switch {
 	case err == nil && u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https":
-		return nil, inference.Errorf(inference.Invalid, "fetch", "URLs of the scheme %q are not fetched, only http and https", u.Scheme)
+		return nil, fault.Errorf(fault.Invalid, "fetch", "URLs of the scheme %q are not fetched, only http and https", u.Scheme)
 	case err != nil || u.Scheme == "" || u.Host == "":
-		return nil, inference.Errorf(inference.Invalid, "fetch", "%q is not a URL", ref)
+		return nil, fault.Errorf(fault.Invalid, "fetch", "%q is not a URL", ref)
 	}
 	return u, nil
 }
@@ -176,7 +176,7 @@ func fileName(name string) (string, error) {
 	}, name)
 	name = strings.TrimLeft(name, ".")
 	if len(name) > maxNameBytes {
-		return "", inference.Errorf(inference.Invalid, "fetch", "the file name %.40q... is too long", name)
+		return "", fault.Errorf(fault.Invalid, "fetch", "the file name %.40q... is too long", name)
 	}
 	switch strings.ToLower(path.Ext(name)) {
 	case ".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin":

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference"
+	"sdworker/fault"
 	"sdworker/models"
 	"sdworker/models/fetch"
 	"sdworker/models/modelstest"
@@ -84,7 +84,7 @@ func TestResolveRefuses(t *testing.T) {
 		"https://civitai.com/models/123?modelVersionId=x":                  "not the number",
 	} {
 		_, err := fetcher(t, nil).Resolve(context.Background(), ref)
-		require.Equal(t, inference.Invalid, inference.CodeOf(err), ref)
+		require.Equal(t, fault.Invalid, fault.CodeOf(err), ref)
 		require.ErrorContains(t, err, want, ref)
 	}
 	_, err := fetcher(t, withEnv("HF_HUB_OFFLINE", "1")).Resolve(context.Background(), "deliberate-v6")
@@ -168,14 +168,14 @@ func TestCivitai(t *testing.T) {
 		require.Equal(t, sum, res.SHA256)
 	}
 	_, err := f.Resolve(context.Background(), "civitai:7")
-	require.Equal(t, inference.NotFound, inference.CodeOf(err))
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 
 	answer = func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"files":[]}`)) }
 	_, err = f.Resolve(context.Background(), "civitai:456")
 	require.ErrorContains(t, err, "lists no file")
 	answer = func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`<html>`)) }
 	_, err = f.Resolve(context.Background(), "civitai:456")
-	require.Equal(t, inference.Busy, inference.CodeOf(err))
+	require.Equal(t, fault.Busy, fault.CodeOf(err))
 	answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }
 	_, err = fetcher(t, withEnv("CIVITAI_ENDPOINT", api.URL)).Resolve(context.Background(), "civitai:456")
 	require.ErrorContains(t, err, "CIVITAI_TOKEN")
@@ -229,7 +229,7 @@ func TestPull(t *testing.T) {
 		"/p.ckpt":           "is a PyTorch pickle",
 	} {
 		_, err := f.Pull(context.Background(), s.URL+ref, root, fetch.PullOptions{})
-		require.Equal(t, inference.Invalid, inference.CodeOf(err), ref)
+		require.Equal(t, fault.Invalid, fault.CodeOf(err), ref)
 		require.ErrorContains(t, err, want)
 		only(t, filepath.Join(root, "Stable-diffusion"))
 	}

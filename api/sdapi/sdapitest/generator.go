@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/prompt"
@@ -71,7 +72,7 @@ func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks 
 		size = max(size, req.Hires.Width*req.Hires.Height)
 	}
 	if g.Limit > 0 && size*req.Images() > g.Limit {
-		return nil, inference.Errorf(inference.Exhausted, "generate", "out of memory")
+		return nil, fault.Errorf(fault.Exhausted, "generate", "out of memory")
 	}
 	res := &inference.Result{Inpainting: g.Channels == 9, Timings: inference.Timings{Sample: 0.25, Total: 0.5}}
 	passes := req.BatchNum
@@ -85,7 +86,7 @@ func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks 
 				return nil, err
 			}
 			if ctx.Err() != nil {
-				return nil, &inference.Error{Code: inference.Canceled, Op: "generate", Msg: "canceled", Err: context.Cause(ctx)}
+				return nil, &fault.Error{Code: fault.Canceled, Op: "generate", Msg: "canceled", Err: context.Cause(ctx)}
 			}
 			if hooks.Control.Interrupted() {
 				res.Interrupted = true
@@ -125,7 +126,7 @@ func (g *Generator) Upscale(_ context.Context, req *inference.UpscaleRequest, _ 
 	g.mu.Unlock()
 	w, h := imageio.UpscaleSize(req.Image.W, req.Image.H, req.Scale)
 	if g.Limit > 0 && w*h > g.Limit {
-		return imageio.RGB{}, inference.Errorf(inference.Exhausted, "upscale", "out of memory")
+		return imageio.RGB{}, fault.Errorf(fault.Exhausted, "upscale", "out of memory")
 	}
 	return req.Image.Resize(w, h, imageio.Lanczos), g.Fail
 }

@@ -1,4 +1,7 @@
-package inference
+// Package fault holds the one error type that crosses package borders on
+// purpose, and the codes that say what a caller can do about it. It knows nothing
+// else of the program, so that everything can use it.
+package fault
 
 import (
 	"context"
