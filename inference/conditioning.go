@@ -9,9 +9,9 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference/clip"
-	"sdworker/inference/fileid"
 	"sdworker/inference/prompt"
 	"sdworker/inference/sampler"
+	"sdworker/internal/fileid"
 )
 
 // conditions are the encoded prompts of one pass. All images of a job have the

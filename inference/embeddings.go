@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"sdworker/inference/clip"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // embeddingFiles reads textual inversion files once and notices when they

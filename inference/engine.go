@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"sdworker/inference/clip"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // Sizes that every Stable Diffusion 1.x checkpoint shares.

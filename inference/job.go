@@ -11,11 +11,11 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference/clip"
-	"sdworker/inference/fileid"
 	"sdworker/inference/imageio"
 	"sdworker/inference/prompt"
 	"sdworker/inference/rng"
 	"sdworker/inference/sampler"
+	"sdworker/internal/fileid"
 )
 
 // job is one request on its way through the pipeline.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"sdworker/fault"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // OpenFunc loads a checkpoint. progress is called with the parts done and the

@@ -12,8 +12,8 @@ import (
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
-	"sdworker/inference/fileid"
 	"sdworker/inference/imageio"
+	"sdworker/internal/fileid"
 )
 
 // write puts a file in the place of another, as a rename does.

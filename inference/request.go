@@ -1,9 +1,9 @@
 package inference
 
 import (
-	"sdworker/inference/fileid"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sampler"
+	"sdworker/internal/fileid"
 )
 
 // Request is one job, complete: the doors resolve names, defaults, styles and

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // Config says where models are and what may be listed. Relative paths are those

@@ -18,11 +18,11 @@ import (
 	"go.uber.org/goleak"
 
 	"sdworker/fault"
-	"sdworker/inference/fileid"
+	"sdworker/formats/safetensors"
+	"sdworker/internal/fileid"
 	"sdworker/internal/vectors"
 	"sdworker/models"
 	"sdworker/models/modelstest"
-	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 
@@ -623,7 +623,7 @@ func TestEmbeddingVectors(t *testing.T) {
 	}
 	modelstest.Write(t, filepath.Join(dir, "embeddings/Xl.safetensors"), nil, modelstest.F16("clip_g", 2, 1280), modelstest.F16("clip_l", 2, 768))
 	modelstest.Write(t, filepath.Join(dir, "embeddings/flat.safetensors"), nil, modelstest.F16("emb_params", 768))
-	raw, err := os.ReadFile("torchfile/testdata/embedding.pt")
+	raw, err := os.ReadFile("../formats/torchfile/testdata/embedding.pt")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "embeddings/zz.pt"), raw, 0o600))
 	c := open(t, models.Config{Roots: []string{dir}, AllowPickle: true})

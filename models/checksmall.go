@@ -3,7 +3,7 @@ package models
 import (
 	"fmt"
 
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // embeddingProblem demands vectors of the text encoder's width.

@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/fault"
+	"sdworker/formats/safetensors"
 	"sdworker/models"
 	"sdworker/models/modelstest"
-	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"sdworker/inference/fileid"
-	"sdworker/models/torchfile"
+	"sdworker/formats/torchfile"
+	"sdworker/internal/fileid"
 )
 
 // Embeddings returns the textual inversions in A1111's order; of two with the

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // File is one model file on disk. It is a value: what was true at the last scan.

@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"sdworker/models/gguf"
-	"sdworker/models/safetensors"
-	"sdworker/models/torchfile"
+	"sdworker/formats/gguf"
+	"sdworker/formats/safetensors"
+	"sdworker/formats/torchfile"
 )
 
 // Format is the container of a file.

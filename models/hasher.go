@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // hasher computes sha256 sums one file after the other, behind the scenes.

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // digests are the hashes of one file, valid as long as size and time stay.

@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/fault"
+	"sdworker/formats/safetensors"
 	"sdworker/models"
 	"sdworker/models/modelstest"
-	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 
@@ -181,14 +181,14 @@ func TestOptionsOpenDoors(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, bareInfo.HasVAE())
 
-	pickle := "torchfile/testdata/embedding.pt"
+	pickle := "../formats/torchfile/testdata/embedding.pt"
 	_, err = models.Check(pickle, models.Embedding, models.CheckOptions{})
 	require.ErrorContains(t, err, "is a PyTorch pickle")
 	info, err := models.Check(pickle, models.Embedding, models.CheckOptions{AllowPickle: true})
 	require.NoError(t, err)
 	require.Equal(t, models.Pickle, info.Format)
 	require.Equal(t, "500", info.Metadata["step"])
-	_, err = models.Check("torchfile/testdata/strided.pt", models.Checkpoint, models.CheckOptions{AllowPickle: true})
+	_, err = models.Check("../formats/torchfile/testdata/strided.pt", models.Checkpoint, models.CheckOptions{AllowPickle: true})
 	require.ErrorContains(t, err, "holds no model")
 }
 

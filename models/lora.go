@@ -7,8 +7,8 @@ import (
 	"strings"
 	"sync"
 
-	"sdworker/inference/fileid"
-	"sdworker/models/safetensors"
+	"sdworker/formats/safetensors"
+	"sdworker/internal/fileid"
 )
 
 // LoRAFile is a LoRA with what its header says.

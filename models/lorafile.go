@@ -6,9 +6,9 @@ import (
 	"strings"
 
 	"sdworker/fault"
+	"sdworker/formats/safetensors"
 	"sdworker/models/adapter"
-	"sdworker/models/safetensors"
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // OpenedLoRA is a LoRA that passed the checks, open for reading its values.

@@ -3,9 +3,9 @@ package models
 import (
 	"strings"
 
+	"sdworker/formats/torchfile"
 	"sdworker/models/adapter"
-	"sdworker/models/sd1"
-	"sdworker/models/torchfile"
+	"sdworker/sd1"
 )
 
 // Markers are tensor names that only one kind of file has. Order matters: a

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"sync"
 
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // verdict is what [Check] says of a file.

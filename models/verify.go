@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sdworker/fault"
+	"sdworker/formats/safetensors"
 	"sdworker/models/diskread"
-	"sdworker/models/safetensors"
 )
 
 // Report is what a full reading of a file found.

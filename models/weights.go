@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // Weight is one parameter of a network and the tensor that fills it.

@@ -3,7 +3,7 @@ package sdapi
 import (
 	"context"
 
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // Catalog finds model files on disk. Its methods are safe for concurrent use and

@@ -7,7 +7,7 @@ import (
 
 	"sdworker/api/infotext"
 	"sdworker/inference"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // readAhead returns a hook that has the model files of the job hashed beside it.

@@ -7,7 +7,7 @@ import (
 
 	"sdworker/api/sdapi"
 	"sdworker/inference/clip"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 	"sdworker/models"
 )
 

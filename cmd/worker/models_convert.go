@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/formats/safetensors"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/convert"
-	"sdworker/models/safetensors"
 )
 
 // convertOptions are the flags of worker models convert.

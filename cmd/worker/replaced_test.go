@@ -10,9 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/formats/safetensors"
 	"sdworker/models"
 	"sdworker/models/modelstest"
-	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 

@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"sdworker/models/safetensors"
-	"sdworker/models/torchfile"
+	"sdworker/formats/safetensors"
+	"sdworker/formats/torchfile"
 )
 
 // maxEmbeddingFile is far more than the largest embedding that fits a chunk, in bytes.

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"sdworker/inference"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // weights are what a Fake makes of a file: its seed depends on the path and, where

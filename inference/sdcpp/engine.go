@@ -19,7 +19,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 	"sdworker/models"
 )
 

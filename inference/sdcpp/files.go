@@ -2,7 +2,7 @@ package sdcpp
 
 import (
 	"sdworker/fault"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 	"sdworker/models"
 )
 

@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/fault"
+	"sdworker/formats/safetensors"
 	"sdworker/models"
 	"sdworker/models/modelstest"
-	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 
@@ -76,7 +76,7 @@ func TestAFileIsJudgedForItsPurpose(t *testing.T) {
 }
 
 func TestPickleNeedsPermission(t *testing.T) {
-	path := filepath.Join("..", "..", "models", "torchfile", "testdata", "embedding.pt")
+	path := filepath.Join("..", "..", "formats", "torchfile", "testdata", "embedding.pt")
 	_, err := new(checker).check(path, models.Embedding)
 	require.ErrorContains(t, err, "pickle")
 	_, err = (&checker{pickle: true}).check(path, models.Embedding)

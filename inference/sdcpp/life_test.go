@@ -18,10 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/fault"
+	"sdworker/formats/safetensors"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/sdcpp"
-	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 

@@ -12,11 +12,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/formats/safetensors"
 	"sdworker/inference"
 	"sdworker/inference/sdcpp"
 	"sdworker/models"
 	"sdworker/models/adapter"
-	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 

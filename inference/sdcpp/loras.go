@@ -20,12 +20,12 @@ import (
 	"unsafe"
 
 	"sdworker/fault"
+	"sdworker/formats/safetensors"
 	"sdworker/inference"
 	"sdworker/inference/clip"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 	"sdworker/models"
 	"sdworker/models/adapter"
-	"sdworker/models/safetensors"
 )
 
 // merging is what the engine knows about the weights that adapters change.

@@ -8,8 +8,8 @@ import "C"
 import (
 	"unsafe"
 
+	"sdworker/formats/safetensors"
 	"sdworker/models/adapter"
-	"sdworker/models/safetensors"
 )
 
 // native is the arithmetic of merge.cpp.

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"sdworker/fault"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 	"sdworker/models"
 )
 

@@ -15,9 +15,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sdworker/formats/safetensors"
 	"sdworker/inference"
-	"sdworker/models/safetensors"
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // LoRAOptions say what LoRA measures. Zero values mean the defaults named here.

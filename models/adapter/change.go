@@ -7,7 +7,7 @@ import (
 	"math"
 	"strings"
 
-	"sdworker/models/safetensors"
+	"sdworker/formats/safetensors"
 )
 
 // Kind is a way of making a change.

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"sdworker/models/safetensors"
-	"sdworker/models/torchfile"
+	"sdworker/formats/safetensors"
+	"sdworker/formats/torchfile"
 )
 
 // Tensor is one tensor of a file.

@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/formats/safetensors"
 	"sdworker/models/adapter"
-	"sdworker/models/safetensors"
 )
 
 // The formulas below are those of the papers and of A1111's Lora extension, written

@@ -3,7 +3,7 @@ package adapter
 import (
 	"math"
 
-	"sdworker/models/safetensors"
+	"sdworker/formats/safetensors"
 )
 
 // Math is the arithmetic on float32 arrays that merging consists of. Matrices are

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"sync"
 
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // modules maps the names of the network's modules, with underscores for dots, to

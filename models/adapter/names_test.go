@@ -5,7 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // Every spelling of a name leads to the module that its maker meant.

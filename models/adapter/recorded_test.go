@@ -11,8 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/formats/safetensors"
 	"sdworker/models/adapter"
-	"sdworker/models/safetensors"
 )
 
 // tolerance is the largest difference to the right weight, relative to the largest

@@ -18,9 +18,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sdworker/fault"
+	"sdworker/formats/safetensors"
 	"sdworker/models"
-	"sdworker/models/safetensors"
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // Options of a conversion.

@@ -13,10 +13,10 @@ import (
 	"go.uber.org/goleak"
 
 	"sdworker/fault"
+	"sdworker/formats/safetensors"
 	"sdworker/models"
 	"sdworker/models/convert"
 	"sdworker/models/modelstest"
-	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 
@@ -99,7 +99,7 @@ func TestRefuses(t *testing.T) {
 		{big, convert.Options{DType: safetensors.F16}, fault.Invalid, "values that F16 cannot hold"},
 		{big, convert.Options{DType: "Q8_0"}, fault.Invalid, "written as GGUF by the engine"},
 		{gguf, convert.Options{}, fault.Invalid, "only safetensors"},
-		{"../torchfile/testdata/strided.pt", convert.Options{}, fault.Invalid, "in order"},
+		{"../../formats/torchfile/testdata/strided.pt", convert.Options{}, fault.Invalid, "in order"},
 		{filepath.Join(dir, "none"), convert.Options{}, fault.NotFound, "no file"},
 		{lora, convert.Options{VAE: lora}, fault.Invalid, "no checkpoint"},
 		{ema, convert.Options{VAE: lora}, fault.Invalid, "not a VAE"},
@@ -195,7 +195,7 @@ func TestLargeTensor(t *testing.T) {
 func TestPickle(t *testing.T) {
 	dst := filepath.Join(t.TempDir(), "d.safetensors")
 	for _, name := range []string{"zip.ckpt", "old.ckpt"} {
-		res, err := convert.Write(context.Background(), filepath.Join("../torchfile/testdata", name), dst, convert.Options{DType: safetensors.F32})
+		res, err := convert.Write(context.Background(), filepath.Join("../../formats/torchfile/testdata", name), dst, convert.Options{DType: safetensors.F32})
 		require.NoError(t, err)
 		require.Equal(t, 8, res.Tensors)
 		require.Equal(t, []float32{-2.5, -1.5, -0.5, 0.5, 1.5, 2.5}, floats(t, dst, "a"))
@@ -203,7 +203,7 @@ func TestPickle(t *testing.T) {
 		require.Equal(t, []float32{3}, floats(t, dst, "scalar"))
 		require.Equal(t, []float32{0.5, 1.5, 2.5}, floats(t, dst, "view"))
 	}
-	_, err := convert.Write(context.Background(), "../torchfile/testdata/embedding.pt", dst, convert.Options{})
+	_, err := convert.Write(context.Background(), "../../formats/torchfile/testdata/embedding.pt", dst, convert.Options{})
 	require.NoError(t, err)
 	_, err = models.Check(dst, models.Embedding, models.CheckOptions{})
 	require.NoError(t, err)

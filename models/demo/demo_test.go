@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"sdworker/formats/safetensors"
 	"sdworker/inference/clip"
-	"sdworker/models/safetensors"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // width says how trained layers lie in those of the file, by the channels of the first

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"sdworker/models/demo/compact"
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // Kind is a file of the family.

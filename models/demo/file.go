@@ -10,8 +10,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"sdworker/models/safetensors"
-	"sdworker/models/sd1"
+	"sdworker/formats/safetensors"
+	"sdworker/sd1"
 )
 
 // file is a safetensors file in half precision under construction. Tensors that

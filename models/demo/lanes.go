@@ -3,7 +3,7 @@ package demo
 import (
 	"fmt"
 
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // layout returns the places of narrow channels among wide ones.

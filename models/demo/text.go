@@ -6,9 +6,9 @@ import (
 	"math"
 	"strconv"
 
+	"sdworker/formats/safetensors"
 	"sdworker/inference/clip"
-	"sdworker/models/safetensors"
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // The text encoder is constructed, not trained. It reads a prompt as a scene: the

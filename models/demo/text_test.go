@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/formats/safetensors"
 	"sdworker/inference/clip"
-	"sdworker/models/safetensors"
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // clipLayer is one self attention of CLIP's text encoder, read from the file.

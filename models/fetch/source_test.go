@@ -204,7 +204,7 @@ func TestPull(t *testing.T) {
 		"/l.safetensors":    good,
 		"/page.safetensors": []byte("<!DOCTYPE html><html>please log in</html>"),
 		"/cut.safetensors":  good[:len(good)-10],
-		"/p.ckpt":           content(t, "../torchfile/testdata/embedding.pt"),
+		"/p.ckpt":           content(t, "../../formats/torchfile/testdata/embedding.pt"),
 	}
 	s := serve(t, nil)
 	s.answer(func(_ int, w http.ResponseWriter, r *http.Request) bool {

@@ -10,8 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/formats/safetensors"
 	"sdworker/models"
-	"sdworker/models/safetensors"
 	"sdworker/models/synth"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/models/safetensors"
+	"sdworker/formats/safetensors"
 )
 
 // Write makes a safetensors file with the given tensors and zero values, and

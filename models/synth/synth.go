@@ -18,8 +18,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"sdworker/models/safetensors"
-	"sdworker/models/sd1"
+	"sdworker/formats/safetensors"
+	"sdworker/sd1"
 )
 
 // Kind is what a file holds.

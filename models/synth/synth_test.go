@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"sdworker/models/safetensors"
+	"sdworker/formats/safetensors"
 	"sdworker/models/synth"
 )
 

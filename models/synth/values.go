@@ -6,8 +6,8 @@ import (
 	"math"
 	"sync"
 
-	"sdworker/models/safetensors"
-	"sdworker/models/sd1"
+	"sdworker/formats/safetensors"
+	"sdworker/sd1"
 )
 
 // tableBits is the resolution of the normal distribution: values are drawn from

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"sdworker/api/sdapi"
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 // Catalog is a sdapi.Catalog of the files that it lists.

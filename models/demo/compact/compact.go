@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strings"
 
-	"sdworker/models/safetensors"
+	"sdworker/formats/safetensors"
 )
 
 // File is an open file.

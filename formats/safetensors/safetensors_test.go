@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"sdworker/models/safetensors"
+	"sdworker/formats/safetensors"
 )
 
 // file renders a header text and some data bytes.

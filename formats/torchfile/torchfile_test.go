@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/models/safetensors"
-	"sdworker/models/torchfile"
+	"sdworker/formats/safetensors"
+	"sdworker/formats/torchfile"
 )
 
 // The files in testdata were written by PyTorch; see the README there.

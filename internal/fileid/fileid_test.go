@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference/fileid"
+	"sdworker/internal/fileid"
 )
 
 func TestReplaced(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sdworker/models/safetensors"
+	"sdworker/formats/safetensors"
 )
 
 // Limits that bound the work a hostile file can cause.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/models/gguf"
+	"sdworker/formats/gguf"
 )
 
 // builder writes GGUF fields.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/models/sd1"
+	"sdworker/sd1"
 )
 
 // Tensor and value counts published for the real networks.
