@@ -82,6 +82,14 @@ const (
 	PhaseUpscaling Phase = "upscaling"
 )
 
+// Text is what A1111 tells the users of its page about a phase, "" for most.
+func (p Phase) Text() string {
+	if p == PhaseLoading {
+		return "Loading model..."
+	}
+	return ""
+}
+
 // Progress is the state of a running job.
 type Progress struct {
 	Phase    Phase
@@ -91,6 +99,19 @@ type Progress struct {
 	Steps    int          // steps of this pass, or units of the phase; 0 = unknown
 	Preview  *imageio.RGB // set when a new preview was made
 	Comments []string
+}
+
+// Fraction is how much of the job is done, 0..1, by steps of its passes. It is 0
+// until the passes are counted.
+func (p Progress) Fraction() float64 {
+	if p.Jobs <= 0 {
+		return 0
+	}
+	done := float64(p.Job)
+	if p.Phase == PhaseSampling && p.Steps > 0 {
+		done += float64(p.Step) / float64(p.Steps)
+	}
+	return min(done/float64(p.Jobs), 1)
 }
 
 // Control is the brake of one job. Its methods may be called from any

@@ -3,51 +3,54 @@ package inference
 import (
 	"context"
 	"errors"
+	"sdworker/fault"
+	"slices"
 	"sync"
 	"time"
-
-	"sdworker/fault"
-	"sdworker/inference/imageio"
 )
 
-// Queue gives a Generator to one job after another, first come first served,
-// and knows what the running job is doing. It is safe for concurrent use.
+// Queue lets jobs into a Generator in order of arrival, as many at once as the
+// generator takes, and knows what they are doing. It is safe for concurrent use.
 type Queue struct {
-	gen   Generator
-	depth int // running and waiting jobs
+	gen      Generator
+	depth    int // running, waiting and reserved jobs; 0 = no limit
+	jobs     int // running at once
+	observer Observer
 
-	mu      sync.Mutex
-	waiting []*ticket // in order of arrival; waiting[0] is running
-	last    JobState  // of the job that ran last
-
-	expected map[string]chan struct{} // by id, see Expect
+	mu       sync.Mutex
+	reserved int
+	line     []*ticket // in order of arrival; the first of them run
+	last     JobState  // of the job that ended last
 }
 
-// ticket is one job's place in the queue.
+// QueueOptions configure a Queue. The zero value is ready to use.
+type QueueOptions struct {
+	// Depth is how many jobs may be in the queue, the running and the reserved
+	// ones included; 0 means no limit.
+	Depth int
+	// Jobs is how many of them run at once; 0 means 1. The generator must be able
+	// to work on so many.
+	Jobs int
+	// Observer follows all jobs; it may be nil.
+	Observer Observer
+}
+
+// ticket is one job's place in the line.
 type ticket struct {
-	id      string
-	turn    chan struct{} // closed when the job may run
-	control *Control
-	cancel  context.CancelCauseFunc
-	state   JobState
+	turn     chan struct{} // closed when the job may run
+	moved    chan struct{} // has a value when the job has moved up
+	running  bool
+	control  *Control
+	cancel   context.CancelCauseFunc
+	state    JobState
+	result   **Result // of Generate, nil for other jobs
+	observer Observer
 }
 
-// JobState is what is known of a running or finished job.
-type JobState struct {
-	ID          string
-	Name        string    // "txt2img", "img2img", "extras" ...
-	Started     time.Time // zero while it waits
-	Finished    time.Time // zero until it ends
-	Progress    Progress  // the latest report; its Preview is in Preview
-	Preview     *imageio.RGB
-	PreviewID   int  // grows with each new preview
-	Interrupted bool // Interrupt was called
-	Skipped     bool // Skip was called
+// NewQueue returns a queue in front of gen.
+func NewQueue(gen Generator, o QueueOptions) *Queue {
+	return &Queue{gen: gen, depth: o.Depth, jobs: max(o.Jobs, 1), observer: o.Observer}
 }
-
-// NewQueue returns a queue that admits depth jobs, the running one included;
-// depth 0 means no limit.
-func NewQueue(gen Generator, depth int) *Queue { return &Queue{gen: gen, depth: depth} }
 
 // Generator is the generator behind the queue, for calls that need no turn:
 // Status and Close.
@@ -55,143 +58,236 @@ func (q *Queue) Generator() Generator { return q.gen }
 
 // Job names one call of Do.
 type Job struct {
-	ID   string // unique; "" when the job need not be found
-	Name string
-	// Progress is called as Hooks.Progress is, after the queue's own record.
-	Progress func(Progress)
+	ID       string   // unique; "" when the job need not be found
+	Name     string   // "txt2img", "img2img", "extras" ...
+	Observer Observer // follows the job, beside those of the context; may be nil
 }
+
+// Place is a reserved place in a queue, which a request takes before the work of
+// reading it. It must be released, and may be after it was used.
+type Place struct {
+	queue *Queue
+	mu    sync.Mutex
+	used  bool
+}
+
+// Reserve takes a place in the queue, or gives Busy when the queue is full. Places
+// count for the queue's depth only: jobs run in the order in which they call Do. A
+// context of WithPlace gives its place away to the first who asks.
+func (q *Queue) Reserve(ctx context.Context) (*Place, error) {
+	if p, ok := ctx.Value(placeKey{}).(*Place); ok && p.queue == q && p.take() {
+		return &Place{queue: q}, nil
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.depth > 0 && len(q.line)+q.reserved >= q.depth {
+		return nil, &fault.Error{Code: fault.Busy, Op: "queue", Msg: "the queue is full, try again later"}
+	}
+	q.reserved++
+	return &Place{queue: q}, nil
+}
+
+type placeKey struct{}
+
+// WithPlace hands a place on to the job that is made under ctx, so that one who
+// calls the API in memory can reserve for it.
+func WithPlace(ctx context.Context, p *Place) context.Context {
+	return context.WithValue(ctx, placeKey{}, p)
+}
+
+// take reports whether the place was still there to be used.
+func (p *Place) take() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := !p.used
+	p.used = true
+	return taken
+}
+
+// Release gives the place back unless it was used. A nil Place has none.
+func (p *Place) Release() {
+	if p != nil && p.take() {
+		p.queue.mu.Lock()
+		p.queue.reserved--
+		p.queue.mu.Unlock()
+	}
+}
+
+// Work is what a job does when its turn has come.
+type Work func(ctx context.Context, gen Generator, hooks Hooks) error
 
 // Do runs fn when its turn comes, with hooks that keep the queue's record and
 // let Interrupt, Skip and Cancel reach it. A full queue gives Busy at once; a
 // context that ends while waiting gives Canceled.
-func (q *Queue) Do(ctx context.Context, job Job, fn func(ctx context.Context, gen Generator, hooks Hooks) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	t := &ticket{id: job.ID, turn: make(chan struct{}), control: NewControl(), cancel: cancel}
-	t.state = JobState{ID: job.ID, Name: job.Name}
-
-	q.mu.Lock()
-	if err := q.room(); err != nil {
-		q.mu.Unlock()
+func (q *Queue) Do(ctx context.Context, job Job, fn Work) error {
+	p, err := q.Reserve(ctx)
+	if err != nil {
 		return err
 	}
-	q.waiting = append(q.waiting, t)
-	if expected, ok := q.expected[t.id]; ok {
-		close(expected)
-		delete(q.expected, t.id)
+	return p.Do(ctx, job, fn)
+}
+
+// Do is Queue.Do for the job that the place was reserved for. A place serves one
+// job.
+func (p *Place) Do(ctx context.Context, job Job, fn Work) error { return p.do(ctx, job, fn, nil) }
+
+// do is Do for work that leaves a result, unless nil, which observers are told.
+func (p *Place) do(ctx context.Context, job Job, fn Work, result **Result) (err error) {
+	if !p.take() {
+		return fault.Errorf(fault.Internal, "queue", "a place in the queue was used twice")
 	}
-	if len(q.waiting) == 1 {
-		close(t.turn)
-	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	q := p.queue
+	t := &ticket{turn: make(chan struct{}), moved: make(chan struct{}, 1), control: NewControl(), cancel: cancel}
+	t.state = JobState{ID: job.ID, Name: job.Name}
+	t.result = result
+	t.observer = observers(q.observer, job.Observer, observerOf(ctx))
+
+	q.mu.Lock()
+	q.reserved--
+	q.line = append(q.line, t)
+	q.advance()
 	q.mu.Unlock()
-	defer q.leave(t)
 
-	select {
-	case <-t.turn:
-	case <-ctx.Done():
-		var told *fault.Error
-		if errors.As(context.Cause(ctx), &told) {
-			return told
-		}
-		return &fault.Error{Code: fault.Canceled, Op: "queue", Msg: "canceled while waiting", Err: context.Cause(ctx)}
+	var outcome error = fault.Errorf(fault.Internal, "queue", "the job ended by a panic")
+	defer func() {
+		q.leave(t)
+		q.tell(t, Done, outcome)
+	}()
+	q.tell(t, Admitted, nil)
+	if err = q.await(ctx, t); err == nil {
+		err = fn(ctx, q.gen, Hooks{Control: t.control, Progress: func(p Progress) { q.progress(t, p) }})
 	}
+	outcome = err
+	return err
+}
+
+// await returns when t may run, or its context has ended.
+func (q *Queue) await(ctx context.Context, t *ticket) error {
+	for {
+		select {
+		case <-t.turn:
+			q.tell(t, Started, nil)
+			return nil
+		case <-t.moved:
+			q.tell(t, Moved, nil)
+		case <-ctx.Done():
+			var told *fault.Error
+			if errors.As(context.Cause(ctx), &told) {
+				return told
+			}
+			return &fault.Error{Code: fault.Canceled, Op: "queue", Msg: "canceled while waiting", Err: context.Cause(ctx)}
+		}
+	}
+}
+
+// progress records what a job reports.
+func (q *Queue) progress(t *ticket, p Progress) {
 	q.mu.Lock()
-	t.state.Started = time.Now()
+	if p.Preview != nil {
+		t.state.Preview = p.Preview
+		t.state.PreviewID++
+	}
+	t.state.Progress = p
+	t.state.Progress.Preview = nil
 	q.mu.Unlock()
-	hooks := Hooks{Control: t.control, Progress: func(p Progress) {
-		q.mu.Lock()
-		if p.Preview != nil {
-			t.state.Preview = p.Preview
-			t.state.PreviewID++
-		}
-		t.state.Progress = p
-		t.state.Progress.Preview = nil
-		q.mu.Unlock()
-		if job.Progress != nil {
-			job.Progress(p)
-		}
-	}}
-	return fn(ctx, q.gen, hooks)
+	q.tell(t, Progressed, nil)
 }
 
-// Expect returns a channel that is closed when a job with the id is admitted. stop
-// ends the expectation; it must be called.
-func (q *Queue) Expect(id string) (admitted <-chan struct{}, stop func()) {
+// tell calls the observers of a job, on its own goroutine and without the lock.
+func (q *Queue) tell(t *ticket, kind EventKind, err error) {
+	if t.observer == nil {
+		return
+	}
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	c := make(chan struct{})
-	if q.expected == nil {
-		q.expected = make(map[string]chan struct{})
+	e := Event{Kind: kind, Job: t.snapshot(), Ahead: q.ahead(t), Err: err}
+	late := kind == Moved && t.running
+	q.mu.Unlock()
+	if late { // it has moved to the front, which Started tells
+		return
 	}
-	q.expected[id] = c
-	return c, func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		if q.expected[id] == c {
-			delete(q.expected, id)
+	if kind == Done && t.result != nil {
+		e.Result = *t.result
+	}
+	t.observer(e)
+}
+
+// advance starts the jobs whose turn has come; the queue's lock is held.
+func (q *Queue) advance() {
+	for i, t := range q.line {
+		switch {
+		case t.running:
+		case i < q.jobs:
+			t.running = true
+			t.state.Started = time.Now()
+			close(t.turn)
+		default:
+			return
 		}
 	}
 }
 
-// Room tells whether another job would be admitted now; if not, the error is that
-// of Do. It lets a caller refuse a request before the work of reading it.
-func (q *Queue) Room() error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.room()
-}
-
-// room is Room with the queue's lock held.
-func (q *Queue) room() error {
-	if q.depth > 0 && len(q.waiting) >= q.depth {
-		return &fault.Error{Code: fault.Busy, Op: "queue", Msg: "the queue is full, try again later"}
-	}
-	return nil
-}
-
-// leave takes t out of the queue and wakes the next one.
+// leave takes t out of the line and lets the next one run.
 func (q *Queue) leave(t *ticket) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i, other := range q.waiting {
-		if other != t {
-			continue
-		}
-		q.waiting = append(q.waiting[:i], q.waiting[i+1:]...)
-		if i == 0 {
-			t.state.Finished = time.Now()
-			q.last = t.state
-			if len(q.waiting) > 0 {
-				close(q.waiting[0].turn)
+	q.line = slices.DeleteFunc(q.line, func(other *ticket) bool { return other == t })
+	if t.running {
+		t.state.Finished = time.Now()
+		q.last = t.snapshot()
+	}
+	q.advance()
+	for _, other := range q.line {
+		if !other.running {
+			select {
+			case other.moved <- struct{}{}:
+			default: // it has not looked since the last one
 			}
 		}
-		return
 	}
+}
+
+// ahead is how many jobs are before t, 0 when it runs; the queue's lock is held.
+func (q *Queue) ahead(t *ticket) int {
+	if t.running {
+		return 0
+	}
+	return max(slices.Index(q.line, t), 0)
 }
 
 // Generate is Do for one request. Result.Timings.Queue is filled in.
 func (q *Queue) Generate(ctx context.Context, job Job, req *Request) (*Result, error) {
+	p, err := q.Reserve(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return p.Generate(ctx, job, req)
+}
+
+// Generate is Queue.Generate for the job that the place was reserved for.
+func (p *Place) Generate(ctx context.Context, job Job, req *Request) (*Result, error) {
 	var res *Result
 	arrived := time.Now()
-	err := q.Do(ctx, job, func(ctx context.Context, gen Generator, hooks Hooks) (err error) {
+	err := p.do(ctx, job, func(ctx context.Context, gen Generator, hooks Hooks) (err error) {
 		waited := time.Since(arrived).Seconds()
 		res, err = gen.Generate(ctx, req, hooks)
 		if res != nil {
-			res.Timings.Queue = waited
+			res.Timings.Queue += waited
 		}
 		return err
-	})
+	}, &res)
 	return res, err
 }
 
-// Running returns the state of the running job.
+// Running returns the state of the oldest running job.
 func (q *Queue) Running() (JobState, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) == 0 {
+	if len(q.line) == 0 {
 		return JobState{}, false
 	}
-	return q.waiting[0].snapshot(), true
+	return q.line[0].snapshot(), true
 }
 
 // Last returns the state of the job that ended last, the zero state if none did.
@@ -202,54 +298,75 @@ func (q *Queue) Last() JobState {
 }
 
 // Find returns the state of a waiting or running job and how many jobs are
-// ahead of it, 0 for the running one.
+// ahead of it, 0 for a running one.
 func (q *Queue) Find(id string) (state JobState, ahead int, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i, t := range q.waiting {
-		if t.id == id && id != "" {
-			return t.snapshot(), i, true
-		}
+	if t := q.find(id); t != nil {
+		return t.snapshot(), q.ahead(t), true
 	}
 	return JobState{}, 0, false
 }
 
-// IDs lists the jobs in the queue, the running one first.
+// find returns the ticket of a job, nil if there is none; the queue's lock is held.
+func (q *Queue) find(id string) *ticket {
+	for _, t := range q.line {
+		if t.state.ID == id && id != "" {
+			return t
+		}
+	}
+	return nil
+}
+
+// IDs lists the jobs in the queue, the running ones first.
 func (q *Queue) IDs() []string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	ids := make([]string, len(q.waiting))
-	for i, t := range q.waiting {
-		ids[i] = t.id
+	ids := make([]string, len(q.line))
+	for i, t := range q.line {
+		ids[i] = t.state.ID
 	}
 	return ids
 }
 
-// Interrupt asks the running job to finish with what exists.
+// Waiting lists the jobs that do not run yet, in order of arrival.
+func (q *Queue) Waiting() []string {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ids := []string{}
+	for _, t := range q.line {
+		if !t.running {
+			ids = append(ids, t.state.ID)
+		}
+	}
+	return ids
+}
+
+// Interrupt asks the oldest running job to finish with what exists.
 func (q *Queue) Interrupt() {
-	if t := q.head(); t != nil {
+	if t := q.oldest(); t != nil {
 		t.control.Interrupt()
 	}
 }
 
-// Finish asks the running job to finish with what exists and ends those that
+// Skip asks the oldest running job to go on with its next batch.
+func (q *Queue) Skip() {
+	if t := q.oldest(); t != nil {
+		t.control.Skip()
+	}
+}
+
+// Finish asks the running jobs to finish with what exists and ends those that
 // wait with cause, for the end of the program.
 func (q *Queue) Finish(cause error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i, t := range q.waiting {
-		if i == 0 {
+	for _, t := range q.line {
+		if t.running {
 			t.control.Interrupt()
 		} else {
 			t.cancel(cause)
 		}
-	}
-}
-
-// Skip asks the running job to go on with its next batch.
-func (q *Queue) Skip() {
-	if t := q.head(); t != nil {
-		t.control.Skip()
 	}
 }
 
@@ -258,22 +375,20 @@ func (q *Queue) Skip() {
 func (q *Queue) Cancel(id string, cause error) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, t := range q.waiting {
-		if t.id == id && id != "" {
-			t.cancel(cause)
-			return true
-		}
+	t := q.find(id)
+	if t != nil {
+		t.cancel(cause)
 	}
-	return false
+	return t != nil
 }
 
-func (q *Queue) head() *ticket {
+func (q *Queue) oldest() *ticket {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) == 0 {
+	if len(q.line) == 0 {
 		return nil
 	}
-	return q.waiting[0]
+	return q.line[0]
 }
 
 // snapshot copies the state; the queue's lock is held.

@@ -27,7 +27,7 @@ func do(ctx context.Context, q *inference.Queue, id string, fn func(context.Cont
 
 func TestQueueRunsOneJobAtATimeInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := inference.NewQueue(nil, 0)
+		q := inference.NewQueue(nil, inference.QueueOptions{})
 		var (
 			mu    sync.Mutex
 			order []string
@@ -66,7 +66,7 @@ func TestQueueRunsOneJobAtATimeInOrder(t *testing.T) {
 
 func TestQueueRefusesWhenFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := inference.NewQueue(nil, 1)
+		q := inference.NewQueue(nil, inference.QueueOptions{Depth: 1})
 		release := make(chan struct{})
 		first := do(t.Context(), q, "a", func(context.Context, inference.Hooks) error { <-release; return nil })
 		synctest.Wait()
@@ -80,7 +80,7 @@ func TestQueueRefusesWhenFull(t *testing.T) {
 
 func TestQueueForgetsAWaitingJobWhoseClientLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := inference.NewQueue(nil, 0)
+		q := inference.NewQueue(nil, inference.QueueOptions{})
 		release := make(chan struct{})
 		first := do(t.Context(), q, "a", func(context.Context, inference.Hooks) error { <-release; return nil })
 		synctest.Wait()
@@ -100,7 +100,7 @@ func TestQueueForgetsAWaitingJobWhoseClientLeft(t *testing.T) {
 
 func TestQueueReachesTheRunningJob(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := inference.NewQueue(nil, 0)
+		q := inference.NewQueue(nil, inference.QueueOptions{})
 		cause := errors.New("stopped by the platform")
 		done := do(t.Context(), q, "a", func(ctx context.Context, h inference.Hooks) error {
 			h.Report(inference.Progress{Phase: inference.PhaseSampling, Step: 3, Steps: 20})
@@ -128,7 +128,7 @@ func TestQueueReachesTheRunningJob(t *testing.T) {
 
 func TestQueueFinishes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := inference.NewQueue(nil, 0)
+		q := inference.NewQueue(nil, inference.QueueOptions{})
 		running := do(t.Context(), q, "a", func(_ context.Context, h inference.Hooks) error {
 			<-h.Control.Changed()
 			assert.True(t, h.Control.Interrupted())
@@ -147,23 +147,133 @@ func TestQueueFinishes(t *testing.T) {
 	})
 }
 
-func TestRoomAndExpectations(t *testing.T) {
-	q := inference.NewQueue(nil, 1)
-	require.NoError(t, q.Room())
-	admitted, stop := q.Expect("a")
-	defer stop()
-	other, stopOther := q.Expect("b")
-	defer stopOther()
-	err := q.Do(t.Context(), inference.Job{ID: "a"}, func(context.Context, inference.Generator, inference.Hooks) error {
-		require.Equal(t, fault.Busy, fault.CodeOf(q.Room()))
-		return nil
-	})
+func nothing(context.Context, inference.Generator, inference.Hooks) error { return nil }
+
+func TestAReservedPlaceCounts(t *testing.T) {
+	q := inference.NewQueue(nil, inference.QueueOptions{Depth: 1})
+	place, err := q.Reserve(t.Context())
 	require.NoError(t, err)
-	<-admitted // though the job has ended by now
-	select {
-	case <-other:
-		require.Fail(t, "another job was admitted")
-	default:
-	}
-	require.NoError(t, q.Room())
+	require.Equal(t, fault.Busy, fault.CodeOf(q.Do(t.Context(), inference.Job{}, nothing)))
+	require.NoError(t, place.Do(t.Context(), inference.Job{}, func(context.Context, inference.Generator, inference.Hooks) error {
+		_, err := q.Reserve(t.Context())
+		require.Equal(t, fault.Busy, fault.CodeOf(err), "while the job runs")
+		return nil
+	}))
+	place.Release()
+	require.Equal(t, fault.Internal, fault.CodeOf(place.Do(t.Context(), inference.Job{}, nothing)), "a place serves one job")
+
+	unused, err := q.Reserve(t.Context())
+	require.NoError(t, err)
+	unused.Release()
+	unused.Release()
+	handed, err := q.Reserve(t.Context())
+	require.NoError(t, err, "a released place is free, once")
+	ctx := inference.WithPlace(t.Context(), handed)
+	require.NoError(t, q.Do(ctx, inference.Job{}, nothing), "the place of the context")
+	require.NoError(t, q.Do(ctx, inference.Job{}, nothing), "a place like any other")
+}
+
+func TestSeveralJobsRunInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := inference.NewQueue(nil, inference.QueueOptions{Jobs: 2})
+		release := map[string]chan struct{}{}
+		done := map[string]<-chan error{}
+		for _, id := range []string{"a", "b", "c", "d"} {
+			release[id] = make(chan struct{})
+			done[id] = do(t.Context(), q, id, func(context.Context, inference.Hooks) error { <-release[id]; return nil })
+			synctest.Wait()
+		}
+		require.Equal(t, []string{"c", "d"}, q.Waiting())
+		_, ahead, _ := q.Find("b")
+		require.Zero(t, ahead, "it runs")
+		_, ahead, _ = q.Find("d")
+		require.Equal(t, 3, ahead)
+		state, _ := q.Running()
+		require.Equal(t, "a", state.ID, "the oldest")
+
+		close(release["b"])
+		require.NoError(t, <-done["b"])
+		synctest.Wait()
+		require.Equal(t, []string{"d"}, q.Waiting())
+		require.Equal(t, []string{"a", "c", "d"}, q.IDs())
+		for _, id := range []string{"a", "c", "d"} {
+			close(release[id])
+			require.NoError(t, <-done[id])
+		}
+		require.Empty(t, q.IDs())
+	})
+}
+
+func TestObserversAreToldEachChangeOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type told struct {
+			kind  inference.EventKind
+			ahead int
+			step  int
+			err   error
+		}
+		var all, own []told
+		record := func(list *[]told) inference.Observer {
+			return func(e inference.Event) {
+				if e.Job.ID == "b" {
+					*list = append(*list, told{e.Kind, e.Ahead, e.Job.Progress.Step, e.Err})
+				}
+			}
+		}
+		q := inference.NewQueue(nil, inference.QueueOptions{Observer: record(&all)})
+		release := make(chan struct{})
+		first := do(t.Context(), q, "a", func(context.Context, inference.Hooks) error { <-release; return nil })
+		synctest.Wait()
+		other := do(t.Context(), q, "x", func(context.Context, inference.Hooks) error { return nil })
+		synctest.Wait()
+		failure := errors.New("no")
+		second := do(inference.WithObserver(t.Context(), record(&own)), q, "b", func(_ context.Context, h inference.Hooks) error {
+			h.Report(inference.Progress{Step: 1})
+			h.Report(inference.Progress{Step: 2})
+			return failure
+		})
+		synctest.Wait()
+		close(release)
+		require.NoError(t, <-first)
+		require.NoError(t, <-other)
+		require.ErrorIs(t, <-second, failure)
+		require.Equal(t, own, all)
+		require.Equal(t, told{inference.Admitted, 2, 0, nil}, own[0])
+		last := len(own) - 1
+		require.Equal(t, []told{{inference.Started, 0, 0, nil}, {inference.Progressed, 0, 1, nil}, {inference.Progressed, 0, 2, nil}, {inference.Done, 0, 2, failure}}, own[last-3:])
+		for _, e := range own[1 : last-3] {
+			require.Equal(t, inference.Moved, e.kind)
+			require.Equal(t, 1, e.ahead)
+		}
+	})
+}
+
+func TestAJobThatEndsWhileItWaitsIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := inference.NewQueue(nil, inference.QueueOptions{})
+		release := make(chan struct{})
+		first := do(t.Context(), q, "a", func(context.Context, inference.Hooks) error { <-release; return nil })
+		synctest.Wait()
+		var kinds []inference.EventKind
+		second := do(inference.WithObserver(t.Context(), func(e inference.Event) { kinds = append(kinds, e.Kind) }), q, "b", func(context.Context, inference.Hooks) error { return nil })
+		synctest.Wait()
+		require.True(t, q.Cancel("b", errors.New("stopped")))
+		require.Equal(t, fault.Canceled, fault.CodeOf(<-second))
+		require.Equal(t, []inference.EventKind{inference.Admitted, inference.Done}, kinds)
+		close(release)
+		require.NoError(t, <-first)
+	})
+}
+
+func TestAPanicLeavesTheQueue(t *testing.T) {
+	q := inference.NewQueue(nil, inference.QueueOptions{})
+	var last inference.Event
+	ctx := inference.WithObserver(t.Context(), func(e inference.Event) { last = e })
+	require.Panics(t, func() {
+		_ = q.Do(ctx, inference.Job{ID: "a"}, func(context.Context, inference.Generator, inference.Hooks) error { panic("no") })
+	})
+	require.Equal(t, inference.Done, last.Kind)
+	require.Error(t, last.Err)
+	require.Empty(t, q.IDs())
+	require.NoError(t, q.Do(t.Context(), inference.Job{}, nothing))
 }

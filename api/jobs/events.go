@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-
-	"sdworker/api/loopback"
 )
 
 // lastID is the id of the event that ends a stream.
@@ -43,17 +41,15 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusOK)
 	e := &stream{w: w, out: http.NewResponseController(w)}
 
-	look, quiet := time.NewTicker(s.cfg.Poll), time.NewTicker(s.cfg.Heartbeat)
-	defer look.Stop()
+	quiet := time.NewTicker(s.cfg.Heartbeat)
 	defer quiet.Stop()
-	client := loopback.Credentials(r)
 	for {
-		d, p := s.watch(r.Context(), client, j, seen)
+		d, state, changed := j.look()
 		e.changed("status", status{d.Status, d.Position}, &e.status)
 		if d.Progress != nil {
 			e.changed("progress", d.Progress, &e.progress)
 		}
-		if p != nil {
+		if p := s.preview(state, seen); p != nil && d.Status == Running {
 			seen = p.ID
 			e.send("preview", strconv.Itoa(p.ID), marshal(p))
 		}
@@ -66,7 +62,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) error {
 		}
 		e.sent = false
 		select {
-		case <-look.C:
+		case <-changed:
 		case <-j.done:
 		case <-quiet.C:
 			e.comment("waiting")

@@ -78,7 +78,7 @@ func TestEventsResume(t *testing.T) {
 }
 
 func TestHeartbeat(t *testing.T) {
-	f := start(t, setup{hold: true, jobs: jobs.Config{Heartbeat: 20 * time.Millisecond, Poll: time.Hour}})
+	f := start(t, setup{hold: true, jobs: jobs.Config{Heartbeat: 20 * time.Millisecond}})
 	j := f.submit(nil)
 	<-f.at
 	events := f.listen(j.ID)

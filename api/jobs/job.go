@@ -46,23 +46,28 @@ type job struct {
 
 	mu       sync.Mutex
 	state    State
-	refused  bool // ended with an error before it was in the queue
+	queued   bool            // was in the queue at some time
+	event    inference.Event // the latest of the queue
+	changed  chan struct{}   // closed and replaced at each event
+	refused  bool            // ended with an error before it was in the queue
 	started  time.Time
 	finished time.Time
 	reply    *loopback.Reply // of the API
 	cause    error           // why it was stopped, nil when it was not
 }
 
-// start makes a job and calls the API for it in the background.
-func (s *Server) start(r *http.Request, sub *submission) *job {
+// start makes a job and calls the API for it in the background. The job takes over
+// the place.
+func (s *Server) start(r *http.Request, sub *submission, place *inference.Place) *job {
 	// The client may leave, its job stays.
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(r.Context()))
 	j := &job{
 		id: "job-" + strings.ToLower(rand.Text()), endpoint: sub.target, created: time.Now(), stop: stop,
-		admitted: make(chan struct{}), done: make(chan struct{}), state: Queued,
+		admitted: make(chan struct{}), done: make(chan struct{}), state: Queued, changed: make(chan struct{}),
 	}
-	if !sub.target.tracked { // whether it waits cannot be known
-		j.run(j.created)
+	ctx = inference.WithObserver(ctx, j.observe)
+	if place != nil {
+		ctx = inference.WithPlace(ctx, place)
 	}
 	cancel := func() {}
 	if sub.timeout > 0 {
@@ -70,50 +75,40 @@ func (s *Server) start(r *http.Request, sub *submission) *job {
 	}
 	header := loopback.Credentials(r)
 	release := budget.Keep(r.Context()) // of the body, which the job has
-	admitted, forget := s.cfg.Queue.Expect(j.id)
 	s.working.Go(func() {
 		defer stop(nil)
 		defer cancel()
 		defer release()
+		defer place.Release()
 		reply := loopback.Post(ctx, s.cfg.API, sub.target.path, header, sub.body(j.id))
-		j.end(reply, context.Cause(ctx), s.cfg.Queue.Last())
-		s.store.ended(j)
+		if j.end(reply, context.Cause(ctx)) {
+			s.store.forget(j)
+			close(j.admitted)
+		} else {
+			s.store.ended(j)
+		}
 		close(j.done)
-	})
-	s.working.Go(func() {
-		defer forget()
-		s.admit(j, admitted)
 	})
 	return j
 }
 
-// admit closes j.admitted once the queue has admitted the job. The API has checked
-// the request by then, so that an error before is an answer to the submission.
-func (s *Server) admit(j *job, admitted <-chan struct{}) {
-	defer close(j.admitted)
-	if !j.endpoint.tracked {
-		return
-	}
-	select {
-	case <-admitted:
-		return
-	case <-j.done:
-	}
-	select {
-	case <-admitted: // and ended at once
-	default:
-		if j.refuse() {
-			s.store.forget(j)
-		}
-	}
-}
-
-// refuse notes that the job failed before it was in the queue, if it did.
-func (j *job) refuse() bool {
+// observe follows the job through the queue.
+func (j *job) observe(e inference.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.refused = j.state == Failed && j.cause == nil
-	return j.refused
+	switch e.Kind {
+	case inference.Admitted:
+		if j.queued { // once before: it stays admitted
+			break
+		}
+		j.queued = true
+		close(j.admitted)
+	case inference.Started:
+		j.state, j.started = Running, e.Job.Started
+	}
+	j.event = e
+	close(j.changed)
+	j.changed = make(chan struct{})
 }
 
 // refusal is the API's answer to a request that it refused, or nil.
@@ -126,15 +121,13 @@ func (j *job) refusal() *loopback.Reply {
 	return nil
 }
 
-// end notes how the job ended; last is what the queue knows of the job that ran
-// last, most likely this one.
-func (j *job) end(reply *loopback.Reply, cause error, last inference.JobState) {
+// end notes how the job ended, and reports whether the API refused it: it has
+// checked a request before the queue has it, so that an error before is an answer to
+// the submission.
+func (j *job) end(reply *loopback.Reply, cause error) (refused bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.finished, j.reply = time.Now(), reply
-	if j.started.IsZero() && last.ID == j.id {
-		j.started = last.Started
-	}
 	switch {
 	case reply.Status == http.StatusOK:
 		j.state = Completed
@@ -145,15 +138,8 @@ func (j *job) end(reply *loopback.Reply, cause error, last inference.JobState) {
 	default:
 		j.state, j.cause = Canceled, cause
 	}
-}
-
-// run notes that the job was seen running.
-func (j *job) run(started time.Time) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.state == Queued {
-		j.state, j.started = Running, started
-	}
+	j.refused = !j.queued && j.state == Failed && j.cause == nil
+	return j.refused
 }
 
 // size is the number of bytes that an ended job keeps.

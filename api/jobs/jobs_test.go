@@ -3,8 +3,11 @@ package jobs_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -317,4 +320,25 @@ func TestClientLeaves(t *testing.T) {
 	f.submit(nil)
 	f.http.CloseClientConnections()
 	require.Eventually(t, func() bool { return f.gen.Jobs() == 1 && len(f.queue.IDs()) == 0 }, 10*time.Second, time.Millisecond)
+}
+
+func TestAFullQueueRefusesBeforeItReads(t *testing.T) {
+	f := start(t, setup{hold: true, depth: 1})
+	first := f.submit(nil, "Idempotency-Key", "one")
+	<-f.at
+	w := httptest.NewRecorder()
+	f.jobs.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/v1/jobs", iotest.ErrReader(errors.New("the body was read"))))
+	require.Equal(t, http.StatusTooManyRequests, w.Code)
+	require.NotEmpty(t, w.Header().Get("Retry-After"))
+	require.Contains(t, w.Body.String(), "queue is full")
+	again := f.send("POST", "/v1/jobs", txt2img(nil), "Idempotency-Key", "one")
+	require.Equal(t, "true", again.header.Get("Idempotency-Replayed"), "which needs no place")
+	f.send("POST", "/v1/jobs/"+first.ID+"/cancel", nil)
+}
+
+func TestAnExtrasJobIsFollowedToo(t *testing.T) {
+	f := start(t, setup{})
+	bad := f.send("POST", "/v1/jobs", map[string]any{"endpoint": "extra-single-image", "input": map[string]any{"image": "no picture"}})
+	require.GreaterOrEqual(t, bad.status, 400, "what the API refuses is no job")
+	require.Empty(t, bad.header.Get("Location"))
 }

@@ -1,18 +1,15 @@
 package jobs
 
 import (
-	"context"
-	"encoding/json"
-	"net/http"
+	"time"
 
-	"sdworker/api/loopback"
 	"sdworker/inference"
 )
 
 // progress is how far a running job is.
 type progress struct {
-	Fraction *float64        `json:"fraction"` // 0..1 of the whole job
-	ETA      *float64        `json:"eta"`      // seconds until the pictures are there
+	Fraction float64         `json:"fraction"` // 0..1 of the whole job
+	ETA      *float64        `json:"eta"`      // seconds until the pictures are there; null while nothing tells
 	Phase    inference.Phase `json:"phase"`
 	Step     int             `json:"step"`  // done in this pass, or units of the phase
 	Steps    int             `json:"steps"` // of this pass
@@ -27,59 +24,54 @@ type preview struct {
 	Image string `json:"image"` // data URL
 }
 
-// look describes j as it is now.
-func (s *Server) look(r *http.Request, j *job) *document {
-	d, _ := s.watch(r.Context(), loopback.Credentials(r), j, noPreview)
+// unseen stands for the preview of a client that has seen none.
+const unseen = -1
+
+// look describes j as it is now. changed is closed at the next event.
+func (j *job) look() (d *document, state inference.JobState, changed <-chan struct{}) {
+	d = j.document()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	state = j.event.Job
+	switch {
+	case d.Status == Running:
+		d.Progress = progressOf(state)
+	case d.Status == Queued && j.queued:
+		ahead := j.event.Ahead
+		d.Position = &ahead
+	}
+	return d, state, j.changed
+}
+
+// describe is the document of j as it is now.
+func describe(j *job) *document {
+	d, _, _ := j.look()
 	return d
 }
 
-// Values for the preview that a client has seen.
-const (
-	noPreview = -2 // it wants none
-	unseen    = -1
-)
-
-// watch is look with the latest preview, unless the client has seen it.
-func (s *Server) watch(ctx context.Context, client http.Header, j *job, seen int) (*document, *preview) {
-	state, ahead, queued := s.cfg.Queue.Find(j.id)
-	running := queued && ahead == 0 && !state.Started.IsZero()
-	if running {
-		j.run(state.Started)
+func progressOf(j inference.JobState) *progress {
+	p := &progress{
+		Fraction: j.Progress.Fraction(), Phase: j.Progress.Phase,
+		Step: j.Progress.Step, Steps: j.Progress.Steps, Pass: j.Progress.Job, Passes: j.Progress.Jobs,
 	}
-	d := j.document()
-	switch {
-	case d.Status.ended():
-		return d, nil
-	case running:
-		p := state.Progress
-		d.Progress = &progress{Phase: p.Phase, Step: p.Step, Steps: p.Steps, Pass: p.Job, Passes: p.Jobs}
-		return d, s.estimate(ctx, client, j.id, d.Progress, seen)
-	case queued:
-		d.Position = &ahead
+	if left, ok := j.Remaining(time.Now()); ok {
+		seconds := left.Seconds()
+		p.ETA = &seconds
 	}
-	return d, nil
+	if text := j.Progress.Phase.Text(); text != "" {
+		p.Text = &text
+	}
+	return p
 }
 
-// estimate asks the API how far a running task is, for one notion of progress,
-// remaining time and previews.
-func (s *Server) estimate(ctx context.Context, client http.Header, id string, p *progress, seen int) *preview {
-	body, err := json.Marshal(map[string]any{"id_task": id, "id_live_preview": seen, "live_preview": seen != noPreview})
-	if err != nil {
+// preview is the latest one of a job, nil if the client has seen it.
+func (s *Server) preview(j inference.JobState, seen int) *preview {
+	if s.cfg.Preview == nil || j.PreviewID == seen {
 		return nil
 	}
-	reply := loopback.Post(ctx, s.cfg.API, "/internal/progress", client, body)
-	var task struct {
-		Progress, ETA *float64
-		TextInfo      *string
-		LivePreview   *string `json:"live_preview"`
-		PreviewID     int     `json:"id_live_preview"`
-	}
-	if reply.Status != http.StatusOK || json.Unmarshal(reply.Body, &task) != nil {
+	image, err := s.cfg.Preview(j)
+	if err != nil || image == "" {
 		return nil
 	}
-	p.Fraction, p.ETA, p.Text = task.Progress, task.ETA, task.TextInfo
-	if task.LivePreview == nil {
-		return nil
-	}
-	return &preview{ID: task.PreviewID, Image: *task.LivePreview}
+	return &preview{ID: j.PreviewID, Image: image}
 }

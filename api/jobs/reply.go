@@ -43,6 +43,9 @@ func writeError(w http.ResponseWriter, err error) {
 	}
 	body, _ := json.Marshal(map[string]string{"detail": reply.text})
 	w.Header().Set("Content-Type", "application/json")
+	if reply.status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "5")
+	}
 	w.WriteHeader(reply.status)
 	_, _ = w.Write(body)
 }
@@ -96,7 +99,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	data, more := []*document{}, false
 	for _, j := range s.store.all() {
-		d := s.look(r, j)
+		d := describe(j)
 		if wanted != "" && d.Status != wanted {
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 
 	"sdworker/api/gate"
 	"sdworker/api/v1"
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -23,7 +24,10 @@ type Config struct {
 	MaxBytes   int64         // of all outputs together; the newest one is kept whatever its size
 
 	Heartbeat time.Duration // between comments in a quiet event stream
-	Poll      time.Duration // between looks at the queue while a client listens
+
+	// Preview makes a data URL of a job's live preview, "" for none; nil means that
+	// there are no previews.
+	Preview func(inference.JobState) (string, error)
 }
 
 // Defaults of Config.
@@ -32,7 +36,6 @@ const (
 	DefaultMaxResults = 1000
 	DefaultMaxBytes   = 512 << 20
 	DefaultHeartbeat  = 15 * time.Second
-	DefaultPoll       = 100 * time.Millisecond
 )
 
 // Server answers the routes of the package. It is safe for concurrent use and
@@ -52,7 +55,6 @@ func New(cfg Config) *Server {
 	cfg.MaxResults = cmp.Or(cfg.MaxResults, DefaultMaxResults)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, DefaultHeartbeat)
-	cfg.Poll = cmp.Or(cfg.Poll, DefaultPoll)
 	s := &Server{cfg: cfg}
 	s.store = newStore(cfg.Keep, cfg.MaxResults, cfg.MaxBytes)
 	s.api = v1.API{
@@ -91,11 +93,20 @@ func (s *Server) Close() error {
 }
 
 func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
+	place, err := s.reserve(r) // before the body costs memory
+	if err != nil {
+		return err
+	}
+	defer func() { place.Release() }()
 	sub, err := readSubmission(r)
 	if err != nil {
 		return err
 	}
-	j, replayed, err := s.store.admit(sub, func() *job { return s.start(r, sub) })
+	j, replayed, err := s.store.admit(sub, func() *job {
+		its := place
+		place = nil
+		return s.start(r, sub, its)
+	})
 	if err != nil {
 		return err
 	}
@@ -115,6 +126,19 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 	return s.answer(w, r, j, http.StatusAccepted)
 }
 
+// reserve takes a place in the queue for the job of a submission; nil for one that
+// has most likely been made before, which needs none.
+func (s *Server) reserve(r *http.Request) (*inference.Place, error) {
+	place, err := s.cfg.Queue.Reserve(r.Context())
+	switch {
+	case err == nil:
+		return place, nil
+	case s.store.knows(idempotencyKey(r)):
+		return nil, nil
+	}
+	return nil, refuse(http.StatusTooManyRequests, "%s", fault.Message(err))
+}
+
 func (s *Server) show(w http.ResponseWriter, r *http.Request) error {
 	j, err := s.store.find(r.PathValue("id"))
 	if err != nil {
@@ -130,7 +154,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, j *job, status i
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	return writeDocument(w, status, s.look(r, j))
+	return writeDocument(w, status, describe(j))
 }
 
 func (s *Server) cancel(w http.ResponseWriter, r *http.Request) error {
@@ -141,7 +165,7 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request) error {
 	if err := j.stopAndWait(r.Context()); err != nil {
 		return err
 	}
-	return writeDocument(w, http.StatusOK, s.look(r, j).withoutOutput())
+	return writeDocument(w, http.StatusOK, describe(j).withoutOutput())
 }
 
 func (s *Server) remove(w http.ResponseWriter, r *http.Request) error {

@@ -65,7 +65,7 @@ func start(t *testing.T, with setup) *fixture {
 			return nil
 		}
 	}
-	f.queue = inference.NewQueue(f.gen, with.depth)
+	f.queue = inference.NewQueue(f.gen, inference.QueueOptions{Depth: with.depth})
 	cfg := sdapi.Config{Queue: f.queue, Catalog: sdapitest.NewCatalog(), Log: zerolog.New(zerolog.NewTestWriter(t))}
 	if with.api != nil {
 		with.api(&cfg)
@@ -73,9 +73,7 @@ func start(t *testing.T, with setup) *fixture {
 	api, err := sdapi.New(cfg)
 	require.NoError(t, err)
 	with.jobs.API, with.jobs.Queue = api, f.queue
-	if with.jobs.Poll == 0 {
-		with.jobs.Poll = 5 * time.Millisecond
-	}
+	with.jobs.Preview = api.LivePreview
 	f.jobs = jobs.New(with.jobs)
 	f.http = httptest.NewServer(f.jobs)
 	t.Cleanup(func() {

@@ -62,6 +62,13 @@ func (s *store) admit(sub *submission, start func() *job) (j *job, replayed bool
 	return e.job, false, nil
 }
 
+// knows reports whether a job was made under an idempotency key.
+func (s *store) knows(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return key != "" && s.keys[key] != nil
+}
+
 // find returns the job of an id.
 func (s *store) find(id string) (*job, error) {
 	s.mu.Lock()

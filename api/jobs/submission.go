@@ -94,11 +94,19 @@ func readSubmission(r *http.Request) (*submission, error) {
 		return nil, invalid("timeout is %g; give seconds from 0, for none, to %g", body.Timeout, longest.Seconds())
 	}
 	sub.timeout = time.Duration(body.Timeout * float64(time.Second))
-	if key := r.Header.Get("Idempotency-Key"); key != "" {
-		sub.key = fmt.Sprintf("%q %q", r.Header.Get("Authorization"), key)
+	if sub.key = idempotencyKey(r); sub.key != "" {
 		sub.hash = sha256.Sum256(raw)
 	}
 	return sub, nil
+}
+
+// idempotencyKey is that of a request within the client's credentials, "" for none.
+func idempotencyKey(r *http.Request) string {
+	key := r.Header.Get("Idempotency-Key")
+	if key == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q %q", r.Header.Get("Authorization"), key)
 }
 
 func findEndpoint(name string) (endpoint, error) {

@@ -46,7 +46,7 @@ func TestJobs(t *testing.T) {
 	m := metrics.New()
 	fake := &sdapitest.Generator{Wait: func(context.Context, inference.Hooks, int) error { return nil }}
 	gen := m.Observe(fake)
-	queue := inference.NewQueue(gen, 0)
+	queue := inference.NewQueue(gen, inference.QueueOptions{})
 	m.Watch(queue)
 	run := func(req *inference.Request) error {
 		_, err := queue.Generate(t.Context(), inference.Job{ID: "a"}, req)
@@ -107,7 +107,7 @@ func TestMemory(t *testing.T) {
 	m := metrics.New()
 	m.Watch(inference.NewQueue(statusOnly{status: inference.Status{
 		Memory: inference.Memory{DeviceFree: 5, DeviceTotal: 10}, Engine: inference.EngineInfo{WeightBytes: 7},
-	}}, 0))
+	}}, inference.QueueOptions{}))
 	requireLines(t, scrape(t, m), "sdworker_device_memory_free_bytes 5", "sdworker_device_memory_total_bytes 10", "sdworker_model_weight_bytes 7", "sdworker_engine_ready 0")
 }
 
@@ -142,7 +142,7 @@ func TestRequestsFlush(t *testing.T) {
 
 func TestNamesFollowConventions(t *testing.T) {
 	m := metrics.New()
-	m.Watch(inference.NewQueue(m.Observe(&sdapitest.Generator{}), 0))
+	m.Watch(inference.NewQueue(m.Observe(&sdapitest.Generator{}), inference.QueueOptions{}))
 	m.EngineStarted()
 	text := scrape(t, m)
 	requireLines(t, text, "sdworker_engine_starts_total 1")

@@ -8,11 +8,28 @@ import (
 	"time"
 
 	"sdworker/api/loopback"
+	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
 
+// reserve takes a place in the queue for the request before its body costs memory.
+func (s *Server) reserve(r *http.Request) (_ *http.Request, release func(), err error) {
+	place, err := s.cfg.Queue.Reserve(r.Context())
+	if err != nil {
+		e := unreadable(err)
+		e.Code = text("rate_limit_exceeded")
+		return nil, nil, e
+	}
+	return r.WithContext(inference.WithPlace(r.Context(), place)), place.Release, nil
+}
+
 // generate handles POST /v1/images/generations.
 func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
+	r, release, err := s.reserve(r)
+	if err != nil {
+		return err
+	}
+	defer release()
 	b, err := readJSON(r)
 	if err != nil {
 		return err
@@ -27,6 +44,11 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
 
 // edit handles POST /v1/images/edits.
 func (s *Server) edit(w http.ResponseWriter, r *http.Request) error {
+	r, release, err := s.reserve(r)
+	if err != nil {
+		return err
+	}
+	defer release()
 	b, form, err := readForm(r)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"image"
 	"image/color"
 	"image/png"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/stretchr/testify/require"
 
@@ -184,6 +186,10 @@ func TestQueueFull(t *testing.T) {
 	e := failed(t, w, 429)
 	require.Equal(t, "rate_limit_exceeded", *e.Code)
 	require.NotEmpty(t, w.Header().Get("Retry-After"))
+	for _, path := range []string{"/v1/images/generations", "/v1/images/edits"} {
+		unread := iotest.ErrReader(errors.New("the body was read"))
+		failed(t, f.send(httptest.NewRequest(http.MethodPost, path, unread)), 429)
+	}
 	next <- struct{}{}
 	pictures(t, <-first)
 }

@@ -14,23 +14,21 @@ package openai
 
 import (
 	"net/http"
-	"time"
 
 	"sdworker/api/gate"
 	"sdworker/api/v1"
+	"sdworker/inference"
 )
 
-// Config is what the handler is made of. API is required.
+// Config is what the handler is made of. API and Queue are required.
 type Config struct {
-	API http.Handler // the A1111 API
+	API   http.Handler     // the A1111 API
+	Queue *inference.Queue // the queue in front of which API stands
 
-	// Poll is the time between looks at the progress of a streamed request; 0
-	// means DefaultPoll.
-	Poll time.Duration
+	// Preview makes a data URL of a job's live preview, "" for none; nil means that
+	// there are no previews.
+	Preview func(inference.JobState) (string, error)
 }
-
-// DefaultPoll is the default of Config.Poll.
-const DefaultPoll = 100 * time.Millisecond
 
 // Server answers the routes of the package. It is safe for concurrent use.
 type Server struct {
@@ -41,8 +39,8 @@ type Server struct {
 
 // New returns the server.
 func New(cfg Config) *Server {
-	if cfg.Poll == 0 {
-		cfg.Poll = DefaultPoll
+	if cfg.Preview == nil {
+		cfg.Preview = func(inference.JobState) (string, error) { return "", nil }
 	}
 	s := &Server{cfg: cfg}
 	s.api = v1.API{

@@ -38,14 +38,14 @@ type fixture struct {
 func start(t *testing.T, change ...func(*sdapi.Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, gen: &sdapitest.Generator{}}
-	cfg := sdapi.Config{Queue: inference.NewQueue(f.gen, 1), Catalog: sdapitest.NewCatalog(), Log: zerolog.New(zerolog.NewTestWriter(t))}
+	cfg := sdapi.Config{Queue: inference.NewQueue(f.gen, inference.QueueOptions{Depth: 1}), Catalog: sdapitest.NewCatalog(), Log: zerolog.New(zerolog.NewTestWriter(t))}
 	for _, c := range change {
 		c(&cfg)
 	}
 	f.queue = cfg.Queue
 	api, err := sdapi.New(cfg)
 	require.NoError(t, err)
-	f.server = openai.New(openai.Config{API: api, Poll: time.Millisecond})
+	f.server = openai.New(openai.Config{API: api, Queue: f.queue, Preview: api.LivePreview})
 	f.handler = f.server
 	return f
 }

@@ -2,7 +2,6 @@ package openai
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"sdworker/api/loopback"
+	"sdworker/inference"
 )
 
 // stream answers with server-sent events: unfinished pictures, then the
@@ -18,8 +18,14 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *request) erro
 	// The end of this function ends the request to A1111, too.
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	id := "openai-" + rand.Text()
-	q.fields["force_task_id"] = id
+	work := make(chan inference.Event, 1) // the latest one
+	ctx = inference.WithObserver(ctx, func(e inference.Event) {
+		select {
+		case <-work:
+		default:
+		}
+		work <- e
+	})
 	fields, err := json.Marshal(q.fields)
 	if err != nil {
 		return err
@@ -29,19 +35,17 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *request) erro
 	go func() { done <- loopback.Post(ctx, s.cfg.API, q.path, client, fields) }()
 
 	out := &events{w: w, prefix: q.event, format: q.format}
-	look := time.NewTicker(s.cfg.Poll)
-	defer look.Stop()
-	for seen := -1; ; {
+	for seen := 0; ; {
 		select {
-		case <-look.C:
-			t := s.task(ctx, client, id, seen)
-			if t.Active {
-				out.begin() // A1111 has accepted the request
-			}
-			seen = max(seen, t.PreviewID)
+		case e := <-work:
+			out.begin() // A1111 has accepted the request
 			// Spread over the work, as far as previews are made.
-			if due := float64(out.partial+1) / float64(q.partial+1); t.Preview != "" && out.partial < q.partial && t.Progress >= due {
-				out.partialImage(t.Preview)
+			due := float64(out.partial+1) / float64(q.partial+1)
+			if e.Job.PreviewID > seen && out.partial < q.partial && e.Job.Progress.Fraction() >= due {
+				seen = e.Job.PreviewID
+				if picture, err := s.cfg.Preview(e.Job); err == nil && picture != "" {
+					out.partialImage(picture)
+				}
 			}
 		case reply := <-done:
 			return out.finish(q, reply)
@@ -53,26 +57,6 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *request) erro
 			cancel()
 		}
 	}
-}
-
-// task is what A1111 tells of a request in hand.
-type task struct {
-	Active    bool    `json:"active"`
-	Progress  float64 `json:"progress"`     // 0..1
-	Preview   string  `json:"live_preview"` // data URL, "" when there is no new one
-	PreviewID int     `json:"id_live_preview"`
-}
-
-func (s *Server) task(ctx context.Context, client http.Header, id string, seen int) (t task) {
-	body, err := json.Marshal(map[string]any{"id_task": id, "id_live_preview": seen})
-	if err != nil {
-		return task{}
-	}
-	reply := loopback.Post(ctx, s.cfg.API, "/internal/progress", client, body)
-	if reply.Status != http.StatusOK || json.Unmarshal(reply.Body, &t) != nil {
-		return task{}
-	}
-	return t
 }
 
 // events writes the events of one reply.

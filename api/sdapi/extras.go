@@ -20,15 +20,17 @@ import (
 
 // extrasSingle handles POST /sdapi/v1/extra-single-image.
 func (s *Server) extrasSingle(w http.ResponseWriter, r *http.Request) error {
-	if err := s.cfg.Queue.Room(); err != nil { // before the body costs memory
+	place, err := s.cfg.Queue.Reserve(r.Context()) // before the body costs memory
+	if err != nil {
 		return err
 	}
+	defer place.Release()
 	body, err := s.readModel(r, &schema.ExtrasSingle)
 	if err != nil {
 		return err
 	}
 	in := &fields{Values: body}
-	files, info, err := s.extras(r.Context(), in, []any{in.text("image")})
+	files, info, err := s.extras(r.Context(), place, in, []any{in.text("image")})
 	if err != nil {
 		return err
 	}
@@ -40,9 +42,11 @@ func (s *Server) extrasSingle(w http.ResponseWriter, r *http.Request) error {
 
 // extrasBatch handles POST /sdapi/v1/extra-batch-images.
 func (s *Server) extrasBatch(w http.ResponseWriter, r *http.Request) error {
-	if err := s.cfg.Queue.Room(); err != nil {
+	place, err := s.cfg.Queue.Reserve(r.Context())
+	if err != nil {
 		return err
 	}
+	defer place.Release()
 	body, err := s.readModel(r, &schema.ExtrasBatch)
 	if err != nil {
 		return err
@@ -53,7 +57,7 @@ func (s *Server) extrasBatch(w http.ResponseWriter, r *http.Request) error {
 		data, _ := v.(*pyjson.Object).Get("data")
 		images = append(images, data)
 	}
-	files, info, err := s.extras(r.Context(), in, images)
+	files, info, err := s.extras(r.Context(), place, in, images)
 	if err != nil {
 		return err
 	}
@@ -71,7 +75,7 @@ func writeExtras(w http.ResponseWriter, reply *pyjson.Object) error {
 
 // extras processes pictures in one turn of the queue. info describes the last
 // one, as in A1111.
-func (s *Server) extras(ctx context.Context, in *fields, images []any) (files []any, info string, err error) {
+func (s *Server) extras(ctx context.Context, place *inference.Place, in *fields, images []any) (files []any, info string, err error) {
 	o := s.options.Values()
 	type source struct {
 		pixels imageio.RGB
@@ -106,7 +110,7 @@ func (s *Server) extras(ctx context.Context, in *fields, images []any) (files []
 	}
 	var done []encodable
 	var said string
-	err = s.cfg.Queue.Do(ctx, inference.Job{ID: taskID("extras"), Name: "extras"},
+	err = place.Do(ctx, inference.Job{ID: taskID("extras"), Name: "extras"},
 		func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
 			if p.needsEngine() && gen.Status().Engine.Checkpoint == "" {
 				if err := gen.Load(ctx, model, hooks); err != nil {

@@ -59,9 +59,11 @@ var (
 // generate handles POST /sdapi/v1/txt2img and img2img.
 func (s *Server) generate(t *tab) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		if err := s.cfg.Queue.Room(); err != nil { // before the body costs memory
+		place, err := s.cfg.Queue.Reserve(r.Context()) // before the body costs memory
+		if err != nil {
 			return err
 		}
+		defer place.Release()
 		in, err := s.readModel(r, t.model)
 		if err != nil {
 			return err
@@ -72,7 +74,7 @@ func (s *Server) generate(t *tab) handler {
 		}
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		out, err := c.run(ctx)
+		out, err := c.run(ctx, place)
 		if err != nil {
 			return err
 		}
@@ -198,14 +200,14 @@ func (c *call) keepOverrides() error {
 }
 
 // run waits for the queue's turn and makes the pictures.
-func (c *call) run(ctx context.Context) (*inference.Result, error) {
+func (c *call) run(ctx context.Context, place *inference.Place) (*inference.Result, error) {
 	defer c.server.finished.add(c.id)
-	job := inference.Job{ID: c.id, Name: c.tab.name, Progress: c.readAhead()}
+	job := inference.Job{ID: c.id, Name: c.tab.name, Observer: c.readAhead()}
 	work := usual
 	if c.script != nil {
 		work = c.script.run
 	}
-	res, err := work(ctx, c, job)
+	res, err := work(ctx, c, place, job)
 	if err != nil {
 		return nil, err
 	}
@@ -213,8 +215,8 @@ func (c *call) run(ctx context.Context) (*inference.Result, error) {
 }
 
 // usual is what a job does without a script.
-func usual(ctx context.Context, c *call, job inference.Job) (*inference.Result, error) {
-	return c.server.cfg.Queue.Generate(ctx, job, c.req)
+func usual(ctx context.Context, c *call, place *inference.Place, job inference.Job) (*inference.Result, error) {
+	return place.Generate(ctx, job, c.req)
 }
 
 func (c *call) note(format string, args ...any) {

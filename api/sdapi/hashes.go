@@ -10,10 +10,10 @@ import (
 	"sdworker/internal/fileid"
 )
 
-// readAhead returns a hook that has the model files of the job hashed beside it.
+// readAhead returns an observer that has the model files of the job hashed beside it.
 // It does so once they are loaded: before, the disk is needed for that. What was
 // begun goes on when the request ends, for the next one.
-func (c *call) readAhead() func(inference.Progress) {
+func (c *call) readAhead() inference.Observer {
 	s := c.server
 	begin := sync.OnceFunc(func() {
 		var ids []fileid.ID
@@ -26,8 +26,8 @@ func (c *call) readAhead() func(inference.Progress) {
 			}
 		})
 	})
-	return func(p inference.Progress) {
-		if p.Phase != "" && p.Phase != inference.PhaseLoading {
+	return func(e inference.Event) {
+		if p := e.Job.Progress.Phase; p != "" && p != inference.PhaseLoading {
 			begin()
 		}
 	}

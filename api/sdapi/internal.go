@@ -69,7 +69,7 @@ var gradioInfo = pyjson.NewObject("named_endpoints", empty, "unnamed_endpoints",
 // queueStatus handles GET /queue/status, gradio's estimation, with the numbers
 // of this server's queue.
 func (s *Server) queueStatus(*http.Request) (any, error) {
-	waiting := max(len(s.cfg.Queue.IDs())-1, 0)
+	waiting := len(s.cfg.Queue.Waiting())
 	return pyjson.NewObject("msg", "estimation", "rank", 0, "queue_size", waiting,
 		"avg_event_process_time", nil, "avg_event_concurrent_process_time", nil, "rank_eta", nil, "queue_eta", 0), nil
 }

@@ -55,7 +55,7 @@ func startHeld(t *testing.T, depth int, change ...func(*sdapi.Config)) (*fixture
 	t.Helper()
 	h := hold()
 	f := start(t, append([]func(*sdapi.Config){func(c *sdapi.Config) {
-		c.Queue = inference.NewQueue(h, depth)
+		c.Queue = inference.NewQueue(h, inference.QueueOptions{Depth: depth})
 		c.Now = time.Now
 	}}, change...)...)
 	return f, h

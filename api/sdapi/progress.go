@@ -49,19 +49,6 @@ func jobName(j inference.JobState) string {
 	return j.Name
 }
 
-// fraction is the progress of the job, 0..1, without the first hundredth that
-// /sdapi/v1/progress adds.
-func (j jobState) fraction() float64 {
-	if j.jobs <= 0 {
-		return 0
-	}
-	done := float64(j.Progress.Job) / float64(j.jobs)
-	if j.steps > 0 {
-		done += float64(j.step) / float64(j.steps) / float64(j.jobs)
-	}
-	return min(done, 1)
-}
-
 // progress handles GET /sdapi/v1/progress.
 func (s *Server) progress(r *http.Request) (any, error) {
 	skipImage, err := schema.QueryBool("skip_current_image", r.URL.Query()["skip_current_image"], false)
@@ -72,7 +59,7 @@ func (s *Server) progress(r *http.Request) (any, error) {
 	var fraction, eta float64
 	var image, text any
 	if j.running {
-		fraction = min(1, 0.01+j.fraction())
+		fraction = min(1, 0.01+j.Progress.Fraction())
 		elapsed := s.cfg.Now().Sub(j.Started).Seconds()
 		eta = elapsed/fraction - elapsed
 		if !skipImage && j.Preview != nil {
@@ -82,18 +69,13 @@ func (s *Server) progress(r *http.Request) (any, error) {
 			}
 			image = pyjson.Base64(file)
 		}
-		text = textInfo(j)
+		text = textInfo(j.JobState)
 	}
 	return pyjson.NewObject("progress", fraction, "eta_relative", eta, "state", j.object(), "current_image", image, "textinfo", text), nil
 }
 
 // textInfo tells of phases that A1111 has words for.
-func textInfo(j jobState) any {
-	if j.Progress.Phase == inference.PhaseLoading {
-		return "Loading model..."
-	}
-	return nil
-}
+func textInfo(j inference.JobState) any { return orNull(j.Progress.Phase.Text()) }
 
 func (j jobState) object() *pyjson.Object {
 	timestamp := "0"
@@ -135,45 +117,55 @@ func (s *Server) internalProgress(r *http.Request) (any, error) {
 	in := fields{Values: body}
 	id := in.text("id_task")
 	state, ahead, found := s.cfg.Queue.Find(id)
-	active := found && ahead == 0 && !state.Started.IsZero()
+	active := found && !state.Started.IsZero()
 	reply := pyjson.NewObject("active", active, "queued", found && !active, "completed", s.finished.has(id),
 		"progress", nil, "eta", nil, "live_preview", nil, "id_live_preview", -1, "textinfo", nil)
 	if !active {
 		text := "Waiting..."
 		if found {
-			text = "In queue: " + itoa(ahead) + "/" + itoa(max(len(s.cfg.Queue.IDs())-1, ahead))
+			text = "In queue: " + itoa(ahead) + "/" + itoa(max(len(s.cfg.Queue.Waiting()), ahead))
 		}
 		reply.Set("textinfo", text)
 		return reply, nil
 	}
-	j := stateOf(state) // of the very job that was found, not of the one that runs now
-	fraction := j.fraction()
-	reply.Set("progress", fraction)
-	if fraction > 0 {
-		elapsed := s.cfg.Now().Sub(j.Started).Seconds()
-		reply.Set("eta", elapsed/fraction-elapsed)
+	// All of the very job that was found, not of the one that runs now.
+	reply.Set("progress", state.Progress.Fraction())
+	if left, ok := state.Remaining(s.cfg.Now()); ok {
+		reply.Set("eta", left.Seconds())
 	}
-	reply.Set("textinfo", textInfo(j))
+	reply.Set("textinfo", textInfo(state))
 	seen, _ := in.Get("id_live_preview")
 	reply.Set("id_live_preview", seen)
-	o := s.options.Values()
-	if o.Bool("live_previews_enable") && in.flag("live_preview", true) && j.Preview != nil && seen != int64(j.PreviewID) {
-		format := o.Text("live_previews_image_format")
-		file, err := encodeAs(format, encodable{pixels: *j.Preview}, o)
+	if in.flag("live_preview", true) && seen != int64(state.PreviewID) {
+		picture, err := s.LivePreview(state)
 		if err != nil {
 			return nil, err
 		}
-		reply.Set("live_preview", "data:"+mediaType(format)+";base64,"+base64Text(file))
-		reply.Set("id_live_preview", j.PreviewID)
+		if picture != "" {
+			reply.Set("live_preview", picture)
+			reply.Set("id_live_preview", state.PreviewID)
+		}
 	}
 	return reply, nil
 }
 
+// LivePreview is the latest preview of a job as a data URL, in the format of the
+// options; "" where there is none or the options want none.
+func (s *Server) LivePreview(j inference.JobState) (string, error) {
+	o := s.options.Values()
+	if !o.Bool("live_previews_enable") || j.Preview == nil {
+		return "", nil
+	}
+	format := o.Text("live_previews_image_format")
+	file, err := encodeAs(format, encodable{pixels: *j.Preview}, o)
+	if err != nil {
+		return "", err
+	}
+	return "data:" + mediaType(format) + ";base64," + base64Text(file), nil
+}
+
 // pendingTasks handles GET /internal/pending-tasks.
 func (s *Server) pendingTasks(*http.Request) (any, error) {
-	ids := s.cfg.Queue.IDs()
-	if len(ids) > 0 {
-		ids = ids[1:]
-	}
-	return pyjson.NewObject("size", len(ids), "tasks", append([]string{}, ids...)), nil
+	ids := s.cfg.Queue.Waiting()
+	return pyjson.NewObject("size", len(ids), "tasks", ids), nil
 }

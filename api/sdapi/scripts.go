@@ -19,7 +19,7 @@ type script struct {
 	args     []scriptArg
 	// run replaces the usual run; nil for a selectable script that this server
 	// does not have.
-	run func(context.Context, *call, inference.Job) (*inference.Result, error)
+	run func(context.Context, *call, *inference.Place, inference.Job) (*inference.Result, error)
 	// silent scripts change nothing when the API names them: A1111 reads their
 	// arguments from its own page only, or they have none.
 	silent bool

@@ -89,7 +89,7 @@ func (c *call) readTileArgs() (tileArgs, error) {
 // sdUpscale enlarges the init image, cuts it into tiles of width by height that
 // overlap, makes img2img of each and joins them (A1111 scripts/sd_upscale.py).
 // n_iter repeats it all with the next seed.
-func sdUpscale(ctx context.Context, c *call, job inference.Job) (*inference.Result, error) {
+func sdUpscale(ctx context.Context, c *call, place *inference.Place, job inference.Job) (*inference.Result, error) {
 	args, err := c.readTileArgs()
 	if err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func sdUpscale(ctx context.Context, c *call, job inference.Job) (*inference.Resu
 	c.texts = append(c.texts, infotext.Entry{Key: "SD upscale overlap", Value: args.overlap}, infotext.Entry{Key: "SD upscale upscaler", Value: args.upscaler})
 	out := &inference.Result{}
 	repeats := c.req.BatchNum
-	err = c.server.cfg.Queue.Do(ctx, job, func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
+	err = place.Do(ctx, job, func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
 		source := c.req.Init.Images[0]
 		if enlarge != nil {
 			enlarge.Image, enlarge.Scale = source, args.scale

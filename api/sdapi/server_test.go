@@ -39,7 +39,7 @@ type fixture struct {
 func start(tb testing.TB, change ...func(*sdapi.Config)) *fixture {
 	tb.Helper()
 	f := &fixture{t: tb, gen: &sdapitest.Generator{}, catalog: sdapitest.NewCatalog()}
-	f.queue = inference.NewQueue(f.gen, 0)
+	f.queue = inference.NewQueue(f.gen, inference.QueueOptions{})
 	cfg := sdapi.Config{
 		Queue: f.queue, Catalog: f.catalog, OutputDir: tb.TempDir(), Log: zerolog.New(zerolog.NewTestWriter(tb)),
 		Seed: func() int64 { return 4242 },

@@ -184,7 +184,14 @@ type madePicture struct {
 func (m *made) ask(ctx context.Context, s *services, req *apiRequest, show display) error {
 	var reply generated
 	var result *inference.Result
-	watched := withObserver(ctx, observer{progress: show.show, result: func(r *inference.Result) { result = r }})
+	watched := inference.WithObserver(ctx, func(e inference.Event) {
+		switch e.Kind {
+		case inference.Progressed:
+			show.show(e.Job.Progress)
+		case inference.Done:
+			result = e.Result
+		}
+	})
 	if err := apiCall(watched, s.api, req.path, req.body, &reply); err != nil {
 		return err
 	}

@@ -15,10 +15,10 @@ import (
 // A1111 API, and beside it jobs, OpenAI's image routes, metrics and the page.
 // running must be closed.
 func publicMux(s *services, policy gate.Policy, m *metrics.Metrics) (mux http.Handler, running *jobs.Server) {
-	running = jobs.New(jobs.Config{API: s.api, Queue: s.queue})
+	running = jobs.New(jobs.Config{API: s.api, Queue: s.queue, Preview: s.server.LivePreview})
 	around := []gate.Middleware{m.Requests, s.memory.Handler}
 	return gate.NewMux(policy, around,
-		s.door, running.Door(), openai.New(openai.Config{API: s.api}).Door(),
+		s.door, running.Door(), openai.New(openai.Config{API: s.api, Queue: s.queue, Preview: s.server.LivePreview}).Door(),
 		gate.Door{
 			Routes: gate.Head([]gate.Route{{Method: http.MethodGet, Path: "/metrics", Handler: m.Handler()}}),
 			Refuse: s.door.Refuse,

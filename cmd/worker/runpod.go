@@ -178,7 +178,11 @@ func (r *runpodCommand) handler(s *services, fetcher bridge.Fetcher) (runpod.Han
 			return base, scheduler, base != "" && scheduler != ""
 		},
 		Watch: func(ctx context.Context, report func(any)) context.Context {
-			return withObserver(ctx, observer{progress: func(p inference.Progress) { report(jobProgress(p)) }})
+			return inference.WithObserver(ctx, func(e inference.Event) {
+				if e.Kind == inference.Progressed {
+					report(jobProgress(e.Job.Progress))
+				}
+			})
 		},
 		Fields:    requestFields,
 		Recode:    recode,
@@ -209,15 +213,7 @@ type progressReport struct {
 }
 
 func jobProgress(p inference.Progress) progressReport {
-	r := progressReport{Phase: p.Phase, Step: p.Step, Steps: p.Steps}
-	if p.Jobs > 0 {
-		r.Progress = float64(p.Job) / float64(p.Jobs)
-		if p.Phase == inference.PhaseSampling && p.Steps > 0 {
-			r.Progress += float64(p.Step) / float64(p.Steps) / float64(p.Jobs)
-		}
-		r.Progress = min(r.Progress, 1)
-	}
-	return r
+	return progressReport{Phase: p.Phase, Progress: p.Fraction(), Step: p.Step, Steps: p.Steps}
 }
 
 // maxRecoded bounds a picture that is re-encoded, in pixels.

@@ -98,7 +98,7 @@ func newServices(p *program, cfg *common, api *apiSettings, gen inference.Genera
 		}
 		chosen = found.Title()
 	}
-	s := &services{gen: gen, queue: inference.NewQueue(observed{newRecent(gen, p.fetchCache(new(fetchSettings), nil))}, api.QueueDepth), catalog: models, log: log}
+	s := &services{gen: gen, queue: inference.NewQueue(newRecent(gen, p.fetchCache(new(fetchSettings), nil)), inference.QueueOptions{Depth: api.QueueDepth}), catalog: models, log: log}
 	config := sdapi.Config{
 		Queue: s.queue, Catalog: models, Checkpoint: chosen,
 		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, OutputDir: api.OutputDir, ImageURLs: api.ImageURLs,
