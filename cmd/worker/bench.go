@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
+	"strconv"
 	"time"
 
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/runpodtest"
+	"sdworker/inference"
 	"sdworker/internal/bench"
 	"sdworker/models"
 )
@@ -18,6 +21,11 @@ import (
 // generate_image.
 const baselineProgram = "third_party/build/baseline/baseline"
 
+// peersProgram runs the networks in another framework, which is its argument.
+const peersProgram = "scripts/bench-peers"
+
+var peersFrameworks = []string{"pytorch", "openvino"}
+
 // benchOptions are the flags of worker bench.
 type benchOptions struct {
 	Width    int           `env:"WIDTH" envDefault:"256" doc:"of the whole picture, pixels"`
@@ -25,6 +33,9 @@ type benchOptions struct {
 	Steps    int           `env:"STEPS" envDefault:"4" doc:"of the whole picture"`
 	Batch    int           `env:"BATCH" envDefault:"1" doc:"pictures at the same time"`
 	Budget   time.Duration `env:"BUDGET" envDefault:"3s" doc:"time for each figure, roughly"`
+	Peers    bool          `env:"PEERS" doc:"compare with PyTorch and OpenVINO instead, by scripts/bench-peers"`
+	Sides    []int         `env:"SIDES" envDefault:"256,512" doc:"of the pictures that --peers compares, pixels"`
+	Rounds   int           `env:"ROUNDS" envDefault:"3" doc:"of --peers, in each of which every program has its turn"`
 	Baseline string        `env:"BASELINE" doc:"program to compare with, without it the one that make baseline builds, if there, none = none"`
 	JSON     bool          `env:"JSON" doc:"print it as JSON"`
 }
@@ -36,7 +47,12 @@ func (o *benchOptions) validate() []error {
 			errs = append(errs, fmt.Errorf("%s is %d, it must be a multiple of 8", name, n))
 		}
 	}
-	for name, n := range map[string]int{"--steps": o.Steps, "--batch": o.Batch} {
+	for _, n := range o.Sides {
+		if n < 64 || n%64 != 0 {
+			errs = append(errs, fmt.Errorf("--sides has %d, it must be a multiple of 64", n))
+		}
+	}
+	for name, n := range map[string]int{"--steps": o.Steps, "--batch": o.Batch, "--rounds": o.Rounds} {
 		if n < 1 {
 			errs = append(errs, fmt.Errorf("%s is %d, it must be at least 1", name, n))
 		}
@@ -78,6 +94,9 @@ bench lora, bench http, bench runpod.`,
 		if err != nil {
 			return err
 		}
+		if o.Peers {
+			return benchPeers(ctx, p, &o, checkpoint, p.opener(&cfg, p.logger(&cfg.log)), cfg.engine.Threads)
+		}
 		r, err := bench.Engine(ctx, bench.EngineOptions{
 			Checkpoint: checkpoint, Open: p.opener(&cfg, p.logger(&cfg.log)), Width: o.Width, Height: o.Height,
 			Steps: o.Steps, Batch: o.Batch, Budget: o.Budget, Baseline: o.baseline(), Progress: p.err,
@@ -91,6 +110,42 @@ bench lora, bench http, bench runpod.`,
 		printEngineReport(p.out, r)
 		return nil
 	},
+}
+
+// benchPeers compares the engine with other programs.
+func benchPeers(ctx context.Context, p *program, o *benchOptions, checkpoint string, open inference.OpenFunc, threads int) error {
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	options := bench.PeersOptions{Checkpoint: checkpoint, Open: open, Sides: o.Sides, Rounds: o.Rounds, Progress: p.err}
+	for _, framework := range peersFrameworks {
+		options.Commands = append(options.Commands, []string{peersProgram, framework, "--threads", strconv.Itoa(threads)})
+	}
+	r, err := bench.Peers(ctx, options)
+	if err != nil {
+		return err
+	}
+	if o.JSON {
+		return printJSON(p.out, r)
+	}
+	printMachine(p.out, r.Machine)
+	fmt.Fprintf(p.out, "engine          %s on %s\n", r.Engine.EngineVersion, r.Engine.Device)
+	for _, peer := range r.Peers {
+		fmt.Fprintf(p.out, "%-15s %s, %s\n", peer.Name, peer.Version, peer.Notes)
+	}
+	fmt.Fprintf(p.out, "\n%-38s %22s", "shortest of the runs, processor time", "this program")
+	for _, peer := range r.Peers {
+		fmt.Fprintf(p.out, " %30s", peer.Name)
+	}
+	fmt.Fprintln(p.out)
+	for _, row := range r.Rows {
+		fmt.Fprintf(p.out, "%-38s %9.3f s, %8.3f s", fmt.Sprintf("%s, %dx%d", row.Name, row.Width, row.Height), row.Own.Seconds.Min, row.Own.CPU)
+		for _, f := range row.Peers {
+			fmt.Fprintf(p.out, " %9.3f s, %8.3f s, %5.2fx", f.Seconds.Min, f.CPU, f.Ratio)
+		}
+		fmt.Fprintln(p.out)
+	}
+	return nil
 }
 
 // checkpoint is the path of the chosen model.
