@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sdworker/formats"
 	"sdworker/internal/fileid"
 )
 
@@ -204,7 +205,7 @@ func (c *Catalog) List(kind Kind) []File {
 // listed hides pickles from those who do not allow them, unless they name one:
 // then it is refused with a reason.
 func (c *Catalog) listed(f File) bool {
-	return c.config.AllowPickle || f.place == 0 || !isPickleName(f.Name)
+	return c.config.AllowPickle || f.place == 0 || formats.OfName(f.Name) != formats.Pickle
 }
 
 // snapshot is what one scan found. It never changes.

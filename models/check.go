@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"sdworker/fault"
+	"sdworker/formats"
 )
 
 // CheckOptions says what the caller accepts beside the usual.
@@ -67,7 +68,7 @@ func (i *Info) Usable(o CheckOptions) error {
 }
 
 func (i *Info) permitted(o CheckOptions) error {
-	if i.Format == Pickle && !o.AllowPickle {
+	if i.Format == formats.Pickle && !o.AllowPickle {
 		return forbidden(i.Path)
 	}
 	return nil

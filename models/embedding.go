@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/formats"
 	"sdworker/formats/torchfile"
 	"sdworker/internal/fileid"
 )
@@ -38,7 +39,7 @@ func (i *Info) Vectors() (n, width int) {
 }
 
 // vectors is the tensor of an embedding that holds its vectors.
-func (i *Info) vectors() Tensor {
+func (i *Info) vectors() formats.Tensor {
 	if t, ok := i.Lookup(torchfile.EmbeddingKey); ok || len(i.Tensors) == 0 {
 		return t
 	}

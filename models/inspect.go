@@ -9,37 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sdworker/fault"
+	"sdworker/formats"
 )
-
-// Tensor is one tensor of a file, whatever the container.
-type Tensor struct {
-	Name    string
-	DType   string
-	Shape   []int64 // slowest axis first
-	Offset  int64   // of the first value in the file
-	Bytes   int64
-	Strided bool // the values do not lie in order, which PyTorch files allow
-}
-
-// Values returns the product of the shape.
-func (t Tensor) Values() int64 {
-	n := int64(1)
-	for _, side := range t.Shape {
-		n *= side
-	}
-	return n
-}
 
 // Info is what the header of a file tells.
 type Info struct {
 	Path     string
 	Bytes    int64
-	Format   Format
+	Format   formats.Format
 	Kind     Kind
 	Arch     Arch
 	DType    string            // of most values
 	Values   int64             // numbers stored
-	Tensors  []Tensor          // in file order
+	Tensors  []formats.Tensor  // in file order
 	Metadata map[string]string // nil when there is none
 
 	// Of a checkpoint, by the file and by the config beside it.
@@ -52,13 +34,23 @@ type Info struct {
 }
 
 // Lookup finds a tensor by name.
-func (i *Info) Lookup(name string) (Tensor, bool) {
+func (i *Info) Lookup(name string) (formats.Tensor, bool) {
 	at, ok := i.index[name]
 	if !ok {
-		return Tensor{}, false
+		return formats.Tensor{}, false
 	}
 	return i.Tensors[at], true
 }
+
+// contentError is a verdict about the content of a file, a predicate to put
+// behind its name.
+type contentError struct {
+	sentence string
+	cause    error
+}
+
+func (e *contentError) Error() string { return "the file " + e.sentence }
+func (e *contentError) Unwrap() error { return e.cause }
 
 // Inspect reads and verifies the header of a model file and recognises what it
 // holds. It never reads the values. What is no model file at all, or a broken
@@ -135,11 +127,14 @@ func InspectReader(r io.ReaderAt, size int64) (*Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := format.table().read(r, size)
+	c, err := format.Read(r, size)
 	if err != nil {
+		if formats.IsMalformed(err) {
+			return nil, &contentError{"is " + err.Error(), err}
+		}
 		return nil, err
 	}
-	info := &Info{Bytes: size, Format: format, Kind: Unknown, Arch: AnyArch, Metadata: c.metadata, Tensors: c.tensors}
+	info := &Info{Bytes: size, Format: format, Kind: Unknown, Arch: AnyArch, Metadata: c.Metadata, Tensors: c.Tensors}
 	info.summarize()
 	info.recognize()
 	return info, nil

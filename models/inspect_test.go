@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/fault"
+	"sdworker/formats"
 	"sdworker/formats/safetensors"
 	"sdworker/models"
 	"sdworker/models/modelstest"
@@ -66,7 +67,7 @@ func TestRecognizesWhatItAccepts(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, c.kind, info.Kind)
 				require.Equal(t, c.arch, info.Arch)
-				require.Equal(t, models.Safetensors, info.Format)
+				require.Equal(t, formats.Safetensors, info.Format)
 				require.Equal(t, "F16", info.DType)
 				require.NotZero(t, info.Values)
 			})
@@ -186,7 +187,7 @@ func TestOptionsOpenDoors(t *testing.T) {
 	require.ErrorContains(t, err, "is a PyTorch pickle")
 	info, err := models.Check(pickle, models.Embedding, models.CheckOptions{AllowPickle: true})
 	require.NoError(t, err)
-	require.Equal(t, models.Pickle, info.Format)
+	require.Equal(t, formats.Pickle, info.Format)
 	require.Equal(t, "500", info.Metadata["step"])
 	_, err = models.Check("../formats/torchfile/testdata/strided.pt", models.Checkpoint, models.CheckOptions{AllowPickle: true})
 	require.ErrorContains(t, err, "holds no model")
@@ -302,7 +303,7 @@ func TestGGUF(t *testing.T) {
 	})
 	info, err := models.InspectReader(bytes.NewReader(raw), int64(len(raw)))
 	require.NoError(t, err)
-	require.Equal(t, models.GGUF, info.Format)
+	require.Equal(t, formats.GGUF, info.Format)
 	require.Equal(t, models.SD1, info.Arch)
 	require.Equal(t, "tiny", info.Metadata["general.name"])
 	first, ok := info.Lookup("model.diffusion_model.input_blocks.0.0.weight")

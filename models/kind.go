@@ -3,6 +3,12 @@
 // decoders for previews.
 package models
 
+import (
+	"strings"
+
+	"sdworker/formats"
+)
+
 // Kind is what a file is for.
 type Kind string
 
@@ -82,5 +88,18 @@ func (a Arch) label() string {
 		return "Flux"
 	default:
 		return "another model family"
+	}
+}
+
+// named tells whether files of a name are looked for in the folders of a kind, as
+// A1111 does.
+func (k Kind) named(name string) bool {
+	switch k {
+	case Checkpoint:
+		return formats.OfNameFor(formats.Checkpoint, name) != "" && !strings.HasSuffix(stem(strings.ToLower(name)), ".vae")
+	case Embedding:
+		return formats.OfNameFor(formats.Embedding, name) != ""
+	default:
+		return formats.OfNameFor(formats.Network, name) != ""
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"sdworker/formats"
 	"sdworker/formats/safetensors"
 	"sdworker/internal/fileid"
 )
@@ -146,7 +147,7 @@ func (c *Catalog) LoRAHash(ctx context.Context, id fileid.ID) (string, error) {
 		return firstDigits(sum), nil
 	}
 	kind := sumOfValues
-	if !strings.HasSuffix(strings.ToLower(id.Path), ".safetensors") {
+	if formats.OfName(id.Path) != formats.Safetensors {
 		kind.start = wholeFile
 	}
 	sum, err := c.versionSum(ctx, id, kind)

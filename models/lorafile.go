@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sdworker/fault"
+	"sdworker/formats"
 	"sdworker/formats/safetensors"
 	"sdworker/models/adapter"
 	"sdworker/sd1"
@@ -50,7 +51,7 @@ func openLoRA(f *os.File, path string, o CheckOptions) (*OpenedLoRA, error) {
 		return nil, err
 	}
 	list := info.adapter()
-	if info.Format == Pickle { // only its own reader finds values that do not lie in order
+	if info.Format == formats.Pickle { // only its own reader finds values that do not lie in order
 		if list, err = adapter.OpenTorch(f, stat.Size()); err != nil {
 			return nil, &fault.Error{Code: fault.Internal, Op: "models", Msg: "cannot read " + path, Err: err}
 		}

@@ -3,6 +3,7 @@ package models
 import (
 	"strings"
 
+	"sdworker/formats"
 	"sdworker/formats/torchfile"
 	"sdworker/models/adapter"
 	"sdworker/sd1"
@@ -201,7 +202,7 @@ func isContextLayer(name string) bool {
 }
 
 // inputWidth returns the inner size of the factor that takes a layer's input.
-func inputWidth(t Tensor) (int64, bool) {
+func inputWidth(t formats.Tensor) (int64, bool) {
 	if len(t.Shape) < 2 {
 		return 0, false
 	}

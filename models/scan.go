@@ -123,7 +123,7 @@ func (s *scan) walk(dir, below string, kind Kind, visited map[string]bool, depth
 		case err != nil || strings.HasPrefix(e.Name(), "."):
 		case info.IsDir():
 			subs = append(subs, e.Name())
-		case info.Mode().IsRegular() && hasExtension(e.Name(), kind):
+		case info.Mode().IsRegular() && kind.named(e.Name()):
 			s.add(full, path.Join(below, e.Name()), "", kind, info)
 		case info.Mode().IsRegular() && kind == Embedding && isPictureName(e.Name()) && s.classify(full, info) == Embedding:
 			s.add(full, path.Join(below, e.Name()), "", kind, info)
@@ -139,7 +139,7 @@ func (s *scan) walk(dir, below string, kind Kind, visited map[string]bool, depth
 // isVAEName tells the VAEs that A1111 users keep beside a checkpoint.
 func isVAEName(name string) bool {
 	lower := strings.ToLower(name)
-	return hasExtension(lower, VAE) && strings.HasSuffix(stem(lower), ".vae")
+	return VAE.named(lower) && strings.HasSuffix(stem(lower), ".vae")
 }
 
 // looseFiles lists the model files directly in a folder that has no kind of its
@@ -184,7 +184,7 @@ func (s *scan) tree(root string) {
 
 // file lists one file by what its header says.
 func (s *scan) file(full, name, repo string, info fs.FileInfo) {
-	if !hasExtension(name, LoRA) {
+	if !LoRA.named(name) {
 		return
 	}
 	if kind := s.classify(full, info); kind != Unknown {

@@ -2,7 +2,8 @@ package models
 
 import (
 	"bytes"
-	"encoding/binary"
+
+	"sdworker/formats"
 )
 
 // accepted ends the message about a file that is no model.
@@ -10,14 +11,12 @@ const accepted = "; accepted are Stable Diffusion 1.x models as .safetensors or 
 
 // sniff tells the container from the first bytes of a file, or what people
 // store by mistake under a model's name.
-func sniff(head []byte, size int64) (Format, error) {
+func sniff(head []byte, size int64) (formats.Format, error) {
 	text := bytes.ToLower(bytes.TrimLeft(head, " \t\r\n\xef\xbb\xbf"))
 	begins := func(s string) bool { return bytes.HasPrefix(text, []byte(s)) }
-	no := func(sentence string) (Format, error) { return "", &contentError{sentence: sentence + accepted} }
-	for _, f := range formats {
-		if f.is(head) {
-			return f.name, nil
-		}
+	no := func(sentence string) (formats.Format, error) { return "", &contentError{sentence: sentence + accepted} }
+	if format := formats.OfContent(head); format != "" {
+		return format, nil
 	}
 	switch {
 	case size == 0:
@@ -36,19 +35,4 @@ func sniff(head []byte, size int64) (Format, error) {
 		return no("begins with zeros: the download was probably cut off")
 	}
 	return no("is of no known model format")
-}
-
-// isSafetensors recognises a plausible length followed by the start of JSON.
-// The length itself is verified by the reader; here it only must not look like
-// text.
-func isSafetensors(head []byte) bool {
-	if len(head) < 9 {
-		return false
-	}
-	return head[8] == '{' && binary.LittleEndian.Uint64(head)>>40 == 0
-}
-
-// isPickle recognises PyTorch's archive, and before that a pickle of protocol 2 to 5.
-func isPickle(head []byte) bool {
-	return bytes.HasPrefix(head, []byte("PK\x03\x04")) || len(head) > 2 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5
 }

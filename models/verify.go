@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sdworker/fault"
+	"sdworker/formats"
 	"sdworker/formats/safetensors"
 	"sdworker/models/diskread"
 )
@@ -46,7 +47,7 @@ func Verify(ctx context.Context, path, expected string) (Report, error) {
 	if expected != "" && r.SHA256 != expected {
 		return r, refuse(path, "has the sha256 %s where %s is expected", r.SHA256, expected)
 	}
-	if info.Format == Safetensors {
+	if info.Format == formats.Safetensors {
 		r.Bad, r.FirstBad, err = badValues(ctx, path)
 		if err != nil {
 			return r, readError(path, err)

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sdworker/formats"
 	"sdworker/sd1"
 )
 
@@ -13,7 +14,7 @@ import (
 type Weight struct {
 	Name   string  // in the original code, which the engine goes by
 	Shape  []int64 // of the parameter, slowest axis first; the tensor has as many values
-	Tensor Tensor
+	Tensor formats.Tensor
 }
 
 // originalName returns what the original code calls a tensor of a kind's files.
@@ -53,10 +54,10 @@ func (i *Info) indexOriginal() {
 }
 
 // parameter finds a tensor by its original name.
-func (i *Info) parameter(name string) (Tensor, bool) {
+func (i *Info) parameter(name string) (formats.Tensor, bool) {
 	at, ok := i.original[name]
 	if !ok {
-		return Tensor{}, false
+		return formats.Tensor{}, false
 	}
 	return i.Tensors[at], true
 }
@@ -112,7 +113,7 @@ func (i *Info) fill(want sd1.Net) ([]Weight, string) {
 		switch {
 		case !slices.Equal(trimOnes(t.Shape), trimOnes(p.Shape)):
 			return nil, fmt.Sprintf("has a tensor %s of shape %v where Stable Diffusion 1.x has %v", t.Name, t.Shape, p.Shape)
-		case !i.Format.Weighs(t.DType):
+		case !i.Format.EngineReads(t.DType):
 			return nil, fmt.Sprintf("stores tensor %s as %s, which the engine cannot read; convert it to F16", t.Name, t.DType)
 		case t.Strided:
 			return nil, fmt.Sprintf("stores tensor %s out of order, which the engine does not notice", t.Name)

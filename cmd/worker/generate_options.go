@@ -60,9 +60,9 @@ type outputOptions struct {
 	JSON    bool   `env:"JSON" doc:"print seeds, seconds per phase and paths as JSON"`
 }
 
-// formats are the picture formats by their A1111 name (option samples_format)
+// pictureFormats are those of pictures by their A1111 name (option samples_format)
 // with the file endings that mean them.
-var formats = []struct {
+var pictureFormats = []struct {
 	name    string
 	endings []string
 }{
@@ -73,7 +73,7 @@ var formats = []struct {
 
 // formatOf finds a format by one of its endings.
 func formatOf(ending string) (string, bool) {
-	for _, f := range formats {
+	for _, f := range pictureFormats {
 		if slices.Contains(f.endings, strings.ToLower(ending)) {
 			return f.name, true
 		}

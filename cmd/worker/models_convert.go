@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/formats"
 	"sdworker/formats/safetensors"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/convert"
@@ -39,7 +40,7 @@ func (o *convertOptions) validate() []error {
 // writer makes of it.
 func (o *convertOptions) gguf(file string) (bool, error) {
 	_, plain := dtypes[o.DType]
-	switch is := strings.EqualFold(filepath.Ext(file), ".gguf"); {
+	switch is := formats.OfName(file) == formats.GGUF; {
 	case is && !slices.Contains(ggufTypes, o.DType):
 		return false, usagef("--dtype %s is not for a .gguf file, which takes %s", o.DType, strings.Join(ggufTypes, ", "))
 	case !is && !plain:

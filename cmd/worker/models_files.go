@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"sdworker/fault"
+	"sdworker/formats"
 	"sdworker/models"
 	"sdworker/models/demo"
 	"sdworker/models/synth"
@@ -59,7 +60,7 @@ var modelsInfoVerb = &verb{
 // fileInfo is what models info --json prints of a file.
 type fileInfo struct {
 	*models.Info
-	Tensors    []models.Tensor `json:",omitempty"` // when asked for
+	Tensors    []formats.Tensor `json:",omitempty"` // when asked for
 	Components []models.Component
 	Training   *models.Training `json:",omitempty"` // of a LoRA
 	Usable     bool

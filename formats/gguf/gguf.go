@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 )
 
 // Magic is how every GGUF file begins.
@@ -40,6 +41,9 @@ type Header struct {
 	Tensors   []Tensor
 	DataStart int64
 }
+
+// Begins reports whether a file may be GGUF by its first bytes.
+func Begins(head []byte) bool { return strings.HasPrefix(string(head), Magic) }
 
 // ErrFormat is in every error about the content of a file.
 var ErrFormat = errors.New("not a valid GGUF file")

@@ -40,6 +40,13 @@ func malformed(format string, args ...any) error {
 	return &FormatError{Reason: fmt.Sprintf(format, args...)}
 }
 
+// Begins reports whether a file may be safetensors by its first 9 bytes or more: a
+// plausible length followed by the start of JSON. The length itself is verified by
+// the reader; here it only must not look like text.
+func Begins(head []byte) bool {
+	return len(head) >= 9 && head[8] == '{' && binary.LittleEndian.Uint64(head)>>40 == 0
+}
+
 // Tensor describes one tensor of a file.
 type Tensor struct {
 	Name   string

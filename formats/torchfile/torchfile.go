@@ -7,6 +7,7 @@ package torchfile
 import (
 	"archive/zip"
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -36,6 +37,15 @@ func (e *FormatError) Error() string { return "not a readable PyTorch file: " + 
 
 func malformed(format string, args ...any) error {
 	return &FormatError{fmt.Sprintf(format, args...)}
+}
+
+// zipMagic begins PyTorch's archive.
+const zipMagic = "PK\x03\x04"
+
+// Begins reports whether a file may be one of PyTorch's by its first bytes: an
+// archive, and before that a pickle of protocol 2 to 5.
+func Begins(head []byte) bool {
+	return bytes.HasPrefix(head, []byte(zipMagic)) || len(head) > 2 && head[0] == 0x80 && head[1] >= 2 && head[1] <= 5
 }
 
 // Tensor is one tensor of a file.
@@ -70,7 +80,7 @@ func read(r io.ReaderAt, size int64, plain bool) (*Contents, error) {
 	if _, err := r.ReadAt(head[:min(size, 4)], 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	if string(head[:]) == "PK\x03\x04" {
+	if string(head[:]) == zipMagic {
 		return readZip(r, size, plain)
 	}
 	return readOld(r, size, plain)

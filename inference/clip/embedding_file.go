@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sdworker/formats"
 	"sdworker/formats/safetensors"
 	"sdworker/formats/torchfile"
 )
@@ -63,12 +64,12 @@ func readEmbedding(path string) (*Embedding, error) {
 	}
 	var content fileContent
 	name, extension := splitName(path)
-	switch extension {
-	case ".safetensors":
+	switch format := formats.OfNameFor(formats.Embedding, path); {
+	case format == formats.Safetensors:
 		content, err = readSafetensors(f, info.Size())
-	case ".pt", ".bin":
+	case format == formats.Pickle:
 		content, err = readTorch(f, info.Size())
-	case ".png":
+	case extension == ".png":
 		if _, inner := splitName(name); inner == ".preview" {
 			return nil, ErrNoEmbedding
 		}

@@ -73,7 +73,7 @@ func everything(path string) ([]models.Weight, error) {
 	}
 	var list []models.Weight
 	for _, t := range info.Tensors {
-		if !info.Format.Weighs(t.DType) || t.Bytes == 0 {
+		if !info.Format.EngineReads(t.DType) || t.Bytes == 0 {
 			continue
 		}
 		if len(t.Shape) > maxRank || t.Strided {

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/fault"
+	"sdworker/formats"
 	"sdworker/inference"
 	"sdworker/inference/sdcpp"
 	"sdworker/models"
@@ -45,7 +46,7 @@ func TestQuantizedCheckpointMakesASimilarPicture(t *testing.T) {
 			require.NoError(t, sdcpp.Quantize(t.Context(), source, path, typ, zerolog.Nop()))
 			info, err := models.Check(path, models.Checkpoint, models.CheckOptions{})
 			require.NoError(t, err)
-			require.Equal(t, models.GGUF, info.Format)
+			require.Equal(t, formats.GGUF, info.Format)
 			sizes[typ] = info.Bytes
 			likeness := psnr(want, drawn(t, path))
 			t.Logf("%d MiB, %.1f dB", info.Bytes>>20, likeness)

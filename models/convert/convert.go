@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sdworker/fault"
+	"sdworker/formats"
 	"sdworker/formats/safetensors"
 	"sdworker/models"
 	"sdworker/sd1"
@@ -41,7 +42,7 @@ type Result struct {
 // item is one tensor of the new file and where its values come from.
 type item struct {
 	from io.ReaderAt
-	old  models.Tensor
+	old  formats.Tensor
 	name string
 	to   safetensors.DType
 }
@@ -99,7 +100,7 @@ func open(path string) (*models.Info, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if info.Format == models.GGUF {
+	if !info.Format.Decoded() {
 		return nil, nil, fault.Errorf(fault.Invalid, "convert", "%s is a GGUF file; only safetensors and PyTorch files are converted here", path)
 	}
 	file, err := os.Open(path)
@@ -125,7 +126,7 @@ func plan(file *os.File, info *models.Info, o Options) ([]item, error) {
 	return items, nil
 }
 
-func target(t models.Tensor, wanted safetensors.DType) safetensors.DType {
+func target(t formats.Tensor, wanted safetensors.DType) safetensors.DType {
 	old := safetensors.DType(t.DType)
 	if wanted == "" || !old.IsFloat() {
 		return old
@@ -164,7 +165,7 @@ func openVAE(checkpoint *models.Info, path string) (*models.Info, *os.File, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	if _, ok := info.Lookup("decoder.conv_in.weight"); !ok || info.Format == models.GGUF {
+	if _, ok := info.Lookup("decoder.conv_in.weight"); !ok || !info.Format.Decoded() {
 		return nil, nil, fault.Errorf(fault.Invalid, "convert", "%s uses other names or another format than VAE files do; a safetensors file with the original names is needed", path)
 	}
 	return open(path)

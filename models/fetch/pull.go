@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"sdworker/fault"
+	"sdworker/formats"
 	"sdworker/models"
 )
 
@@ -106,7 +107,7 @@ func (p *pull) dest() string {
 // cannot be read yet is left to verify.
 func (p *pull) early(r io.ReaderAt, size, valid int64) error {
 	info, err := models.InspectReader(r, size)
-	if err == nil && info.Format != models.Pickle && len(info.Tensors) > 0 && info.Tensors[0].Offset <= valid {
+	if err == nil && info.Format != formats.Pickle && len(info.Tensors) > 0 && info.Tensors[0].Offset <= valid {
 		return p.fits(info)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sdworker/fault"
+	"sdworker/formats"
 	"sdworker/models"
 )
 
@@ -79,11 +80,7 @@ func syncs(name string) bool {
 	if !strings.Contains(name, "/") || name != path.Clean(name) || path.IsAbs(name) || strings.HasPrefix(name, "../") || strings.ContainsAny(name, "\\\x00") {
 		return false
 	}
-	switch strings.ToLower(path.Ext(name)) {
-	case ".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin":
-		return true
-	}
-	return false
+	return formats.OfName(name) != ""
 }
 
 func errRequestURLs() error {

@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"sdworker/fault"
+	"sdworker/formats"
 	"sdworker/models"
 )
 
@@ -178,8 +179,7 @@ func fileName(name string) (string, error) {
 	if len(name) > maxNameBytes {
 		return "", fault.Errorf(fault.Invalid, "fetch", "the file name %.40q... is too long", name)
 	}
-	switch strings.ToLower(path.Ext(name)) {
-	case ".safetensors", ".gguf", ".ckpt", ".pt", ".pth", ".bin":
+	if formats.OfName(name) != "" {
 		return name, nil
 	}
 	if name == "" || name == "_" {
