@@ -1,6 +1,7 @@
 package runpod
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -30,7 +31,7 @@ type Config struct {
 	PingURL    string `env:"RUNPOD_WEBHOOK_PING" doc:"URL template of the heartbeat; set by the platform"`
 
 	PingInterval Milliseconds `env:"RUNPOD_PING_INTERVAL" envDefault:"10000" doc:"milliseconds between heartbeats; set by the platform"`
-	APIKey       string       `env:"RUNPOD_AI_API_KEY,unset" doc:"the worker's credential; set by the platform"`
+	APIKey       string       `env:"RUNPOD_AI_API_KEY,unset" secret:"true" doc:"the worker's credential; set by the platform"`
 	PodID        string       `env:"RUNPOD_POD_ID" doc:"the worker's id; set by the platform"`
 	EndpointID   string       `env:"RUNPOD_ENDPOINT_ID" doc:"the endpoint's id; set by the platform, and it switches the log to the JSON lines of RunPod's console"`
 	Hostname     string       `env:"RUNPOD_POD_HOSTNAME" envDefault:"unknown" doc:"repeated in reports of a failed start; set by the platform"`
@@ -117,22 +118,41 @@ func (s Seconds) duration() time.Duration { return time.Duration(float64(s) * fl
 func LoadConfig(environ map[string]string) (Config, error) {
 	var c Config
 	err := env.ParseWithOptions(&c, env.Options{Environment: environ})
-	return c, errors.Join(err, c.validate())
+	return c, errors.Join(err, errors.Join(c.Validate()...))
 }
 
-func (c Config) validate() error {
+// Validate finds all settings that make no sense. It is for a Config that was read
+// from the environment: there zero is a value and no wish for the default.
+func (c Config) Validate() []error {
 	var errs []error
 	for _, f := range []struct {
 		name  string
 		value int
 	}{
 		{"RUNPOD_CONCURRENCY", c.Concurrency},
-		{"RUNPOD_PREFETCH", c.Prefetch},
-		{"RUNPOD_REALTIME_PORT", c.RealtimePort},
 		{"RUNPOD_REALTIME_CONCURRENCY", c.RealtimeConcurrency},
 	} {
-		if f.value < 0 {
-			errs = append(errs, fmt.Errorf("%s is %d; it must not be negative", f.name, f.value))
+		if f.value < 1 {
+			errs = append(errs, fmt.Errorf("%s is %d, it must be at least 1", f.name, f.value))
+		}
+	}
+	if c.Prefetch < 0 {
+		errs = append(errs, fmt.Errorf("RUNPOD_PREFETCH is %d, it must not be negative", c.Prefetch))
+	}
+	if c.RealtimePort < 0 || c.RealtimePort > 65535 {
+		errs = append(errs, fmt.Errorf("RUNPOD_REALTIME_PORT is %d, a port is 1 to 65535", c.RealtimePort))
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"RUNPOD_INIT_TIMEOUT", c.StartTimeout.duration()},
+		{"RUNPOD_SHUTDOWN_GRACE", c.ShutdownGrace},
+		{"RUNPOD_PROGRESS_INTERVAL", c.ProgressInterval},
+		{"RUNPOD_RESULT_RETRY", c.ResultRetry},
+	} {
+		if d.value <= 0 {
+			errs = append(errs, fmt.Errorf("%s is %s, it must be longer than nothing", d.name, d.value))
 		}
 	}
 	for _, t := range []struct{ name, value string }{
@@ -154,33 +174,22 @@ func (c Config) validate() error {
 	if _, err := c.level(); err != nil {
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 // withDefaults fills what a literal Config leaves at zero.
 func (c Config) withDefaults() Config {
-	c.Concurrency = max(c.Concurrency, 1)
-	c.RealtimeConcurrency = max(c.RealtimeConcurrency, 1)
+	c.Concurrency = cmp.Or(c.Concurrency, 1)
+	c.RealtimeConcurrency = cmp.Or(c.RealtimeConcurrency, 1)
 	if c.PodID == "" {
 		c.PodID = rand.Text()
 	}
 	if c.Hostname == "" {
 		c.Hostname = "unknown"
 	}
-	if c.StartTimeout <= 0 {
-		c.StartTimeout = 420 // the platform's own limit for a cold start: 7 minutes
-	}
-	for _, d := range []struct {
-		value *time.Duration
-		def   time.Duration
-	}{
-		{&c.ShutdownGrace, 25 * time.Second},
-		{&c.ProgressInterval, 500 * time.Millisecond},
-		{&c.ResultRetry, 15 * time.Minute},
-	} {
-		if *d.value <= 0 {
-			*d.value = d.def
-		}
-	}
+	c.StartTimeout = cmp.Or(c.StartTimeout, 420) // the platform's own limit for a cold start: 7 minutes
+	c.ShutdownGrace = cmp.Or(c.ShutdownGrace, 25*time.Second)
+	c.ProgressInterval = cmp.Or(c.ProgressInterval, 500*time.Millisecond)
+	c.ResultRetry = cmp.Or(c.ResultRetry, 15*time.Minute)
 	return c
 }

@@ -67,7 +67,8 @@ func (a *LocalAPI) Work(ctx context.Context) error {
 		defer time.AfterFunc(5*time.Second, func() { close(a.ended) }).Stop()
 		a.hooks.Wait()
 	}()
-	if err := prepare(ctx, a.cfg); err != nil {
+	if await, err := prepare(ctx, a.cfg); err != nil {
+		await()
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -76,7 +76,8 @@ func runOnce(ctx context.Context, h Handler, cfg Config, input string, stdout io
 	}
 
 	cfg = cfg.withDefaults()
-	if err := prepare(ctx, cfg); err != nil {
+	if await, err := prepare(ctx, cfg); err != nil {
+		await()
 		return err
 	}
 	local := newMemory()

@@ -17,10 +17,10 @@ func Start(ctx context.Context, h Handler, cfg Config) error {
 	if cfg.GetJob == "" {
 		return errors.New("RUNPOD_WEBHOOK_GET_JOB is not set, so this is not RunPod; try a job with --test_input '{\"input\": {...}}' or serve the API with --rp_serve_api")
 	}
-	if err := cfg.validate(); err != nil {
+	cfg = cfg.withDefaults()
+	if err := errors.Join(cfg.Validate()...); err != nil {
 		return err
 	}
-	cfg = cfg.withDefaults()
 	c, err := newClient(cfg)
 	if err != nil {
 		return err
@@ -43,11 +43,14 @@ func Start(ctx context.Context, h Handler, cfg Config) error {
 			w.repoll()
 		})
 	})
+	awaitPrepare := func() {}
+	defer func() { awaitPrepare() }()
 	defer pinging.Wait()
 	defer endPings()
 
 	cfg.Log.Info().Str("worker", cfg.PodID).Str("protocol", ProtocolVersion).Msg("starting serverless worker")
-	if err := prepare(ctx, cfg); err != nil {
+	awaitPrepare, err = prepare(ctx, cfg)
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil // shut down before it was ready; no job was taken
 		}
@@ -59,19 +62,23 @@ func Start(ctx context.Context, h Handler, cfg Config) error {
 	return w.serve(ctx)
 }
 
-// prepare runs the program's hook within the start deadline, even when the hook
-// does not heed its context.
-func prepare(ctx context.Context, cfg Config) error {
+// prepare runs the program's hook within the start deadline. The error does not
+// wait for a hook that takes its time to heed its context; await does.
+func prepare(ctx context.Context, cfg Config) (await func(), err error) {
 	if cfg.Prepare == nil {
-		return nil
+		return func() {}, nil
 	}
+	returned := make(chan struct{})
+	await = func() { awaitHook(returned, cfg) }
 	limit := cfg.StartTimeout.duration()
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not ready after %s; a larger RUNPOD_INIT_TIMEOUT gives it more time", limit))
 	defer cancel()
 	start := time.Now()
 	done := make(chan error, 1)
-	go func() { done <- cfg.Prepare(ctx) }()
-	var err error
+	go func() {
+		defer close(returned)
+		done <- cfg.Prepare(ctx)
+	}()
 	select {
 	case err = <-done:
 	case <-ctx.Done():
@@ -83,12 +90,22 @@ func prepare(ctx context.Context, cfg Config) error {
 	}
 	if err == nil {
 		cfg.Log.Info().Float64("seconds", time.Since(start).Seconds()).Msg("ready")
-		return nil
+		return await, nil
 	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
-	return err
+	return await, err
+}
+
+// awaitHook waits for the end of a hook whose context has ended, so that nothing it
+// uses is taken away while it runs.
+func awaitHook(ended <-chan struct{}, cfg Config) {
+	select {
+	case <-ended:
+	case <-time.After(cfg.ShutdownGrace):
+		cfg.Log.Error().Dur("wait", cfg.ShutdownGrace).Msg("what makes the worker ready does not stop; it is left alone")
+	}
 }
 
 // serve takes and answers jobs until ctx ends or the worker closes itself, then

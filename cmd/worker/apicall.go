@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sdworker/api/loopback"
+	"sdworker/internal/cli"
 )
 
 // apiCall sends a request to a handler in memory and decodes the reply into out.
@@ -41,9 +42,9 @@ func newAPIError(status int, body []byte) error {
 		Msg string `json:"msg"`
 	}
 	if json.Unmarshal(reply.Detail, &faults) == nil && len(faults) > 0 {
-		usage := &usageError{}
+		usage := &cli.UsageError{}
 		for _, f := range faults {
-			usage.errs = append(usage.errs, fmt.Errorf("%s: %s", flagOf(f.Loc), f.Msg))
+			usage.Errs = append(usage.Errs, fmt.Errorf("%s: %s", flagOf(f.Loc), f.Msg))
 		}
 		return usage
 	}
@@ -57,7 +58,7 @@ func newAPIError(status int, body []byte) error {
 	}
 	switch text := inFlags(strings.Join(parts, ": ")); {
 	case text != "" && status < http.StatusInternalServerError:
-		return usagef("%s", text)
+		return cli.Usagef("%s", text)
 	case text != "":
 		return fmt.Errorf("%s", text)
 	default:

@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"sdworker/api/webui"
+	"sdworker/internal/cli"
 	"sdworker/models"
 	"sdworker/models/demo"
 )
@@ -17,8 +18,8 @@ type demoSettings struct {
 	Demo *bool `env:"DEMO" doc:"use the demo model that comes with the program, a toy that draws cartoons of a few objects; without this it is used when there is no checkpoint and none is chosen, with DEMO=false never"`
 }
 
-func demoSettingsOf(d *demoSettings) settings {
-	return settings{title: "Demo model:", target: d, environment: true}
+func (d *demoSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Demo model:", Target: d, Environment: true}
 }
 
 // useDemo tells whether the demo model is to be used, and checks that nothing else
@@ -26,22 +27,22 @@ func demoSettingsOf(d *demoSettings) settings {
 func (p *program) useDemo(c *common, d *demoSettings) (bool, error) {
 	switch {
 	case d.Demo == nil:
-		if c.engine.Model != "" || p.environ["RUNPOD_POD_ID"] != "" { // there a toy would be taken for the model that is missing
+		if c.engine.Model != "" || p.Environ["RUNPOD_POD_ID"] != "" { // there a toy would be taken for the model that is missing
 			return false, nil
 		}
-		catalog := models.NewCatalog(c.models.config(p.environ, ""))
+		catalog := models.NewCatalog(c.models.config(p.Environ, ""))
 		_ = catalog.Refresh() // the catalog that is used says what cannot be read
 		_, found := catalog.Default()
 		return !found, nil
 	case *d.Demo && c.engine.Model != "":
-		return false, usagef("--demo and --model exclude each other (or their variables DEMO and MODEL)")
+		return false, cli.Usagef("--demo and --model exclude each other (or their variables DEMO and MODEL)")
 	}
 	return *d.Demo, nil
 }
 
 // demoPlace is where the demo model is kept between runs.
 func (p *program) demoPlace() (demo.Place, error) {
-	cache := cacheFile(p.environ, "demo")
+	cache := cacheFile(p.Environ, "demo")
 	if cache == "" {
 		return demo.Place{}, errors.New("there is no folder for the demo model: set HOME or XDG_CACHE_HOME, or choose another model with --model")
 	}
@@ -57,7 +58,7 @@ func (p *program) prepareDemo(ctx context.Context, c *common, d *demoSettings, l
 	if err := place.Ensure(ctx); err != nil {
 		return err
 	}
-	if err := models.NewCatalog(c.models.config(p.environ, "")).LearnSHA256(place.Path(demo.Checkpoint), demo.Digest); err != nil {
+	if err := models.NewCatalog(c.models.config(p.Environ, "")).LearnSHA256(place.Path(demo.Checkpoint), demo.Digest); err != nil {
 		log.Warn().Err(err).Msg("the hash of the demo model is not kept")
 	}
 	event := log.Info()

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/formats/safetensors"
+	"sdworker/internal/cli"
 	"sdworker/models/demo"
 	"sdworker/models/modelstest"
 	"sdworker/models/synth"
@@ -22,7 +23,7 @@ func newDemoHome(t *testing.T) (home, checkpoint string) {
 	t.Helper()
 	home = t.TempDir()
 	t.Chdir(home)
-	place, err := (&program{environ: environ(home, openGate)}).demoPlace()
+	place, err := (&program{Terminal: cli.Terminal{Environ: environ(home, openGate)}}).demoPlace()
 	require.NoError(t, err)
 	for _, kind := range demo.Kinds() {
 		tensors := []safetensors.Tensor{modelstest.F16("x", 4)}
@@ -40,34 +41,34 @@ func TestGenerateWithoutACheckpoint(t *testing.T) {
 	newDemoHome(t)
 	const warning = "no checkpoint was found, so the demo model draws"
 	got := worker(t, "generate", "--prompt", "a cat", "--seed", "1", "--output", "cat.png")
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, got.err, warning)
 	require.Contains(t, got.err, "Steps: 20,")
 	require.Contains(t, got.err, "Size: 256x256, Model hash: "+demo.Digest[:10]+", Model: demo,")
 	got = worker(t, "generate", "--prompt", "a cat", "--width", "64", "--height", "64", "--steps", "2", "--output", "cat.png")
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, got.err, "Steps: 2,")
 	require.Contains(t, got.err, "Size: 64x64,")
 
 	got = worker(t, "generate", "--prompt", "a cat", "--demo=false")
-	require.Equal(t, statusError, got.status)
+	require.Equal(t, cli.StatusError, got.status)
 	require.Contains(t, got.err, "No checkpoints found")
-	got = workerWith(t, func(p *program) { p.environ["RUNPOD_POD_ID"] = "x" }, "generate", "--prompt", "a cat")
-	require.Equal(t, statusError, got.status, "a toy must not hide that the model is missing")
+	got = workerWith(t, func(p *program) { p.Environ["RUNPOD_POD_ID"] = "x" }, "generate", "--prompt", "a cat")
+	require.Equal(t, cli.StatusError, got.status, "a toy must not hide that the model is missing")
 	require.Contains(t, got.err, "No checkpoints found")
 	got = worker(t, "generate", "--prompt", "a cat", "--demo", "--model", "other")
-	require.Equal(t, statusUsage, got.status)
+	require.Equal(t, cli.StatusUsage, got.status)
 	require.Contains(t, got.err, "--demo and --model exclude each other")
 
 	// Beside a checkpoint it is used on demand only.
 	modelstest.Write(t, filepath.Join("models", "Stable-diffusion", "mine.safetensors"), nil, modelstest.F16("x", 4))
 	small := []string{"generate", "--prompt", "a cat", "--steps", "2", "--width", "64", "--height", "64", "--output", "cat.png"}
 	got = worker(t, small...)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, got.err, "Model: mine,")
 	require.NotContains(t, got.err, "demo model")
 	got = worker(t, append(small, "--demo")...)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, got.err, "Model: demo,")
 	require.NotContains(t, got.err, warning)
 }
@@ -90,7 +91,7 @@ func TestServeWithoutACheckpoint(t *testing.T) {
 	require.Contains(t, c.get("/sdapi/v1/embeddings").body, "robot")
 	require.Equal(t, 1, c.do(http.MethodPost, "/sdapi/v1/txt2img", small).pictures(t))
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, statusOK, r.wait())
+	require.Equal(t, cli.StatusOK, r.wait())
 }
 
 func TestServeWithoutACheckpointAndDemo(t *testing.T) {
@@ -105,7 +106,7 @@ func TestGenerateSheet(t *testing.T) {
 	newHome(t)
 	require.NoError(t, os.WriteFile("prompts.txt", []byte("a cat\n\n  a dog \na fox\na bird"), 0o600))
 	got := worker(t, "generate", "--prompts", "prompts.txt", "--grid", "sheet.png", "--output", "all", "--seed", "5", "--steps", "2", "--width", "64", "--height", "72")
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Equal(t, "all/00000-5.png\nall/00001-5.png\nall/00002-5.png\nall/00003-5.png\nsheet.png\n", got.out)
 	sheet, err := os.ReadFile("sheet.png")
 	require.NoError(t, err)
@@ -123,7 +124,7 @@ func TestGenerateSheet(t *testing.T) {
 		{[]string{"--prompts", "prompts.txt", "--output", "-"}, "takes one picture only, not 4"},
 	} {
 		got := worker(t, append([]string{"generate"}, c.args...)...)
-		require.NotEqual(t, statusOK, got.status)
+		require.NotEqual(t, cli.StatusOK, got.status)
 		require.Contains(t, got.err, c.err)
 	}
 }
@@ -131,7 +132,7 @@ func TestGenerateSheet(t *testing.T) {
 func TestSynthDemo(t *testing.T) {
 	newHome(t)
 	got := worker(t, "models", "synth", "--kind", "demo-embedding", "robot.safetensors")
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, got.err, "a toy that draws cartoons")
 	require.Contains(t, worker(t, "models", "info", "robot.safetensors").out, "the demo model")
 	for _, c := range []struct {
@@ -143,7 +144,7 @@ func TestSynthDemo(t *testing.T) {
 		{[]string{"--kind", "demo-family", "--seed", "1"}, "has neither --size nor --seed"},
 	} {
 		got := worker(t, append([]string{"models", "synth", "x"}, c.args...)...)
-		require.Equal(t, statusUsage, got.status)
+		require.Equal(t, cli.StatusUsage, got.status)
 		require.Contains(t, got.err, c.err)
 		require.NoFileExists(t, "x")
 	}

@@ -21,10 +21,10 @@ func (p *program) newDisplay(quiet bool) display {
 	switch {
 	case quiet:
 		return silence{}
-	case isTerminal(p.err):
-		return &bars{w: p.err}
+	case isTerminal(p.Err):
+		return &bars{w: p.Err}
 	default:
-		return &lines{w: p.err}
+		return &lines{w: p.Err}
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -17,29 +18,34 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/remote"
 	"sdworker/inference/sdcpp"
+	"sdworker/internal/cli"
 )
 
 // engineVerb is the supervised child of serve and runpod.
 var engineVerb = &verb{
-	name: "engine", hidden: true,
-	short:    "run the engine for a supervisor, on file descriptor " + strconv.Itoa(remote.ConnFD),
-	settings: func() []settings { return new(common).settings() },
-	run: func(ctx context.Context, p *program, c *call) error {
-		var cfg common
-		if err := c.load(p.environ, cfg.settings()...); err != nil {
-			return err
-		}
-		conn, err := remote.Conn()
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		offerToOOMKiller()
-		signal.Ignore(syscall.SIGHUP) // the supervisor decides when this process ends
-		gen := p.newPipeline(&cfg, p.logger(&cfg.log))
-		defer gen.Close()
-		return remote.Serve(ctx, conn, gen)
-	},
+	Name: "engine", Hidden: true,
+	Short: "run the engine for a supervisor, on file descriptor " + strconv.Itoa(remote.ConnFD),
+	New:   func() cli.Command[*program] { return new(engineCommand) },
+}
+
+// engineCommand is one run of worker engine.
+type engineCommand struct{ common common }
+
+// Settings are those of the command.
+func (c *engineCommand) Settings() []cli.Settings { return c.common.settings() }
+
+// Run serves the supervisor until that goes away.
+func (c *engineCommand) Run(ctx context.Context, p *program, _ *cli.Call) error {
+	conn, err := remote.Conn()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	offerToOOMKiller()
+	signal.Ignore(syscall.SIGHUP) // the supervisor decides when this process ends
+	gen := p.newPipeline(&c.common, p.logger(&c.common.log))
+	defer gen.Close()
+	return remote.Serve(ctx, conn, gen)
 }
 
 // newPipeline returns the generator of this process.
@@ -70,20 +76,20 @@ func offerToOOMKiller() {
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("500"), 0o644) // not vital
 }
 
-// supervision says when the engine process is given up.
-type supervision struct {
+// supervisionSettings says when the engine process is given up.
+type supervisionSettings struct {
 	Stall time.Duration `env:"ENGINE_STALL_TIMEOUT" envDefault:"30m" doc:"longest time without progress, such as one sampling step, before the engine process is replaced and the job fails; 0 = no limit"`
 }
 
-func (s *supervision) validate() []error {
+func (s *supervisionSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Engine process:", Target: s, Environment: true}
+}
+
+func (s *supervisionSettings) Validate() []error {
 	if s.Stall < 0 {
 		return []error{fmt.Errorf("ENGINE_STALL_TIMEOUT is %s, it must not be negative", s.Stall)}
 	}
 	return nil
-}
-
-func supervisionSettings(s *supervision) settings {
-	return settings{title: "Engine process:", target: s, environment: true}
 }
 
 // inherited are the variables that the engine process gets beside its settings: by
@@ -104,29 +110,23 @@ func inherits(name string) bool {
 	})
 }
 
-// engineCommand returns the command of the engine process: this binary, also
-// when its file was replaced meanwhile.
-func engineCommand(environ map[string]string, cfg *common) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", "engine")
-	chosen := map[string]string{
-		"DEVICE": cfg.engine.Device, "THREADS": strconv.Itoa(cfg.engine.Threads),
-		"WARM_MODELS":       strconv.Itoa(cfg.engine.WarmModels),
-		"WARM_MODELS_BYTES": strconv.FormatInt(cfg.engine.WarmBytes, 10), "VAE_TILES": cfg.engine.VAETiles,
-		"ALLOW_PICKLE": strconv.FormatBool(cfg.models.AllowPickle), "LOG_LEVEL": cfg.log.Level, "LOG_FORMAT": "json",
-	}
-	for _, s := range engineVerb.settings() {
-		for _, f := range s.fields() {
-			if value, given := environ[f.variable]; given && chosen[f.variable] == "" {
-				chosen[f.variable] = value
-			}
-		}
-	}
+// engineProcess returns the command of the engine process: this binary, also when
+// its file was replaced meanwhile. Its environment is a list of what it needs: the
+// settings of its verb as they are in this process, and what is inherited.
+func engineProcess(environ map[string]string, cfg *common) *exec.Cmd {
+	variables := map[string]string{}
 	for name, value := range environ {
 		if inherits(name) {
-			chosen[name] = value
+			variables[name] = value
 		}
 	}
-	for name, value := range chosen {
+	for _, s := range cfg.settings() {
+		maps.Copy(variables, s.Variables())
+	}
+	delete(variables, "MODEL")       // the supervisor says what to load; an address may have a token in it
+	variables["LOG_FORMAT"] = "json" // for the supervisor, which passes the lines on
+	cmd := exec.Command("/proc/self/exe", engineVerb.Name)
+	for name, value := range variables {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
 	return cmd
@@ -134,11 +134,11 @@ func engineCommand(environ map[string]string, cfg *common) *exec.Cmd {
 
 // newSupervisor returns the generator that lives in a child process. started is
 // called at each start of one.
-func newSupervisor(environ map[string]string, cfg *common, s *supervision, log zerolog.Logger, started func()) *remote.Supervisor {
+func newSupervisor(environ map[string]string, cfg *common, s *supervisionSettings, log zerolog.Logger, started func()) *remote.Supervisor {
 	return remote.Start(remote.Config{
 		Command: func() *exec.Cmd {
 			started()
-			return engineCommand(environ, cfg)
+			return engineProcess(environ, cfg)
 		},
 		Stall: s.Stall,
 		Log:   log.With().Str("process", "engine").Logger(),

@@ -35,18 +35,18 @@ func TestEverySettingIsInTheTables(t *testing.T) {
 	groups := map[string]int{}
 	var visit func(v *verb)
 	visit = func(v *verb) {
-		for _, s := range v.allSettings() {
-			if !s.environment {
+		for _, s := range v.Settings() {
+			if !s.Environment || s.VariablesOnly {
 				continue
 			}
-			title := "## " + strings.TrimSuffix(s.title, ":") + "\n"
+			title := "## " + strings.TrimSuffix(s.Title, ":") + "\n"
 			groups[title]++
 			require.Equal(t, 1, strings.Count(tables, title), title)
-			for _, f := range s.fields() {
-				require.Equal(t, 1, strings.Count(tables, "| `"+f.variable+"` | `--"+f.flag+"` |"), f.variable)
+			for _, f := range s.Fields() {
+				require.Equal(t, 1, strings.Count(tables, "| `"+f.Variable+"` | `--"+f.Flag+"` |"), f.Variable)
 			}
 		}
-		for _, sub := range v.verbs {
+		for _, sub := range v.Verbs {
 			visit(sub)
 		}
 	}

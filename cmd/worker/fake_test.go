@@ -23,6 +23,7 @@ import (
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
+	"sdworker/internal/cli"
 	"sdworker/models/modelstest"
 )
 
@@ -160,7 +161,7 @@ func workerWith(t *testing.T, change func(*program), args ...string) outcome {
 	home, err := os.Getwd()
 	require.NoError(t, err)
 	var out, errOut bytes.Buffer
-	p := &program{in: strings.NewReader(""), out: &out, err: &errOut, environ: environ(home, openGate), open: fakeOpener(openGate)}
+	p := &program{Terminal: cli.Terminal{In: strings.NewReader(""), Out: &out, Err: &errOut, Environ: environ(home, openGate)}, open: fakeOpener(openGate)}
 	if change != nil {
 		change(p)
 	}
@@ -182,7 +183,7 @@ func begin(t *testing.T, environ map[string]string, args ...string) *run {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(t.Context()))
 	r := &run{t: t, err: newTranscript(), cancel: cancel, done: make(chan struct{})}
-	p := &program{in: strings.NewReader(""), out: newTranscript(), err: r.err, environ: environ, open: fakeOpener(openGate)}
+	p := &program{Terminal: cli.Terminal{In: strings.NewReader(""), Out: newTranscript(), Err: r.err, Environ: environ}, open: fakeOpener(openGate)}
 	go func() {
 		defer close(r.done)
 		r.status = p.run(ctx, args)
@@ -198,7 +199,7 @@ func begin(t *testing.T, environ map[string]string, args ...string) *run {
 }
 
 // signal does what a signal does to a process.
-func (r *run) signal(s syscall.Signal) { r.cancel(signaled{s}) }
+func (r *run) signal(s syscall.Signal) { r.cancel(cli.Signaled{Signal: s}) }
 
 // wait returns the exit status.
 func (r *run) wait() int {

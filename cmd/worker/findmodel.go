@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"sdworker/fault"
+	"sdworker/internal/cli"
 	"sdworker/models"
 	"sdworker/models/fetch"
 )
@@ -17,8 +18,8 @@ type findSettings struct {
 	Fetch bool `env:"FETCH_MODEL" envDefault:"true" doc:"when no file fits MODEL, fetch it: MODEL may be anything that worker models pull takes"`
 }
 
-func findSettingsOf(f *findSettings) settings {
-	return settings{title: "Model at start:", target: f, environment: true}
+func (f *findSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Model at start:", Target: f, Environment: true}
 }
 
 // findModel makes sure that the chosen checkpoint is there, fetching it if need be,
@@ -41,7 +42,7 @@ type absentModel struct {
 // lookUpModel returns nil when the chosen checkpoint, or without a choice any, is
 // there, and an error when it is neither there nor to be fetched.
 func (p *program) lookUpModel(c *common, find *findSettings, fallback string, log zerolog.Logger) (*absentModel, error) {
-	catalog := models.NewCatalog(c.models.config(p.environ, c.engine.Model))
+	catalog := models.NewCatalog(c.models.config(p.Environ, c.engine.Model))
 	if err := catalog.Refresh(); err != nil {
 		log.Warn().Err(err).Msg("some model folders cannot be read")
 	}
@@ -65,7 +66,7 @@ func (p *program) fetchModel(ctx context.Context, c *common, f *fetchSettings, a
 	fetcher := p.newFetcher(f, &c.log, nil)
 	defer fetcher.Close()
 	spoken := time.Now()
-	result, err := fetcher.Pull(ctx, absent.ref, c.models.fetchRoot(p.environ), fetch.PullOptions{
+	result, err := fetcher.Pull(ctx, absent.ref, c.models.fetchRoot(p.Environ), fetch.PullOptions{
 		Kind: models.Checkpoint, AllowPickle: c.models.AllowPickle,
 		Progress: func(p fetch.Progress) {
 			if time.Since(spoken) >= linesEvery {
@@ -77,7 +78,7 @@ func (p *program) fetchModel(ctx context.Context, c *common, f *fetchSettings, a
 	if err != nil {
 		return fmt.Errorf("%s; nor can it be fetched: %w", fault.Message(absent.missing), err)
 	}
-	p.learnHash(models.NewCatalog(c.models.config(p.environ, c.engine.Model)), result, log)
+	p.learnHash(models.NewCatalog(c.models.config(p.Environ, c.engine.Model)), result, log)
 	c.engine.Model = result.Path
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference"
+	"sdworker/internal/cli"
 	"sdworker/models/fetch"
 	"sdworker/models/synth"
 )
@@ -36,7 +37,7 @@ func TestFindModelFetchesWhatIsNotThere(t *testing.T) {
 	require.NoError(t, synth.Write(t.Context(), "source/new.safetensors", synth.Options{Kind: synth.Checkpoint, Size: synth.Tiny}))
 	loraFile(t, "source/style.safetensors")
 	address, asked := fileServer(t, "source")
-	p := &program{err: io.Discard, environ: environ(home, openGate)}
+	p := &program{Terminal: cli.Terminal{Err: io.Discard, Environ: environ(home, openGate)}}
 	find := func(model, fallback string, allowed bool) (string, error) {
 		var c common
 		c.engine.Model, c.models.ModelsDir = model, "mine"
@@ -80,7 +81,7 @@ func TestUsedFilesLeaveTheCacheLast(t *testing.T) {
 	address, _ := fileServer(t, "source")
 	for _, name := range []string{"a", "b"} {
 		got := worker(t, "models", "pull", "--to", "mine", address+"/"+name+".safetensors")
-		require.Equal(t, statusOK, got.status, got.err)
+		require.Equal(t, cli.StatusOK, got.status, got.err)
 	}
 	cache := &fetch.Cache{Record: cacheFile(environ(home, openGate), "fetched.json")}
 	last := func() string {
@@ -91,7 +92,7 @@ func TestUsedFilesLeaveTheCacheLast(t *testing.T) {
 	}
 	require.Equal(t, "b.safetensors", last())
 
-	gen := newRecent(inference.NewPipeline(fakeOpener(openGate), inference.PipelineOptions{}), cache)
+	gen := newRecentModels(inference.NewPipeline(fakeOpener(openGate), inference.PipelineOptions{}), cache)
 	defer gen.Close()
 	a := filepath.Join(home, "mine", "Lora", "a.safetensors")
 	require.NoError(t, gen.Load(t.Context(), inference.Files{Checkpoint: a}, inference.Hooks{}))

@@ -15,24 +15,18 @@ import (
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
+	"sdworker/internal/cli"
 )
 
 var generateVerb = &verb{
-	name: "generate", short: "make pictures from the command line",
-	long: `Example: worker generate --prompt "a lovely cat" --steps 20 --output cat.png
+	Name: "generate", Short: "make pictures from the command line",
+	Long: `Example: worker generate --prompt "a lovely cat" --steps 20 --output cat.png
 
 The paths of the pictures are printed on standard output, progress on standard
 error. Ctrl-C stops within one step. Without a checkpoint the demo model draws, a toy
 that knows a few objects, colours and places; then pictures have 256x256 pixels and 20
 steps unless other numbers are given.`,
-	settings: func() []settings { return new(generateCommand).settings() },
-	run: func(ctx context.Context, p *program, c *call) error {
-		g := &generateCommand{program: p}
-		if err := c.load(p.environ, g.settings()...); err != nil {
-			return err
-		}
-		return g.run(ctx, c)
-	},
+	New: func() cli.Command[*program] { return new(generateCommand) },
 }
 
 // generateCommand is one run of worker generate.
@@ -47,14 +41,15 @@ type generateCommand struct {
 	demo    demoSettings
 }
 
-func (g *generateCommand) settings() []settings {
-	own := []settings{
-		{title: "Picture:", target: &g.picture},
-		{title: "Second pass (hires fix):", target: &g.hires},
-		{title: "From a picture (img2img):", target: &g.init},
-		{title: "Output:", target: &g.output},
+// Settings are those of the command.
+func (g *generateCommand) Settings() []cli.Settings {
+	own := []cli.Settings{
+		{Title: "Picture:", Target: &g.picture},
+		{Title: "Second pass (hires fix):", Target: &g.hires},
+		{Title: "From a picture (img2img):", Target: &g.init},
+		{Title: "Output:", Target: &g.output},
 	}
-	return append(own, append(g.common.settings(), apiSettingsOf(&g.api), demoSettingsOf(&g.demo))...)
+	return append(own, append(g.common.settings(), g.api.settings(), g.demo.settings())...)
 }
 
 // generated is the reply of the API to a generation request.
@@ -69,8 +64,9 @@ type pictureInfo struct {
 	Infotexts []string `json:"infotexts"`
 }
 
-func (g *generateCommand) run(ctx context.Context, c *call) error {
-	p := g.program
+// Run makes the pictures.
+func (g *generateCommand) Run(ctx context.Context, p *program, c *cli.Call) error {
+	g.program = p
 	prompts, err := g.prompts(c)
 	if err != nil {
 		return err
@@ -80,14 +76,14 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 		return err
 	}
 	if pictures := max(g.picture.BatchSize, 1) * max(g.picture.NIter, 1) * max(len(prompts), 1); g.output.Output == "-" && pictures > 1 {
-		return usagef("standard output takes one picture only, not %d: name a folder with --output", pictures)
+		return cli.Usagef("standard output takes one picture only, not %d: name a folder with --output", pictures)
 	}
-	files := &outputFiles{options: &g.output, stdout: p.out}
-	if err := files.check(isTerminal(p.out)); err != nil {
+	files := &outputFiles{options: &g.output, stdout: p.Out}
+	if err := files.check(isTerminal(p.Out)); err != nil {
 		return err
 	}
 	log := p.logger(&g.common.log)
-	if _, given := c.given["LOG_LEVEL"]; !given && p.environ["LOG_LEVEL"] == "" {
+	if _, given := c.Given["LOG_LEVEL"]; !given && p.Environ["LOG_LEVEL"] == "" {
 		log = log.Level(zerolog.WarnLevel) // the display tells what happens
 	}
 
@@ -127,7 +123,7 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 	for i, prompt := range prompts {
 		req.body["prompt"] = prompt
 		if !g.output.Quiet {
-			fmt.Fprintf(p.err, "%d of %d: %s\n", i+1, len(prompts), prompt)
+			fmt.Fprintf(p.Err, "%d of %d: %s\n", i+1, len(prompts), prompt)
 		}
 		if err = made.ask(ctx, s, req, show); err != nil {
 			break
@@ -142,13 +138,13 @@ func (g *generateCommand) run(ctx context.Context, c *call) error {
 }
 
 // prompts are the lines of --prompts, nil if there is one prompt at most.
-func (g *generateCommand) prompts(c *call) ([]string, error) {
-	_, given := c.given["PROMPT"]
+func (g *generateCommand) prompts(c *cli.Call) ([]string, error) {
+	_, given := c.Given["PROMPT"]
 	switch {
 	case g.output.Prompts != "" && given:
-		return nil, usagef("--prompt and --prompts exclude each other")
+		return nil, cli.Usagef("--prompt and --prompts exclude each other")
 	case g.output.Prompts == "" && !given && g.init.InitImage == "":
-		return nil, usagef("--prompt is missing")
+		return nil, cli.Usagef("--prompt is missing")
 	case g.output.Prompts == "":
 		return nil, nil
 	}
@@ -288,9 +284,9 @@ func at[T any](list []T, i int) (value T) {
 // tell prints what was made. With the picture itself on standard output there is
 // room for words on standard error only.
 func (g *generateCommand) tell(r *report) error {
-	w := g.program.out
+	w := g.program.Out
 	if g.output.Output == "-" {
-		w = g.program.err
+		w = g.program.Err
 	}
 	if g.output.JSON {
 		return printJSON(w, r)
@@ -317,9 +313,9 @@ func (g *generateCommand) describe(images []reportImage) {
 	}
 	for i, image := range images {
 		if i == 0 {
-			fmt.Fprintf(g.program.err, "%s\n", image.Parameters)
+			fmt.Fprintf(g.program.Err, "%s\n", image.Parameters)
 		} else {
-			fmt.Fprintf(g.program.err, "Seed of picture %d: %d\n", i+1, image.Seed)
+			fmt.Fprintf(g.program.Err, "Seed of picture %d: %d\n", i+1, image.Seed)
 		}
 	}
 }

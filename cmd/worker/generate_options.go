@@ -81,7 +81,7 @@ func formatOf(ending string) (string, bool) {
 	return "", false
 }
 
-func (o *outputOptions) validate() []error {
+func (o *outputOptions) Validate() []error {
 	if o.Format == "" {
 		return nil
 	}

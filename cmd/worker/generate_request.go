@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 
+	"sdworker/internal/cli"
 	"sdworker/models/demo"
 )
 
@@ -30,14 +31,14 @@ type apiRequest struct {
 
 // newAPIRequest turns the flags that were given into a request. A field that was
 // not given is left out, so that the API's default holds.
-func (p *program) newAPIRequest(c *call, picture *pictureFields, hires *hiresFields, init *initFields, format string) (*apiRequest, error) {
+func (p *program) newAPIRequest(c *cli.Call, picture *pictureFields, hires *hiresFields, init *initFields, format string) (*apiRequest, error) {
 	req := &apiRequest{path: "/sdapi/v1/txt2img", body: map[string]any{}}
 	for _, target := range []any{picture, hires, init} {
-		s := settings{target: target}
+		s := cli.Settings{Target: target}
 		values := reflect.ValueOf(target).Elem()
-		for i, f := range s.fields() {
-			if _, given := c.given[f.variable]; given {
-				req.body[apiName(f.variable)] = values.Field(i).Interface()
+		for i, f := range s.Fields() {
+			if _, given := c.Given[f.Variable]; given {
+				req.body[apiName(f.Variable)] = values.Field(i).Interface()
 			}
 		}
 	}
@@ -51,7 +52,7 @@ func (p *program) newAPIRequest(c *call, picture *pictureFields, hires *hiresFie
 	req.body["override_settings"] = override
 	if init.InitImage == "" {
 		if init.Mask != "" {
-			return nil, usagef("--mask needs --init-image")
+			return nil, cli.Usagef("--mask needs --init-image")
 		}
 		return req, nil
 	}
@@ -83,7 +84,7 @@ const maxPicture = 512 << 20
 
 // readPicture returns a file in base64.
 func (p *program) readPicture(path string) (string, error) {
-	in := p.in
+	in := p.In
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {

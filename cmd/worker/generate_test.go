@@ -21,6 +21,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
+	"sdworker/internal/cli"
 )
 
 // catArgs ask for a picture that takes no time.
@@ -52,7 +53,7 @@ func requirePicture(t *testing.T, data []byte, format string, width, height int)
 func TestGenerateTellsWhatItMade(t *testing.T) {
 	newHome(t)
 	got := worker(t, catArgs("--output", "cat.png")...)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Equal(t, "cat.png\n", got.out)
 	require.Equal(t, catText, parametersOf(t, "cat.png"))
 	data, err := os.ReadFile("cat.png")
@@ -77,13 +78,13 @@ func TestGenerateTellsWhatItMade(t *testing.T) {
 func TestGenerateQuietly(t *testing.T) {
 	newHome(t)
 	got := worker(t, catArgs("--output", "cat.png", "--quiet")...)
-	require.Equal(t, outcome{statusOK, "cat.png\n", ""}, got)
+	require.Equal(t, outcome{cli.StatusOK, "cat.png\n", ""}, got)
 }
 
 func TestGenerateAsJSON(t *testing.T) {
 	newHome(t)
 	got := worker(t, catArgs("--output", "out", "--json", "--n-iter", "2")...)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	var r report
 	dec := json.NewDecoder(strings.NewReader(got.out))
 	dec.DisallowUnknownFields()
@@ -103,7 +104,7 @@ func TestGenerateOutput(t *testing.T) {
 	t.Run("numbered in a folder", func(t *testing.T) {
 		for _, want := range []string{"out/00000-42.png\nout/00001-43.png\n", "out/00002-42.png\nout/00003-43.png\n"} {
 			got := worker(t, catArgs("--output", "out/", "--batch-size", "2")...)
-			require.Equal(t, statusOK, got.status, got.err)
+			require.Equal(t, cli.StatusOK, got.status, got.err)
 			require.Equal(t, want, got.out)
 			require.Contains(t, got.err, "\nSeed of picture 2: 43\n")
 		}
@@ -117,7 +118,7 @@ func TestGenerateOutput(t *testing.T) {
 	})
 	t.Run("standard output", func(t *testing.T) {
 		got := worker(t, catArgs("--output", "-")...)
-		require.Equal(t, statusOK, got.status, got.err)
+		require.Equal(t, cli.StatusOK, got.status, got.err)
 		requirePicture(t, []byte(got.out), "png", 64, 72)
 		require.Contains(t, got.err, catText)
 		got = worker(t, catArgs("--output", "-", "--quiet")...)
@@ -136,7 +137,7 @@ func TestGenerateOutput(t *testing.T) {
 				args = append(args, "--format", tc.flag)
 			}
 			got := worker(t, args...)
-			require.Equal(t, statusOK, got.status, got.err)
+			require.Equal(t, cli.StatusOK, got.status, got.err)
 			require.Equal(t, catText, parametersOf(t, tc.name), tc.name)
 			if tc.format != "" {
 				data, err := os.ReadFile(tc.name)
@@ -152,7 +153,7 @@ func TestGenerateOutput(t *testing.T) {
 	})
 	t.Run("a folder that cannot be made", func(t *testing.T) {
 		got := worker(t, catArgs("--output", "/proc/nothing/")...)
-		require.Equal(t, statusError, got.status)
+		require.Equal(t, cli.StatusError, got.status)
 		require.Contains(t, got.err, "the output folder cannot be made")
 	})
 }
@@ -160,11 +161,11 @@ func TestGenerateOutput(t *testing.T) {
 func TestGenerateRandomSeedIsPrinted(t *testing.T) {
 	newHome(t)
 	got := worker(t, catArgs("--output", "cat.png", "--seed", "-1")...)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Regexp(t, `Seed: \d+, Size`, got.err)
 	again := worker(t, catArgs("--output", "again.png", "--seed", "-1")...)
 	require.NotEqual(t, parametersOf(t, "cat.png"), parametersOf(t, "again.png"))
-	require.Equal(t, statusOK, again.status)
+	require.Equal(t, cli.StatusOK, again.status)
 }
 
 // Fields reach the API under its names, and only those that were given.
@@ -172,14 +173,14 @@ func TestGenerateFields(t *testing.T) {
 	newHome(t)
 	got := worker(t, catArgs("--output", "cat.png", "--sampler", "DPM++ 2M", "--scheduler", "karras", "--cfg-scale", "4.5",
 		"--clip-skip", "2", "--tiling", "--subseed", "7", "--subseed-strength", "0.5")...)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Equal(t, `a cat, (wide:1.2)
 Negative prompt: dog
 Steps: 4, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4.5, Seed: 42, Size: 64x72, Model hash: 2188bfba5d, Model: tiny, Variation seed: 7, Variation seed strength: 0.5, Clip skip: 2, Tiling: True, Version: v1.9.3`,
 		parametersOf(t, "cat.png"))
 
 	got = worker(t, catArgs("--output", "large.png", "--enable-hr", "--hr-scale", "2", "--hr-upscaler", "Latent", "--denoising-strength", "0.5")...)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, parametersOf(t, "large.png"), "Hires upscale: 2.0, Hires upscaler: Latent")
 	require.Contains(t, got.err, "sampling 1/2 4/4")
 	data, err := os.ReadFile("large.png")
@@ -196,18 +197,18 @@ func TestGenerateFromAPicture(t *testing.T) {
 	require.NoError(t, os.WriteFile("source.png", source.Bytes(), 0o600))
 
 	got := worker(t, catArgs("--output", "a.png", "--init-image", "source.png", "--denoising-strength", "0.5")...)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, parametersOf(t, "a.png"), "Denoising strength: 0.5")
-	got = workerWith(t, func(p *program) { p.in = bytes.NewReader(source.Bytes()) },
+	got = workerWith(t, func(p *program) { p.In = bytes.NewReader(source.Bytes()) },
 		catArgs("--output", "b.png", "--init-image", "-", "--denoising-strength", "0.5", "--mask", "source.png", "--mask-blur", "2")...)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, parametersOf(t, "b.png"), "Mask blur: 2")
 	got = worker(t, "generate", "--output", "c.png", "--init-image", "source.png", "--steps", "2", "--width", "64", "--height", "64")
-	require.Equal(t, statusOK, got.status, "a picture may do without a prompt: %s", got.err)
+	require.Equal(t, cli.StatusOK, got.status, "a picture may do without a prompt: %s", got.err)
 
 	require.NoError(t, os.WriteFile("text.png", []byte("no picture"), 0o600))
 	got = worker(t, catArgs("--output", "d.png", "--init-image", "text.png")...)
-	require.NotEqual(t, statusOK, got.status)
+	require.NotEqual(t, cli.StatusOK, got.status)
 	require.Contains(t, got.err, "Invalid encoded image")
 	require.NoFileExists(t, "d.png")
 }
@@ -216,7 +217,7 @@ func TestGenerateFailures(t *testing.T) {
 	newHome(t)
 	require.NoError(t, os.WriteFile("broken.safetensors", []byte("broken"), 0o600))
 	got := worker(t, catArgs("--model", "broken.safetensors", "--output", "cat.png")...)
-	require.Equal(t, statusError, got.status, got.err)
+	require.Equal(t, cli.StatusError, got.status, got.err)
 	require.Contains(t, got.err, "broken.safetensors is of no known model format")
 	require.NoFileExists(t, "cat.png")
 
@@ -228,7 +229,7 @@ func TestGenerateFailures(t *testing.T) {
 			return fault.Errorf(fault.Exhausted, "unet", "not enough memory for the UNet at this size")
 		})
 	}, catArgs("--output", "cat.png")...)
-	require.Equal(t, statusError, got.status)
+	require.Equal(t, cli.StatusError, got.status)
 	require.Contains(t, got.err, "not enough memory for the UNet at this size")
 	require.NoFileExists(t, "cat.png")
 }

@@ -15,9 +15,9 @@ func (p *program) logger(c *logSettings) zerolog.Logger {
 	if err != nil {
 		level = zerolog.InfoLevel // validate has complained
 	}
-	w := p.err
-	if c.Format == "console" || c.Format == "auto" && isTerminal(p.err) {
-		w = zerolog.ConsoleWriter{Out: p.err, TimeFormat: time.TimeOnly, NoColor: !isTerminal(p.err)}
+	w := p.Err
+	if c.Format == "console" || c.Format == "auto" && isTerminal(p.Err) {
+		w = zerolog.ConsoleWriter{Out: p.Err, TimeFormat: time.TimeOnly, NoColor: !isTerminal(p.Err)}
 	}
 	return zerolog.New(w).Level(level).With().Timestamp().Logger()
 }

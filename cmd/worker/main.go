@@ -5,11 +5,29 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/caarlos0/env/v10"
+
+	"sdworker/inference"
+	"sdworker/internal/cli"
 )
+
+// program is one run of the worker with all that it reads and writes, so that
+// tests can run it in their own process.
+type program struct {
+	cli.Terminal
+
+	open inference.OpenFunc // loads checkpoints; nil is the engine
+}
+
+type verb = cli.Verb[*program]
+
+// root is the command line's tree.
+var root = &verb{
+	Name: "worker", Short: "worker makes Stable Diffusion 1.5 pictures and speaks the AUTOMATIC1111 API.",
+	Verbs: []*verb{generateVerb, serveVerb, runpodVerb, modelsVerb, benchVerb, versionVerb, envVerb, engineVerb},
+	Long:  "Every flag of the commands with an engine is also an environment variable: --models-dir is MODELS_DIR.",
+}
 
 func main() {
 	os.Exit(newProgram().main(os.Args[1:]))
@@ -17,41 +35,16 @@ func main() {
 
 // newProgram is a run with what this process has.
 func newProgram() *program {
-	return &program{in: os.Stdin, out: os.Stdout, err: os.Stderr, environ: env.ToMap(os.Environ())}
+	return &program{Terminal: cli.Terminal{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: env.ToMap(os.Environ())}}
 }
 
 // main runs until a signal and returns the exit status.
 func (p *program) main(args []string) int {
-	ctx, stop := untilSignal()
+	ctx, stop := cli.UntilSignal()
 	defer stop()
 	return p.run(ctx, args)
 }
 
-// untilSignal returns a context that the first Ctrl-C or SIGTERM ends, with a
-// signaled cause. The second one ends the program at once, as it does by
-// default.
-func untilSignal() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	go func() {
-		select {
-		case s := <-signals:
-			signal.Stop(signals)
-			cancel(signaled{s.(syscall.Signal)})
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		cancel(nil)
-	}
+func (p *program) run(ctx context.Context, args []string) int {
+	return cli.Run(ctx, &p.Terminal, p, root, args)
 }
-
-// signaled is the cause of a context that a signal ended.
-type signaled struct{ signal syscall.Signal }
-
-func (s signaled) Error() string { return s.signal.String() }
-
-// status is the exit status that shells give to a program ended by the signal.
-func (s signaled) status() int { return 128 + int(s.signal) }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference/imageio"
+	"sdworker/internal/cli"
 	"sdworker/internal/judge"
 	"sdworker/models/demo"
 )
@@ -220,18 +221,18 @@ func TestMeaning(t *testing.T) {
 	subject("other doors", testOtherDoors)
 
 	t.Run("RunPod", func(t *testing.T) {
-		place, err := (&program{environ: variables}).demoPlace()
+		place, err := (&program{Terminal: cli.Terminal{Environ: variables}}).demoPlace()
 		require.NoError(t, err)
 		input, err := json.Marshal(body{"input": ask("a yellow star at night").with(body{"batch_size": 1})})
 		require.NoError(t, err)
 		got := native(t, home, "runpod", "--model", place.Path(demo.Checkpoint), "--warm-up=false", "--test_input", string(input))
-		require.Equal(t, statusOK, got.status, got.err)
+		require.Equal(t, cli.StatusOK, got.status, got.err)
 		var output struct{ Images []string }
 		require.NoError(t, json.Unmarshal([]byte(got.out), &output))
 		requireShown(t, 1, pixels(t, output.Images), func(v judge.Verdict) bool { return v.Colour == "yellow" && v.Place == "night" }, "yellow at night")
 	})
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, statusOK, r.wait())
+	require.Equal(t, cli.StatusOK, r.wait())
 }
 
 func testPrompt(t *testing.T, a *artist) {

@@ -11,6 +11,7 @@ import (
 	"sdworker/formats"
 	"sdworker/formats/safetensors"
 	"sdworker/inference/sdcpp"
+	"sdworker/internal/cli"
 	"sdworker/models/convert"
 )
 
@@ -28,7 +29,7 @@ var (
 	ggufTypes = []string{"f16", "f32", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"}
 )
 
-func (o *convertOptions) validate() []error {
+func (o *convertOptions) Validate() []error {
 	o.DType = strings.ToLower(o.DType)
 	if _, ok := dtypes[o.DType]; !ok && !slices.Contains(ggufTypes, o.DType) {
 		return []error{fmt.Errorf("--dtype %q is none of f16, bf16, f32 and keep, nor of %s for a .gguf file", o.DType, strings.Join(ggufTypes, ", "))}
@@ -42,32 +43,22 @@ func (o *convertOptions) gguf(file string) (bool, error) {
 	_, plain := dtypes[o.DType]
 	switch is := formats.OfName(file) == formats.GGUF; {
 	case is && !slices.Contains(ggufTypes, o.DType):
-		return false, usagef("--dtype %s is not for a .gguf file, which takes %s", o.DType, strings.Join(ggufTypes, ", "))
+		return false, cli.Usagef("--dtype %s is not for a .gguf file, which takes %s", o.DType, strings.Join(ggufTypes, ", "))
 	case !is && !plain:
-		return false, usagef("--dtype %s needs a file whose name ends in .gguf", o.DType)
+		return false, cli.Usagef("--dtype %s needs a file whose name ends in .gguf", o.DType)
 	default:
 		return is, nil
 	}
 }
 
 var modelsConvertVerb = &verb{
-	name: "convert", args: "SOURCE FILE", short: "rewrite a model file: half precision, pruned, with another VAE, quantized",
-	long: `SOURCE is a safetensors file or a PyTorch file (.ckpt, .pt, .pth); nothing inside
+	Name: "convert", Args: "SOURCE FILE", Short: "rewrite a model file: half precision, pruned, with another VAE, quantized",
+	Long: `SOURCE is a safetensors file or a PyTorch file (.ckpt, .pt, .pth); nothing inside
 a PyTorch file is run. FILE is written as safetensors, or by the engine as GGUF if
 its name ends so. It may be SOURCE itself: it is replaced when the new one is
 complete. Quantized files are smaller on disk only: the engine makes 16 bits of each
 value again when it loads them, which takes longer than reading 16 bits.`,
-	settings: func() []settings { return new(convertCommand).settings() },
-	run: func(ctx context.Context, p *program, c *call) error {
-		cmd := &convertCommand{program: p}
-		if err := c.load(p.environ, cmd.settings()...); err != nil {
-			return err
-		}
-		if len(c.args) != 2 {
-			return usagef("source and file must be named, %d names are given", len(c.args))
-		}
-		return cmd.run(ctx, c.args[0], c.args[1])
-	},
+	New: func() cli.Command[*program] { return new(convertCommand) },
 }
 
 // convertCommand is one run of worker models convert.
@@ -77,12 +68,18 @@ type convertCommand struct {
 	log     logSettings
 }
 
-func (c *convertCommand) settings() []settings {
-	return []settings{{title: "File:", target: &c.options}, {title: "Log:", target: &c.log, environment: true}}
+// Settings are those of the command.
+func (c *convertCommand) Settings() []cli.Settings {
+	return []cli.Settings{{Title: "File:", Target: &c.options}, {Title: "Log:", Target: &c.log, Environment: true}}
 }
 
-func (c *convertCommand) run(ctx context.Context, src, dst string) error {
-	o := &c.options
+// Run writes the new file.
+func (c *convertCommand) Run(ctx context.Context, p *program, call *cli.Call) error {
+	if len(call.Args) != 2 {
+		return cli.Usagef("source and file must be named, %d names are given", len(call.Args))
+	}
+	c.program = p
+	o, src, dst := &c.options, call.Args[0], call.Args[1]
 	gguf, err := o.gguf(dst)
 	if err != nil {
 		return err
@@ -96,7 +93,7 @@ func (c *convertCommand) run(ctx context.Context, src, dst string) error {
 		return context.Cause(ctx)
 	}
 	if err == nil && !o.Quiet {
-		fmt.Fprintf(c.program.err, "wrote %s: %d MiB, %d tensors, %d of the source left out\n", printable(dst), done.Bytes>>20, done.Tensors, done.Dropped)
+		fmt.Fprintf(c.program.Err, "wrote %s: %d MiB, %d tensors, %d of the source left out\n", printable(dst), done.Bytes>>20, done.Tensors, done.Dropped)
 	}
 	return err
 }

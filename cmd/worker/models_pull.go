@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/schollz/progressbar/v3"
 
+	"sdworker/internal/cli"
 	"sdworker/models"
 	"sdworker/models/fetch"
 )
@@ -26,7 +25,7 @@ type pullOptions struct {
 	Quiet  bool   `env:"QUIET" doc:"print nothing but the path"`
 }
 
-func (o *pullOptions) validate() []error {
+func (o *pullOptions) Validate() []error {
 	o.Kind, o.SHA256 = strings.ToLower(o.Kind), strings.ToLower(o.SHA256)
 	var errs []error
 	if o.Kind != "" && !slices.Contains(models.Kinds(), models.Kind(o.Kind)) {
@@ -44,23 +43,12 @@ func digestErrors(sum string) []error {
 }
 
 var modelsPullVerb = &verb{
-	name: "pull", args: "[MODEL ...]", short: "fetch model files",
-	long: "MODEL is one of " + strings.Join(fetch.Names(), ", ") + ` (default ` + fetch.Default + `),
+	Name: "pull", Args: "[MODEL ...]", Short: "fetch model files",
+	Long: "MODEL is one of " + strings.Join(fetch.Names(), ", ") + ` (default ` + fetch.Default + `),
 a Hugging Face file org/repo/file, a Civitai model version civitai:ID, or any
 http or https address. HF_TOKEN and CIVITAI_TOKEN give access to what needs it.
 A fetch that was cut goes on where it stopped.`,
-	settings: func() []settings { return new(pullCommand).settings() },
-	run: func(ctx context.Context, p *program, c *call) error {
-		pull := &pullCommand{program: p}
-		if err := c.load(p.environ, pull.settings()...); err != nil {
-			return err
-		}
-		refs := c.args
-		if len(refs) == 0 {
-			refs = []string{fetch.Default}
-		}
-		return pull.run(ctx, refs)
-	},
+	New: func() cli.Command[*program] { return new(pullCommand) },
 }
 
 // pullCommand is one run of worker models pull.
@@ -71,14 +59,21 @@ type pullCommand struct {
 	modelsCommand
 }
 
-func (c *pullCommand) settings() []settings {
-	own := []settings{{title: "File:", target: &c.options}, fetchSettingsOf(&c.fetch)}
+// Settings are those of the command.
+func (c *pullCommand) Settings() []cli.Settings {
+	own := []cli.Settings{{Title: "File:", Target: &c.options}, c.fetch.settings()}
 	return append(own, c.modelsCommand.settings()...)
 }
 
-func (c *pullCommand) run(ctx context.Context, refs []string) error {
+// Run fetches the files one after another.
+func (c *pullCommand) Run(ctx context.Context, p *program, call *cli.Call) error {
+	c.program = p
+	refs := call.Args
+	if len(refs) == 0 {
+		refs = []string{fetch.Default}
+	}
 	if len(refs) > 1 && (c.options.Name != "" || c.options.SHA256 != "") {
-		return usagef("--name and --sha256 are for one file, %d are named", len(refs))
+		return cli.Usagef("--name and --sha256 are for one file, %d are named", len(refs))
 	}
 	if c.options.Quiet && c.log.Level == zerolog.LevelInfoValue {
 		c.log.Level = zerolog.LevelWarnValue
@@ -96,7 +91,7 @@ func (c *pullCommand) run(ctx context.Context, refs []string) error {
 			return fmt.Errorf("%s: %w", ref, err)
 		}
 		c.program.learnHash(c.catalog(c.program), result, c.program.logger(&c.log))
-		fmt.Fprintln(c.program.out, result.Path)
+		fmt.Fprintln(c.program.Out, result.Path)
 		if !c.options.Quiet {
 			c.program.tellFetched(result)
 		}
@@ -109,7 +104,7 @@ func (c *pullCommand) root() string {
 	if c.options.To != "" {
 		return c.options.To
 	}
-	return c.models.fetchRoot(c.program.environ)
+	return c.models.fetchRoot(c.program.Environ)
 }
 
 // fetchRoot is the first configured folder, or the user's own.
@@ -129,9 +124,9 @@ func (m *modelSettings) fetchRoot(environ map[string]string) string {
 func (p *program) tellFetched(r fetch.Result) {
 	switch {
 	case r.Present:
-		fmt.Fprintln(p.err, "it was there already")
+		fmt.Fprintln(p.Err, "it was there already")
 	case r.Elapsed > 0:
-		fmt.Fprintf(p.err, "%d MiB in %s, sha256 %s\n", r.Bytes>>20, r.Elapsed.Round(100*time.Millisecond), r.SHA256)
+		fmt.Fprintf(p.Err, "%d MiB in %s, sha256 %s\n", r.Bytes>>20, r.Elapsed.Round(100*time.Millisecond), r.SHA256)
 	}
 }
 
@@ -152,11 +147,11 @@ func (p *program) newDownloadDisplay(name string, quiet bool) *downloadDisplay {
 func (d *downloadDisplay) show(p fetch.Progress) {
 	switch {
 	case d.quiet:
-	case isTerminal(d.program.err):
+	case isTerminal(d.program.Err):
 		if d.bar == nil {
-			d.bar = progressbar.NewOptions64(p.Total, progressbar.OptionSetWriter(d.program.err), progressbar.OptionSetDescription(d.name),
+			d.bar = progressbar.NewOptions64(p.Total, progressbar.OptionSetWriter(d.program.Err), progressbar.OptionSetDescription(d.name),
 				progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionSetWidth(30),
-				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionOnCompletion(func() { fmt.Fprintln(d.program.err) }))
+				progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionOnCompletion(func() { fmt.Fprintln(d.program.Err) }))
 		}
 		_ = d.bar.Set64(p.Done)
 	case time.Since(d.spoken) >= linesEvery:
@@ -166,9 +161,9 @@ func (d *downloadDisplay) show(p fetch.Progress) {
 			rate = float64(p.Done-p.Resumed) / s / (1 << 20)
 		}
 		if p.Total > 0 {
-			fmt.Fprintf(d.program.err, "%s: %d of %d MiB, %.1f MiB/s\n", d.name, p.Done>>20, p.Total>>20, rate)
+			fmt.Fprintf(d.program.Err, "%s: %d of %d MiB, %.1f MiB/s\n", d.name, p.Done>>20, p.Total>>20, rate)
 		} else {
-			fmt.Fprintf(d.program.err, "%s: %d MiB, %.1f MiB/s\n", d.name, p.Done>>20, rate)
+			fmt.Fprintf(d.program.Err, "%s: %d MiB, %.1f MiB/s\n", d.name, p.Done>>20, rate)
 		}
 	}
 }
@@ -176,52 +171,6 @@ func (d *downloadDisplay) show(p fetch.Progress) {
 func (d *downloadDisplay) done() {
 	if d.bar != nil && !d.bar.IsFinished() {
 		_ = d.bar.Exit() // leaves the bar as it is
-		fmt.Fprintln(d.program.err)
+		fmt.Fprintln(d.program.Err)
 	}
-}
-
-// removeOptions are the flags of worker models rm.
-type removeOptions struct {
-	Force bool `env:"FORCE" doc:"remove files that were not fetched by this program, too"`
-}
-
-var modelsRemoveVerb = &verb{
-	name: "rm", args: "FILE ...", short: "remove fetched model files",
-	settings: func() []settings {
-		return []settings{{title: "Removal:", target: new(removeOptions)}, fetchSettingsOf(new(fetchSettings))}
-	},
-	run: func(_ context.Context, p *program, c *call) error {
-		var o removeOptions
-		var f fetchSettings
-		if err := c.load(p.environ, settings{target: &o}, fetchSettingsOf(&f)); err != nil {
-			return err
-		}
-		if len(c.args) == 0 {
-			return usagef("no file is named")
-		}
-		cache := p.fetchCache(&f, nil)
-		for _, path := range c.args {
-			if err := removeFile(cache, path, o.Force); err != nil {
-				return err
-			}
-			fmt.Fprintln(p.err, "removed", printable(path))
-		}
-		return nil
-	},
-}
-
-// removeFile deletes a fetched file, or, with force, any file; never a folder.
-func removeFile(cache *fetch.Cache, path string, force bool) error {
-	full, err := filepath.Abs(path)
-	if err != nil {
-		return err
-	}
-	err = cache.Remove(full)
-	if err == nil || !force {
-		return err
-	}
-	if info, err := os.Lstat(full); err == nil && info.IsDir() {
-		return fmt.Errorf("%s is a folder, only files are removed", path)
-	}
-	return os.Remove(full)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/formats/safetensors"
+	"sdworker/internal/cli"
 	"sdworker/models/modelstest"
 	"sdworker/models/synth"
 )
@@ -28,7 +29,7 @@ func TestModelsInfo(t *testing.T) {
 	newHome(t)
 	loraFile(t, "l.safetensors")
 	got := worker(t, "models", "info", "l.safetensors")
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	for _, line := range []string{
 		"file      l.safetensors\n", "holds     lora, sd1, safetensors\n", "2 tensors, 6144 values, mostly F16\n", "usable    yes\n",
 		"rank      4\n", "alpha     2\n", "changes   text encoder\n", "base      base.safetensors\n", "trained   512,512\n",
@@ -55,7 +56,7 @@ func TestModelsInfo(t *testing.T) {
 	checkpoint := filepath.Join("models", "Stable-diffusion", "tiny.safetensors")
 	require.NoError(t, os.WriteFile("empty.safetensors", nil, 0o600))
 	got = worker(t, "models", "info", "empty.safetensors", checkpoint, "absent")
-	require.Equal(t, statusError, got.status)
+	require.Equal(t, cli.StatusError, got.status)
 	require.Contains(t, got.out, "usable    no: "+checkpoint+" holds no model", "the others are told about all the same")
 	require.Contains(t, got.err, "empty.safetensors is empty")
 	require.Contains(t, got.err, "no file absent")
@@ -72,7 +73,7 @@ func TestModelsListTellsWhatFilesHold(t *testing.T) {
 	require.NoError(t, os.Mkdir("models/embeddings", 0o755))
 	require.NoError(t, os.WriteFile("models/embeddings/p.png", picture, 0o600))
 	got := worker(t, "models", "ls")
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Regexp(t, `(?m)^checkpoint +lora +misplaced.safetensors +0 +`+home+`/models/Stable-diffusion/misplaced.safetensors$`, got.out)
 	require.Regexp(t, `(?m)^checkpoint +unknown +tiny.safetensors `, got.out)
 	require.Regexp(t, `(?m)^lora +sd1 +"two\\nlines.safetensors" `, got.out)
@@ -94,22 +95,22 @@ func TestModelsVerify(t *testing.T) {
 	require.NoError(t, os.WriteFile("cut.safetensors", whole[:len(whole)-1], 0o600))
 
 	got := worker(t, "models", "verify", "l.safetensors")
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Regexp(t, `^ok   [0-9a-f]{64}  l.safetensors\n$`, got.out)
 	got = worker(t, "models", "verify", "inf.safetensors", "cut.safetensors")
-	require.Equal(t, statusError, got.status)
+	require.Equal(t, cli.StatusError, got.status)
 	require.Contains(t, got.out, "(2 values are not finite, the first in lora_te_text_model_encoder_layers_0_mlp_fc2.lora_")
 	require.Contains(t, got.out, "bad  cut.safetensors is not a valid safetensors file: it is truncated")
 	require.Contains(t, got.err, "1 of 2 files cannot be used")
 
 	other := "0000000000000000000000000000000000000000000000000000000000000000"
 	got = worker(t, "models", "verify", "--sha256", other, "l.safetensors")
-	require.Equal(t, statusError, got.status)
+	require.Equal(t, cli.StatusError, got.status)
 	require.Contains(t, got.out, "where "+other+" is expected")
-	require.Equal(t, statusUsage, worker(t, "models", "verify", "--sha256", "12", "l.safetensors").status)
+	require.Equal(t, cli.StatusUsage, worker(t, "models", "verify", "--sha256", "12", "l.safetensors").status)
 
 	got = worker(t, "models", "verify")
-	require.Equal(t, statusError, got.status)
+	require.Equal(t, cli.StatusError, got.status)
 	require.Contains(t, got.out, "tiny.safetensors holds no model that is known here", "without names those of the folders")
 }
 
@@ -125,7 +126,7 @@ func TestModelsPullAndRemove(t *testing.T) {
 	ref := server.URL + "/style.safetensors"
 
 	got := worker(t, "models", "pull", "--to", "mine", ref)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	path := filepath.Join(home, "mine", "Lora", "style.safetensors")
 	require.Equal(t, path+"\n", got.out)
 	require.FileExists(t, path)
@@ -136,28 +137,28 @@ func TestModelsPullAndRemove(t *testing.T) {
 	require.Equal(t, before, asked)
 
 	got = worker(t, "models", "pull", "--to", "mine", "--name", "again", "--models-cache-limit", "20000", "--quiet", "--force", ref)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Empty(t, got.err)
 	require.Equal(t, "again.safetensors\n", filepath.Base(got.out))
 	got = worker(t, "models", "pull", "--to", "mine", "--models-cache-limit", "20000", "--force", ref)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, got.err, "removed to make room")
 	require.NoFileExists(t, "mine/Lora/again.safetensors")
 
-	require.Equal(t, statusUsage, worker(t, "models", "pull", "--kind", "loras", ref).status)
-	require.Equal(t, statusUsage, worker(t, "models", "pull", "--sha256", "xyz", ref).status)
+	require.Equal(t, cli.StatusUsage, worker(t, "models", "pull", "--kind", "loras", ref).status)
+	require.Equal(t, cli.StatusUsage, worker(t, "models", "pull", "--sha256", "xyz", ref).status)
 	got = worker(t, "models", "pull", "--to", "mine", "--kind", "vae", ref)
-	require.Equal(t, statusError, got.status)
+	require.Equal(t, cli.StatusError, got.status)
 	require.Contains(t, got.err, "holds a LoRA, not a VAE")
 	require.NoFileExists(t, "mine/VAE/style.safetensors")
 
 	got = worker(t, "models", "rm", "source/style.safetensors")
-	require.Equal(t, statusError, got.status)
+	require.Equal(t, cli.StatusError, got.status)
 	require.Contains(t, got.err, "was not fetched by this program")
 	require.FileExists(t, source)
-	require.Equal(t, statusOK, worker(t, "models", "rm", "mine/Lora/style.safetensors").status, "a relative path is as good")
+	require.Equal(t, cli.StatusOK, worker(t, "models", "rm", "mine/Lora/style.safetensors").status, "a relative path is as good")
 	require.NoFileExists(t, path)
-	require.Equal(t, statusOK, worker(t, "models", "rm", "--force", source).status)
+	require.Equal(t, cli.StatusOK, worker(t, "models", "rm", "--force", source).status)
 	require.NoFileExists(t, source)
 	got = worker(t, "models", "rm", "--force", "source")
 	require.Contains(t, got.err, "is a folder")
@@ -170,7 +171,7 @@ func TestModelsConvert(t *testing.T) {
 		safetensors.Tensor{Name: "lora_te_text_model_encoder_layers_0_mlp_fc2.lora_down.weight", DType: safetensors.F32, Shape: []int64{4, 768}},
 		safetensors.Tensor{Name: "lora_te_text_model_encoder_layers_0_mlp_fc2.lora_up.weight", DType: safetensors.F32, Shape: []int64{768, 4}})
 	got := worker(t, "models", "convert", "l.safetensors", "half.safetensors")
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, worker(t, "models", "info", "half.safetensors").out, "mostly F16")
 	for _, args := range [][]string{
 		{"--dtype", "q8_0", "l.safetensors", "small.safetensors"},
@@ -178,7 +179,7 @@ func TestModelsConvert(t *testing.T) {
 		{"--dtype", "q9_9", "l.safetensors", "small.gguf"},
 	} {
 		got = worker(t, append([]string{"models", "convert"}, args...)...)
-		require.Equal(t, statusUsage, got.status, args)
+		require.Equal(t, cli.StatusUsage, got.status, args)
 		require.Contains(t, got.err, "--dtype")
 		require.NoFileExists(t, args[3])
 	}
@@ -195,7 +196,7 @@ func TestGenerateWithAModelThatIsNone(t *testing.T) {
 		"absent.safetensors": `no checkpoint or file named "absent.safetensors"`,
 	} {
 		got := worker(t, "generate", "--prompt", "a cat", "--model", name, "--output", "o.png")
-		require.NotEqual(t, statusOK, got.status)
+		require.NotEqual(t, cli.StatusOK, got.status)
 		require.Contains(t, got.err, want)
 		require.NoFileExists(t, "o.png")
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/internal/cli"
 	"sdworker/models/synth"
 )
 
@@ -42,17 +43,17 @@ func TestNative(t *testing.T) {
 	require.NoError(t, os.MkdirAll("models/Stable-diffusion", 0o755))
 	const model = "models/Stable-diffusion/tiny.safetensors"
 	got := native(t, home, "models", "synth", "--size", string(synth.Tiny), model)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, got.err, "random values")
 
 	got = native(t, home, "models", "info", model)
-	require.Equal(t, statusOK, got.status, got.err)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, got.out, "usable    yes")
 	require.Contains(t, native(t, home, "models", "ls").out, "tiny.safetensors")
 
 	t.Run("version", func(t *testing.T) {
 		got := native(t, home, "version")
-		require.Equal(t, statusOK, got.status, got.err)
+		require.Equal(t, cli.StatusOK, got.status, got.err)
 		require.Regexp(t, `(?m)^engine +diffusion-rs-sys \S+ and llama-cpp-sys-2 \S+, build [0-9a-f]{16}, ggml \d`, got.out)
 		require.Regexp(t, `(?m)^backend +(cpu|cuda)$`, got.out)
 		require.Regexp(t, `(?m)^cpu +\S`, got.out)
@@ -62,7 +63,7 @@ func TestNative(t *testing.T) {
 	t.Run("generate", func(t *testing.T) {
 		args := []string{"generate", "--prompt", "a cat", "--steps", "2", "--width", "64", "--height", "72", "--seed", "42", "--output"}
 		got := native(t, home, append(args, "cat.png")...)
-		require.Equal(t, statusOK, got.status, got.err)
+		require.Equal(t, cli.StatusOK, got.status, got.err)
 		require.Equal(t, "cat.png\n", got.out)
 		require.Contains(t, got.err, "Steps: 2, Sampler: Euler")
 		first, err := os.ReadFile("cat.png")
@@ -70,10 +71,10 @@ func TestNative(t *testing.T) {
 		requirePicture(t, first, "png", 64, 72)
 
 		got = native(t, home, append(args, "-", "--quiet")...)
-		require.Equal(t, outcome{statusOK, string(first), ""}, got, "the same picture, nothing else on either stream")
+		require.Equal(t, outcome{cli.StatusOK, string(first), ""}, got, "the same picture, nothing else on either stream")
 
 		got = native(t, home, append(args, "cat.jpg", "--vae-tiles", "always", "--threads", "1")...)
-		require.Equal(t, statusOK, got.status, got.err)
+		require.Equal(t, cli.StatusOK, got.status, got.err)
 		require.Equal(t, parametersOf(t, "cat.png"), parametersOf(t, "cat.jpg"))
 	})
 	t.Run("a file cut short", func(t *testing.T) {
@@ -81,7 +82,7 @@ func TestNative(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile("cut.safetensors", whole[:len(whole)/2], 0o600))
 		got := native(t, home, "generate", "--prompt", "a cat", "--model", "cut.safetensors")
-		require.Equal(t, statusError, got.status)
+		require.Equal(t, cli.StatusError, got.status)
 		require.Contains(t, got.err, "cut.safetensors is ")
 		require.NotContains(t, got.err, "goroutine")
 	})
@@ -108,6 +109,6 @@ func TestNative(t *testing.T) {
 		again := c.do(http.MethodPost, "/sdapi/v1/txt2img", small)
 		require.Equal(t, first.images(t), again.images(t), "the same picture from the new process")
 		r.signal(syscall.SIGTERM)
-		require.Equal(t, statusOK, r.wait())
+		require.Equal(t, cli.StatusOK, r.wait())
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"sdworker/internal/cli"
 )
 
 // outputFiles names and writes the pictures.
@@ -22,7 +24,7 @@ func (o *outputFiles) check(stdoutIsTerminal bool) error {
 	switch {
 	case o.options.Output == "-":
 		if stdoutIsTerminal {
-			return usagef("--output - would write a picture to the terminal; send standard output to a file or another program")
+			return cli.Usagef("--output - would write a picture to the terminal; send standard output to a file or another program")
 		}
 		return nil
 	case o.options.isFolder():
@@ -35,7 +37,7 @@ func (o *outputFiles) check(stdoutIsTerminal bool) error {
 	default:
 		dir := filepath.Dir(o.options.Output)
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-			return usagef("the folder of --output %s does not exist", o.options.Output)
+			return cli.Usagef("the folder of --output %s does not exist", o.options.Output)
 		}
 		return nil
 	}

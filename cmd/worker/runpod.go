@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"os/signal"
 	"sync"
 	"sync/atomic"
@@ -18,37 +19,26 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sampler"
+	"sdworker/internal/cli"
 	"sdworker/models/fetch"
 )
 
 var runpodVerb = &verb{
-	name: "runpod", short: "work as a RunPod serverless worker, or try that without an account",
-	long: `With RUNPOD_WEBHOOK_GET_JOB set, as RunPod does, jobs are taken from the
+	Name: "runpod", Short: "work as a RunPod serverless worker, or try that without an account",
+	Long: `With RUNPOD_WEBHOOK_GET_JOB set, as RunPod does, jobs are taken from the
 endpoint's queue; with PORT set, too, as for a load-balancing endpoint, the HTTP
 API is served. Elsewhere one job from --test_input or test_input.json is done, or
 RunPod's endpoint API is served with --rp_serve_api.`,
-	settings: func() []settings { return new(runpodCommand).settings() },
-	foreign: func(fs *flag.FlagSet) any {
-		f := new(runpod.Flags)
-		f.Register(fs)
-		return f
-	},
-	run: func(ctx context.Context, p *program, c *call) error {
-		r := &runpodCommand{program: p, flags: *c.foreign.(*runpod.Flags)}
-		if err := c.load(p.environ, r.settings()...); err != nil {
-			return err
-		}
-		r.bridge.Bucket = r.bucket
-		if errs := r.bridge.Validate(); errs != nil { // now, not after minutes of loading
-			return &usageError{errs: errs}
-		}
-		return r.run(ctx, c)
-	},
+	New: func() cli.Command[*program] { return new(runpodCommand) },
 }
 
 // startSettings say what happens before the first job.
 type startSettings struct {
 	WarmUp bool `env:"WARM_UP" envDefault:"true" doc:"make a picture before the first job"`
+}
+
+func (s *startSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Start:", Target: s, Environment: true}
 }
 
 // runpodCommand is one run of worker runpod.
@@ -62,41 +52,53 @@ type runpodCommand struct {
 	fetch   fetchSettings
 	bridge  bridge.Config
 	bucket  bucket.Config
-	engine  supervision
+	engine  supervisionSettings
+
+	platform runpod.Config // from the environment alone
 }
 
-func (r *runpodCommand) settings() []settings {
-	own := []settings{startSettingsOf(&r.start), findSettingsOf(&r.find), bridgeSettings(&r.bridge), bucketSettings(&r.bucket)}
-	return append(own, append(r.common.settings(), apiSettingsOf(&r.api), fetchSettingsOf(&r.fetch), supervisionSettings(&r.engine))...)
+// Settings are those of the command.
+func (r *runpodCommand) Settings() []cli.Settings {
+	own := []cli.Settings{r.start.settings(), r.find.settings(), bridgeSettings(&r.bridge), bucketSettings(&r.bucket)}
+	return append(own, append(r.common.settings(), r.api.settings(), r.fetch.settings(), r.engine.settings(), platformSettings(&r.platform))...)
 }
 
-func startSettingsOf(s *startSettings) settings {
-	return settings{title: "Start:", target: s, environment: true}
+func bridgeSettings(b *bridge.Config) cli.Settings {
+	return cli.Settings{Title: "Jobs:", Target: b, Environment: true}
 }
 
-func bridgeSettings(b *bridge.Config) settings {
-	return settings{title: "Jobs:", target: b, environment: true}
+func bucketSettings(b *bucket.Config) cli.Settings {
+	return cli.Settings{Title: "Bucket for results:", Target: b, Environment: true}
 }
 
-func bucketSettings(b *bucket.Config) settings {
-	return settings{title: "Bucket for results:", target: b, environment: true}
+func platformSettings(c *runpod.Config) cli.Settings {
+	return cli.Settings{Title: "RunPod:", Target: c, Environment: true, VariablesOnly: true}
 }
 
-func (r *runpodCommand) run(ctx context.Context, c *call) error {
-	cfg, err := runpod.LoadConfig(r.program.environ)
-	if err != nil {
-		return &usageError{errs: []error{err}}
-	}
-	if _, balanced := r.program.environ["PORT"]; balanced && cfg.GetJob == "" && !r.flags.ServeAPI && r.flags.TestInput == "" {
+// RegisterFlags adds the flags of RunPod's SDK.
+func (r *runpodCommand) RegisterFlags(fs *flag.FlagSet) { r.flags.Register(fs) }
+
+// Validate checks the settings that belong together.
+func (r *runpodCommand) Validate() []error {
+	r.bridge.Bucket = r.bucket
+	return r.bridge.Validate()
+}
+
+// Run works until ctx ends, or until the one job is done.
+func (r *runpodCommand) Run(ctx context.Context, p *program, c *cli.Call) error {
+	r.program = p
+	cfg := r.platform
+	if _, balanced := r.program.Environ["PORT"]; balanced && cfg.GetJob == "" && !r.flags.ServeAPI && r.flags.TestInput == "" {
 		return r.serve(ctx, c)
 	}
 	signal.Ignore(syscall.SIGHUP) // the platform ends workers by SIGTERM
 	cfg = r.flags.Apply(cfg)
+	r.chooseLogLevel(cfg)
 	log := r.logger(cfg)
 	cfg.Log = log
 	cfg.Overlap = true // the queue in front of the engine keeps the order
 
-	gen := newSupervisor(r.program.environ, &r.common, &r.engine, log, func() {})
+	gen := newSupervisor(r.program.Environ, &r.common, &r.engine, log, func() {})
 	defer gen.Close()
 	ctx, stop := context.WithCancel(ctx)
 	var background sync.WaitGroup
@@ -128,29 +130,34 @@ func (r *runpodCommand) run(ctx context.Context, c *call) error {
 		return nil
 	}
 	work := func(ctx context.Context, job runpod.Job) (any, error) { return (*handler.Load())(ctx, job) } // after Prepare
-	return runpod.Run(ctx, work, cfg, r.flags, r.program.out)
+	return runpod.Run(ctx, work, cfg, r.flags, r.program.Out)
 }
 
-// logger writes lines for RunPod's console on standard output, where it reads
-// them; in the local modes, whose results go there, the usual lines on standard
-// error. The level is RunPod's, where it is given, for the engine's process too.
-func (r *runpodCommand) logger(cfg runpod.Config) zerolog.Logger {
-	console := runpod.NewLogger(r.program.out, cfg)
-	remote := cfg.GetJob != "" || cfg.RealtimePort > 0
-	if remote || cfg.LogLevel != "" || cfg.DebugLevel != "" {
-		r.common.log.Level = console.GetLevel().String()
+// onPlatform tells whether the platform reads what the worker writes.
+func onPlatform(cfg runpod.Config) bool { return cfg.GetJob != "" || cfg.RealtimePort > 0 }
+
+// chooseLogLevel takes RunPod's log level, where it is given, for this process and
+// the engine's.
+func (r *runpodCommand) chooseLogLevel(cfg runpod.Config) {
+	if onPlatform(cfg) || cfg.LogLevel != "" || cfg.DebugLevel != "" {
+		r.common.log.Level = runpod.NewLogger(io.Discard, cfg).GetLevel().String()
 	}
-	if remote {
-		return console
+}
+
+// logger writes lines for RunPod's console on standard output, where it reads them.
+// In the local modes, whose results go there, the usual lines go to standard error.
+func (r *runpodCommand) logger(cfg runpod.Config) zerolog.Logger {
+	if onPlatform(cfg) {
+		return runpod.NewLogger(r.program.Out, cfg)
 	}
 	return r.program.logger(&r.common.log)
 }
 
 // serve is the worker of a load-balancing endpoint: worker serve on a device that
 // will do, with the default model where there is none.
-func (r *runpodCommand) serve(ctx context.Context, c *call) error {
+func (r *runpodCommand) serve(ctx context.Context, c *cli.Call) error {
 	s := &serveCommand{program: r.program}
-	if err := c.load(r.program.environ, s.settings()...); err != nil {
+	if err := c.Fill(r.program.Environ, s.Settings()); err != nil {
 		return err
 	}
 	log := s.program.logger(&s.common.log)
@@ -187,7 +194,7 @@ func (r *runpodCommand) handler(s *services, fetcher bridge.Fetcher) (runpod.Han
 		Fields:    requestFields,
 		Recode:    recode,
 		Fetcher:   fetcher,
-		ModelDirs: r.common.models.roots(r.program.environ),
+		ModelDirs: r.common.models.roots(r.program.Environ),
 	})
 }
 

@@ -65,7 +65,7 @@ func (r *runpodCommand) checkDevice(ctx context.Context, log zerolog.Logger) err
 	ctx, cancel := context.WithTimeout(ctx, deviceTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "version", "--json")
-	cmd.Env = engineCommand(r.program.environ, &r.common).Env
+	cmd.Env = engineProcess(r.program.Environ, &r.common).Env
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

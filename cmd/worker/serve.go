@@ -18,22 +18,17 @@ import (
 	"sdworker/api/sdapi"
 	"sdworker/fault"
 	"sdworker/inference"
+	"sdworker/internal/cli"
+	"sdworker/internal/httpd"
 )
 
 var serveVerb = &verb{
-	name: "serve", short: "serve the AUTOMATIC1111 HTTP API",
-	long: `It accepts connections at once and loads the model in the background; requests
+	Name: "serve", Short: "serve the AUTOMATIC1111 HTTP API",
+	Long: `It accepts connections at once and loads the model in the background; requests
 for pictures wait for it. A --model that is not there is fetched first, if worker
 models pull knows it; requests are answered with 503 until it is. GET /ping answers
 204 meanwhile and 200 when the model is loaded, as RunPod's load balancer asks.`,
-	settings: func() []settings { return new(serveCommand).settings() },
-	run: func(ctx context.Context, p *program, c *call) error {
-		s := &serveCommand{program: p}
-		if err := c.load(p.environ, s.settings()...); err != nil {
-			return err
-		}
-		return s.run(ctx, p.logger(&s.common.log))
-	},
+	New: func() cli.Command[*program] { return new(serveCommand) },
 }
 
 // serveCommand is one run of worker serve.
@@ -41,18 +36,25 @@ type serveCommand struct {
 	program *program
 	common  common
 	api     apiSettings
-	serving serving
-	access  access
-	limits  limits
-	engine  supervision
+	serving serverSettings
+	access  accessSettings
+	limits  limitSettings
+	engine  supervisionSettings
 	find    findSettings
 	fetch   fetchSettings
 	demo    demoSettings
 }
 
-func (s *serveCommand) settings() []settings {
-	own := []settings{servingSettings(&s.serving), accessSettings(&s.access), limitSettings(&s.limits), apiSettingsOf(&s.api), supervisionSettings(&s.engine)}
-	return append(own, append(s.common.settings(), findSettingsOf(&s.find), fetchSettingsOf(&s.fetch), demoSettingsOf(&s.demo))...)
+// Settings are those of the command.
+func (s *serveCommand) Settings() []cli.Settings {
+	own := []cli.Settings{s.serving.settings(), s.access.settings(), s.limits.settings(), s.api.settings(), s.engine.settings()}
+	return append(own, append(s.common.settings(), s.find.settings(), s.fetch.settings(), s.demo.settings())...)
+}
+
+// Run serves until ctx ends.
+func (s *serveCommand) Run(ctx context.Context, p *program, _ *cli.Call) error {
+	s.program = p
+	return s.run(ctx, p.logger(&s.common.log))
 }
 
 func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
@@ -62,34 +64,27 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	front := newFront()
-	open := func() (closing func(), err error) {
-		d, closing, err := s.open(ctx, stop, log)
-		if err == nil {
-			front.open(d)
-		}
-		return closing, err
-	}
+	startup := httpd.NewStartup()
 	if prepare == nil {
-		closing, err := open()
+		closing, err := s.open(ctx, stop, startup, log)
 		if err != nil {
 			return err
 		}
 		defer closing()
-		return s.listen(ctx, front, log)
+		return s.listen(ctx, startup, log)
 	}
 
 	// Fetching takes minutes, in which health checks want answers.
 	served := make(chan error, 1)
 	go func() {
-		err := s.listen(ctx, front, log)
+		err := s.listen(ctx, startup, log)
 		stop(err)
 		served <- err
 	}()
 	err = prepare(ctx)
 	if err == nil {
 		var closing func()
-		if closing, err = open(); err == nil {
+		if closing, err = s.open(ctx, stop, startup, log); err == nil {
 			defer closing()
 			return <-served
 		}
@@ -119,11 +114,11 @@ func (s *serveCommand) missing(log zerolog.Logger) (prepare func(context.Context
 	}, nil
 }
 
-// open starts the engine's process and the API in front of it, and begins to load
-// the model. closing ends what it started.
-func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, log zerolog.Logger) (d *doors, closing func(), err error) {
+// open starts the engine's process and the API in front of it, opens startup to them
+// and begins to load the model. closing ends what it started.
+func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, startup *httpd.Startup, log zerolog.Logger) (closing func(), err error) {
 	counts := metrics.New()
-	gen := counts.Observe(newSupervisor(s.program.environ, &s.common, &s.engine, log, counts.EngineStarted))
+	gen := counts.Observe(newSupervisor(s.program.Environ, &s.common, &s.engine, log, counts.EngineStarted))
 	policy := s.access.policy(s.limits.MaxBody, s.serving.beyond())
 	api, err := newServices(s.program, &s.common, &s.api, gen, log, s.limits, func(cfg *sdapi.Config) {
 		cfg.Origins, cfg.OtherPaths = policy.Origins, otherPaths()
@@ -132,7 +127,7 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, l
 		}
 	})
 	if err != nil {
-		return nil, nil, errors.Join(err, gen.Close())
+		return nil, errors.Join(err, gen.Close())
 	}
 	counts.Watch(api.queue)
 	mux, running := publicMux(api, policy, counts)
@@ -142,38 +137,43 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, l
 	working, cancel := context.WithCancel(ctx)
 	background.Go(func() { ready.prepare(working, api) })
 	background.Go(func() { api.refreshOnHangup(working) })
-	closing = func() {
+	startup.Open(&httpd.Services{
+		Handler: mux, Health: ready.of(gen),
+		Hurry: func() { api.queue.Finish(errShuttingDown) },
+	})
+	return func() {
 		cancel()
 		background.Wait()
 		running.Close()
 		api.Close()
 		gen.Close()
-	}
-	return &doors{
-		handler: mux, health: ready.of(gen),
-		hurry: func() { api.queue.Finish(errShuttingDown) },
-	}, closing, nil
+	}, nil
 }
 
 // listen opens the ports and serves until ctx ends and the last request with it.
-func (s *serveCommand) listen(ctx context.Context, front *front, log zerolog.Logger) error {
-	server, err := listen(ctx, s.serving.addr(), &s.serving, log)
+func (s *serveCommand) listen(ctx context.Context, startup *httpd.Startup, log zerolog.Logger) error {
+	secure, err := s.serving.tlsConfig()
 	if err != nil {
 		return err
 	}
-	server.hurry = front.hurry
+	server, err := httpd.Listen(ctx, httpd.Config{
+		Addr: s.serving.addr(), TLS: secure, Grace: s.serving.ShutdownGrace, Hosts: s.serving.AllowedHosts, Hurry: startup.Hurry, Log: log,
+	})
+	if err != nil {
+		return err
+	}
 	var background sync.WaitGroup
 	defer background.Wait()
 	if s.serving.PortHealth != 0 && s.serving.PortHealth != s.serving.Port {
-		health, err := listen(ctx, net.JoinHostPort("", strconv.Itoa(s.serving.PortHealth)), &serving{ShutdownGrace: s.serving.ShutdownGrace}, log)
+		health, err := httpd.Listen(ctx, httpd.Config{Addr: net.JoinHostPort("", strconv.Itoa(s.serving.PortHealth)), Grace: s.serving.ShutdownGrace, Log: log})
 		if err != nil {
 			return err
 		}
-		ping := runpod.Balanced(http.NotFoundHandler(), front.health)
-		background.Go(func() { _ = health.serve(ctx, ping) }) // it ends with ctx only
+		ping := runpod.Balanced(http.NotFoundHandler(), startup.Health)
+		background.Go(func() { _ = health.Serve(ctx, ping) }) // it ends with ctx only
 	}
-	fmt.Fprintf(s.program.err, "listening on %s\n", server.url())
-	return server.serve(ctx, runpod.Balanced(front, front.health))
+	fmt.Fprintf(s.program.Err, "listening on %s\n", server.URL())
+	return server.Serve(ctx, runpod.Balanced(startup, startup.Health))
 }
 
 var errShuttingDown = fault.Errorf(fault.Canceled, "queue", "the server is shutting down, try another one")

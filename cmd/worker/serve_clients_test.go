@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"sdworker/internal/cli"
+	"sdworker/internal/httpd"
+
 	"github.com/stretchr/testify/require"
 )
 
@@ -39,7 +42,7 @@ func TestServeAndBodiesThatNeverCome(t *testing.T) {
 		reply, err := http.ReadResponse(bufio.NewReader(open(path, 5000)), nil)
 		require.NoError(t, err, path)
 		require.Equal(t, want, reply.StatusCode, path)
-		require.Less(t, time.Since(began), pieceWait/2, path)
+		require.Less(t, time.Since(began), httpd.PieceWait/2, path)
 	}
 	waiting := open("/sdapi/v1/txt2img", 500)
 	_, err := io.WriteString(waiting, "{")
@@ -47,7 +50,7 @@ func TestServeAndBodiesThatNeverCome(t *testing.T) {
 	require.Equal(t, http.StatusOK, c.get("/healthz").status)
 	began := time.Now()
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, statusOK, r.wait())
+	require.Equal(t, cli.StatusOK, r.wait())
 	require.Less(t, time.Since(began), 20*time.Second)
 }
 

@@ -12,11 +12,12 @@ import (
 	"time"
 
 	"sdworker/api/gate"
+	"sdworker/internal/cli"
 )
 
-// serving are the settings of the HTTP server, named as A1111's flags where it
+// serverSettings are the settings of the HTTP server, named as A1111's flags where it
 // has them.
-type serving struct {
+type serverSettings struct {
 	Addr          string        `env:"ADDR" envDefault:"127.0.0.1:7860" doc:"host:port to listen on; port 0 takes a free one and prints it"`
 	TLSCert       string        `env:"TLS_CERTFILE" doc:"PEM file with the certificate; with it the server speaks HTTPS"`
 	TLSKey        string        `env:"TLS_KEYFILE" doc:"PEM file with the certificate's key"`
@@ -28,10 +29,19 @@ type serving struct {
 	PortHealth int `env:"PORT_HEALTH" doc:"another port for GET /ping"`
 }
 
-func (s *serving) validate() []error {
+func (s *serverSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Server:", Target: s, Environment: true}
+}
+
+func (s *serverSettings) Validate() []error {
 	var errs []error
 	if (s.TLSCert == "") != (s.TLSKey == "") {
 		errs = append(errs, errors.New("TLS_CERTFILE and TLS_KEYFILE belong together, only one is set"))
+	} else if _, err := s.tlsConfig(); err != nil {
+		errs = append(errs, err)
+	}
+	if s.ShutdownGrace < 0 {
+		errs = append(errs, fmt.Errorf("SHUTDOWN_GRACE is %s, it must not be negative", s.ShutdownGrace))
 	}
 	if _, port, err := net.SplitHostPort(s.Addr); err != nil {
 		errs = append(errs, fmt.Errorf("ADDR %q is not host:port", s.Addr))
@@ -47,7 +57,7 @@ func (s *serving) validate() []error {
 }
 
 // tlsConfig is nil for plain HTTP.
-func (s *serving) tlsConfig() (*tls.Config, error) {
+func (s *serverSettings) tlsConfig() (*tls.Config, error) {
 	if s.TLSCert == "" {
 		return nil, nil
 	}
@@ -58,7 +68,7 @@ func (s *serving) tlsConfig() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
-func (s *serving) addr() string {
+func (s *serverSettings) addr() string {
 	if s.Port != 0 {
 		return net.JoinHostPort("", strconv.Itoa(s.Port))
 	}
@@ -66,7 +76,7 @@ func (s *serving) addr() string {
 }
 
 // beyond tells whether others than this machine can reach the server.
-func (s *serving) beyond() bool {
+func (s *serverSettings) beyond() bool {
 	host, _, err := net.SplitHostPort(s.addr())
 	if err != nil || host == "localhost" {
 		return err != nil
@@ -75,17 +85,21 @@ func (s *serving) beyond() bool {
 	return err != nil || !ip.IsLoopback()
 }
 
-// access are the settings of the API that only a server needs.
-type access struct {
-	Auth        string   `env:"API_AUTH" doc:"user:password pairs for HTTP Basic, separated by commas"`
+// accessSettings are the settings of the API that only a server needs.
+type accessSettings struct {
+	Auth        string   `env:"API_AUTH" secret:"true" doc:"user:password pairs for HTTP Basic, separated by commas"`
 	AuthAll     string   `env:"API_AUTH_ALL" doc:"true: API_AUTH also guards the routes that A1111 leaves open to everyone (ControlNet, loras, /internal with the previews of others, sysinfo), false: as in A1111; without it true when others than this machine can reach the server"`
-	Token       string   `env:"API_TOKEN" doc:"accept this bearer token"`
+	Token       string   `env:"API_TOKEN" secret:"true" doc:"accept this bearer token"`
 	CORSOrigins []string `env:"CORS_ALLOW_ORIGINS" doc:"origins whose pages may call the API, separated by commas, * = all"`
 	CORSPattern string   `env:"CORS_ALLOW_ORIGINS_REGEX" doc:"regular expression of further such origins"`
 	ServerStop  bool     `env:"API_SERVER_STOP" doc:"let clients stop the server"`
 }
 
-func (a *access) validate() []error {
+func (a *accessSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Access:", Target: a, Environment: true}
+}
+
+func (a *accessSettings) Validate() []error {
 	var errs []error
 	if _, err := a.users(); err != nil {
 		errs = append(errs, err)
@@ -99,7 +113,7 @@ func (a *access) validate() []error {
 	return errs
 }
 
-func (a *access) users() (map[string]string, error) {
+func (a *accessSettings) users() (map[string]string, error) {
 	if a.Auth == "" {
 		return nil, nil
 	}
@@ -116,7 +130,7 @@ func (a *access) users() (map[string]string, error) {
 
 // policy is what the settings say about who may call. beyond tells whether others
 // than this machine can reach the server.
-func (a *access) policy(maxBody int64, beyond bool) gate.Policy {
+func (a *accessSettings) policy(maxBody int64, beyond bool) gate.Policy {
 	users, _ := a.users() // validate has complained
 	p := gate.Policy{
 		Credentials: gate.Credentials{Users: users, Token: a.Token}, AuthAll: beyond,

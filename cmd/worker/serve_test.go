@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference/enginetest"
+	"sdworker/internal/cli"
 	"sdworker/models/synth"
 )
 
@@ -131,7 +132,7 @@ func TestServeAnswersWhileTheModelLoads(t *testing.T) {
 	c.ready()
 	require.Equal(t, http.StatusOK, c.get("/ping").status)
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, statusOK, r.wait())
+	require.Equal(t, cli.StatusOK, r.wait())
 }
 
 func TestServeAnswersWhileTheModelIsFetched(t *testing.T) {
@@ -157,7 +158,7 @@ func TestServeAnswersWhileTheModelIsFetched(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, got.status)
 	require.Contains(t, got.body, "the model is being fetched")
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, statusOK, r.wait())
+	require.Equal(t, cli.StatusOK, r.wait())
 
 	r, c = serve(t, home, openGate, args...)
 	close(release)
@@ -165,7 +166,7 @@ func TestServeAnswersWhileTheModelIsFetched(t *testing.T) {
 	require.Contains(t, c.get("/sdapi/v1/options").body, "new.safetensors")
 	require.Equal(t, 1, c.do(http.MethodPost, "/sdapi/v1/txt2img", small).pictures(t))
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, statusOK, r.wait())
+	require.Equal(t, cli.StatusOK, r.wait())
 }
 
 func TestServeWithoutAUsableModel(t *testing.T) {
@@ -243,7 +244,7 @@ func TestServeSpeaksTLS(t *testing.T) {
 
 	require.NoError(t, os.WriteFile("key.pem", []byte("no key"), 0o600))
 	got := worker(t, "serve", "--addr", "127.0.0.1:0", "--tls-certfile", "cert.pem", "--tls-keyfile", "key.pem")
-	require.Equal(t, statusError, got.status)
+	require.Equal(t, cli.StatusUsage, got.status)
 	require.Contains(t, got.err, "the certificate of TLS_CERTFILE and TLS_KEYFILE cannot be used")
 	require.NotContains(t, got.err, "listening")
 }
@@ -254,7 +255,7 @@ func TestServeOnATakenPort(t *testing.T) {
 	require.NoError(t, err)
 	defer taken.Close()
 	got := worker(t, "serve", "--addr", taken.Addr().String())
-	require.Equal(t, statusError, got.status)
+	require.Equal(t, cli.StatusError, got.status)
 	require.Contains(t, got.err, "cannot listen on "+taken.Addr().String())
 	require.Contains(t, got.err, "choose another address with --addr")
 }
@@ -298,7 +299,7 @@ func TestServeFinishesWhatItHasBeforeItEnds(t *testing.T) {
 		g.next().release()
 	}
 	require.Equal(t, 1, (<-running).pictures(t))
-	require.Equal(t, statusOK, r.wait())
+	require.Equal(t, cli.StatusOK, r.wait())
 }
 
 func TestServeHurriesAfterItsGrace(t *testing.T) {
@@ -317,7 +318,7 @@ func TestServeHurriesAfterItsGrace(t *testing.T) {
 	refused := <-waiting
 	require.Equal(t, http.StatusServiceUnavailable, refused.status)
 	require.Contains(t, refused.body, "the server is shutting down")
-	require.Equal(t, statusOK, r.wait())
+	require.Equal(t, cli.StatusOK, r.wait())
 }
 
 func TestServeSurvivesItsEngine(t *testing.T) {
@@ -351,7 +352,7 @@ func TestServeStopsForAClient(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, c.do(http.MethodPost, "/sdapi/v1/server-stop", "{}").status)
 	r, c := serve(t, home, openGate, "--api-server-stop")
 	_, _ = c.try(http.MethodPost, "/sdapi/v1/server-stop", "{}")
-	require.Equal(t, statusOK, r.wait())
+	require.Equal(t, cli.StatusOK, r.wait())
 }
 
 // What a server logs at its usual level tells nobody what people ask for.
@@ -363,7 +364,7 @@ func TestServeLogsNoPrompts(t *testing.T) {
 	require.Equal(t, 1, c.do(http.MethodPost, "/sdapi/v1/txt2img", body).pictures(t))
 	require.NotEqual(t, http.StatusOK, c.do(http.MethodPost, "/sdapi/v1/txt2img", strings.Replace(body, `"steps": 3`, `"steps": "x"`, 1)).status)
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, statusOK, r.wait())
+	require.Equal(t, cli.StatusOK, r.wait())
 	log := r.err.String()
 	require.NotContains(t, log, "private")
 	require.NotContains(t, log, "t0ken")
@@ -380,7 +381,7 @@ func TestWhoCanReachAServer(t *testing.T) {
 		"127.0.0.1:7860": false, "localhost:7860": false, "[::1]:0": false, "127.5.0.1:1": false,
 		":7860": true, "0.0.0.0:7860": true, "[::]:7860": true, "192.168.1.5:7860": true, "some.name:7860": true,
 	} {
-		require.Equal(t, beyond, (&serving{Addr: addr}).beyond(), addr)
+		require.Equal(t, beyond, (&serverSettings{Addr: addr}).beyond(), addr)
 	}
-	require.True(t, (&serving{Addr: "127.0.0.1:7860", Port: 8000}).beyond())
+	require.True(t, (&serverSettings{Addr: "127.0.0.1:7860", Port: 8000}).beyond())
 }

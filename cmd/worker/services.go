@@ -14,7 +14,10 @@ import (
 	"sdworker/api/budget"
 	"sdworker/api/gate"
 	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/options"
 	"sdworker/inference"
+	"sdworker/internal/cli"
+	"sdworker/models/fetch"
 )
 
 // services are what the verbs share that make pictures: the A1111 API in front of
@@ -40,10 +43,17 @@ type apiSettings struct {
 	ImageURLs   bool   `env:"IMAGE_URLS" doc:"let requests name pictures by http and https addresses, never private ones"`
 }
 
-func (a *apiSettings) validate() []error {
+func (a *apiSettings) settings() cli.Settings {
+	return cli.Settings{Title: "API:", Target: a, Environment: true}
+}
+
+func (a *apiSettings) Validate() []error {
 	var errs []error
 	if a.QueueDepth < 0 {
 		errs = append(errs, fmt.Errorf("QUEUE_DEPTH is %d, it must not be negative", a.QueueDepth))
+	}
+	if _, _, err := options.Open(a.OptionsFile); err != nil {
+		errs = append(errs, fmt.Errorf("OPTIONS_FILE cannot be used: %w", err))
 	}
 	if a.Memory != 0 && a.Memory < minMemoryBudget {
 		errs = append(errs, fmt.Errorf("MEMORY_BUDGET is %d, it must be at least %d", a.Memory, minMemoryBudget))
@@ -62,17 +72,21 @@ func (a *apiSettings) memoryBudget() int64 {
 	return max(hostMemory()/2, minMemoryBudget)
 }
 
-// limits bound one request to the API.
-type limits struct {
+// limitSettings bound one request to the API.
+type limitSettings struct {
 	MaxBody        int64         `env:"MAX_BODY" envDefault:"268435456" doc:"largest request body in bytes"`
 	RequestTimeout time.Duration `env:"REQUEST_TIMEOUT" envDefault:"0" doc:"longest time for one request, such as 10m; 0 = no limit"`
 }
 
+func (l *limitSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Limits of a request:", Target: l, Environment: true}
+}
+
 // defaultLimits are those of requests that do not come over the network: their
 // bodies are in memory already.
-var defaultLimits = limits{MaxBody: 256 << 20}
+var defaultLimits = limitSettings{MaxBody: 256 << 20}
 
-func (l *limits) validate() []error {
+func (l *limitSettings) Validate() []error {
 	var errs []error
 	if l.MaxBody < 1 {
 		errs = append(errs, fmt.Errorf("MAX_BODY is %d, it must be positive", l.MaxBody))
@@ -85,8 +99,8 @@ func (l *limits) validate() []error {
 
 // newServices builds the services on gen. more, unless nil, completes the API's
 // configuration.
-func newServices(p *program, cfg *common, api *apiSettings, gen inference.Generator, log zerolog.Logger, within limits, more func(*sdapi.Config)) (*services, error) {
-	models, err := newCatalog(cfg.models.config(p.environ, cfg.engine.Model))
+func newServices(p *program, cfg *common, api *apiSettings, gen inference.Generator, log zerolog.Logger, within limitSettings, more func(*sdapi.Config)) (*services, error) {
+	models, err := newCatalog(cfg.models.config(p.Environ, cfg.engine.Model))
 	if err != nil {
 		log.Warn().Err(err).Msg("some model folders cannot be read")
 	}
@@ -98,7 +112,8 @@ func newServices(p *program, cfg *common, api *apiSettings, gen inference.Genera
 		}
 		chosen = found.Title()
 	}
-	s := &services{gen: gen, queue: inference.NewQueue(newRecent(gen, p.fetchCache(new(fetchSettings), nil)), inference.QueueOptions{Depth: api.QueueDepth}), catalog: models, log: log}
+	used := newRecentModels(gen, &fetch.Cache{Record: p.fetchRecord()})
+	s := &services{gen: gen, queue: inference.NewQueue(used, inference.QueueOptions{Depth: api.QueueDepth}), catalog: models, log: log}
 	config := sdapi.Config{
 		Queue: s.queue, Catalog: models, Checkpoint: chosen,
 		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, OutputDir: api.OutputDir, ImageURLs: api.ImageURLs,

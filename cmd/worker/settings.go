@@ -1,230 +1,145 @@
 package main
 
 import (
-	"encoding"
-	"errors"
-	"flag"
 	"fmt"
-	"io"
-	"maps"
-	"reflect"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/caarlos0/env/v10"
+	"github.com/rs/zerolog"
+
+	"sdworker/inference"
+	"sdworker/internal/cli"
+	"sdworker/models"
 )
 
-// settings is a struct whose fields are configured from the command line and,
-// when environment is set, from the environment. Field tags are those of package
-// env, and doc for the help. The variable MODELS_DIR is the flag --models-dir.
-type settings struct {
-	title         string
-	target        any // pointer to the struct
-	environment   bool
-	variablesOnly bool // no flags
+// modelSettings say where model files are.
+type modelSettings struct {
+	ModelsDir   string `env:"MODELS_DIR" doc:"folders with Stable-diffusion, Lora, VAE, ESRGAN, ControlNet, embeddings and VAE-approx inside, separated by ':'; searched before the usual places (./models, the Hugging Face cache, the RunPod volume, ~/.local/share/sdworker/models, /models)"`
+	AllowPickle bool   `env:"ALLOW_PICKLE" doc:"also take .ckpt, .pt and .pth files, which can carry hidden code"`
+
+	demo string // folder of the demo model, searched last; "" when it is not used
 }
 
-// field is one setting.
-type field struct {
-	variable string
-	flag     string
-	preset   string // the default, "" for none
-	doc      string
-	kind     reflect.Kind
+func (m *modelSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Models:", Target: m, Environment: true}
 }
 
-func (v *verb) allSettings() []settings {
-	if v.settings == nil {
-		return nil
-	}
-	return v.settings()
+// engineSettings say what makes the pictures.
+type engineSettings struct {
+	Model      string `env:"MODEL" doc:"checkpoint: a file, or a title, name, file name or hash in the model folders; without it the first one found"`
+	Device     string `env:"DEVICE" envDefault:"auto" doc:"auto, cpu, cuda0, cuda1 ..."`
+	Threads    int    `env:"THREADS" envDefault:"0" doc:"CPU threads of the engine, 0 = one for each physical core"`
+	WarmModels int    `env:"WARM_MODELS" envDefault:"1" doc:"checkpoints kept in memory, the one unused for longest goes first"`
+	WarmBytes  int64  `env:"WARM_MODELS_BYTES" envDefault:"0" doc:"bytes of weights that they may take together, 0 = no limit; the checkpoint in use stays in any case"`
+	VAETiles   string `env:"VAE_TILES" envDefault:"auto" doc:"auto, always or never let the VAE work on overlapping tiles, which needs less memory; auto does for pictures from 1024x1024 pixels on that would take more than a quarter of the device's memory, and when memory runs out"`
 }
 
-func (s settings) fields() []field {
-	t := reflect.TypeOf(s.target).Elem()
-	var out []field
-	for f := range t.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
-		if name == "" {
-			continue
-		}
-		kind := f.Type.Kind()
-		if kind == reflect.Pointer { // may be left open
-			kind = f.Type.Elem().Kind()
-		}
-		if reflect.PointerTo(f.Type).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) {
-			kind = reflect.String
-		}
-		out = append(out, field{
-			variable: name, flag: strings.ReplaceAll(strings.ToLower(name), "_", "-"),
-			preset: f.Tag.Get("envDefault"), doc: f.Tag.Get("doc"), kind: kind,
-		})
-	}
-	return out
+func (e *engineSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Engine:", Target: e, Environment: true}
 }
 
-// argument is what follows the flag's name in the help.
-func (f field) argument() string {
-	switch f.kind {
-	case reflect.Bool:
-		return ""
-	case reflect.Int, reflect.Int64, reflect.Float64:
-		return " N"
-	default:
-		return " TEXT"
+// tileModes are the values of VAE_TILES.
+var tileModes = map[string]inference.TileMode{"auto": inference.TileAuto, "always": inference.TileAlways, "never": inference.TileNever}
+
+// logSettings say what is logged, on standard error.
+type logSettings struct {
+	Level  string `env:"LOG_LEVEL" envDefault:"info" doc:"trace, debug, info, warn or error; prompts are logged at debug only"`
+	Format string `env:"LOG_FORMAT" envDefault:"auto" doc:"console, json, or auto: console on a terminal, json elsewhere"`
+}
+
+func (l *logSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Log:", Target: l, Environment: true}
+}
+
+// common are the settings of all verbs with an engine.
+type common struct {
+	models modelSettings
+	engine engineSettings
+	log    logSettings
+}
+
+func (c *common) settings() []cli.Settings {
+	return []cli.Settings{
+		{Title: "Engine:", Target: &c.engine, Environment: true},
+		{Title: "Models:", Target: &c.models, Environment: true},
+		{Title: "Log:", Target: &c.log, Environment: true},
 	}
 }
 
-func (f field) describe(environment bool) string {
-	s := f.doc
-	if f.preset != "" {
-		s += fmt.Sprintf(" (default %s)", f.preset)
-	}
-	if environment {
-		s += fmt.Sprintf(" [%s]", f.variable)
-	}
-	return s
-}
-
-// recorder is a flag.Value that notes what was given. Parsing the text is left
-// to env, so that flags and variables follow the same rules.
-type recorder struct {
-	field field
-	given map[string]string
-}
-
-func (r *recorder) String() string   { return "" }
-func (r *recorder) IsBoolFlag() bool { return r.field.kind == reflect.Bool }
-
-func (r *recorder) Set(s string) error {
-	r.given[r.field.variable] = s
-	return nil
-}
-
-// parse splits a command line into flags and arguments. Flags may stand before
-// and after arguments; "--" ends them.
-func parse(v *verb, args []string) (*call, error) {
-	c := &call{verb: v, given: map[string]string{}}
-	fs := flag.NewFlagSet(v.name, flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
-	fs.Usage = func() {}
-	var names []string
-	for _, s := range v.allSettings() {
-		for _, f := range s.fields() {
-			fs.Var(&recorder{f, c.given}, f.flag, f.doc)
-			names = append(names, "--"+f.flag)
-		}
-	}
-	if v.foreign != nil {
-		c.foreign = v.foreign(fs)
-	}
+func (e *engineSettings) Validate() []error {
 	var errs []error
-	for {
-		err := fs.Parse(args)
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, err
-		}
-		if err != nil {
-			errs = append(errs, flagError(err, names))
-			args = fs.Args()
-			continue
-		}
-		rest := fs.Args()
-		if len(rest) == 0 {
-			break
-		}
-		if consumed := len(args) - len(rest); consumed > 0 && args[consumed-1] == "--" {
-			c.args = append(c.args, rest...)
-			break
-		}
-		c.args = append(c.args, rest[0])
-		args = rest[1:]
+	if e.Threads < 0 {
+		errs = append(errs, fmt.Errorf("THREADS is %d, it must not be negative", e.Threads))
 	}
-	if v.args == "" && len(c.args) > 0 && errs == nil { // not the value of an unknown flag
-		errs = append(errs, fmt.Errorf("unexpected argument %q", c.args[0]))
+	if e.WarmModels < 1 {
+		errs = append(errs, fmt.Errorf("WARM_MODELS is %d, it must be at least 1", e.WarmModels))
 	}
-	if errs != nil {
-		return nil, &usageError{errs: errs}
+	if e.WarmBytes < 0 {
+		errs = append(errs, fmt.Errorf("WARM_MODELS_BYTES is %d, it must not be negative", e.WarmBytes))
 	}
-	return c, nil
+	if _, ok := tileModes[e.VAETiles]; !ok {
+		errs = append(errs, fmt.Errorf("VAE_TILES %q is none of auto, always, never", e.VAETiles))
+	}
+	if d := e.Device; d != "auto" && d != "cpu" && !strings.HasPrefix(d, "cuda") {
+		errs = append(errs, fmt.Errorf("DEVICE %q is none of auto, cpu, cuda0, cuda1 and so on", d))
+	}
+	return errs
 }
 
-func flagError(err error, names []string) error {
-	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
-		return fmt.Errorf("unknown flag --%s%s", name, didYouMean("--"+name, names))
-	}
-	if name, ok := strings.CutPrefix(err.Error(), "flag needs an argument: -"); ok {
-		return fmt.Errorf("flag --%s needs a value", name)
-	}
-	return err
-}
-
-// load fills all settings, flags before the environment, and reports every
-// mistake at once.
-func (c *call) load(environ map[string]string, all ...settings) error {
+func (l *logSettings) Validate() []error {
 	var errs []error
-	for _, s := range all {
-		values := c.given
-		if s.environment {
-			values = maps.Clone(environ)
-			maps.Copy(values, c.given)
-		}
-		err := env.ParseWithOptions(s.target, env.Options{Environment: values})
-		errs = append(errs, c.explain(s, err)...)
-		if v, ok := s.target.(interface{ validate() []error }); ok && err == nil {
-			for _, err := range v.validate() {
-				errs = append(errs, c.asGiven(s, err))
-			}
-		}
+	if _, err := zerolog.ParseLevel(l.Level); err != nil || l.Level == "" {
+		errs = append(errs, fmt.Errorf("LOG_LEVEL %q is none of trace, debug, info, warn, error", l.Level))
 	}
-	if errs != nil {
-		return &usageError{errs: errs}
+	if formats := []string{"auto", "console", "json"}; !slices.Contains(formats, l.Format) {
+		errs = append(errs, fmt.Errorf("LOG_FORMAT %q is none of %s", l.Format, strings.Join(formats, ", ")))
 	}
-	return nil
+	return errs
 }
 
-// asGiven makes an error that begins with the name of a variable begin with the
-// flag, when that is what the user wrote.
-func (c *call) asGiven(s settings, err error) error {
-	name, rest, _ := strings.Cut(err.Error(), " ")
-	for _, f := range s.fields() {
-		if _, given := c.given[f.variable]; given && f.variable == name {
-			return fmt.Errorf("--%s %s", f.flag, rest)
-		}
+// roots are the folders that were configured, then ./models, the usual ones and
+// that of the demo model.
+func (m *modelSettings) roots(environ map[string]string) []string {
+	usual, _ := m.usual(environ)
+	roots := append(append(m.configured(), "models"), usual...)
+	if m.demo != "" {
+		roots = append(roots, m.demo)
 	}
-	return err
+	return roots
 }
 
-// explain replaces struct fields in env's errors by what the user wrote.
-func (c *call) explain(s settings, err error) []error {
-	if err == nil {
-		return nil
-	}
-	var all env.AggregateError
-	if !errors.As(err, &all) {
-		return []error{err}
-	}
-	t := reflect.TypeOf(s.target).Elem()
-	var out []error
-	for _, e := range all.Errors {
-		var pe env.ParseError
-		if !errors.As(e, &pe) {
-			out = append(out, e)
-			continue
+func (m *modelSettings) configured() []string {
+	var dirs []string
+	for dir := range strings.SplitSeq(m.ModelsDir, ":") {
+		if dir != "" {
+			dirs = append(dirs, dir)
 		}
-		f, _ := t.FieldByName(pe.Name)
-		variable, _, _ := strings.Cut(f.Tag.Get("env"), ",")
-		i := slices.IndexFunc(s.fields(), func(f field) bool { return f.variable == variable })
-		name, value := variable, ""
-		if i >= 0 {
-			if given, ok := c.given[variable]; ok {
-				name, value = "--"+s.fields()[i].flag, given
-			}
-		}
-		if value != "" {
-			value = fmt.Sprintf(" %q", value)
-		}
-		out = append(out, fmt.Errorf("%s%s: %w", name, value, pe.Err))
 	}
-	return out
+	return dirs
+}
+
+func (m *modelSettings) usual(environ map[string]string) (roots, files []string) {
+	return models.DefaultPlaces(func(name string) string { return environ[name] })
+}
+
+// config is what the catalog needs. A model named by its path is listed too.
+func (m *modelSettings) config(environ map[string]string, model string) models.Config {
+	_, files := m.usual(environ)
+	if info, err := os.Stat(model); err == nil && info.Mode().IsRegular() {
+		files = append([]string{model}, files...)
+	}
+	return models.Config{Roots: m.roots(environ), Files: files, AllowPickle: m.AllowPickle, HashFile: cacheFile(environ, "hashes.json")}
+}
+
+// cacheFile is a file in the user's cache folder, "" without a home.
+func cacheFile(environ map[string]string, name string) string {
+	switch {
+	case environ["XDG_CACHE_HOME"] != "":
+		return filepath.Join(environ["XDG_CACHE_HOME"], "sdworker", name)
+	case environ["HOME"] != "":
+		return filepath.Join(environ["HOME"], ".cache", "sdworker", name)
+	}
+	return ""
 }

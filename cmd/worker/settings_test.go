@@ -1,24 +1,28 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caarlos0/env/v10"
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference"
+	"sdworker/internal/cli"
 )
 
 // loaded parses a command line of worker serve.
 func loaded(t *testing.T, environ map[string]string, args ...string) (*serveCommand, error) {
 	t.Helper()
-	c, err := parse(serveVerb, args)
-	if err != nil {
-		return nil, err
-	}
 	s := new(serveCommand)
-	return s, c.load(environ, s.settings()...)
+	_, err := cli.Load(serveVerb, s, environ, args)
+	return s, err
 }
 
 func TestFlagsComeBeforeVariablesBeforeDefaults(t *testing.T) {
@@ -55,7 +59,7 @@ func TestFlagsComeBeforeVariablesBeforeDefaults(t *testing.T) {
 func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	_, err := loaded(t, map[string]string{"THREADS": "-2", "LOG_LEVEL": "loud", "QUEUE_DEPTH": "x", "WARM_MODELS": "0"},
 		"--addr", "here", "--vae-tiles", "some", "--max-body", "0", "--request-timeout", "long")
-	var usage *usageError
+	var usage *cli.UsageError
 	require.ErrorAs(t, err, &usage)
 	for _, want := range []string{
 		"THREADS is -2", `LOG_LEVEL "loud" is none of`, "QUEUE_DEPTH", "WARM_MODELS is 0",
@@ -63,35 +67,117 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	} {
 		require.ErrorContains(t, err, want)
 	}
-	require.Len(t, usage.errs, 7, "%v", err) // --max-body is not looked at: its group could not be parsed
+	require.Len(t, usage.Errs, 7, "%v", err) // --max-body is not looked at: its group could not be parsed
 }
 
 func TestArgumentsAndFlagsMix(t *testing.T) {
-	c, err := parse(modelsConvertVerb, []string{"from", "--quiet", "to", "--", "--prune"})
+	c, err := cli.Load(modelsConvertVerb, new(convertCommand), nil, []string{"from", "--quiet", "to", "--", "--prune"})
 	require.NoError(t, err)
-	require.Equal(t, []string{"from", "to", "--prune"}, c.args)
-	require.Equal(t, map[string]string{"QUIET": "true"}, c.given)
+	require.Equal(t, []string{"from", "to", "--prune"}, c.Args)
+	require.Equal(t, map[string]string{"QUIET": "true"}, c.Given)
 
-	_, err = parse(generateVerb, []string{"--unknown", "x", "--other=1"})
+	_, err = cli.Load(generateVerb, new(generateCommand), nil, []string{"--unknown", "x", "--other=1"})
 	require.EqualError(t, err, "unknown flag --unknown\nunknown flag --other")
 }
 
-func TestEngineProcessGetsSettingsAndNoSecrets(t *testing.T) {
+func TestEngineProcessGetsSettings(t *testing.T) {
 	environ := map[string]string{
-		"HOME": "/h", "THREADS": "1", "LOG_FORMAT": "console", "RUNPOD_AI_API_KEY": "k", "API_AUTH": "u:p", "HF_TOKEN": "t",
-		"HUGGING_FACE_HUB_TOKEN": "t", "AWS_SECRET_ACCESS_KEY": "s", "GOOGLE_API_KEY": "k", "NVIDIA_API_KEY": "k", "PASSWORD": "p",
-		"MODELS_DIR": "/m", "CUDA_VISIBLE_DEVICES": "1", "LD_LIBRARY_PATH": "/l", "GOMEMLIMIT": "1GiB",
+		"HOME": "/h", "THREADS": "1", "LOG_FORMAT": "console", "MODELS_DIR": "/m", "MODEL": "https://models.example/m?token=secret", "CUDA_VISIBLE_DEVICES": "1", "LD_LIBRARY_PATH": "/l", "GOMEMLIMIT": "1GiB",
 	}
-	s, err := loaded(t, environ, "--threads", "7", "--vae-tiles", "always", "--allow-pickle")
+	s, err := loaded(t, environ, "--threads", "7", "--vae-tiles", "always", "--allow-pickle", "--warm-models-bytes", "5")
 	require.NoError(t, err)
-	got := engineCommand(environ, &s.common).Env
+	got := engineProcess(environ, &s.common).Env
 	require.Subset(t, got, []string{
-		"HOME=/h", "THREADS=7", "DEVICE=auto", "WARM_MODELS=1", "VAE_TILES=always", "ALLOW_PICKLE=true", "LOG_LEVEL=info", "LOG_FORMAT=json",
+		"HOME=/h", "THREADS=7", "DEVICE=auto", "WARM_MODELS=1", "WARM_MODELS_BYTES=5", "VAE_TILES=always", "ALLOW_PICKLE=true", "LOG_LEVEL=info", "LOG_FORMAT=json",
 		"MODELS_DIR=/m", "CUDA_VISIBLE_DEVICES=1", "LD_LIBRARY_PATH=/l", "GOMEMLIMIT=1GiB",
 	})
 	require.NotContains(t, got, "THREADS=1")
-	for _, secret := range []string{"RUNPOD_AI_API_KEY", "API_AUTH", "HF_TOKEN", "HUGGING_FACE", "AWS", "API_KEY", "PASSWORD"} {
-		require.NotContains(t, strings.Join(got, "\n"), secret)
-	}
+	require.NotContains(t, strings.Join(got, "\n"), "secret")
 	require.Equal(t, inference.TileAlways, tileModes[s.common.engine.VAETiles])
+
+	var child engineCommand // reads what it is sent
+	_, err = cli.Load(engineVerb, &child, env.ToMap(got), nil)
+	require.NoError(t, err)
+	s.common.log.Format, s.common.engine.Model = "json", ""
+	require.Equal(t, s.common, child.common)
+}
+
+// secrets gives every secret that the program knows, and some of others, a value that
+// is found again.
+func secrets() map[string]string {
+	out := map[string]string{}
+	for _, name := range []string{"AWS_SECRET_ACCESS_KEY", "GOOGLE_API_KEY", "NVIDIA_API_KEY", "PASSWORD", "CUDA", "GITHUB_TOKEN"} {
+		out[name] = "secret-" + name
+	}
+	for _, s := range everySetting() {
+		for _, f := range s.Fields() {
+			if f.Secret {
+				out[f.Variable] = "secret-" + f.Variable
+			}
+		}
+	}
+	out["API_AUTH"] = "user:secret-API_AUTH"
+	return out
+}
+
+// The engine process parses files that anybody may have made. This looks at the
+// environment of a real one.
+func TestEngineProcessGetsNoSecrets(t *testing.T) {
+	all := secrets()
+	for _, name := range []string{"API_AUTH", "API_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "CIVITAI_TOKEN", "BUCKET_SECRET_ACCESS_KEY", "BUCKET_ACCESS_KEY_ID", "RUNPOD_AI_API_KEY"} {
+		require.Contains(t, all, name)
+	}
+	home := newHome(t)
+	g := newGate(t, opOpen)
+	variables := environ(home, g.environ())
+	maps.Copy(variables, all)
+	begin(t, variables, "serve", "--addr", "127.0.0.1:0")
+	call := g.next()
+	defer call.release()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", call.pid))
+	require.NoError(t, err)
+	require.NotEqual(t, os.Getpid(), call.pid)
+	require.Contains(t, string(text), "HOME="+home)
+	require.NotContains(t, string(text), "secret-")
+	for name := range all {
+		require.NotContains(t, "\x00"+string(text), "\x00"+name+"=")
+	}
+}
+
+// What keeps a command from working is told before anything is opened, fetched or
+// loaded.
+func TestSettingsAreCheckedFirst(t *testing.T) {
+	newHome(t)
+	require.NoError(t, os.WriteFile("config.json", []byte("["), 0o600))
+	for _, tc := range []struct {
+		name    string
+		environ map[string]string
+		args    []string
+		want    []string
+	}{
+		{"serve", map[string]string{"OPTIONS_FILE": "config.json", "TLS_CERTFILE": "absent.pem", "TLS_KEYFILE": "absent.pem", "SHUTDOWN_GRACE": "-1s", "REQUEST_TIMEOUT": "-1s"},
+			[]string{"serve"}, []string{"OPTIONS_FILE cannot be used", "TLS_CERTFILE", "SHUTDOWN_GRACE is -1s", "REQUEST_TIMEOUT is -1s"}},
+		{"generate", nil, []string{"generate", "--prompt", "x", "--options-file", "config.json"}, []string{"--options-file cannot be used"}},
+		{"runpod", map[string]string{"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1:1/take", "RUNPOD_CONCURRENCY": "0", "RUNPOD_SHUTDOWN_GRACE": "0s", "RUNPOD_INIT_TIMEOUT": "-3", "RUNPOD_REALTIME_PORT": "70000"},
+			[]string{"runpod"}, []string{"RUNPOD_WEBHOOK_POST_OUTPUT is not", "RUNPOD_CONCURRENCY is 0", "RUNPOD_SHUTDOWN_GRACE is 0s", "RUNPOD_INIT_TIMEOUT is -3s", "RUNPOD_REALTIME_PORT is 70000"}},
+		{"bridge", map[string]string{"BUCKET_ENDPOINT_URL": "https://s3.example", "BUCKET_UPLOAD": "never", "RUNPOD_RECODE": "gif", "RUNPOD_RECODE_QUALITY": "0", "RUNPOD_MAX_DOWNLOAD_BYTES": "-1"},
+			[]string{"runpod", "--test_input", `{"input": {}}`}, []string{"BUCKET_ACCESS_KEY_ID", "BUCKET_UPLOAD is", "RUNPOD_RECODE is", "RUNPOD_RECODE_QUALITY is 0", "RUNPOD_MAX_DOWNLOAD_BYTES is -1"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := workerWith(t, func(p *program) {
+				maps.Copy(p.Environ, tc.environ)
+				p.Environ["MODEL"] = "https://127.0.0.1:1/model.safetensors" // would be fetched
+				p.open = func(context.Context, string, func(int, int)) (inference.Engine, error) {
+					t.Error("the engine was opened")
+					return nil, errors.New("no")
+				}
+			}, tc.args...)
+			require.Equal(t, cli.StatusUsage, got.status, got.err)
+			for _, want := range tc.want {
+				require.Contains(t, got.err, want)
+			}
+			require.NotContains(t, got.err, "listening")
+			require.NotContains(t, got.err, "fetch")
+		})
+	}
 }

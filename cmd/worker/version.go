@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sdworker/inference/sdcpp"
+	"sdworker/internal/cli"
 )
 
 // versionOptions are the flags of worker version.
@@ -16,20 +17,28 @@ type versionOptions struct {
 }
 
 var versionVerb = &verb{
-	name: "version", short: "print the version, the engine inside and the devices it finds",
-	settings: func() []settings { return []settings{{title: "Output:", target: new(versionOptions)}} },
-	run: func(_ context.Context, p *program, c *call) error {
-		var o versionOptions
-		if err := c.load(p.environ, settings{target: &o}); err != nil {
-			return err
-		}
-		b := build{Version: version(), Go: runtime.Version(), Engine: sdcpp.Version(), CUDA: sdcpp.CUDAInfo()}
-		if o.JSON {
-			return printJSON(p.out, b)
-		}
-		b.print(p)
-		return nil
-	},
+	Name: "version", Short: "print the version, the engine inside and the devices it finds",
+	New: func() cli.Command[*program] { return new(versionCommand) },
+}
+
+// versionCommand is one run of worker version.
+type versionCommand struct {
+	options versionOptions
+}
+
+// Settings are those of the command.
+func (c *versionCommand) Settings() []cli.Settings {
+	return []cli.Settings{{Title: "Output:", Target: &c.options}}
+}
+
+// Run prints the version.
+func (c *versionCommand) Run(_ context.Context, p *program, _ *cli.Call) error {
+	b := build{Version: version(), Go: runtime.Version(), Engine: sdcpp.Version(), CUDA: sdcpp.CUDAInfo()}
+	if c.options.JSON {
+		return printJSON(p.Out, b)
+	}
+	b.print(p)
+	return nil
 }
 
 // build is what worker version prints.
@@ -42,24 +51,24 @@ type build struct {
 
 func (b *build) print(p *program) {
 	e := b.Engine
-	fmt.Fprintf(p.out, "worker     %s (%s)\n", b.Version, b.Go)
+	fmt.Fprintf(p.Out, "worker     %s (%s)\n", b.Version, b.Go)
 	if e.Backend == "none" {
-		fmt.Fprintf(p.out, "engine     none: built without it, use make build\n")
+		fmt.Fprintf(p.Out, "engine     none: built without it, use make build\n")
 		return
 	}
-	fmt.Fprintf(p.out, "engine     %s, build %s, ggml %s\n", e.Pin, e.Key, e.GGML)
-	fmt.Fprintf(p.out, "backend    %s\n", e.Backend)
+	fmt.Fprintf(p.Out, "engine     %s, build %s, ggml %s\n", e.Pin, e.Key, e.GGML)
+	fmt.Fprintf(p.Out, "backend    %s\n", e.Backend)
 	if c := b.CUDA; c != nil {
-		fmt.Fprintf(p.out, "cuda       %s for compute capability %s; the driver knows %s\n", c.Runtime, c.ArchitectureList(), c.Driver)
+		fmt.Fprintf(p.Out, "cuda       %s for compute capability %s; the driver knows %s\n", c.Runtime, c.ArchitectureList(), c.Driver)
 	}
-	fmt.Fprintf(p.out, "cpu        %s\n", strings.Join(e.CPUFeatures, " "))
-	fmt.Fprintf(p.out, "allocator  %s\n", e.Allocator)
+	fmt.Fprintf(p.Out, "cpu        %s\n", strings.Join(e.CPUFeatures, " "))
+	fmt.Fprintf(p.Out, "allocator  %s\n", e.Allocator)
 	for _, d := range e.Devices {
-		fmt.Fprintf(p.out, "device     %s: %s", d.Name, d.Description)
+		fmt.Fprintf(p.Out, "device     %s: %s", d.Name, d.Description)
 		if d.TotalBytes > 0 {
-			fmt.Fprintf(p.out, ", %d of %d MiB free", d.FreeBytes>>20, d.TotalBytes>>20)
+			fmt.Fprintf(p.Out, ", %d of %d MiB free", d.FreeBytes>>20, d.TotalBytes>>20)
 		}
-		fmt.Fprintln(p.out)
+		fmt.Fprintln(p.Out)
 	}
 }
 

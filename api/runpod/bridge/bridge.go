@@ -73,7 +73,8 @@ type Options struct {
 	ModelDirs []string
 }
 
-// Validate finds all settings that cannot be used, before anything is started.
+// Validate finds all settings that cannot be used. It is for a Config that was read
+// from the environment: there zero is a value and no wish for the default.
 func (c Config) Validate() []error {
 	var errs []error
 	if _, err := bucket.Open(c.Bucket); err != nil {
@@ -85,7 +86,7 @@ func (c Config) Validate() []error {
 	if c.Format != "" && c.Format != "jpeg" && c.Format != "webp" {
 		errs = append(errs, fmt.Errorf("RUNPOD_RECODE is %q; it must be jpeg or webp", c.Format))
 	}
-	if c.Quality < 0 || c.Quality > 100 {
+	if c.Quality < 1 || c.Quality > 100 {
 		errs = append(errs, fmt.Errorf("RUNPOD_RECODE_QUALITY is %d; it must be 1 to 100", c.Quality))
 	}
 	if c.MaxDownload < 0 {
@@ -99,6 +100,7 @@ const defaultQuality = 90
 
 // New returns the job handler. It fails on settings that contradict each other.
 func New(o Options) (runpod.Handler, error) {
+	o.Upload, o.Quality = cmp.Or(o.Upload, uploadAlways), cmp.Or(o.Quality, defaultQuality)
 	if err := errors.Join(o.Validate()...); err != nil {
 		return nil, err
 	}
@@ -106,7 +108,6 @@ func New(o Options) (runpod.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Upload, o.Quality = cmp.Or(o.Upload, uploadAlways), cmp.Or(o.Quality, defaultQuality)
 	b := &bridge{Options: o, store: store, public: publicnet.Transport()}
 	return b.do, nil
 }

@@ -30,8 +30,8 @@ const tries = 3
 // Config names a bucket.
 type Config struct {
 	EndpointURL string `env:"BUCKET_ENDPOINT_URL" doc:"S3 endpoint for results; it may contain the bucket, in its host (https://bucket.s3.region.amazonaws.com) or as its path"`
-	AccessKey   string `env:"BUCKET_ACCESS_KEY_ID" doc:"S3 access key id"`
-	SecretKey   string `env:"BUCKET_SECRET_ACCESS_KEY,unset" doc:"S3 secret access key"`
+	AccessKey   string `env:"BUCKET_ACCESS_KEY_ID" secret:"true" doc:"S3 access key id"`
+	SecretKey   string `env:"BUCKET_SECRET_ACCESS_KEY,unset" secret:"true" doc:"S3 secret access key"`
 	Name        string `env:"BUCKET_NAME" doc:"bucket; default the one in BUCKET_ENDPOINT_URL, else month and year such as 11-26, as in RunPod's SDK"`
 	Region      string `env:"BUCKET_REGION" doc:"region of the bucket; default the one in BUCKET_ENDPOINT_URL, else us-east-1"`
 	Prefix      string `env:"BUCKET_PREFIX" doc:"path in front of the object names"`

@@ -15,9 +15,9 @@ import (
 // files leave the cache needs no more.
 const noteEvery = time.Hour
 
-// recent is a Generator that notes which fetched files are used, so that the cache
+// recentModels is a Generator that notes which fetched files are used, so that the cache
 // removes others first.
-type recent struct {
+type recentModels struct {
 	inference.Generator
 	cache *fetch.Cache
 
@@ -25,11 +25,11 @@ type recent struct {
 	noted map[string]time.Time // by path
 }
 
-func newRecent(gen inference.Generator, cache *fetch.Cache) *recent {
-	return &recent{Generator: gen, cache: cache, noted: map[string]time.Time{}}
+func newRecentModels(gen inference.Generator, cache *fetch.Cache) *recentModels {
+	return &recentModels{Generator: gen, cache: cache, noted: map[string]time.Time{}}
 }
 
-func (r *recent) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+func (r *recentModels) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
 	res, err := r.Generator.Generate(ctx, req, hooks)
 	if err == nil {
 		files := []string{req.Files.Checkpoint, req.Files.VAE}
@@ -41,7 +41,7 @@ func (r *recent) Generate(ctx context.Context, req *inference.Request, hooks inf
 	return res, err
 }
 
-func (r *recent) Load(ctx context.Context, files inference.Files, hooks inference.Hooks) error {
+func (r *recentModels) Load(ctx context.Context, files inference.Files, hooks inference.Hooks) error {
 	err := r.Generator.Load(ctx, files, hooks)
 	if err == nil {
 		r.note([]string{files.Checkpoint, files.VAE})
@@ -49,7 +49,7 @@ func (r *recent) Load(ctx context.Context, files inference.Files, hooks inferenc
 	return err
 }
 
-func (r *recent) note(paths []string) {
+func (r *recentModels) note(paths []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, path := range paths {

@@ -1,4 +1,4 @@
-package main
+package httpd
 
 import (
 	"context"
@@ -18,11 +18,11 @@ import (
 
 func TestClientThatStopsSending(t *testing.T) {
 	failed := make(chan error, 1)
-	s := httptest.NewServer(impatient(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(withBodyDeadlines(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, err := io.ReadAll(r.Body)
 		failed <- err
 		w.WriteHeader(http.StatusBadRequest)
-	}), bodyWaits{time.Millisecond, time.Millisecond, t.Context()}))
+	}), bodyDeadlines{time.Millisecond, time.Millisecond, t.Context()}))
 	defer s.Close()
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func TestClientThatStopsReading(t *testing.T) {
 		_, err := io.Copy(w, io.LimitReader(zeros{}, 1<<32)) // more than the buffers of both sides hold
 		failed <- err
 	}))
-	s.Listener = impatientListener{s.Listener, time.Millisecond}
+	s.Listener = writeDeadlineListener{s.Listener, time.Millisecond}
 	s.Start()
 	defer s.Close()
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
@@ -53,10 +53,10 @@ func TestClientThatStopsReading(t *testing.T) {
 // A body that never comes withholds no reply, whether or not somebody would read it.
 func TestBodyThatNeverComes(t *testing.T) {
 	for _, length := range []string{"Content-Length: 100", "Content-Length: 99999999", "Transfer-Encoding: chunked"} {
-		s := httptest.NewServer(impatient(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		s := httptest.NewServer(withBodyDeadlines(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusRequestEntityTooLarge)
 			fmt.Fprint(w, "too much")
-		}), bodyWaits{time.Hour, 10 * time.Millisecond, t.Context()}))
+		}), bodyDeadlines{time.Hour, 10 * time.Millisecond, t.Context()}))
 		conn, err := net.Dial("tcp", s.Listener.Addr().String())
 		require.NoError(t, err)
 		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n", length)
@@ -73,13 +73,13 @@ func TestBodyThatNeverComes(t *testing.T) {
 func TestStopEndsTheWaitForABody(t *testing.T) {
 	stopping, stop := context.WithCancel(t.Context())
 	reading := make(chan struct{})
-	s := httptest.NewServer(impatient(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(withBodyDeadlines(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = r.Body.Read(make([]byte, 1))
 		close(reading)
 		_, err := io.ReadAll(r.Body)
 		assert.ErrorIs(t, err, os.ErrDeadlineExceeded)
 		w.WriteHeader(http.StatusBadRequest)
-	}), bodyWaits{time.Hour, 10 * time.Millisecond, stopping}))
+	}), bodyDeadlines{time.Hour, 10 * time.Millisecond, stopping}))
 	defer s.Close()
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
 	require.NoError(t, err)
@@ -94,11 +94,11 @@ func TestStopEndsTheWaitForABody(t *testing.T) {
 
 // A request whose body was read keeps its connection.
 func TestReadBodyKeepsTheConnection(t *testing.T) {
-	s := httptest.NewServer(impatient(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(withBodyDeadlines(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.ReadAll(r.Body)
 		time.Sleep(30 * time.Millisecond)
 		fmt.Fprint(w, r.RemoteAddr)
-	}), bodyWaits{time.Hour, 10 * time.Millisecond, t.Context()}))
+	}), bodyDeadlines{time.Hour, 10 * time.Millisecond, t.Context()}))
 	defer s.Close()
 	var from []string
 	for range 2 {
@@ -119,13 +119,13 @@ func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 // Between the pieces, and while the server works, there is no deadline.
 func TestDeadlineEndsWithThePiece(t *testing.T) {
 	w := &deadlines{ResponseWriter: httptest.NewRecorder()}
-	h := impatient(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	h := withBodyDeadlines(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		assert.NoError(t, err)
 		assert.Equal(t, "hello", string(body))
 		assert.NotZero(t, w.set)
 		assert.Zero(t, w.last)
-	}), bodyWaits{time.Hour, time.Hour, t.Context()})
+	}), bodyDeadlines{time.Hour, time.Hour, t.Context()})
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/", strings.NewReader("hello")))
 }
 

@@ -1,4 +1,4 @@
-package main
+package httpd
 
 import (
 	"context"
@@ -10,24 +10,24 @@ import (
 	"time"
 )
 
-// pieceWait is how long a client may take for one piece of a body that it sends or
+// PieceWait is how long a client may take for one piece of a body that it sends or
 // receives, before the connection counts as dead.
-const pieceWait = time.Minute
+const PieceWait = time.Minute
 
 // restWait is how long the rest of a body may take that nobody reads: the server
 // takes it off the connection before it replies. It is also what a body that is still
 // on its way has when the server stops.
 const restWait = time.Second
 
-// bodyWaits says how long a server waits for the bodies of requests.
-type bodyWaits struct {
+// bodyDeadlines says how long a server waits for the bodies of requests.
+type bodyDeadlines struct {
 	piece, rest time.Duration
 	stopping    context.Context //nolint:containedctx // ends when the server begins to stop
 }
 
-// impatient ends requests whose client stops in the middle of the body, or never
+// withBodyDeadlines ends requests whose client stops in the middle of the body, or never
 // begins it.
-func impatient(h http.Handler, wait bodyWaits) http.Handler {
+func withBodyDeadlines(h http.Handler, wait bodyDeadlines) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Body == nil || r.Body == http.NoBody {
 			h.ServeHTTP(w, r)
@@ -46,7 +46,7 @@ func impatient(h http.Handler, wait bodyWaits) http.Handler {
 type timedBody struct {
 	io.ReadCloser
 	conn *http.ResponseController
-	wait bodyWaits
+	wait bodyDeadlines
 
 	mu    sync.Mutex
 	ended bool // all of it was read, or it failed
@@ -100,13 +100,13 @@ func (w *bodyWriter) Write(p []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *bodyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// impatientListener has connections whose client must take what it is sent.
-type impatientListener struct {
+// writeDeadlineListener has connections whose client must take what it is sent.
+type writeDeadlineListener struct {
 	net.Listener
 	wait time.Duration
 }
 
-func (l impatientListener) Accept() (net.Conn, error) {
+func (l writeDeadlineListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err

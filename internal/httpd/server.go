@@ -1,4 +1,6 @@
-package main
+// Package httpd is an HTTP server: it listens, answers health checks while the
+// program starts, gives slow clients their time and no more, and ends in stages.
+package httpd
 
 import (
 	"context"
@@ -15,36 +17,44 @@ import (
 	"sdworker/api/gate"
 )
 
-// httpServer is a listening server.
-type httpServer struct {
-	cfg      *serving
-	tls      *tls.Config // nil for plain HTTP
-	log      zerolog.Logger
+// Config is what a Server is made of. Addr is required.
+type Config struct {
+	Addr  string        // host:port; port 0 takes a free one
+	TLS   *tls.Config   // nil for plain HTTP
+	Grace time.Duration // for requests in hand once the server ends
+	// Hosts are names that it answers for, see gate.Hosts. Without any it answers for
+	// every name unless it listens on a loopback address.
+	Hosts []string
+	// Hurry asks the jobs in hand to finish with what they have; nil when there
+	// are none.
+	Hurry func()
+	Log   zerolog.Logger
+}
+
+// Server is a listening server.
+type Server struct {
+	cfg      Config
 	local    bool // only this machine can reach it
 	listener net.Listener
 	requests context.Context //nolint:containedctx // the base context of all requests, as http.Server keeps it
 	abort    context.CancelFunc
-	hurry    func() // asks the jobs in hand to finish with what they have; nil when there are none
 }
 
-// listen opens the port.
-func listen(ctx context.Context, addr string, cfg *serving, log zerolog.Logger) (*httpServer, error) {
-	secure, err := cfg.tlsConfig()
+// Listen opens the port.
+func Listen(ctx context.Context, cfg Config) (*Server, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
 	if err != nil {
-		return nil, err
-	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with --addr", addr, err)
+		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with --addr", cfg.Addr, err)
 	}
 	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
 	at, ok := listener.Addr().(*net.TCPAddr)
-	return &httpServer{cfg: cfg, tls: secure, log: log, local: ok && at.IP.IsLoopback(), listener: impatientListener{listener, pieceWait}, requests: requests, abort: abort}, nil
+	return &Server{cfg: cfg, local: ok && at.IP.IsLoopback(), listener: writeDeadlineListener{listener, PieceWait}, requests: requests, abort: abort}, nil
 }
 
-func (s *httpServer) url() string {
+// URL is the address that the server answers at.
+func (s *Server) URL() string {
 	scheme := "http"
-	if s.tls != nil {
+	if s.cfg.TLS != nil {
 		scheme = "https"
 	}
 	return scheme + "://" + s.listener.Addr().String()
@@ -56,23 +66,23 @@ const (
 	abortWait = 5 * time.Second  // replies of jobs that were aborted
 )
 
-// serve answers requests until ctx ends, then lets those in hand finish within
+// Serve answers requests until ctx ends, then lets those in hand finish within
 // the grace time. After it they are asked to hurry, and at last aborted.
-func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
+func (s *Server) Serve(ctx context.Context, h http.Handler) error {
 	defer s.abort()
-	if s.local || len(s.cfg.AllowedHosts) > 0 {
-		h = gate.Hosts(s.cfg.AllowedHosts, refuseHost)(h)
+	if s.local || len(s.cfg.Hosts) > 0 {
+		h = gate.Hosts(s.cfg.Hosts, refuseHost)(h)
 	}
 	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	server := &http.Server{
-		Handler:           s.logged(impatient(h, bodyWaits{piece: pieceWait, rest: restWait, stopping: stopping})),
+		Handler:           s.logged(withBodyDeadlines(h, bodyDeadlines{piece: PieceWait, rest: restWait, stopping: stopping})),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		BaseContext:       func(net.Listener) context.Context { return s.requests },
-		ErrorLog:          stdlog.New(s.log, "", 0),
-		TLSConfig:         s.tls,
+		ErrorLog:          stdlog.New(s.cfg.Log, "", 0),
+		TLSConfig:         s.cfg.TLS,
 		Protocols:         new(http.Protocols),
 	}
 	server.Protocols.SetHTTP1(true)
@@ -80,7 +90,7 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 	server.Protocols.SetUnencryptedHTTP2(true)
 	served := make(chan error, 1)
 	go func() {
-		if s.tls != nil {
+		if s.cfg.TLS != nil {
 			served <- server.ServeTLS(s.listener, "", "")
 		} else {
 			served <- server.Serve(s.listener)
@@ -98,14 +108,14 @@ func (s *httpServer) serve(ctx context.Context, h http.Handler) error {
 		before func()
 		wait   time.Duration
 	}{
-		{"shutting down, waiting for the requests in hand", func() {}, s.cfg.ShutdownGrace},
-		{"the grace time is over, asking the jobs in hand to finish with what they have", s.hurry, hurryWait},
+		{"shutting down, waiting for the requests in hand", func() {}, s.cfg.Grace},
+		{"the grace time is over, asking the jobs in hand to finish with what they have", s.cfg.Hurry, hurryWait},
 		{"aborting the requests in hand", s.abort, abortWait},
 	} {
 		if stage.before == nil {
 			continue
 		}
-		s.log.Info().Dur("wait", stage.wait).Msg(stage.what)
+		s.cfg.Log.Info().Dur("wait", stage.wait).Msg(stage.what)
 		stage.before()
 		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), stage.wait)
 		err = server.Shutdown(wait)
@@ -126,7 +136,7 @@ func refuseHost(w http.ResponseWriter, _ *http.Request, status int, text string)
 
 // logged writes a line for each request: those that change something at info,
 // the others, which clients send every second, at debug.
-func (s *httpServer) logged(h http.Handler) http.Handler {
+func (s *Server) logged(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		watched := &statusWriter{ResponseWriter: w}
@@ -135,7 +145,7 @@ func (s *httpServer) logged(h http.Handler) http.Handler {
 			if r.Method == http.MethodPost {
 				level = zerolog.InfoLevel
 			}
-			s.log.WithLevel(level).Str("method", r.Method).Str("path", r.URL.Path).Int("status", watched.status).
+			s.cfg.Log.WithLevel(level).Str("method", r.Method).Str("path", r.URL.Path).Int("status", watched.status).
 				Float64("seconds", time.Since(began).Seconds()).Str("client", r.RemoteAddr).Msg("request")
 		}()
 		h.ServeHTTP(watched, r)

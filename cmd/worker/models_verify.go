@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"sdworker/fault"
+	"sdworker/internal/cli"
+	"sdworker/models"
+)
+
+// verifyOptions are the flags of worker models verify.
+type verifyOptions struct {
+	SHA256 string `env:"SHA256" doc:"digest that the file must have"`
+}
+
+func (o *verifyOptions) Validate() []error {
+	o.SHA256 = strings.ToLower(o.SHA256)
+	return digestErrors(o.SHA256)
+}
+
+var modelsVerifyVerb = &verb{
+	Name: "verify", Args: "[FILE ...]", Short: "check that model files are whole and fit, and print their digests",
+	Long: "Without a FILE all files of the model folders are checked.",
+	New:  func() cli.Command[*program] { return new(verifyCommand) },
+}
+
+// verifyCommand is one run of worker models verify.
+type verifyCommand struct {
+	options verifyOptions
+	modelsCommand
+}
+
+// Settings are those of the command.
+func (c *verifyCommand) Settings() []cli.Settings {
+	return append([]cli.Settings{{Title: "Digest:", Target: &c.options}}, c.modelsCommand.settings()...)
+}
+
+// Run prints a line for each file.
+func (c *verifyCommand) Run(ctx context.Context, p *program, call *cli.Call) error {
+	paths := call.Args
+	if c.options.SHA256 != "" && len(paths) != 1 {
+		return cli.Usagef("--sha256 is for one file, %d are named", len(paths))
+	}
+	if len(paths) == 0 {
+		catalog := c.catalog(p)
+		for _, kind := range models.Kinds() {
+			for _, f := range catalog.List(kind) {
+				if !f.Picture() {
+					paths = append(paths, f.Path)
+				}
+			}
+		}
+	}
+	bad := 0
+	for _, path := range paths {
+		verdict, err := c.verifyOne(ctx, path)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			bad++
+			verdict = "bad  " + printable(fault.Message(err)) // which names the file
+		}
+		fmt.Fprintln(p.Out, verdict)
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d of %d files cannot be used", bad, len(paths))
+	}
+	return nil
+}
+
+// verifyOne reads a whole file and returns the line that says that it is good.
+func (c *verifyCommand) verifyOne(ctx context.Context, path string) (string, error) {
+	r, err := models.Verify(ctx, path, c.options.SHA256)
+	if err != nil {
+		return "", err
+	}
+	if err := r.Info.Usable(models.CheckOptions{AllowPickle: c.models.AllowPickle}); err != nil {
+		return "", err
+	}
+	line := fmt.Sprintf("ok   %s  %s", r.SHA256, printable(path))
+	if r.Bad > 0 {
+		line += fmt.Sprintf("  (%d values are not finite, the first in %s)", r.Bad, printable(r.FirstBad))
+	}
+	return line, nil
+}
