@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"sdworker/formats/embedding"
 	"sdworker/inference/clip"
 	"sdworker/internal/fileid"
 )
@@ -13,14 +14,14 @@ import (
 type embeddingFiles struct {
 	files   map[string]embeddingFile // by path
 	last    *embeddingSet
-	names   map[string]string // what last was made from
-	bundled []*clip.Embedding // and this
-	made    uint64            // sets so far
+	names   map[string]string      // what last was made from
+	bundled []*embedding.Embedding // and this
+	made    uint64                 // sets so far
 }
 
 type embeddingFile struct {
 	id     fileid.ID
-	loaded *clip.Embedding // nil when the file cannot be used
+	loaded *embedding.Embedding // nil when the file cannot be used
 }
 
 // embeddingSet is a set of embeddings with a number that no other set has. (An
@@ -33,7 +34,7 @@ type embeddingSet struct {
 
 // get returns the set of the files named (name -> path) and of those in LoRAs, where
 // no file has the name. Files that cannot be read are left out, as A1111 does.
-func (f *embeddingFiles) get(names map[string]string, bundled []*clip.Embedding) *embeddingSet {
+func (f *embeddingFiles) get(names map[string]string, bundled []*embedding.Embedding) *embeddingSet {
 	changed := f.last == nil || !maps.Equal(names, f.names) || !slices.Equal(bundled, f.bundled)
 	if f.files == nil {
 		f.files = map[string]embeddingFile{}
@@ -52,7 +53,7 @@ func (f *embeddingFiles) get(names map[string]string, bundled []*clip.Embedding)
 			continue
 		}
 		changed = true
-		loaded, err := clip.ReadEmbedding(path)
+		loaded, err := embedding.Read(path)
 		if err != nil || id.Replaced() { // while it was read: the next job will see
 			loaded = nil
 		}

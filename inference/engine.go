@@ -3,7 +3,7 @@ package inference
 import (
 	"context"
 
-	"sdworker/inference/clip"
+	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
 )
 
@@ -139,8 +139,8 @@ type LoRAApplier interface {
 
 // LoRAReport is what became of a LoRA.
 type LoRAReport struct {
-	Note       string            // what was left out and why, "" for nothing
-	Embeddings []*clip.Embedding // textual inversions in the file, all of the text encoder's width
+	Note       string                 // what was left out and why, "" for nothing
+	Embeddings []*embedding.Embedding // textual inversions in the file, all of the text encoder's width
 }
 
 // VAESwitcher replaces the VAE by the one in a file; "" restores the

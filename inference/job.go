@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"sdworker/fault"
-	"sdworker/inference/clip"
+	"sdworker/formats/embedding"
 	"sdworker/inference/imageio"
 	"sdworker/inference/prompt"
 	"sdworker/inference/rng"
@@ -26,8 +26,8 @@ type job struct {
 	res      *Result
 
 	model    *model
-	loras    []LoRA            // active on model
-	bundled  []*clip.Embedding // textual inversions in the files of loras
+	loras    []LoRA                 // active on model
+	bundled  []*embedding.Embedding // textual inversions in the files of loras
 	texts    *embeddingSet
 	batch    int // images per batch
 	seeds    []int64

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/formats/embedding"
 	"sdworker/inference"
 	"sdworker/inference/clip"
 	"sdworker/inference/enginetest"
@@ -67,9 +68,9 @@ func TestNotesOfLoRAsAreTold(t *testing.T) {
 // A textual inversion inside a LoRA acts while the LoRA does, unless a file has its
 // name.
 func TestEmbeddingsInsideLoRAs(t *testing.T) {
-	inside := &clip.Embedding{Name: "mychar", Vectors: 2, Shape: clip.Width, Values: make([]float32, 2*clip.Width)}
+	inside := &embedding.Embedding{Name: "mychar", Vectors: 2, Shape: clip.Width, Values: make([]float32, 2*clip.Width)}
 	b := newBench(t, func() *enginetest.Fake {
-		return &enginetest.Fake{LoRAReports: map[string]inference.LoRAReport{"a": {Embeddings: []*clip.Embedding{inside}}}}
+		return &enginetest.Fake{LoRAReports: map[string]inference.LoRAReport{"a": {Embeddings: []*embedding.Embedding{inside}}}}
 	})
 	b.run(t, txt2img(nil)) // opens the engine
 	vectors := func(prompt string, embeddings map[string]string) int {
@@ -88,7 +89,7 @@ func TestEmbeddingsInsideLoRAs(t *testing.T) {
 	require.Equal(t, 2, vectors("photo of mychar <lora:a:1>", nil))
 	require.Zero(t, vectors("photo of mychar", nil))
 	require.Equal(t, 2, vectors("a photo of mychar <lora:a:0>", nil), "the strength is the weights'")
-	file := filepath.Join("clip", "testdata", "embeddings", "single.safetensors")
+	file := filepath.Join("..", "formats", "embedding", "testdata", "single.safetensors")
 	require.Equal(t, 3, vectors("photo of mychar <lora:a:1>", map[string]string{"mychar": file}), "the file's")
 }
 

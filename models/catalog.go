@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sdworker/formats"
+	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
 )
 
@@ -160,7 +161,7 @@ func (c *Catalog) classify(path string, info fs.FileInfo) Kind {
 	switch found, err := Inspect(path); {
 	case err == nil:
 		kind = found.Kind
-	case isPictureName(path) && carriesEmbedding(path):
+	case embedding.IsPicture(path) && embedding.InPicture(path):
 		kind = Embedding
 	}
 	c.kinds.Store(key, kind)

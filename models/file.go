@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
 )
 
@@ -41,6 +42,9 @@ func (f File) at(info fs.FileInfo) File {
 	f.Bytes, f.ModTime, f.inode = info.Size(), info.ModTime(), fileid.Of(f.Path, info).Inode
 	return f
 }
+
+// Picture tells a textual inversion inside a PNG, which has no header of tensors.
+func (f File) Picture() bool { return f.Kind == Embedding && embedding.IsPicture(f.Name) }
 
 // Stem is the base name without extension, as prompts name LoRAs and embeddings.
 func (f File) Stem() string { return stem(f.Name[strings.LastIndexByte(f.Name, '/')+1:]) }

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"sdworker/formats/embedding"
 )
 
 // maxDepth bounds how far below a model folder files are found.
@@ -125,7 +127,7 @@ func (s *scan) walk(dir, below string, kind Kind, visited map[string]bool, depth
 			subs = append(subs, e.Name())
 		case info.Mode().IsRegular() && kind.named(e.Name()):
 			s.add(full, path.Join(below, e.Name()), "", kind, info)
-		case info.Mode().IsRegular() && kind == Embedding && isPictureName(e.Name()) && s.classify(full, info) == Embedding:
+		case info.Mode().IsRegular() && kind == Embedding && embedding.IsPicture(e.Name()) && s.classify(full, info) == Embedding:
 			s.add(full, path.Join(below, e.Name()), "", kind, info)
 		case info.Mode().IsRegular() && kind == Checkpoint && isVAEName(e.Name()):
 			s.add(full, path.Join(below, e.Name()), "", VAE, info)

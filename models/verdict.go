@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
 )
 
@@ -34,7 +35,7 @@ func (c *Catalog) verdict(f File) verdict {
 	}
 	var v verdict
 	if f.Picture() {
-		if !carriesEmbedding(f.Path) {
+		if !embedding.InPicture(f.Path) {
 			v.err = refuse(f.Path, "carries no textual inversion")
 		}
 	} else if info, err := Check(f.Path, f.Kind, CheckOptions{AllowPickle: c.config.AllowPickle}); err != nil {

@@ -6,7 +6,7 @@ import (
 	"sync"
 
 	"sdworker/api/sdapi"
-	"sdworker/inference/clip"
+	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
 	"sdworker/models"
 )
@@ -131,7 +131,7 @@ func (c *catalog) embedding(f models.File) sdapi.Embedding {
 	}
 	e := sdapi.Embedding{Path: f.Path, Name: f.Stem()}
 	// What a PyTorch file or a picture says of its training is inside.
-	inner, err := clip.ReadEmbedding(f.Path)
+	inner, err := embedding.Read(f.Path)
 	if err == nil {
 		e.Name, e.Vectors, e.Width = inner.Name, inner.Vectors, inner.Shape
 		e.Step, e.Checkpoint, e.CheckpointName = inner.Step, inner.Checkpoint, inner.CheckpointName

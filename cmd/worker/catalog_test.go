@@ -19,7 +19,7 @@ func TestEmbeddingsOfFilesAndPictures(t *testing.T) {
 	for from, to := range map[string]string{
 		"image.png": "a.png", "preview.png": "b.png", "packed.png": "d.png", "international.png": "e.png", "notes.pt": "notes.pt",
 	} {
-		raw, err := os.ReadFile(filepath.Join("../../inference/clip/testdata/embeddings", from))
+		raw, err := os.ReadFile(filepath.Join("../../formats/embedding/testdata", from))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, to), raw, 0o600))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "c.preview.png"), raw, 0o600))

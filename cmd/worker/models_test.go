@@ -63,7 +63,7 @@ func TestModelsInfo(t *testing.T) {
 }
 
 func TestModelsListTellsWhatFilesHold(t *testing.T) {
-	testdataFolder, err := filepath.Abs("../../inference/clip/testdata/embeddings")
+	testdataFolder, err := filepath.Abs("../../formats/embedding/testdata")
 	require.NoError(t, err)
 	home := newHome(t)
 	loraFile(t, "models/Stable-diffusion/misplaced.safetensors")

@@ -4,44 +4,33 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"sdworker/formats/embedding"
 )
 
 // Width is the number of values of a token's vector in the text encoder.
 const Width = 768
 
-// Embedding is a textual inversion embedding: vectors that a name in a prompt stands for.
-type Embedding struct {
-	Name    string
-	Vectors int       // places it takes in a chunk
-	Shape   int       // values of one vector; only embeddings of [Width] can be used
-	Values  []float32 // [Vectors, Shape]
-
-	// What the training program noted in the file, nil where it did not.
-	Step           *int
-	Checkpoint     *string // short hash of the checkpoint
-	CheckpointName *string
-}
-
 // Embeddings is a set of embeddings that prompts can name. It does not change.
 type Embeddings struct {
 	byToken map[int32][]named
-	loaded  []*Embedding
-	skipped []*Embedding
+	loaded  []*embedding.Embedding
+	skipped []*embedding.Embedding
 }
 
 // named is an embedding with the tokens of its name.
 type named struct {
 	tokens []int32
-	*Embedding
+	*embedding.Embedding
 }
 
 // NewEmbeddings makes a set. Of two embeddings of one name the later counts. Those whose
 // vectors have another width than the text encoder's are kept aside, see
 // [Embeddings.Skipped].
-func NewEmbeddings(embeddings ...*Embedding) *Embeddings {
+func NewEmbeddings(embeddings ...*embedding.Embedding) *Embeddings {
 	set := &Embeddings{byToken: map[int32][]named{}}
 	for i, e := range embeddings {
-		if slices.ContainsFunc(embeddings[i+1:], e.replacedBy) {
+		if slices.ContainsFunc(embeddings[i+1:], func(later *embedding.Embedding) bool { return replacedBy(e, later) }) {
 			continue
 		}
 		if e.Shape != Width {
@@ -56,26 +45,28 @@ func NewEmbeddings(embeddings ...*Embedding) *Embeddings {
 	for _, candidates := range set.byToken {
 		slices.SortStableFunc(candidates, func(a, b named) int { return len(b.tokens) - len(a.tokens) })
 	}
-	byName := func(a, b *Embedding) int { return cmp.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name)) }
+	byName := func(a, b *embedding.Embedding) int {
+		return cmp.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
+	}
 	slices.SortStableFunc(set.loaded, byName)
 	slices.SortStableFunc(set.skipped, byName)
 	return set
 }
 
 // replacedBy reports whether a later embedding takes the place of e in a set.
-func (e *Embedding) replacedBy(later *Embedding) bool {
+func replacedBy(e, later *embedding.Embedding) bool {
 	return later.Name == e.Name && (later.Shape == Width) == (e.Shape == Width)
 }
 
 // Loaded returns the embeddings that prompts can name, sorted by name.
-func (s *Embeddings) Loaded() []*Embedding { return s.loaded }
+func (s *Embeddings) Loaded() []*embedding.Embedding { return s.loaded }
 
 // Skipped returns the embeddings made for other models, sorted by name.
-func (s *Embeddings) Skipped() []*Embedding { return s.skipped }
+func (s *Embeddings) Skipped() []*embedding.Embedding { return s.skipped }
 
 // find returns the embedding whose name the tokens start with, the longest name if there
 // are several, and the number of tokens of the name.
-func (s *Embeddings) find(tokens []int32) (e *Embedding, length int) {
+func (s *Embeddings) find(tokens []int32) (e *embedding.Embedding, length int) {
 	if s == nil {
 		return nil, 0
 	}

@@ -8,11 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"sdworker/formats/embedding"
 	"sdworker/inference/clip"
 	"sdworker/inference/prompt"
 )
 
-func names(embeddings []*clip.Embedding) []string {
+func names(embeddings []*embedding.Embedding) []string {
 	var names []string
 	for _, e := range embeddings {
 		names = append(names, e.Name)
@@ -21,16 +22,16 @@ func names(embeddings []*clip.Embedding) []string {
 }
 
 func TestEmbeddings(t *testing.T) {
-	sdxl := &clip.Embedding{Name: "big", Vectors: 1, Shape: 2048}
-	later := embedding("cat", 5)
-	set := clip.NewEmbeddings(embedding("dog", 1), embedding("cat", 1), sdxl, embedding("Bird", 1), later)
+	sdxl := &embedding.Embedding{Name: "big", Vectors: 1, Shape: 2048}
+	later := counted("cat", 5)
+	set := clip.NewEmbeddings(counted("dog", 1), counted("cat", 1), sdxl, counted("Bird", 1), later)
 	require.Equal(t, []string{"Bird", "cat", "dog"}, names(set.Loaded()))
 	require.Equal(t, []string{"big"}, names(set.Skipped()))
 	require.Same(t, later, set.Loaded()[1])
 }
 
 func TestEmbeddingInPrompt(t *testing.T) {
-	set := clip.NewEmbeddings(embedding("cat", 1), embedding("cat dog", 3), embedding("Easy-Negative", 2))
+	set := clip.NewEmbeddings(counted("cat", 1), counted("cat dog", 3), counted("Easy-Negative", 2))
 	for _, tc := range []struct {
 		text string
 		want []int32 // the tokens in use
@@ -64,7 +65,7 @@ func TestEmbeddingInPrompt(t *testing.T) {
 // An embedding after the last comma of a full chunk moves to the next one with
 // its vectors.
 func TestEmbeddingMovesWithItsWords(t *testing.T) {
-	set := clip.NewEmbeddings(embedding("cat", 3))
+	set := clip.NewEmbeddings(counted("cat", 3))
 	text := strings.Repeat("a ", 60) + ", cat " + strings.Repeat("b ", 20)
 	batch, err := clip.Encode([]string{text}, clip.Options{Embeddings: set, CommaBacktrack: 20})
 	require.NoError(t, err)
@@ -76,7 +77,7 @@ func TestEmbeddingMovesWithItsWords(t *testing.T) {
 }
 
 func TestEmbeddingTooLong(t *testing.T) {
-	set := clip.NewEmbeddings(embedding("fits", 75), embedding("long", 76))
+	set := clip.NewEmbeddings(counted("fits", 75), counted("long", 76))
 	batch, err := clip.Encode([]string{"a fits b"}, clip.Options{Embeddings: set})
 	require.NoError(t, err)
 	require.Len(t, batch.Texts[0].Chunks, 3)
@@ -95,7 +96,7 @@ func TestEncodeWeightError(t *testing.T) {
 // The chunks hold the tokens of the text, in order and with nothing lost, whatever the
 // commas and the option.
 func TestChunksKeepTokens(t *testing.T) {
-	set := clip.NewEmbeddings(embedding("emb", 9))
+	set := clip.NewEmbeddings(counted("emb", 9))
 	rapid.Check(t, func(t *rapid.T) {
 		var text strings.Builder
 		for _, w := range rapid.SliceOfN(rapid.SampledFrom([]string{"cat", "dog", ",", ",", "emb"}), 0, 300).Draw(t, "words") {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"sdworker/formats/embedding"
 	"sdworker/inference/prompt"
 )
 
@@ -54,9 +55,9 @@ func (t Text) Limit() int {
 
 // Batch is what [Encode] makes of several texts.
 type Batch struct {
-	Texts   []Text       // all with the same number of chunks
-	Vectors []float32    // [m, Width]: row i is the vector of token id VocabularySize + i
-	Used    []*Embedding // embeddings that occur, in the order of first use
+	Texts   []Text                 // all with the same number of chunks
+	Vectors []float32              // [m, Width]: row i is the vector of token id VocabularySize + i
+	Used    []*embedding.Embedding // embeddings that occur, in the order of first use
 }
 
 // Encode cuts texts into chunks. The texts are those of one timetable, see
@@ -69,7 +70,7 @@ type Batch struct {
 // It fails for a weight that is no number, with a *prompt.WeightError, and for an
 // embedding of more than 75 vectors.
 func Encode(texts []string, options Options) (*Batch, error) {
-	e := encoder{Options: options, rows: map[*Embedding]int32{}}
+	e := encoder{Options: options, rows: map[*embedding.Embedding]int32{}}
 	batch := &Batch{Texts: make([]Text, len(texts))}
 	longest := 0
 	for i, text := range texts {
@@ -93,9 +94,9 @@ func Encode(texts []string, options Options) (*Batch, error) {
 // encoder holds what the texts of a batch share.
 type encoder struct {
 	Options
-	rows    map[*Embedding]int32 // token id of an embedding's first vector
+	rows    map[*embedding.Embedding]int32 // token id of an embedding's first vector
 	vectors []float32
-	used    []*Embedding
+	used    []*embedding.Embedding
 }
 
 func (e *encoder) encode(text string) (Text, error) {
@@ -134,13 +135,13 @@ func (e *encoder) encode(text string) (Text, error) {
 }
 
 // row returns the token id of an embedding's first vector.
-func (e *encoder) row(embedding *Embedding) int32 {
-	id, ok := e.rows[embedding]
+func (e *encoder) row(of *embedding.Embedding) int32 {
+	id, ok := e.rows[of]
 	if !ok {
 		id = VocabularySize + int32(len(e.vectors)/Width)
-		e.rows[embedding] = id
-		e.vectors = append(e.vectors, embedding.Values...)
-		e.used = append(e.used, embedding)
+		e.rows[of] = id
+		e.vectors = append(e.vectors, of.Values...)
+		e.used = append(e.used, of)
 	}
 	return id
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/formats/embedding"
 	"sdworker/inference/clip"
 	"sdworker/internal/vectors"
 )
@@ -21,9 +22,9 @@ func (r *run) UnmarshalJSON(raw []byte) error {
 	return json.Unmarshal(raw, &[]any{&r.Kind, &r.Count})
 }
 
-// embedding returns an embedding whose i-th vector holds only i.
-func embedding(name string, count int) *clip.Embedding {
-	e := &clip.Embedding{Name: name, Vectors: count, Shape: clip.Width}
+// counted returns an embedding whose i-th vector holds only i.
+func counted(name string, count int) *embedding.Embedding {
+	e := &embedding.Embedding{Name: name, Vectors: count, Shape: clip.Width}
 	for i := range count {
 		for range clip.Width {
 			e.Values = append(e.Values, float32(i))
@@ -48,12 +49,12 @@ func TestChunking(t *testing.T) {
 	for _, tc := range file.Cases {
 		t.Run(tc.Name, func(t *testing.T) {
 			var text []string
-			var embeddings []*clip.Embedding
+			var embeddings []*embedding.Embedding
 			for _, r := range tc.Input.Tokens {
 				switch r.Kind {
 				case "embedding":
 					name := strings.Repeat("x", len(embeddings)+1) + "emb"
-					embeddings = append(embeddings, embedding(name, r.Count))
+					embeddings = append(embeddings, counted(name, r.Count))
 					text = append(text, name)
 				default:
 					word := map[string]string{"word": "cat", "comma": ",", "break": "BREAK"}[r.Kind]
@@ -113,9 +114,9 @@ func TestRecordedChunks(t *testing.T) {
 	}
 	load(t, "chunks.json", &file)
 	require.NotEmpty(t, file.Cases)
-	var embeddings []*clip.Embedding
+	var embeddings []*embedding.Embedding
 	for name, count := range file.Embeddings {
-		embeddings = append(embeddings, embedding(name, count))
+		embeddings = append(embeddings, counted(name, count))
 	}
 	set := clip.NewEmbeddings(embeddings...)
 	for i, tc := range file.Cases {

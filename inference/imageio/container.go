@@ -4,31 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"iter"
+
+	"sdworker/formats/pngtext"
 )
-
-// pngChunks yields the chunks of a PNG file until it ends or is damaged.
-func pngChunks(data []byte) iter.Seq2[string, []byte] {
-	return func(yield func(string, []byte) bool) {
-		data = data[min(len(pngSignature), len(data)):]
-		for len(data) >= 12 {
-			size := uint64(binary.BigEndian.Uint32(data))
-			if size+12 > uint64(len(data)) || !yield(string(data[4:8]), data[8:8+size]) {
-				return
-			}
-			data = data[12+size:]
-		}
-	}
-}
-
-// pngChunk returns the first chunk of a kind.
-func pngChunk(data []byte, kind string) ([]byte, bool) {
-	for k, chunk := range pngChunks(data) {
-		if k == kind {
-			return chunk, true
-		}
-	}
-	return nil, false
-}
 
 // JPEG markers (ITU-T T.81, table B.1).
 const (
@@ -93,7 +71,7 @@ func exifOf(data []byte) (exif, bool) {
 	f, _ := sniff(data)
 	switch f.name {
 	case "png":
-		raw, _ = pngChunk(data, "eXIf")
+		raw, _ = pngtext.Chunk(data, "eXIf")
 	case "jpeg":
 		for marker, segment := range jpegSegments(data) {
 			if marker == markerAPP1 && bytes.HasPrefix(segment, []byte("Exif\x00\x00")) {

@@ -10,6 +10,8 @@ import (
 	"image/png"
 	"io"
 
+	"sdworker/formats/pngtext"
+
 	"golang.org/x/image/bmp"
 )
 
@@ -107,7 +109,7 @@ func refusePanic(err *error) {
 func sniff(data []byte) (format, bool) {
 	has := func(prefix string) bool { return bytes.HasPrefix(data, []byte(prefix)) }
 	switch {
-	case has(pngSignature):
+	case has(pngtext.Signature):
 		return format{"png", from(png.DecodeConfig), decodePNG}, true
 	case has("\xff\xd8\xff"):
 		return format{"jpeg", from(jpeg.DecodeConfig), opaque(jpeg.Decode)}, true
@@ -164,10 +166,10 @@ func decodePNG(data []byte) (RGBA, bool, error) {
 		return RGBA{}, false, err
 	}
 	const palette, truecolourAlpha = 3, 6
-	colourType := data[len(pngSignature)+8+9]
+	colourType := data[len(pngtext.Signature)+8+9]
 	alpha := colourType == truecolourAlpha
 	if colourType == palette {
-		if t, ok := pngChunk(data, "tRNS"); ok {
+		if t, ok := pngtext.Chunk(data, "tRNS"); ok {
 			alpha = len(bytes.Trim(t, "\xff")) != 1 || bytes.IndexByte(t, 0) < 0
 		}
 	}
@@ -177,8 +179,8 @@ func decodePNG(data []byte) (RGBA, bool, error) {
 // withPNGEnd ends a file after its last whole chunk if its own end is missing, as
 // in files of programs that were stopped: Pillow needs the pixels only.
 func withPNGEnd(data []byte) []byte {
-	end, pixels := len(pngSignature), false
-	for kind, chunk := range pngChunks(data) {
+	end, pixels := len(pngtext.Signature), false
+	for kind, chunk := range pngtext.Chunks(data) {
 		if kind == "IEND" {
 			return data
 		}

@@ -1,11 +1,9 @@
 package imageio
 
 import (
-	"bytes"
-	"compress/zlib"
 	"encoding/binary"
-	"fmt"
-	"io"
+
+	"sdworker/formats/pngtext"
 )
 
 // Item is one piece of information that a picture file carries: a text, or a
@@ -85,14 +83,14 @@ func (i *Info) add(key string, value any) {
 
 func (i *Info) readPNG(data []byte) {
 	total := 0
-	for kind, chunk := range pngChunks(data) {
+	for kind, chunk := range pngtext.Chunks(data) {
 		if kind == "gAMA" && len(chunk) == 4 {
 			i.add("gamma", float64(binary.BigEndian.Uint32(chunk))/100000)
 		}
 		if kind == "sRGB" && len(chunk) == 1 {
 			i.add("srgb", int(chunk[0]))
 		}
-		key, value, ok := pngText(kind, chunk, maxText)
+		key, value, ok := pngtext.Text(kind, chunk, maxText)
 		if total += len(value); total > maxTexts {
 			return
 		}
@@ -111,69 +109,6 @@ var encodingKeys = map[string]bool{
 	"jfif": true, "jfif_version": true, "jfif_unit": true, "jfif_density": true, "dpi": true, "exif": true, "loop": true,
 	"background": true, "timestamp": true, "duration": true, "progressive": true, "progression": true, "icc_profile": true,
 	"chromaticity": true, "photoshop": true,
-}
-
-// PNGText returns the text of a PNG file under a key, in a chunk of any of the three
-// kinds. One that inflates to more than limit bytes is passed over. As in Pillow, of
-// two with the same key the last counts.
-func PNGText(data []byte, key string, limit int) (text string, found bool) {
-	for kind, chunk := range pngChunks(data) {
-		if !bytes.HasPrefix(chunk, append([]byte(key), 0)) {
-			continue
-		}
-		if _, value, ok := pngText(kind, chunk, limit); ok {
-			text, found = value, true
-		}
-	}
-	return text, found
-}
-
-// pngText reads a text chunk of any of the three kinds, of at most limit bytes if
-// it is compressed.
-func pngText(kind string, chunk []byte, limit int) (key, value string, ok bool) {
-	rawKey, rest, found := bytes.Cut(chunk, []byte{0})
-	if !found || len(rawKey) == 0 {
-		return "", "", false
-	}
-	key = fromLatin1(rawKey)
-	switch kind {
-	case "tEXt":
-		return key, fromLatin1(rest), true
-	case "zTXt":
-		if len(rest) < 1 || rest[0] != 0 {
-			return "", "", false
-		}
-		text, err := inflate(rest[1:], limit)
-		return key, fromLatin1(text), err == nil
-	case "iTXt":
-		if len(rest) < 2 {
-			return "", "", false
-		}
-		compressed, text := rest[0] != 0, rest[2:]
-		for range 2 { // language and translated key
-			if _, text, found = bytes.Cut(text, []byte{0}); !found {
-				return "", "", false
-			}
-		}
-		var err error
-		if compressed {
-			text, err = inflate(text, limit)
-		}
-		return key, validUTF8(text), err == nil
-	}
-	return "", "", false
-}
-
-func inflate(data []byte, limit int) ([]byte, error) {
-	r, err := zlib.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	out, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
-	if err == nil && len(out) > limit {
-		err = fmt.Errorf("text of more than %d bytes", limit)
-	}
-	return out, err
 }
 
 // gifComment finds the first comment extension before the first picture.

@@ -8,10 +8,10 @@ import (
 	"hash/crc32"
 	"sync"
 
+	"sdworker/formats/pngtext"
+
 	"github.com/klauspost/compress/zlib"
 )
-
-const pngSignature = "\x89PNG\r\n\x1a\n"
 
 // PNG colour types (PNG specification, table 11.1).
 const (
@@ -36,8 +36,8 @@ func EncodeGrayPNG(m Gray, texts ...Text) ([]byte, error) {
 // WithPNGText returns the PNG file with the texts added behind its header. The
 // pixels are copied as they are, compressed.
 func WithPNGText(png []byte, texts ...Text) ([]byte, error) {
-	const headerEnd = len(pngSignature) + 4 + 4 + 13 + 4 // IHDR is the first chunk and has 13 bytes
-	if len(png) < headerEnd || string(png[:len(pngSignature)]) != pngSignature {
+	const headerEnd = len(pngtext.Signature) + 4 + 4 + 13 + 4 // IHDR is the first chunk and has 13 bytes
+	if len(png) < headerEnd || string(png[:len(pngtext.Signature)]) != pngtext.Signature {
 		return nil, errors.New("not a PNG file")
 	}
 	out := make([]byte, 0, len(png)+textSize(texts))
@@ -59,7 +59,7 @@ func encodePNG(pix []uint8, w, h, channels int, colourType byte, texts []Text) (
 	}
 
 	out := make([]byte, 0, d.out.Len()+textSize(texts)+64)
-	out = append(out, pngSignature...)
+	out = append(out, pngtext.Signature...)
 	header := binary.BigEndian.AppendUint32(nil, uint32(w))
 	header = binary.BigEndian.AppendUint32(header, uint32(h))
 	out = appendChunk(out, "IHDR", append(header, 8, colourType, 0, 0, 0))

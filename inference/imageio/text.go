@@ -15,12 +15,3 @@ func latin1(s string) ([]byte, bool) {
 	}
 	return out, true
 }
-
-// fromLatin1 decodes ISO 8859-1.
-func fromLatin1(b []byte) string {
-	runes := make([]rune, len(b))
-	for i, c := range b {
-		runes[i] = rune(c)
-	}
-	return string(runes)
-}

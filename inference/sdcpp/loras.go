@@ -20,6 +20,7 @@ import (
 	"unsafe"
 
 	"sdworker/fault"
+	"sdworker/formats/embedding"
 	"sdworker/formats/safetensors"
 	"sdworker/inference"
 	"sdworker/inference/clip"
@@ -241,7 +242,7 @@ func (u *unused) note(file int, f openLoRA) string {
 }
 
 // embeddings reads the textual inversions in a file.
-func embeddings(f openLoRA) (list []*clip.Embedding, left []adapter.Unused) {
+func embeddings(f openLoRA) (list []*embedding.Embedding, left []adapter.Unused) {
 	for _, name := range slices.Sorted(maps.Keys(f.Bundles)) {
 		values, err := f.Bundles[name].Vectors(f, clip.Width)
 		var unfit *adapter.Unfit
@@ -251,7 +252,7 @@ func embeddings(f openLoRA) (list []*clip.Embedding, left []adapter.Unused) {
 		case err != nil:
 			left = append(left, adapter.Unused{Module: name, Reason: "cannot be read"})
 		default:
-			list = append(list, &clip.Embedding{Name: name, Vectors: len(values) / clip.Width, Shape: clip.Width, Values: values})
+			list = append(list, &embedding.Embedding{Name: name, Vectors: len(values) / clip.Width, Shape: clip.Width, Values: values})
 		}
 	}
 	return list, left

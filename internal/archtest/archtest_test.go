@@ -92,10 +92,10 @@ var rules = []struct {
 }{
 	{ground, `$^`, "what everything stands on stands on nothing"},
 	{formats, `fault|` + formats, "a file format knows nothing of what is made of its tensors"},
-	{`inference/clip`, leaf + `|` + formats, "an embedding is a file of tensors"},
+	{`inference/(clip|imageio)`, leaf + `|` + formats, "embeddings and texts of pictures come in files"},
 	{leaf, leaf, "leaves know neither engines nor jobs nor transports"},
-	{`inference`, leaf, "the domain stands on its leaves and on nothing else"},
-	{`inference/enginetest`, `inference|` + leaf, "a fake must not need what it stands for"},
+	{`inference`, leaf + `|formats/embedding`, "the domain stands on its leaves and on nothing else"},
+	{`inference/enginetest`, `inference|formats/embedding|` + leaf, "a fake must not need what it stands for"},
 	{`inference/sdcpp/tiles`, leaf, "a leaf of the binding"},
 	{`inference/sdcpp`, `inference(/clip)?|inference/sdcpp/tiles|models(/.*)?|` + ground + `|` + formats, "the binding knows the engine's interface and the files it opens"},
 	{`inference/remote`, `inference|` + leaf, "a supervised child is a second implementation of inference.Generator, not a new layer"},

@@ -1,4 +1,4 @@
-package clip
+package embedding
 
 import (
 	"errors"
@@ -14,11 +14,11 @@ import (
 	"sdworker/formats/torchfile"
 )
 
-// maxEmbeddingFile is far more than the largest embedding that fits a chunk, in bytes.
-const maxEmbeddingFile = 64 << 20
+// maxFile is far more than the largest embedding that fits a chunk, in bytes.
+const maxFile = 64 << 20
 
-// ErrNoEmbedding says that an image carries no embedding, as previews do not.
-var ErrNoEmbedding = errors.New("the image carries no embedding")
+// ErrNone says that an image carries no embedding, as previews do not.
+var ErrNone = errors.New("the image carries no embedding")
 
 // tensor is an array of numbers in a file, last axis fastest.
 type tensor struct {
@@ -35,21 +35,21 @@ type fileContent struct {
 	checkpoint, checkpointName *string
 }
 
-// ReadEmbedding reads a textual inversion embedding from a file: .safetensors, .pt and .bin
+// Read reads a textual inversion embedding from a file: .safetensors, .pt and .bin
 // of PyTorch, and .png with the embedding in a text chunk. The name is the file's without
 // extension; a PNG may carry another.
 //
 // The file must hold one tensor, or clip_l and clip_g of an SDXL embedding, whose Values
-// are left out. For an image without embedding the error is [ErrNoEmbedding].
-func ReadEmbedding(path string) (*Embedding, error) {
-	e, err := readEmbedding(path)
+// are left out. For an image without embedding the error is [ErrNone].
+func Read(path string) (*Embedding, error) {
+	e, err := read(path)
 	if err != nil {
 		return nil, fmt.Errorf("embedding %s: %w", filepath.Base(path), err)
 	}
 	return e, nil
 }
 
-func readEmbedding(path string) (*Embedding, error) {
+func read(path string) (*Embedding, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func readEmbedding(path string) (*Embedding, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() > maxEmbeddingFile {
+	if info.Size() > maxFile {
 		return nil, fmt.Errorf("%d bytes are too many for an embedding; is it a model?", info.Size())
 	}
 	var content fileContent
@@ -69,11 +69,10 @@ func readEmbedding(path string) (*Embedding, error) {
 		content, err = readSafetensors(f, info.Size())
 	case format == formats.Pickle:
 		content, err = readTorch(f, info.Size())
-	case extension == ".png":
-		if _, inner := splitName(name); inner == ".preview" {
-			return nil, ErrNoEmbedding
-		}
+	case IsPicture(path):
 		content, err = readPNG(f)
+	case extension == ".png":
+		return nil, ErrNone
 	default:
 		err = fmt.Errorf("%s files hold no embeddings: use .safetensors, .pt, .bin or .png", extension)
 	}
@@ -181,7 +180,7 @@ func (t tensor) vectors() (count, width int, err error) {
 	if n < 1 || w < 1 {
 		return 0, 0, fmt.Errorf("a tensor of shape %v is no list of vectors", t.shape)
 	}
-	if n > maxEmbeddingFile/4/w { // a view can repeat what its file holds once
+	if n > maxFile/4/w { // a view can repeat what its file holds once
 		return 0, 0, fmt.Errorf("a tensor of shape %v is too large for an embedding", t.shape)
 	}
 	return int(n), int(w), nil

@@ -1,4 +1,4 @@
-package clip_test
+package embedding_test
 
 import (
 	"archive/zip"
@@ -11,58 +11,59 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/inference/clip"
+	"sdworker/formats/embedding"
+	"sdworker/sd1"
 )
 
-// The files of testdata/embeddings follow the formats by hand, without PyTorch. Their i-th
+// The files of testdata follow the formats by hand, without PyTorch. Their i-th
 // number is i mod k / 8 - 1.
 func pattern(count, start, k int) []float32 {
-	values := make([]float32, count*clip.Width)
+	values := make([]float32, count*sd1.TextWidth)
 	for i := range values {
 		values[i] = float32((start+i)%k)/8 - 1
 	}
 	return values
 }
 
-func TestReadEmbedding(t *testing.T) {
+func TestRead(t *testing.T) {
 	step := func(n int) *int { return &n }
 	text := func(s string) *string { return &s }
 	for _, tc := range []struct {
 		file string
-		want clip.Embedding
+		want embedding.Embedding
 	}{
-		{"single.safetensors", clip.Embedding{Name: "single", Vectors: 3, Shape: 768, Values: pattern(3, 0, 16)}},
-		{"bfloat.safetensors", clip.Embedding{Name: "bfloat", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16)}},
-		{"sdxl.safetensors", clip.Embedding{Name: "sdxl", Vectors: 2, Shape: 2048}},
-		{"notes.pt", clip.Embedding{
+		{"single.safetensors", embedding.Embedding{Name: "single", Vectors: 3, Shape: 768, Values: pattern(3, 0, 16)}},
+		{"bfloat.safetensors", embedding.Embedding{Name: "bfloat", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16)}},
+		{"sdxl.safetensors", embedding.Embedding{Name: "sdxl", Vectors: 2, Shape: 2048}},
+		{"notes.pt", embedding.Embedding{
 			Name: "notes", Vectors: 2, Shape: 768, Values: pattern(2, 0, 16),
 			Step: step(1500), Checkpoint: text("6ce0161689"), CheckpointName: text("v1-5-pruned-emaonly"),
 		}},
-		{"parameters.pt", clip.Embedding{Name: "parameters", Vectors: 1, Shape: 768, Values: pattern(1, 768, 16)}},
-		{"concept.bin", clip.Embedding{Name: "concept", Vectors: 1, Shape: 768, Values: pattern(1, 0, 32)}},
-		{"transposed.bin", clip.Embedding{Name: "transposed", Vectors: 2, Shape: 768, Values: pattern(2, 0, 16)}},
-		{"old.pt", clip.Embedding{Name: "old", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(99)}},
-		{"image.png", clip.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}},
-		{"packed.png", clip.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}},        // zTXt by Pillow
-		{"international.png", clip.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}}, // packed iTXt by Pillow
+		{"parameters.pt", embedding.Embedding{Name: "parameters", Vectors: 1, Shape: 768, Values: pattern(1, 768, 16)}},
+		{"concept.bin", embedding.Embedding{Name: "concept", Vectors: 1, Shape: 768, Values: pattern(1, 0, 32)}},
+		{"transposed.bin", embedding.Embedding{Name: "transposed", Vectors: 2, Shape: 768, Values: pattern(2, 0, 16)}},
+		{"old.pt", embedding.Embedding{Name: "old", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(99)}},
+		{"image.png", embedding.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}},
+		{"packed.png", embedding.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}},        // zTXt by Pillow
+		{"international.png", embedding.Embedding{Name: "carried", Vectors: 1, Shape: 768, Values: pattern(1, 0, 16), Step: step(7)}}, // packed iTXt by Pillow
 	} {
 		t.Run(tc.file, func(t *testing.T) {
-			got, err := clip.ReadEmbedding(filepath.Join("testdata", "embeddings", tc.file))
+			got, err := embedding.Read(filepath.Join("testdata", tc.file))
 			require.NoError(t, err)
 			require.Equal(t, &tc.want, got)
 		})
 	}
 }
 
-func TestReadEmbeddingRefuses(t *testing.T) {
+func TestReadRefuses(t *testing.T) {
 	for file, message := range map[string]string{
 		"two.safetensors": "holds 2 tensors",
 		"evil.pt":         "wants to call",
-		"preview.png":     clip.ErrNoEmbedding.Error(),
+		"preview.png":     embedding.ErrNone.Error(),
 		"absent.pt":       "no such file",
 	} {
 		t.Run(file, func(t *testing.T) {
-			_, err := clip.ReadEmbedding(filepath.Join("testdata", "embeddings", file))
+			_, err := embedding.Read(filepath.Join("testdata", file))
 			require.ErrorContains(t, err, message)
 			require.ErrorContains(t, err, file)
 		})
@@ -79,7 +80,7 @@ func TestReadEmbeddingRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), name)
 			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-			_, err := clip.ReadEmbedding(path)
+			_, err := embedding.Read(path)
 			require.ErrorContains(t, err, name)
 		})
 	}
@@ -114,7 +115,7 @@ func makeTensor(name string, rows, stride int) string {
 		"I0\n(I%d\nI768\nt(I%d\nI1\ntI00\nNtRs", name, rows, stride)
 }
 
-func TestReadEmbeddingOfPyTorch(t *testing.T) {
+func TestReadPyTorch(t *testing.T) {
 	for name, tc := range map[string]struct {
 		entries string
 		vectors int
@@ -130,25 +131,25 @@ func TestReadEmbeddingOfPyTorch(t *testing.T) {
 		"an old call":        {entries: makeTensor("*", 2, 768) + "S'b'\n(S'true'\niposix\nsystem\ns", message: "wants to call"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e, err := clip.ReadEmbedding(writeTorch(t, tc.entries))
+			e, err := embedding.Read(writeTorch(t, tc.entries))
 			if tc.message != "" {
 				require.ErrorContains(t, err, tc.message)
 				return
 			}
 			require.NoError(t, err)
 			require.Equal(t, tc.vectors, e.Vectors)
-			require.Len(t, e.Values, tc.vectors*clip.Width)
+			require.Len(t, e.Values, tc.vectors*sd1.TextWidth)
 		})
 	}
 }
 
 // A damaged file gives an error or an embedding, never a panic.
-func FuzzReadEmbedding(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	extensions := []string{".safetensors", ".pt", ".png"}
-	files, err := os.ReadDir(filepath.Join("testdata", "embeddings"))
+	files, err := os.ReadDir(filepath.Join("testdata"))
 	require.NoError(f, err)
 	for _, file := range files {
-		raw, err := os.ReadFile(filepath.Join("testdata", "embeddings", file.Name()))
+		raw, err := os.ReadFile(filepath.Join("testdata", file.Name()))
 		require.NoError(f, err)
 		for i, extension := range extensions {
 			if strings.HasSuffix(strings.Replace(file.Name(), ".bin", ".pt", 1), extension) {
@@ -160,7 +161,7 @@ func FuzzReadEmbedding(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte, kind int) {
 		path := path + extensions[uint(kind)%uint(len(extensions))]
 		require.NoError(t, os.WriteFile(path, raw, 0o600))
-		e, err := clip.ReadEmbedding(path)
+		e, err := embedding.Read(path)
 		require.Equal(t, err != nil, e == nil)
 	})
 }

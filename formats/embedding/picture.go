@@ -1,17 +1,21 @@
-package clip
+package embedding
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 
-	"sdworker/inference/imageio"
+	"sdworker/formats/pngtext"
 )
 
-// embeddingKeyword is the key of the PNG text that carries an embedding.
-const embeddingKeyword = "sd-ti-embedding"
+// keyword is the key of the PNG text that carries an embedding.
+const keyword = "sd-ti-embedding"
 
 // readPNG reads the embedding that AUTOMATIC1111 writes into its preview images: a text
 // of JSON in base64, where a tensor is {"TORCHTENSOR": [[...], ...]}. A1111 writes a tEXt
@@ -21,9 +25,9 @@ func readPNG(r io.Reader) (fileContent, error) {
 	if err != nil {
 		return fileContent{}, err
 	}
-	text, ok := imageio.PNGText(raw, embeddingKeyword, maxEmbeddingFile)
+	text, ok := pngtext.Find(raw, keyword, maxFile)
 	if !ok {
-		return fileContent{}, ErrNoEmbedding
+		return fileContent{}, ErrNone
 	}
 	decoded, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
@@ -76,4 +80,42 @@ func textOrNil(v any) *string {
 		return &s
 	}
 	return nil
+}
+
+// IsPicture tells by its name a picture that may carry an embedding from the previews
+// beside one.
+func IsPicture(name string) bool {
+	lower := strings.ToLower(name)
+	return strings.HasSuffix(lower, ".png") && !strings.HasSuffix(lower, ".preview.png")
+}
+
+// marker begins the content of the text chunk in which an embedding is stored.
+const marker = keyword + "\x00"
+
+// InPicture tells whether a PNG has such a chunk, of any kind, reading no more than the
+// beginnings of its chunks.
+func InPicture(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var head [8 + len(marker)]byte // length, type, content
+	if _, err := f.ReadAt(head[:8], 0); err != nil || string(head[:8]) != pngtext.Signature {
+		return false
+	}
+	for at := int64(len(pngtext.Signature)); ; {
+		n, err := f.ReadAt(head[:], at)
+		if err != nil && err != io.EOF || n < 8 {
+			return false
+		}
+		kind, content := string(head[4:8]), head[8:n]
+		if pngtext.IsText(kind) && bytes.Equal(content, []byte(marker)) {
+			return true
+		}
+		if kind == "IEND" {
+			return false
+		}
+		at += 12 + int64(binary.BigEndian.Uint32(head[:4])) // with the checksum
+	}
 }
