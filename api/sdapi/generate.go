@@ -42,6 +42,9 @@ type call struct {
 	arrived    time.Time
 
 	mask *imageio.Decoded
+
+	expansion *expanded // of templates; nil without
+	parts     []*call   // the calls that the expansion takes
 }
 
 // tab is one of the two generation routes.
@@ -80,12 +83,14 @@ func (s *Server) generate(t *tab) handler {
 		}
 		hashing, done := context.WithTimeout(ctx, s.cfg.HashWait)
 		defer done()
-		c.fillHashes(hashing, out)
+		for _, r := range out.runs {
+			r.call.fillHashes(hashing, r.result)
+		}
 		body, err := c.reply(ctx, out)
 		if err != nil {
 			return err
 		}
-		w.Header().Set("Server-Timing", serverTiming(out.Timings))
+		w.Header().Set("Server-Timing", serverTiming(out.timings()))
 		writePlain(w, http.StatusOK, "application/json", body)
 		return nil
 	}
@@ -133,6 +138,11 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 	}
 	if err := c.build(ctx); err != nil {
 		return nil, err
+	}
+	if c.script == nil {
+		if err := c.expand(); err != nil {
+			return nil, err
+		}
 	}
 	return c, nil
 }
@@ -200,12 +210,15 @@ func (c *call) keepOverrides() error {
 }
 
 // run waits for the queue's turn and makes the pictures.
-func (c *call) run(ctx context.Context, place *inference.Place) (*inference.Result, error) {
+func (c *call) run(ctx context.Context, place *inference.Place) (*outcome, error) {
 	defer c.server.finished.add(c.id)
 	job := inference.Job{ID: c.id, Name: c.tab.name, Observer: c.readAhead()}
 	work := usual
-	if c.script != nil {
+	switch {
+	case c.script != nil:
 		work = c.script.run
+	case c.parts != nil:
+		work = makeParts
 	}
 	res, err := work(ctx, c, place, job)
 	if err != nil {
@@ -215,8 +228,9 @@ func (c *call) run(ctx context.Context, place *inference.Place) (*inference.Resu
 }
 
 // usual is what a job does without a script.
-func usual(ctx context.Context, c *call, place *inference.Place, job inference.Job) (*inference.Result, error) {
-	return place.Generate(ctx, job, c.req)
+func usual(ctx context.Context, c *call, place *inference.Place, job inference.Job) (*outcome, error) {
+	res, err := place.Generate(ctx, job, c.req)
+	return &outcome{runs: []run{{c, res}}}, err
 }
 
 func (c *call) note(format string, args ...any) {

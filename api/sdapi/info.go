@@ -2,6 +2,7 @@ package sdapi
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,17 +17,7 @@ func itoa(i int) string { return strconv.Itoa(i) }
 // info is the JSON text in the reply: A1111's keys in its order, then ours.
 func (c *call) info(out *output) (string, error) {
 	r, o := c.req, c.opts
-	seeds, subseeds := out.seeds, out.subseeds
-	if c.script == nil { // also of images that an interrupt left out
-		seeds, subseeds = rng.ImageSeeds(r.Seed, r.Subseed, r.SubseedStrength, r.Images())
-	}
-	repeat := func(s string) []string {
-		list := make([]string, len(seeds))
-		for i := range list {
-			list[i] = s
-		}
-		return list
-	}
+	c.complete(out)
 	var denoising, faceModel, vaeName, vaeHash any
 	if d := c.in.maybeNumber("denoising_strength"); d != nil {
 		denoising = *d
@@ -40,13 +31,13 @@ func (c *call) info(out *output) (string, error) {
 	strength, _ := c.in.Get("subseed_strength")
 	doc := pyjson.NewObject(
 		"prompt", r.Prompt,
-		"all_prompts", repeat(r.Prompt),
+		"all_prompts", out.prompts,
 		"negative_prompt", r.NegativePrompt,
-		"all_negative_prompts", repeat(r.NegativePrompt),
+		"all_negative_prompts", out.negatives,
 		"seed", r.Seed,
-		"all_seeds", seeds,
+		"all_seeds", out.seeds,
 		"subseed", r.Subseed,
-		"all_subseeds", subseeds,
+		"all_subseeds", out.subseeds,
 		"subseed_strength", strength,
 		"width", c.width,
 		"height", c.height,
@@ -69,13 +60,27 @@ func (c *call) info(out *output) (string, error) {
 		"styles", c.styles,
 		"job_timestamp", out.started.Format(timestampLayout),
 		"clip_skip", r.Settings.ClipSkip,
-		"is_using_inpainting_conditioning", out.result.Inpainting,
+		"is_using_inpainting_conditioning", out.outcome.inpainting(),
 		"version", c.server.cfg.Version,
-		"timings", timingsOf(out.result.Timings),
+		"timings", timingsOf(out.outcome.timings()),
 		"notes", out.notes,
 	)
 	text, err := pyjson.Marshal(doc, pyjson.Dumps)
 	return string(text), err
+}
+
+// complete lists images, too, that an interrupt left out.
+func (c *call) complete(out *output) {
+	switch {
+	case c.script != nil:
+	case c.expansion != nil:
+		e := c.expansion
+		out.prompts, out.negatives, out.seeds, out.subseeds = e.prompts, e.negatives, e.seeds, e.subseeds
+	default:
+		r := c.req
+		out.seeds, out.subseeds = rng.ImageSeeds(r.Seed, r.Subseed, r.SubseedStrength, r.Images())
+		out.prompts, out.negatives = slices.Repeat([]string{r.Prompt}, r.Images()), slices.Repeat([]string{r.NegativePrompt}, r.Images())
+	}
 }
 
 // timingsOf are the seconds of each phase.

@@ -2,19 +2,21 @@ package sdapi
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"sdworker/api/infotext"
 	"sdworker/api/sdapi/pyjson"
-	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
 
 // output is what a job made, on its way into a reply.
 type output struct {
-	result     *inference.Result
+	outcome    *outcome
 	started    time.Time
 	images     []encodable // in the order of the reply
+	prompts    []string    // of the pictures, and of grids that scripts count among them
+	negatives  []string
 	seeds      []int64
 	subseeds   []int64
 	infotexts  []string
@@ -24,8 +26,8 @@ type output struct {
 }
 
 // reply makes the body of a generation reply. The engine is free meanwhile.
-func (c *call) reply(ctx context.Context, res *inference.Result) ([]byte, error) {
-	out := c.collect(res)
+func (c *call) reply(ctx context.Context, made *outcome) ([]byte, error) {
+	out := c.collect(made)
 	files, err := encodeAll(ctx, out.images, c.opts)
 	if err != nil {
 		return nil, err
@@ -65,32 +67,63 @@ func (c *call) echo() *pyjson.Object {
 }
 
 // collect puts pictures and texts into the order of the reply.
-func (c *call) collect(res *inference.Result) *output {
-	waited := time.Duration(res.Timings.Queue * float64(time.Second))
+func (c *call) collect(made *outcome) *output {
 	out := &output{
-		result: res, started: c.arrived.Add(waited), notes: append(append([]string{}, c.notes...), res.Comments...),
-		seeds: []int64{}, subseeds: []int64{}, infotexts: []string{},
+		outcome: made, started: c.arrived, notes: append([]string{}, c.notes...),
+		prompts: []string{}, negatives: []string{}, seeds: []int64{}, subseeds: []int64{}, infotexts: []string{},
+		extra: pyjson.NewObject(),
+	}
+	for i, r := range made.runs {
+		if i == 0 {
+			out.started = out.started.Add(time.Duration(r.result.Timings.Queue * float64(time.Second)))
+		} else {
+			out.note(r.call.notes...)
+		}
+		out.add(r)
 	}
 	if c.faces {
-		out.notes = append(out.notes, "faces were not restored: there is no model for it")
+		out.note("faces were not restored: there is no model for it")
 	}
-	params := c.params(res)
+	if made.arrange != nil {
+		made.arrange(out)
+	} else {
+		c.addGrid(out)
+	}
+	for _, r := range made.runs {
+		for _, m := range r.result.Maps {
+			out.images = append(out.images, encodable{pixels: m})
+		}
+	}
+	return out
+}
+
+// note adds what is not told yet.
+func (out *output) note(list ...string) {
+	for _, text := range list {
+		if !slices.Contains(out.notes, text) {
+			out.notes = append(out.notes, text)
+		}
+	}
+}
+
+// add appends the pictures of one run with their texts.
+func (out *output) add(r run) {
+	params := r.call.params(r.result)
+	out.note(r.result.Comments...)
 	if params.TokenMergingRatio != 0 || params.Hires != nil && params.TokenMergingRatioHR != 0 {
-		out.notes = append(out.notes, "tokens are not merged: token_merging_ratio does nothing")
+		out.note("tokens are not merged: token_merging_ratio does nothing")
 	}
-	out.extra = extraParams(params)
-	for _, m := range res.Images {
+	if out.extra.Len() == 0 {
+		out.extra = extraParams(params)
+	}
+	for _, m := range r.result.Images {
 		params.Seed, params.VariationSeed = m.Seed, m.Subseed
 		text := infotext.Write(params)
+		out.prompts, out.negatives = append(out.prompts, params.Prompt), append(out.negatives, params.NegativePrompt)
 		out.seeds, out.subseeds = append(out.seeds, m.Seed), append(out.subseeds, m.Subseed)
 		out.infotexts = append(out.infotexts, text)
 		out.images = append(out.images, encodable{pixels: m.Pixels, text: text})
 	}
-	c.addGrid(out)
-	for _, m := range res.Maps {
-		out.images = append(out.images, encodable{pixels: m})
-	}
-	return out
 }
 
 // addGrid puts a grid of the pictures before them, as A1111 does on save_images

@@ -19,7 +19,7 @@ type script struct {
 	args     []scriptArg
 	// run replaces the usual run; nil for a selectable script that this server
 	// does not have.
-	run func(context.Context, *call, *inference.Place, inference.Job) (*inference.Result, error)
+	run func(context.Context, *call, *inference.Place, inference.Job) (*outcome, error)
 	// silent scripts change nothing when the API names them: A1111 reads their
 	// arguments from its own page only, or they have none.
 	silent bool
@@ -74,6 +74,7 @@ var allScripts = []*script{
 	{name: "soft inpainting", alwayson: true, tabs: []*tab{img2img}},
 	{name: "controlnet", alwayson: true, silent: true, tabs: both},
 	{name: "adetailer", alwayson: true, tabs: both},
+	dynamicScript(),
 }
 
 var both = []*tab{txt2img, img2img}
@@ -83,6 +84,9 @@ func init() { // sdUpscale runs calls, which know the scripts
 }
 
 func findScript(t *tab, name string) *script {
+	if isDynamic(name) {
+		name = dynamicName
+	}
 	for _, s := range allScripts {
 		if s.name == strings.ToLower(name) && slices.Contains(s.tabs, t) {
 			return s
@@ -102,6 +106,7 @@ type scriptCall struct {
 	texts      []infotext.Entry // what the script adds to the infotext
 	control    []any            // args of ControlNet
 	units      []*fields        // those of them that act
+	dynamic    *dynamicArgs     // nil: braces are plain text
 }
 
 // chooseScript resolves script_name.
@@ -139,6 +144,10 @@ func (c *call) readAlwaysOn() error {
 		switch {
 		case found.name == "controlnet":
 			c.control = args
+		case found.name == dynamicName:
+			if err := c.readDynamic(args); err != nil {
+				return err
+			}
 		case !found.silent && len(args) > 0 && args[0] != false:
 			c.note("script %s is not available on this server and did nothing", found.name)
 		}

@@ -89,7 +89,7 @@ func (c *call) readTileArgs() (tileArgs, error) {
 // sdUpscale enlarges the init image, cuts it into tiles of width by height that
 // overlap, makes img2img of each and joins them (A1111 scripts/sd_upscale.py).
 // n_iter repeats it all with the next seed.
-func sdUpscale(ctx context.Context, c *call, place *inference.Place, job inference.Job) (*inference.Result, error) {
+func sdUpscale(ctx context.Context, c *call, place *inference.Place, job inference.Job) (*outcome, error) {
 	args, err := c.readTileArgs()
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func sdUpscale(ctx context.Context, c *call, place *inference.Place, job inferen
 		}
 		return nil
 	})
-	return out, err
+	return &outcome{runs: []run{{c, out}}}, err
 }
 
 // tileJob makes the tiles of one picture.
@@ -181,10 +181,5 @@ func (t *tileJob) add(res *inference.Result) {
 	if !slices.Equal(o.Files, res.Files) {
 		t.call.note("a model file was replaced between two tiles of the picture")
 	}
-	o.Timings.Load += res.Timings.Load
-	o.Timings.Encode += res.Timings.Encode
-	o.Timings.Sample += res.Timings.Sample
-	o.Timings.Decode += res.Timings.Decode
-	o.Timings.Upscale += res.Timings.Upscale
-	o.Timings.Total += res.Timings.Total
+	addTimings(&o.Timings, res.Timings)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"sdworker/api/gate"
+	"sdworker/api/sdapi/dynamicprompts"
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
@@ -29,6 +30,8 @@ type Config struct {
 	Checkpoint string
 	// StylesFiles are the files of prompt styles, styles.csv in A1111.
 	StylesFiles []string
+	// Wildcards are the folders of the files that dynamic prompts choose from.
+	Wildcards []string
 	// OutputDir is where save_images and the output folders of the options
 	// begin; "" is the working directory.
 	OutputDir string
@@ -80,8 +83,9 @@ type Server struct {
 	started time.Time
 	appID   int64
 
-	finished finishedTasks
-	chosen   sync.Map // name as chosen, without hash -> Checkpoint that it meant last
+	finished  finishedTasks
+	wildcards dynamicprompts.Cache
+	chosen    sync.Map // name as chosen, without hash -> Checkpoint that it meant last
 
 	working context.Context //nolint:containedctx // of what goes on beside the requests; ends with Close
 	end     context.CancelFunc

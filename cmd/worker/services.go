@@ -116,7 +116,7 @@ func newServices(p *program, cfg *common, api *apiSettings, gen inference.Genera
 	s := &services{gen: gen, queue: inference.NewQueue(used, inference.QueueOptions{Depth: api.QueueDepth}), catalog: models, log: log}
 	config := sdapi.Config{
 		Queue: s.queue, Catalog: models, Checkpoint: chosen,
-		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, OutputDir: api.OutputDir, ImageURLs: api.ImageURLs,
+		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, Wildcards: cfg.models.wildcards(p.Environ), OutputDir: api.OutputDir, ImageURLs: api.ImageURLs,
 		Log: log,
 	}
 	if more != nil {

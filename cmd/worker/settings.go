@@ -16,7 +16,7 @@ import (
 
 // modelSettings say where model files are.
 type modelSettings struct {
-	ModelsDir   string `env:"MODELS_DIR" doc:"folders with Stable-diffusion, Lora, VAE, ESRGAN, ControlNet, embeddings and VAE-approx inside, separated by ':'; searched before the usual places (./models, the Hugging Face cache, the RunPod volume, ~/.local/share/sdworker/models, /models)"`
+	ModelsDir   string `env:"MODELS_DIR" doc:"folders with Stable-diffusion, Lora, VAE, ESRGAN, ControlNet, embeddings, VAE-approx and wildcards inside, separated by ':'; searched before the usual places (./models, the Hugging Face cache, the RunPod volume, ~/.local/share/sdworker/models, /models)"`
 	AllowPickle bool   `env:"ALLOW_PICKLE" doc:"also take .ckpt, .pt and .pth files, which can carry hidden code"`
 
 	demo string // folder of the demo model, searched last; "" when it is not used
@@ -108,6 +108,16 @@ func (m *modelSettings) roots(environ map[string]string) []string {
 		roots = append(roots, m.demo)
 	}
 	return roots
+}
+
+// wildcards are the folders of dynamic prompts' files. The first of the model folders
+// wins where two have a file of the same name.
+func (m *modelSettings) wildcards(environ map[string]string) []string {
+	var dirs []string
+	for _, root := range slices.Backward(m.roots(environ)) {
+		dirs = append(dirs, filepath.Join(root, "wildcards"))
+	}
+	return dirs
 }
 
 func (m *modelSettings) configured() []string {

@@ -54,9 +54,18 @@ func kindOf(def any) schema.Kind {
 	return schema.Any
 }
 
-// builtin are options of A1111's built-in extensions and our own, which can be set
+// builtin are options of A1111's built-in extensions, of Dynamic Prompts and our own, which can be set
 // but are not in the table.
 var builtin = []schema.Field{
+	{Name: "dynamic_prompts", Kind: schema.Boolean, Default: false, Nullable: true},
+	{Name: "dp_ignore_whitespace", Kind: schema.Boolean, Default: false, Nullable: true},
+	{Name: "dp_write_raw_template", Kind: schema.Boolean, Default: false, Nullable: true},
+	{Name: "dp_parser_variant_start", Kind: schema.String, Default: "{", Nullable: true},
+	{Name: "dp_parser_variant_end", Kind: schema.String, Default: "}", Nullable: true},
+	{Name: "dp_parser_wildcard_wrap", Kind: schema.String, Default: "__", Nullable: true},
+	{Name: "dp_wildcard_manager_no_dedupe", Kind: schema.Boolean, Default: false, Nullable: true},
+	{Name: "dp_wildcard_manager_no_sort", Kind: schema.Boolean, Default: false, Nullable: true},
+	{Name: "dp_wildcard_manager_shuffle", Kind: schema.Boolean, Default: false, Nullable: true},
 	{Name: "eta_tcd", Kind: schema.Number, Default: sampler.DefaultOptions().EtaTCD, Nullable: true},
 	{Name: "step_cache", Kind: schema.Number, Default: sampler.DefaultOptions().StepCache, Nullable: true},
 	{Name: "enable_prompt_comments", Kind: schema.Boolean, Default: true, Nullable: true},

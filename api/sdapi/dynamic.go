@@ -1,0 +1,355 @@
+package sdapi
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"sdworker/api/infotext"
+	"sdworker/api/sdapi/dynamicprompts"
+	"sdworker/api/sdapi/schema"
+	"sdworker/fault"
+	"sdworker/inference"
+	"sdworker/inference/imageio"
+	"sdworker/inference/rng"
+)
+
+// dynamicName is the title of the extension in the release whose arguments these
+// are. Clients name others, too.
+const dynamicName = "dynamic prompts v2.17.1"
+
+// dynamicFields are the arguments of the extension in its order, with its defaults
+// (sd_dynamic_prompts/dynamic_prompting.py).
+var dynamicFields = []schema.Field{
+	{Name: "Dynamic Prompts enabled", Kind: schema.Boolean, Default: true},
+	{Name: "Combinatorial generation", Kind: schema.Boolean, Default: false},
+	{Name: "Combinatorial batches", Kind: schema.Integer, Default: int64(1)},
+	{Name: "Magic prompt", Kind: schema.Boolean, Default: false},
+	{Name: "I'm feeling lucky", Kind: schema.Boolean, Default: false},
+	{Name: "Attention grabber", Kind: schema.Boolean, Default: false},
+	{Name: "Minimum attention", Kind: schema.Number, Default: 1.1},
+	{Name: "Maximum attention", Kind: schema.Number, Default: 1.5},
+	{Name: "Max magic prompt length", Kind: schema.Number, Default: int64(100)},
+	{Name: "Magic prompt creativity", Kind: schema.Number, Default: 0.7},
+	{Name: "Fixed seed", Kind: schema.Boolean, Default: false},
+	{Name: "Unlink seed from prompt", Kind: schema.Boolean, Default: false},
+	{Name: "Don't apply to negative prompts", Kind: schema.Boolean, Default: true},
+	{Name: "Enable Jinja2 templates", Kind: schema.Boolean, Default: false},
+	{Name: "Don't generate images", Kind: schema.Boolean, Default: false},
+	{Name: "Max generations (0 = all combinations - the batch count value is ignored)", Kind: schema.Integer, Default: int64(0)},
+	{Name: "Magic prompt model", Kind: schema.String, Default: "", Nullable: true},
+	{Name: "Magic prompt blocklist regex", Kind: schema.String, Default: "", Nullable: true},
+}
+
+// dynamicArgs are those of the extension's arguments that act here.
+type dynamicArgs struct {
+	combinatorial bool
+	batches       int
+	fixedSeed     bool
+	unlink        bool
+	noImages      bool
+	limit         int // of a combinatorial job; 0 means all
+}
+
+// dynamicScript is the extension's entry in the lists of scripts.
+func dynamicScript() *script {
+	s := &script{name: dynamicName, alwayson: true, silent: true, tabs: both}
+	for _, f := range dynamicFields {
+		arg := scriptArg{label: f.Name, value: f.Default}
+		if f.Name == "Magic prompt model" {
+			arg.choices = []string{}
+		}
+		s.args = append(s.args, arg)
+	}
+	limits := map[string][3]any{
+		"Combinatorial batches":   {int64(1), int64(10), int64(1)},
+		"Minimum attention":       {int64(-1), int64(2), 0.1},
+		"Maximum attention":       {int64(-1), int64(2), 0.1},
+		"Max magic prompt length": {int64(30), int64(300), int64(10)},
+		"Magic prompt creativity": {0.1, 3.0, 0.1},
+		"Max generations (0 = all combinations - the batch count value is ignored)": {int64(0), int64(1000), int64(1)},
+	}
+	for i, a := range s.args {
+		if l, ok := limits[a.label]; ok {
+			s.args[i].minimum, s.args[i].max, s.args[i].step = l[0], l[1], l[2]
+		}
+	}
+	return s
+}
+
+// isDynamic reports whether a script is the extension, in any release.
+func isDynamic(name string) bool {
+	name = strings.ToLower(name)
+	return name == "dynamic prompts" || strings.HasPrefix(name, "dynamic prompts v")
+}
+
+// readDynamic reads the extension's arguments. Those that are missing at the end
+// have their default, by which the extension is on.
+func (c *call) readDynamic(args []any) error {
+	v := make(map[string]any, len(dynamicFields))
+	for i, f := range dynamicFields {
+		v[f.Name] = f.Default
+		if i >= len(args) {
+			continue
+		}
+		value, errs := f.Coerce(args[i])
+		if len(errs) > 0 {
+			return crash("TypeError", "argument %d of %s: %s", i, dynamicName, errs[0].Msg)
+		}
+		v[f.Name] = value
+	}
+	if v["Dynamic Prompts enabled"] == false {
+		return nil
+	}
+	for _, name := range []string{"Magic prompt", "I'm feeling lucky", "Attention grabber"} {
+		if v[name] == true {
+			c.note("dynamic prompts: %q is not available on this server and did nothing", name)
+		}
+	}
+	if v["Enable Jinja2 templates"] == true {
+		c.note("dynamic prompts: Jinja2 templates are not available on this server; the prompts are used as they are")
+		return nil
+	}
+	a := dynamicArgs{
+		combinatorial: v["Combinatorial generation"] == true,
+		fixedSeed:     v["Fixed seed"] == true,
+		unlink:        v["Unlink seed from prompt"] == true,
+		noImages:      v["Don't generate images"] == true,
+	}
+	batches, _ := v["Combinatorial batches"].(int64)
+	limit, _ := v[dynamicFields[15].Name].(int64)
+	a.batches, a.limit = int(min(max(batches, 1), inference.MaxImages)), int(min(max(limit, 0), inference.MaxImages))
+	c.dynamic = &a
+	return nil
+}
+
+// expanded is what templates become: prompts and seeds of each picture.
+type expanded struct {
+	prompts, negatives []string
+	seeds, subseeds    []int64
+}
+
+func (e *expanded) cut(n int) {
+	e.prompts, e.negatives = e.prompts[:n], e.negatives[:n]
+	e.seeds, e.subseeds = e.seeds[:min(n, len(e.seeds))], e.subseeds[:min(n, len(e.subseeds))]
+}
+
+// expand replaces the request by one for each prompt that its templates give.
+func (c *call) expand() error {
+	if c.dynamic == nil && c.opts.Bool("dynamic_prompts") {
+		c.dynamic = &dynamicArgs{batches: 1}
+	}
+	if c.dynamic == nil {
+		return nil
+	}
+	e, err := c.expandTemplates()
+	if errors.Is(err, dynamicprompts.ErrTooMany) {
+		return fault.FieldError("prompt", "the template gives more prompts than the %d pictures that one job may have; set a limit (max generations)", inference.MaxImages)
+	}
+	if err != nil { // the extension fails, and the job goes on without it
+		c.note("dynamic prompts: %s; the prompts are used as they are", err)
+		return nil
+	}
+	if c.opts.Bool("dp_write_raw_template") {
+		for _, t := range []infotext.Entry{{Key: "Template", Value: c.req.Prompt}, {Key: "Negative Template", Value: c.req.NegativePrompt}} {
+			if t.Value != "" {
+				c.texts = append(c.texts, t)
+			}
+		}
+	}
+	if c.dynamic.noImages {
+		e.cut(1)
+		c.req.BatchSize = 1
+	}
+	c.expansion = e
+	for _, text := range append(slices.Clone(e.prompts), e.negatives...) {
+		c.findLoRAs(text)
+	}
+	c.parts = c.divide(e)
+	for _, part := range c.parts {
+		if err := part.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expandTemplates makes the prompts as the extension's process() does.
+func (c *call) expandTemplates() (*expanded, error) {
+	a, r, o := c.dynamic, c.req, c.opts
+	t := &dynamicprompts.Template{
+		Syntax:           dynamicprompts.Syntax{VariantStart: o.Text("dp_parser_variant_start"), VariantEnd: o.Text("dp_parser_variant_end"), WildcardWrap: o.Text("dp_parser_wildcard_wrap")},
+		IgnoreWhitespace: o.Bool("dp_ignore_whitespace"),
+		Wildcards: &dynamicprompts.Wildcards{
+			Folders: c.server.cfg.Wildcards, Cache: &c.server.wildcards,
+			NoDedup: o.Bool("dp_wildcard_manager_no_dedupe"), NoSort: o.Bool("dp_wildcard_manager_no_sort"), Shuffle: o.Bool("dp_wildcard_manager_shuffle"),
+		},
+	}
+	count := r.Images()
+	if a.combinatorial {
+		count = a.limit
+	}
+	e := &expanded{}
+	var seeds []int64
+	if count > 0 && !a.unlink {
+		e.seeds, e.subseeds = c.dynamicSeeds(count)
+		seeds = e.seeds
+	}
+	var err error
+	if e.prompts, err = c.prompts(t, r.Prompt, count, seeds); err != nil {
+		return nil, err
+	}
+	if r.NegativePrompt == "" {
+		seeds = nil
+	}
+	if e.negatives, err = c.prompts(t, r.NegativePrompt, count, seeds); err != nil {
+		return nil, err
+	}
+	if err := e.pair(count); err != nil {
+		return nil, err
+	}
+	if n := len(e.prompts); n != count {
+		e.seeds, e.subseeds = c.dynamicSeeds(n)
+	} else if e.seeds == nil {
+		e.seeds, e.subseeds = rng.ImageSeeds(r.Seed, r.Subseed, r.SubseedStrength, n)
+	}
+	return e, nil
+}
+
+// pair gives each prompt a negative one: of count prompts in turn, without count
+// each with each.
+func (e *expanded) pair(count int) error {
+	prompts, negatives := e.prompts, e.negatives
+	n := len(prompts)
+	if count == 0 {
+		n *= len(negatives)
+	}
+	if n > inference.MaxImages {
+		return dynamicprompts.ErrTooMany
+	}
+	e.prompts, e.negatives = make([]string, n), make([]string, n)
+	for i := range n {
+		e.prompts[i], e.negatives[i] = prompts[i%len(prompts)], negatives[i%len(negatives)]
+		if count == 0 {
+			e.prompts[i] = prompts[i/len(negatives)]
+		}
+	}
+	return nil
+}
+
+// prompts are those of one template. With a variation seed the first one counts for
+// all pictures.
+func (c *call) prompts(t *dynamicprompts.Template, text string, count int, seeds []int64) ([]string, error) {
+	a, r := c.dynamic, c.req
+	frozen := r.SubseedStrength > 0
+	var list []string
+	var err error
+	switch {
+	case a.combinatorial:
+		limit := count
+		if limit == 0 {
+			limit = inference.MaxImages
+		}
+		if frozen {
+			limit = 1
+		}
+		list, err = t.Combinatorial(text, limit, rng.NewPython(r.Seed))
+		if errors.Is(err, dynamicprompts.ErrTooMany) && (count > 0 || frozen) {
+			err = nil // the limit was asked for
+		}
+		if len(list)*a.batches > inference.MaxImages {
+			return nil, dynamicprompts.ErrTooMany
+		}
+		list = slices.Repeat(list, a.batches)
+	case frozen:
+		list, err = t.Random(text, []int64{r.Seed})
+	case seeds == nil:
+		seed := r.Seed
+		if a.unlink {
+			seed = c.server.cfg.Seed()
+		}
+		list, err = t.RandomOf(text, count, rng.NewPython(seed))
+	default:
+		list, err = t.Random(text, seeds)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if frozen {
+		list = slices.Repeat(list, max(count, 1))
+	}
+	if len(list) == 0 {
+		list = []string{""}
+	}
+	return list, nil
+}
+
+// dynamicSeeds are the seeds of n pictures by the extension's rule.
+func (c *call) dynamicSeeds(n int) (seeds, subseeds []int64) {
+	a, r := c.dynamic, c.req
+	seeds, subseeds = rng.ImageSeeds(r.Seed, r.Subseed, r.SubseedStrength, n)
+	for i := range n {
+		if !a.fixedSeed {
+			subseeds[i] = r.Subseed + int64(i)
+			continue
+		}
+		seeds[i], subseeds[i] = r.Seed, r.Subseed
+		if a.combinatorial && n >= a.batches {
+			seeds[i] += int64(i / (n / a.batches))
+		}
+	}
+	return seeds, subseeds
+}
+
+// divide makes a call of each run of pictures in a batch that a single request can
+// make: equal prompts, and seeds that follow each other.
+func (c *call) divide(e *expanded) []*call {
+	r := c.req
+	var parts []*call
+	for i, end := 0, 0; i < len(e.prompts); i = end {
+		limit := min(len(e.prompts), i-i%r.BatchSize+r.BatchSize)
+		seeds, subseeds := rng.ImageSeeds(e.seeds[i], e.subseeds[i], r.SubseedStrength, limit-i)
+		for end = i + 1; end < limit; end++ {
+			if e.prompts[end] != e.prompts[i] || e.negatives[end] != e.negatives[i] || e.seeds[end] != seeds[end-i] || e.subseeds[end] != subseeds[end-i] {
+				break
+			}
+		}
+		parts = append(parts, c.part(e, i, end-i))
+	}
+	return parts
+}
+
+// part is the call of n pictures from the i-th on.
+func (c *call) part(e *expanded, i, n int) *call {
+	part, req := *c, *c.req
+	part.req, part.parts, part.notes = &req, nil, nil
+	req.Prompt, req.NegativePrompt = e.prompts[i], e.negatives[i]
+	req.Seed, req.Subseed = e.seeds[i], e.subseeds[i]
+	req.BatchNum, req.BatchSize = 1, n
+	if h := c.req.Hires; h != nil {
+		hires := *h
+		if h.Prompt == c.req.Prompt {
+			hires.Prompt = req.Prompt
+		}
+		if h.NegativePrompt == c.req.NegativePrompt {
+			hires.NegativePrompt = req.NegativePrompt
+		}
+		req.Hires = &hires
+	}
+	if init := c.req.Init; init != nil && len(init.Images) > 1 {
+		own := *init
+		own.Images = make([]imageio.RGB, n)
+		for j := range own.Images {
+			own.Images[j] = init.Images[(i+j)%len(init.Images)]
+		}
+		req.Init = &own
+	}
+	return &part
+}
+
+// makeParts makes the calls that the templates of the request became.
+func makeParts(ctx context.Context, c *call, place *inference.Place, job inference.Job) (*outcome, error) {
+	runs, err := runAll(ctx, place, job, c.parts, nil)
+	return &outcome{runs: runs}, err
+}
