@@ -92,6 +92,16 @@ func OfNameFor(use Use, name string) Format {
 	return ""
 }
 
+// Stem cuts the extension off a name as Python's splitext does, to which leading dots
+// are part of the name.
+func Stem(name string) string {
+	dot := strings.LastIndexByte(name, '.')
+	if dot < 0 || strings.Trim(name[:dot], ".") == "" {
+		return name
+	}
+	return name[:dot]
+}
+
 // OfContent is the format of a file by its first bytes, at least 9 of them.
 func OfContent(head []byte) Format {
 	for _, r := range table {

@@ -69,13 +69,13 @@ func (i *Info) Usable(o CheckOptions) error {
 
 func (i *Info) permitted(o CheckOptions) error {
 	if i.Format == formats.Pickle && !o.AllowPickle {
-		return forbidden(i.Path)
+		return Forbidden(i.Path)
 	}
 	return nil
 }
 
-// forbidden is the error for a pickle where none is allowed.
-func forbidden(path string) *fault.Error {
+// Forbidden is the error for a pickle where none is allowed.
+func Forbidden(path string) *fault.Error {
 	return refuse(path, "is a PyTorch pickle, which can carry hidden code; rewrite it with `worker models convert`, or allow pickle files (--allow-pickle, ALLOW_PICKLE) if you trust its source")
 }
 

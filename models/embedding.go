@@ -1,24 +1,9 @@
 package models
 
 import (
-	"context"
-	"slices"
-	"strings"
-
 	"sdworker/formats"
 	"sdworker/formats/torchfile"
-	"sdworker/internal/fileid"
 )
-
-// Embeddings returns the textual inversions in A1111's order; of two with the
-// same name the first root's wins.
-func (c *Catalog) Embeddings() []File {
-	list := c.List(Embedding)
-	slices.SortStableFunc(list, func(a, b File) int {
-		return strings.Compare(strings.ToLower(a.Stem()), strings.ToLower(b.Stem()))
-	})
-	return slices.CompactFunc(list, func(a, b File) bool { return a.Stem() == b.Stem() })
-}
 
 // Vectors returns how many vectors a textual inversion has, and how many values
 // each, those for both text encoders of Stable Diffusion XL together; 0 and 0 when
@@ -44,11 +29,4 @@ func (i *Info) vectors() formats.Tensor {
 		return t
 	}
 	return i.Tensors[0]
-}
-
-// EmbeddingHash returns the twelve digits that stand in "TI hashes": of the
-// sha256 of the whole file, computed at the first call and remembered.
-func (c *Catalog) EmbeddingHash(ctx context.Context, id fileid.ID) (string, error) {
-	sum, err := c.versionSum(ctx, id, sumOfFile)
-	return firstDigits(sum), err
 }

@@ -1,6 +1,6 @@
-// Package models finds, checks and describes the model files on disk:
-// checkpoints, VAEs, LoRAs, embeddings, ControlNets, upscalers and the small
-// decoders for previews.
+// Package models says what a model file is: checkpoint, VAE, LoRA, embedding,
+// ControlNet, upscaler or the small decoder for previews, of which family, and
+// whether it can be used here. Where the files are, package catalog knows.
 package models
 
 import (
@@ -91,12 +91,12 @@ func (a Arch) label() string {
 	}
 }
 
-// named tells whether files of a name are looked for in the folders of a kind, as
+// Named tells whether files of a name are looked for in the folders of a kind, as
 // A1111 does.
-func (k Kind) named(name string) bool {
+func (k Kind) Named(name string) bool {
 	switch k {
 	case Checkpoint:
-		return formats.OfNameFor(formats.Checkpoint, name) != "" && !strings.HasSuffix(stem(strings.ToLower(name)), ".vae")
+		return formats.OfNameFor(formats.Checkpoint, name) != "" && !strings.HasSuffix(formats.Stem(strings.ToLower(name)), ".vae")
 	case Embedding:
 		return formats.OfNameFor(formats.Embedding, name) != ""
 	default:

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -28,7 +29,7 @@ func (i *Info) recognizePrediction() {
 // there. A config that cannot be read makes the file unusable, since a picture by
 // the wrong parameterization is noise.
 func (i *Info) heedConfig() {
-	name := configName(i.Path)
+	name := ConfigName(i.Path)
 	parameterization, err := configured(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -99,4 +100,19 @@ func valueOf(node *yaml.Node, key string) *yaml.Node {
 		found = found.Alias
 	}
 	return found
+}
+
+// ConfigName is the name of the .yaml file that A1111 takes for the config of a
+// checkpoint, whether or not there is one.
+func ConfigName(checkpoint string) string {
+	return strings.TrimSuffix(checkpoint, path.Ext(checkpoint)) + ".yaml"
+}
+
+// ConfigBeside is [ConfigName] where there is such a file, "" elsewhere.
+func ConfigBeside(checkpoint string) string {
+	name := ConfigName(checkpoint)
+	if _, err := os.Stat(name); err != nil {
+		return ""
+	}
+	return name
 }

@@ -40,7 +40,7 @@ func Verify(ctx context.Context, path, expected string) (Report, error) {
 		return r, openError(path, err)
 	}
 	defer f.Close()
-	r.SHA256, r.Read, err = hashFile(ctx, f, 0)
+	r.SHA256, r.Read, err = diskread.SHA256(ctx, f, 0)
 	if err != nil {
 		return r, readError(path, err)
 	}

@@ -12,7 +12,7 @@ import (
 	"sdworker/inference"
 	"sdworker/internal/bench"
 	"sdworker/internal/cli"
-	"sdworker/models"
+	"sdworker/models/catalog"
 )
 
 // baselineProgram is what make baseline builds: the unpatched engine's own
@@ -154,12 +154,12 @@ func benchPeers(ctx context.Context, p *program, o *benchOptions, checkpoint str
 
 // checkpoint is the path of the chosen model.
 func (c *common) checkpoint(p *program) (string, error) {
-	catalog := models.NewCatalog(c.models.config(p.Environ, c.engine.Model))
-	if err := catalog.Refresh(); err != nil {
+	listed := catalog.New(c.models.config(p.Environ, c.engine.Model))
+	if err := listed.Refresh(); err != nil {
 		log := p.logger(&c.log)
 		log.Warn().Err(err).Msg("some model folders cannot be read")
 	}
-	found, err := catalog.Resolve(c.engine.Model)
+	found, err := listed.Resolve(c.engine.Model)
 	return found.Path, err
 }
 

@@ -9,27 +9,28 @@ import (
 	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
 	"sdworker/models"
+	"sdworker/models/catalog"
 )
 
-// catalog shows the model files to the API in its own terms. Its lists leave out
+// apiCatalog shows the model files to the API in its own terms. Its lists leave out
 // what cannot be used; a look-up by name finds that, too, since using it says what
 // is wrong.
-type catalog struct {
-	*models.Catalog
+type apiCatalog struct {
+	*catalog.Catalog
 	embeddings sync.Map // fileid.ID -> sdapi.Embedding
 }
 
-var _ sdapi.Catalog = (*catalog)(nil)
+var _ sdapi.Catalog = (*apiCatalog)(nil)
 
 // newCatalog looks at the disk once.
-func newCatalog(cfg models.Config) (*catalog, error) {
-	c := &catalog{Catalog: models.NewCatalog(cfg)}
+func newCatalog(cfg catalog.Config) (*apiCatalog, error) {
+	c := &apiCatalog{Catalog: catalog.New(cfg)}
 	return c, c.Refresh()
 }
 
 // again looks a file up, and once more after a look at the folders when it is
 // not there: files count from the moment they appear.
-func again[T any](c *catalog, lookup func() (T, bool)) (T, bool) {
+func again[T any](c *apiCatalog, lookup func() (T, bool)) (T, bool) {
 	if f, ok := lookup(); ok {
 		return f, true
 	}
@@ -37,13 +38,13 @@ func again[T any](c *catalog, lookup func() (T, bool)) (T, bool) {
 	return lookup()
 }
 
-func asCheckpoint(f models.File) sdapi.Checkpoint {
+func asCheckpoint(f catalog.File) sdapi.Checkpoint {
 	return sdapi.Checkpoint{
-		Path: f.Path, Title: f.Title(), ModelName: f.ModelName(), Name: f.Stem(), SHA256: f.SHA256, Config: models.ConfigBeside(f),
+		Path: f.Path, Title: f.Title(), ModelName: f.ModelName(), Name: f.Stem(), SHA256: f.SHA256, Config: models.ConfigBeside(f.Path),
 	}
 }
 
-func (c *catalog) Checkpoints() []sdapi.Checkpoint {
+func (c *apiCatalog) Checkpoints() []sdapi.Checkpoint {
 	var out []sdapi.Checkpoint
 	for _, f := range c.Usable(c.Catalog.Checkpoints()) {
 		out = append(out, asCheckpoint(f))
@@ -51,24 +52,24 @@ func (c *catalog) Checkpoints() []sdapi.Checkpoint {
 	return out
 }
 
-func (c *catalog) Checkpoint(name string) (sdapi.Checkpoint, bool) {
-	f, ok := again(c, func() (models.File, bool) { return c.Catalog.Checkpoint(name) })
+func (c *apiCatalog) Checkpoint(name string) (sdapi.Checkpoint, bool) {
+	f, ok := again(c, func() (catalog.File, bool) { return c.Catalog.Checkpoint(name) })
 	return asCheckpoint(f), ok
 }
 
-func (c *catalog) ClosestCheckpoint(name string) (sdapi.Checkpoint, bool) {
-	f, ok := again(c, func() (models.File, bool) { return c.Catalog.ClosestCheckpoint(name) })
+func (c *apiCatalog) ClosestCheckpoint(name string) (sdapi.Checkpoint, bool) {
+	f, ok := again(c, func() (catalog.File, bool) { return c.Catalog.ClosestCheckpoint(name) })
 	return asCheckpoint(f), ok
 }
 
-func (c *catalog) DefaultCheckpoint() (sdapi.Checkpoint, bool) {
+func (c *apiCatalog) DefaultCheckpoint() (sdapi.Checkpoint, bool) {
 	f, ok := again(c, c.Default)
 	return asCheckpoint(f), ok
 }
 
-func asVAE(f models.File) sdapi.VAE { return sdapi.VAE{Path: f.Path, Name: path.Base(f.Name)} }
+func asVAE(f catalog.File) sdapi.VAE { return sdapi.VAE{Path: f.Path, Name: path.Base(f.Name)} }
 
-func (c *catalog) VAEs() []sdapi.VAE {
+func (c *apiCatalog) VAEs() []sdapi.VAE {
 	var out []sdapi.VAE
 	for _, f := range c.Usable(c.Catalog.VAEs()) {
 		out = append(out, asVAE(f))
@@ -76,26 +77,26 @@ func (c *catalog) VAEs() []sdapi.VAE {
 	return out
 }
 
-func (c *catalog) VAEFor(checkpoint sdapi.Checkpoint, setting string) (sdapi.VAE, bool) {
+func (c *apiCatalog) VAEFor(checkpoint sdapi.Checkpoint, setting string) (sdapi.VAE, bool) {
 	f, ok := c.file(models.Checkpoint, checkpoint.Path)
 	if !ok { // its file is gone while it is loaded
-		f = models.File{Kind: models.Checkpoint, Path: checkpoint.Path, Name: path.Base(checkpoint.Path)}
+		f = catalog.File{Kind: models.Checkpoint, Path: checkpoint.Path, Name: path.Base(checkpoint.Path)}
 	}
-	vae, ok := again(c, func() (models.File, bool) { return c.Catalog.VAEFor(f, setting) })
+	vae, ok := again(c, func() (catalog.File, bool) { return c.Catalog.VAEFor(f, setting) })
 	return asVAE(vae), ok
 }
 
 // file finds a listed file by its path.
-func (c *catalog) file(kind models.Kind, path string) (models.File, bool) {
+func (c *apiCatalog) file(kind models.Kind, path string) (catalog.File, bool) {
 	for _, f := range c.List(kind) {
 		if f.Path == path {
 			return f, true
 		}
 	}
-	return models.File{}, false
+	return catalog.File{}, false
 }
 
-func (c *catalog) LoRAs() []sdapi.LoRA {
+func (c *apiCatalog) LoRAs() []sdapi.LoRA {
 	var out []sdapi.LoRA
 	for _, f := range c.Catalog.LoRAs() {
 		if c.Problem(f.File) != nil {
@@ -106,12 +107,12 @@ func (c *catalog) LoRAs() []sdapi.LoRA {
 	return out
 }
 
-func (c *catalog) LoRA(name string) (path string, ok bool) {
-	f, ok := again(c, func() (models.File, bool) { return c.Catalog.LoRA(name) })
+func (c *apiCatalog) LoRA(name string) (path string, ok bool) {
+	f, ok := again(c, func() (catalog.File, bool) { return c.Catalog.LoRA(name) })
 	return f.Path, ok
 }
 
-func (c *catalog) Embeddings() []sdapi.Embedding {
+func (c *apiCatalog) Embeddings() []sdapi.Embedding {
 	_ = c.RefreshIfChanged() // any word of a prompt may name a new one
 	var out []sdapi.Embedding
 	for _, f := range c.Catalog.Embeddings() {
@@ -124,7 +125,7 @@ func (c *catalog) Embeddings() []sdapi.Embedding {
 
 // embedding describes a textual inversion by its header, read once for each
 // version of the file.
-func (c *catalog) embedding(f models.File) sdapi.Embedding {
+func (c *apiCatalog) embedding(f catalog.File) sdapi.Embedding {
 	key := f.ID()
 	if known, ok := c.embeddings.Load(key); ok {
 		return known.(sdapi.Embedding)
@@ -142,7 +143,7 @@ func (c *catalog) embedding(f models.File) sdapi.Embedding {
 	return e
 }
 
-func (c *catalog) Upscalers() []sdapi.Upscaler {
+func (c *apiCatalog) Upscalers() []sdapi.Upscaler {
 	_ = c.RefreshIfChanged() // files count from the moment they appear
 	var out []sdapi.Upscaler
 	for _, f := range c.Usable(c.List(models.Upscaler)) {
@@ -151,7 +152,7 @@ func (c *catalog) Upscalers() []sdapi.Upscaler {
 	return out
 }
 
-func (c *catalog) ControlNets() []sdapi.ControlNet {
+func (c *apiCatalog) ControlNets() []sdapi.ControlNet {
 	var out []sdapi.ControlNet
 	for _, f := range c.Usable(c.List(models.ControlNet)) {
 		out = append(out, sdapi.ControlNet{Path: f.Path, Title: c.ControlNetName(f)})
@@ -159,17 +160,17 @@ func (c *catalog) ControlNets() []sdapi.ControlNet {
 	return out
 }
 
-func (c *catalog) ControlNet(name string) (sdapi.ControlNet, bool) {
-	f, ok := again(c, func() (models.File, bool) { return c.Catalog.ControlNet(name) })
+func (c *apiCatalog) ControlNet(name string) (sdapi.ControlNet, bool) {
+	f, ok := again(c, func() (catalog.File, bool) { return c.Catalog.ControlNet(name) })
 	return sdapi.ControlNet{Path: f.Path, Title: c.ControlNetName(f)}, ok
 }
 
-func (c *catalog) PreviewDecoder() string {
+func (c *apiCatalog) PreviewDecoder() string {
 	f, _ := c.Catalog.PreviewDecoder()
 	return f.Path
 }
 
-// SHA256 implements sdapi.Catalog; that of models.Catalog takes what is there now.
-func (c *catalog) SHA256(ctx context.Context, id fileid.ID) (string, error) {
+// SHA256 implements sdapi.Catalog; that of catalog.Catalog takes what is there now.
+func (c *apiCatalog) SHA256(ctx context.Context, id fileid.ID) (string, error) {
 	return c.VersionSHA256(ctx, id)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/api/sdapi"
-	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/modelstest"
 )
 
@@ -24,7 +24,7 @@ func TestEmbeddingsOfFilesAndPictures(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, to), raw, 0o600))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "c.preview.png"), raw, 0o600))
 	}
-	c, err := newCatalog(models.Config{Roots: []string{root}, AllowPickle: true})
+	c, err := newCatalog(catalog.Config{Roots: []string{root}, AllowPickle: true})
 	require.NoError(t, err)
 	for range 2 {
 		require.Equal(t, []sdapi.Embedding{

@@ -10,6 +10,7 @@ import (
 	"sdworker/api/webui"
 	"sdworker/internal/cli"
 	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/demo"
 )
 
@@ -30,9 +31,9 @@ func (p *program) useDemo(c *common, d *demoSettings) (bool, error) {
 		if c.engine.Model != "" || p.Environ["RUNPOD_POD_ID"] != "" { // there a toy would be taken for the model that is missing
 			return false, nil
 		}
-		catalog := models.NewCatalog(c.models.config(p.Environ, ""))
-		_ = catalog.Refresh() // the catalog that is used says what cannot be read
-		_, found := catalog.Default()
+		listed := catalog.New(c.models.config(p.Environ, ""))
+		_ = listed.Refresh() // the catalog that is used says what cannot be read
+		_, found := listed.Default()
 		return !found, nil
 	case *d.Demo && c.engine.Model != "":
 		return false, cli.Usagef("--demo and --model exclude each other (or their variables DEMO and MODEL)")
@@ -58,7 +59,7 @@ func (p *program) prepareDemo(ctx context.Context, c *common, d *demoSettings, l
 	if err := place.Ensure(ctx); err != nil {
 		return err
 	}
-	if err := models.NewCatalog(c.models.config(p.Environ, "")).LearnSHA256(place.Path(demo.Checkpoint), demo.Digest); err != nil {
+	if err := catalog.New(c.models.config(p.Environ, "")).LearnSHA256(place.Path(demo.Checkpoint), demo.Digest); err != nil {
 		log.Warn().Err(err).Msg("the hash of the demo model is not kept")
 	}
 	event := log.Info()

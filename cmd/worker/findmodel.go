@@ -10,6 +10,7 @@ import (
 	"sdworker/fault"
 	"sdworker/internal/cli"
 	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/fetch"
 )
 
@@ -42,12 +43,12 @@ type absentModel struct {
 // lookUpModel returns nil when the chosen checkpoint, or without a choice any, is
 // there, and an error when it is neither there nor to be fetched.
 func (p *program) lookUpModel(c *common, find *findSettings, fallback string, log zerolog.Logger) (*absentModel, error) {
-	catalog := models.NewCatalog(c.models.config(p.Environ, c.engine.Model))
-	if err := catalog.Refresh(); err != nil {
+	listed := catalog.New(c.models.config(p.Environ, c.engine.Model))
+	if err := listed.Refresh(); err != nil {
 		log.Warn().Err(err).Msg("some model folders cannot be read")
 	}
 	ref := c.engine.Model
-	found, missing := catalog.Resolve(ref)
+	found, missing := listed.Resolve(ref)
 	if missing == nil {
 		log.Info().Str("checkpoint", found.Path).Msg("model found")
 		return nil, nil
@@ -78,7 +79,7 @@ func (p *program) fetchModel(ctx context.Context, c *common, f *fetchSettings, a
 	if err != nil {
 		return fmt.Errorf("%s; nor can it be fetched: %w", fault.Message(absent.missing), err)
 	}
-	p.learnHash(models.NewCatalog(c.models.config(p.Environ, c.engine.Model)), result, log)
+	p.learnHash(catalog.New(c.models.config(p.Environ, c.engine.Model)), result, log)
 	c.engine.Model = result.Path
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"sdworker/internal/cli"
-	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/fetch"
 )
 
@@ -51,8 +51,8 @@ func (m *modelsCommand) settings() []cli.Settings {
 }
 
 // catalog lists what there is.
-func (m *modelsCommand) catalog(p *program) *models.Catalog {
-	c := models.NewCatalog(m.models.config(p.Environ, ""))
+func (m *modelsCommand) catalog(p *program) *catalog.Catalog {
+	c := catalog.New(m.models.config(p.Environ, ""))
 	if err := c.Refresh(); err != nil {
 		log := p.logger(&m.log)
 		log.Warn().Err(err).Msg("some model folders cannot be read")
@@ -85,7 +85,7 @@ func (p *program) fetchRecord() string { return cacheFile(p.Environ, "fetched.js
 
 // learnHash keeps the hash that a download computed, so that the file is not read
 // again for it.
-func (p *program) learnHash(catalog *models.Catalog, fetched fetch.Result, log zerolog.Logger) {
+func (p *program) learnHash(catalog *catalog.Catalog, fetched fetch.Result, log zerolog.Logger) {
 	if fetched.SHA256 == "" {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 
 	"sdworker/internal/cli"
 	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/fetch"
 )
 
@@ -33,10 +34,10 @@ func (c *listCommand) Settings() []cli.Settings {
 
 // Run prints the list.
 func (c *listCommand) Run(_ context.Context, p *program, _ *cli.Call) error {
-	catalog := c.catalog(p)
-	files := []models.File{}
+	listed := c.catalog(p)
+	files := []catalog.File{}
 	for _, kind := range models.Kinds() {
-		files = append(files, catalog.List(kind)...)
+		files = append(files, listed.List(kind)...)
 	}
 	if c.options.JSON {
 		return printJSON(p.Out, files)
@@ -55,7 +56,7 @@ func (c *listCommand) Run(_ context.Context, p *program, _ *cli.Call) error {
 
 // holds tells what the header of a listed file says it is: its family, or what
 // keeps it from being used.
-func holds(f models.File) string {
+func holds(f catalog.File) string {
 	info, err := models.Inspect(f.Path)
 	switch {
 	case f.Picture():

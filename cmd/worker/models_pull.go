@@ -12,6 +12,7 @@ import (
 
 	"sdworker/internal/cli"
 	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/fetch"
 )
 
@@ -36,7 +37,7 @@ func (o *pullOptions) Validate() []error {
 
 // digestErrors checks the flag --sha256.
 func digestErrors(sum string) []error {
-	if sum != "" && !models.IsSHA256(sum) {
+	if sum != "" && !catalog.IsSHA256(sum) {
 		return []error{fmt.Errorf("--sha256 %q is not a sha256 of 64 hexadecimal digits", sum)}
 	}
 	return nil

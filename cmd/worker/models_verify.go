@@ -44,9 +44,9 @@ func (c *verifyCommand) Run(ctx context.Context, p *program, call *cli.Call) err
 		return cli.Usagef("--sha256 is for one file, %d are named", len(paths))
 	}
 	if len(paths) == 0 {
-		catalog := c.catalog(p)
+		listed := c.catalog(p)
 		for _, kind := range models.Kinds() {
-			for _, f := range catalog.List(kind) {
+			for _, f := range listed.List(kind) {
 				if !f.Picture() {
 					paths = append(paths, f.Path)
 				}

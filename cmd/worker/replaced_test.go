@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/formats/safetensors"
-	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/modelstest"
 	"sdworker/models/synth"
 )
@@ -55,7 +55,7 @@ func TestServeFollowsTheFiles(t *testing.T) {
 	c.ready()
 	const plain = `{"prompt": "a cat", "steps": 2, "width": 64, "height": 64, "seed": 3}`
 	digest := func(path string) string {
-		sum, err := models.Digest(context.Background(), path)
+		sum, err := catalog.Digest(context.Background(), path)
 		require.NoError(t, err)
 		return sum[:10]
 	}

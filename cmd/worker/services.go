@@ -25,7 +25,7 @@ import (
 type services struct {
 	gen     inference.Generator
 	queue   *inference.Queue
-	catalog *catalog
+	catalog *apiCatalog
 	server  *sdapi.Server
 	door    gate.Door    // of server, within the limits of a request
 	api     http.Handler // the same for callers in this process, who need no credentials

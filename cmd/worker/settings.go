@@ -11,7 +11,7 @@ import (
 
 	"sdworker/inference"
 	"sdworker/internal/cli"
-	"sdworker/models"
+	"sdworker/models/catalog"
 )
 
 // modelSettings say where model files are.
@@ -131,16 +131,16 @@ func (m *modelSettings) configured() []string {
 }
 
 func (m *modelSettings) usual(environ map[string]string) (roots, files []string) {
-	return models.DefaultPlaces(func(name string) string { return environ[name] })
+	return catalog.DefaultPlaces(func(name string) string { return environ[name] })
 }
 
 // config is what the catalog needs. A model named by its path is listed too.
-func (m *modelSettings) config(environ map[string]string, model string) models.Config {
+func (m *modelSettings) config(environ map[string]string, model string) catalog.Config {
 	_, files := m.usual(environ)
 	if info, err := os.Stat(model); err == nil && info.Mode().IsRegular() {
 		files = append([]string{model}, files...)
 	}
-	return models.Config{Roots: m.roots(environ), Files: files, AllowPickle: m.AllowPickle, HashFile: cacheFile(environ, "hashes.json")}
+	return catalog.Config{Roots: m.roots(environ), Files: files, AllowPickle: m.AllowPickle, HashFile: cacheFile(environ, "hashes.json")}
 }
 
 // cacheFile is a file in the user's cache folder, "" without a home.

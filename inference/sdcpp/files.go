@@ -45,7 +45,7 @@ func (c *checker) check(path string, kind models.Kind) (*modelFile, error) {
 		return nil, fault.Errorf(fault.NotFound, "open", "there is no file %s", path)
 	}
 	f := &modelFile{id, info, weights}
-	if kind == models.Checkpoint && models.ConfigBeside(models.File{Path: path}) != "" {
+	if kind == models.Checkpoint && models.ConfigBeside(path) != "" {
 		return f, nil // what the config says may change without the file
 	}
 	if c.passed == nil {

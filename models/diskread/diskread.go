@@ -4,6 +4,8 @@ package diskread
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -105,4 +107,17 @@ func Evict(path string) error {
 // does nothing.
 func advise(f *os.File, offset, size int64, hint int) {
 	_ = unix.Fadvise(int(f.Fd()), offset, size, hint)
+}
+
+// SHA256 returns the sha256 of what follows offset in a file, in hex.
+func SHA256(ctx context.Context, f *os.File, offset int64) (string, Stats, error) {
+	h := sha256.New()
+	stats, err := Stream(ctx, f, offset, func(b []byte) error {
+		h.Write(b)
+		return nil
+	})
+	if err != nil {
+		return "", stats, err
+	}
+	return hex.EncodeToString(h.Sum(nil)), stats, nil
 }

@@ -22,7 +22,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/internal/publicnet"
-	"sdworker/models"
+	"sdworker/models/catalog"
 )
 
 // Config of a Fetcher. The zero value fetches with standard settings, without
@@ -181,7 +181,7 @@ func (f *Fetcher) present(ctx context.Context, src Source, dest string) (Result,
 	if src.SHA256 == "" || res.SHA256 == src.SHA256 {
 		return res, true, nil
 	}
-	sum, err := models.Digest(ctx, dest)
+	sum, err := catalog.Digest(ctx, dest)
 	if err != nil {
 		return Result{}, false, err
 	}

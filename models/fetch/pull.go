@@ -10,6 +10,7 @@ import (
 	"sdworker/fault"
 	"sdworker/formats"
 	"sdworker/models"
+	"sdworker/models/catalog"
 )
 
 // PullOptions of Pull.
@@ -86,7 +87,7 @@ func (p *pull) askName(ctx context.Context, f *Fetcher) {
 
 // path is where a file of a kind goes.
 func (p *pull) path(kind models.Kind) string {
-	return filepath.Join(p.root, models.FolderFor(kind), p.src.Name)
+	return filepath.Join(p.root, catalog.FolderFor(kind), p.src.Name)
 }
 
 // dest is where the file goes as far as that is known: where it is already, else

@@ -13,6 +13,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/fetch"
 	"sdworker/models/modelstest"
 )
@@ -92,7 +93,7 @@ func TestPullRefusesByTheHeader(t *testing.T) {
 func TestKindsHaveFolders(t *testing.T) {
 	seen := map[string]models.Kind{}
 	for _, kind := range models.Kinds() {
-		folder := models.FolderFor(kind)
+		folder := catalog.FolderFor(kind)
 		require.Empty(t, seen[folder])
 		seen[folder] = kind
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"sdworker/fault"
-	"sdworker/models"
+	"sdworker/models/catalog"
 )
 
 // remote is what the server says about the file.
@@ -134,7 +134,7 @@ func validatorOf(resp *http.Response) string {
 // the redirect to its storage.
 func hubHeader(resp *http.Response) string {
 	for r := resp; r != nil; r = r.Request.Response {
-		if sum := strings.Trim(r.Header.Get("X-Linked-Etag"), `"`); models.IsSHA256(sum) {
+		if sum := strings.Trim(r.Header.Get("X-Linked-Etag"), `"`); catalog.IsSHA256(sum) {
 			return sum
 		}
 	}

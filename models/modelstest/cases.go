@@ -12,6 +12,7 @@ import (
 
 	"sdworker/formats/safetensors"
 	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/synth"
 )
 
@@ -36,7 +37,7 @@ func (c Case) FileName() string { return strings.ReplaceAll(c.Name, " ", "-") + 
 // with which every network runs.
 func (c Case) Write(t *testing.T, root string) (path string) {
 	t.Helper()
-	path = filepath.Join(root, models.FolderFor(c.Kind), c.FileName())
+	path = filepath.Join(root, catalog.FolderFor(c.Kind), c.FileName())
 	Write(t, path, c.metadata, c.tensors...)
 	for ext, text := range c.beside {
 		require.NoError(t, os.WriteFile(strings.TrimSuffix(path, ".safetensors")+ext, []byte(text), 0o600))

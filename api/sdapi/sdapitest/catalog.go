@@ -30,7 +30,7 @@ type Catalog struct {
 var _ sdapi.Catalog = (*Catalog)(nil)
 
 // Checkpoint describes a checkpoint by its path below the model folder and its
-// sha256 ("" for none), as models.File does.
+// sha256 ("" for none), as catalog.File does.
 func Checkpoint(rel, sum string) sdapi.Checkpoint {
 	stem := strings.TrimSuffix(rel, path.Ext(rel))
 	c := sdapi.Checkpoint{Path: "/models/" + rel, Title: rel, ModelName: strings.ReplaceAll(stem, "/", "_"), Name: path.Base(stem), SHA256: sum}

@@ -1,4 +1,8 @@
-package models
+// Package catalog knows what model files there are: it looks through folders as
+// AUTOMATIC1111, ComfyUI and the RunPod volumes lay them out, finds files by
+// everything that they are called, and keeps their hashes. What a file holds,
+// package models says.
+package catalog
 
 import (
 	"context"
@@ -13,16 +17,17 @@ import (
 	"sdworker/formats"
 	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
+	"sdworker/models"
 )
 
 // Config says where models are and what may be listed. Relative paths are those
 // of the working directory when the catalog is made.
 type Config struct {
-	Roots       []string          // folders to search, the first ones win
-	Files       []string          // single checkpoints named by the user, before all others; listed whatever they hold
-	Folders     map[Kind][]string // further folders of one kind, such as A1111's --lora-dir
-	AllowPickle bool              // list .ckpt, .pt and .pth too
-	HashFile    string            // where hashes are kept between runs; "" keeps them in memory
+	Roots       []string                 // folders to search, the first ones win
+	Files       []string                 // single checkpoints named by the user, before all others; listed whatever they hold
+	Folders     map[models.Kind][]string // further folders of one kind, such as A1111's --lora-dir
+	AllowPickle bool                     // list .ckpt, .pt and .pth too
+	HashFile    string                   // where hashes are kept between runs; "" keeps them in memory
 }
 
 // absolute makes all paths absolute, so that a file has one path however the
@@ -38,7 +43,7 @@ func (c Config) absolute() Config {
 		}
 		return out
 	}
-	folders := make(map[Kind][]string, len(c.Folders))
+	folders := make(map[models.Kind][]string, len(c.Folders))
 	for kind, dirs := range c.Folders {
 		folders[kind] = list(dirs)
 	}
@@ -62,8 +67,8 @@ type Catalog struct {
 	verdicts sync.Map // verdictKey -> verdict
 }
 
-// NewCatalog returns an empty catalog; Refresh fills it.
-func NewCatalog(config Config) *Catalog {
+// New returns an empty catalog; Refresh fills it.
+func New(config Config) *Catalog {
 	c := &Catalog{config: config.absolute(), hashes: openHashStore(config.HashFile)}
 	c.hasher.init(c)
 	c.current.Store(newSnapshot(nil, nil, time.Time{}))
@@ -152,17 +157,17 @@ func (c *Catalog) scan() error {
 }
 
 // classify reads the header of a file once and remembers what kind it is.
-func (c *Catalog) classify(path string, info fs.FileInfo) Kind {
+func (c *Catalog) classify(path string, info fs.FileInfo) models.Kind {
 	key := fileid.Of(path, info)
 	if kind, ok := c.kinds.Load(key); ok {
-		return kind.(Kind)
+		return kind.(models.Kind)
 	}
-	kind := Unknown
-	switch found, err := Inspect(path); {
+	kind := models.Unknown
+	switch found, err := models.Inspect(path); {
 	case err == nil:
 		kind = found.Kind
 	case embedding.IsPicture(path) && embedding.InPicture(path):
-		kind = Embedding
+		kind = models.Embedding
 	}
 	c.kinds.Store(key, kind)
 	return kind
@@ -193,7 +198,7 @@ func (c *Catalog) learn(path string, info fs.FileInfo, set func(*digests)) error
 }
 
 // List returns the files of one kind, in A1111's order.
-func (c *Catalog) List(kind Kind) []File {
+func (c *Catalog) List(kind models.Kind) []File {
 	var out []File
 	for _, f := range c.current.Load().files {
 		if f.Kind == kind && c.listed(f) {

@@ -1,4 +1,4 @@
-package models
+package catalog
 
 import (
 	"errors"
@@ -11,7 +11,9 @@ import (
 	"syscall"
 	"time"
 
+	"sdworker/formats"
 	"sdworker/formats/embedding"
+	"sdworker/models"
 )
 
 // maxDepth bounds how far below a model folder files are found.
@@ -19,7 +21,7 @@ const maxDepth = 8
 
 // scan is one walk over all places.
 type scan struct {
-	classify func(path string, info fs.FileInfo) Kind
+	classify func(path string, info fs.FileInfo) models.Kind
 	place    int
 	folders  int    // model folders and caches found
 	top      string // the model folder that walk is in, without links
@@ -29,7 +31,7 @@ type scan struct {
 	err      error                // folders that could not be read
 }
 
-func newScan(classify func(string, fs.FileInfo) Kind) *scan {
+func newScan(classify func(string, fs.FileInfo) models.Kind) *scan {
 	return &scan{classify: classify, seen: map[string]bool{}, dirs: map[string]time.Time{}}
 }
 
@@ -75,7 +77,7 @@ func (s *scan) root(root string) {
 		}
 		s.looseFiles(base)
 		if sub != "" || exists(filepath.Join(base, "extensions")) {
-			s.folder(filepath.Join(base, controlNetFolder), ControlNet)
+			s.folder(filepath.Join(base, controlNetFolder), models.ControlNet)
 		}
 	}
 	for _, sub := range []string{"", "hub", "huggingface-cache/hub"} {
@@ -98,7 +100,7 @@ func (s *scan) holdsModelFolders(root string) bool {
 }
 
 // folder lists the files of one kind below dir.
-func (s *scan) folder(dir string, kind Kind) {
+func (s *scan) folder(dir string, kind models.Kind) {
 	if exists(dir) {
 		s.folders++
 	}
@@ -108,7 +110,7 @@ func (s *scan) folder(dir string, kind Kind) {
 
 // walk lists a folder before its sub-folders; links are followed, each folder
 // once, but not upwards, where folders of other kinds are.
-func (s *scan) walk(dir, below string, kind Kind, visited map[string]bool, depth int) {
+func (s *scan) walk(dir, below string, kind models.Kind, visited map[string]bool, depth int) {
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil || visited[real] || strings.HasPrefix(s.top, real+"/") || depth > maxDepth {
 		if err != nil {
@@ -125,12 +127,12 @@ func (s *scan) walk(dir, below string, kind Kind, visited map[string]bool, depth
 		case err != nil || strings.HasPrefix(e.Name(), "."):
 		case info.IsDir():
 			subs = append(subs, e.Name())
-		case info.Mode().IsRegular() && kind.named(e.Name()):
+		case info.Mode().IsRegular() && kind.Named(e.Name()):
 			s.add(full, path.Join(below, e.Name()), "", kind, info)
-		case info.Mode().IsRegular() && kind == Embedding && embedding.IsPicture(e.Name()) && s.classify(full, info) == Embedding:
+		case info.Mode().IsRegular() && kind == models.Embedding && embedding.IsPicture(e.Name()) && s.classify(full, info) == models.Embedding:
 			s.add(full, path.Join(below, e.Name()), "", kind, info)
-		case info.Mode().IsRegular() && kind == Checkpoint && isVAEName(e.Name()):
-			s.add(full, path.Join(below, e.Name()), "", VAE, info)
+		case info.Mode().IsRegular() && kind == models.Checkpoint && isVAEName(e.Name()):
+			s.add(full, path.Join(below, e.Name()), "", models.VAE, info)
 		}
 	}
 	for _, sub := range subs {
@@ -141,7 +143,7 @@ func (s *scan) walk(dir, below string, kind Kind, visited map[string]bool, depth
 // isVAEName tells the VAEs that A1111 users keep beside a checkpoint.
 func isVAEName(name string) bool {
 	lower := strings.ToLower(name)
-	return VAE.named(lower) && strings.HasSuffix(stem(lower), ".vae")
+	return models.VAE.Named(lower) && strings.HasSuffix(formats.Stem(lower), ".vae")
 }
 
 // looseFiles lists the model files directly in a folder that has no kind of its
@@ -186,15 +188,15 @@ func (s *scan) tree(root string) {
 
 // file lists one file by what its header says.
 func (s *scan) file(full, name, repo string, info fs.FileInfo) {
-	if !LoRA.named(name) {
+	if !models.LoRA.Named(name) {
 		return
 	}
-	if kind := s.classify(full, info); kind != Unknown {
+	if kind := s.classify(full, info); kind != models.Unknown {
 		s.add(full, name, repo, kind, info)
 	}
 }
 
-func (s *scan) add(full, name, repo string, kind Kind, info fs.FileInfo) {
+func (s *scan) add(full, name, repo string, kind models.Kind, info fs.FileInfo) {
 	if s.seen[full] {
 		return
 	}
@@ -218,5 +220,5 @@ func (s *scan) single(file string) {
 	if err != nil || !info.Mode().IsRegular() {
 		return
 	}
-	s.add(file, filepath.Base(file), "", Checkpoint, info)
+	s.add(file, filepath.Base(file), "", models.Checkpoint, info)
 }

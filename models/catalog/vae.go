@@ -1,4 +1,4 @@
-package models
+package catalog
 
 import (
 	"encoding/json"
@@ -6,11 +6,13 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"sdworker/models"
 )
 
 // VAEs returns the VAE files as A1111 lists them: by base name, in natural order.
 func (c *Catalog) VAEs() []File {
-	list := c.List(VAE)
+	list := c.List(models.VAE)
 	slices.SortStableFunc(list, func(a, b File) int { return naturalCompare(path.Base(a.Name), path.Base(b.Name)) })
 	return slices.CompactFunc(list, func(a, b File) bool { return path.Base(a.Name) == path.Base(b.Name) })
 }
@@ -59,7 +61,7 @@ func (c *Catalog) VAEFor(checkpoint File, setting string) (vae File, ok bool) {
 
 // userVAE reads the user's choice from the settings beside a checkpoint.
 func userVAE(checkpoint File) string {
-	raw, err := os.ReadFile(withoutExt(checkpoint.Path) + ".json")
+	raw, err := os.ReadFile(strings.TrimSuffix(checkpoint.Path, path.Ext(checkpoint.Path)) + ".json")
 	if err != nil {
 		return ""
 	}
@@ -71,16 +73,3 @@ func userVAE(checkpoint File) string {
 	}
 	return settings.VAE
 }
-
-// ConfigBeside returns the .yaml file that A1111 shows as a checkpoint's config,
-// "" when there is none.
-func ConfigBeside(checkpoint File) string {
-	if name := configName(checkpoint.Path); exists(name) {
-		return name
-	}
-	return ""
-}
-
-func configName(checkpoint string) string { return withoutExt(checkpoint) + ".yaml" }
-
-func withoutExt(file string) string { return strings.TrimSuffix(file, path.Ext(file)) }

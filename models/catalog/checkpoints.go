@@ -1,7 +1,8 @@
-package models
+package catalog
 
 import (
 	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"sdworker/fault"
+	"sdworker/models"
 )
 
 // checkpointIndex finds checkpoints by everything A1111 calls them.
@@ -23,7 +25,7 @@ func (c *Catalog) Checkpoints() []File { return slices.Clone(c.checkpoints().lis
 
 func (c *Catalog) checkpoints() *checkpointIndex {
 	s := c.current.Load()
-	s.checkpointsOnce.Do(func() { s.checkpoints = indexCheckpoints(c.List(Checkpoint)) })
+	s.checkpointsOnce.Do(func() { s.checkpoints = indexCheckpoints(c.List(models.Checkpoint)) })
 	return &s.checkpoints
 }
 
@@ -185,7 +187,7 @@ func (c *Catalog) hasVAEFor(checkpoint File) bool {
 // byOperatorsName prefers the exact file behind a short name to a file whose title
 // happens to contain it.
 func (c *Catalog) byOperatorsName(name string) (File, bool) {
-	if n, ok := FindNamed(name); ok {
+	if n, ok := models.FindNamed(name); ok {
 		for _, exact := range []string{n.Repo + "/" + n.File, n.FileName()} {
 			if f, ok := c.Checkpoint(exact); ok {
 				return f, true
@@ -209,7 +211,7 @@ func (c *Catalog) fileAt(path string) (File, bool) {
 	if err != nil {
 		return File{}, false
 	}
-	f := File{Kind: Checkpoint, Path: full, Name: filepath.Base(full)}.at(info)
+	f := File{Kind: models.Checkpoint, Path: full, Name: filepath.Base(full)}.at(info)
 	for _, listed := range c.checkpoints().list {
 		if listed.ID() == f.ID() {
 			return listed, true
@@ -231,12 +233,15 @@ func (c *Catalog) notFound(name string) *fault.Error {
 		return fault.Errorf(fault.NotFound, "models",
 			"there is no checkpoint; put one into a model folder (%s), name one with --model, or run `worker models pull deliberate-v6`", places)
 	}
-	if info, err := os.Stat(name); err == nil && irregular(info) != "" {
-		return refuse(name, "%s", irregular(info))
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		_, err := models.Inspect(name)
+		if told, ok := errors.AsType[*fault.Error](err); ok {
+			return told
+		}
 	}
 	for _, f := range c.current.Load().files {
-		if f.Kind == Checkpoint && !c.listed(f) && slices.Contains(f.aliases(), name) {
-			return forbidden(f.Path)
+		if f.Kind == models.Checkpoint && !c.listed(f) && slices.Contains(f.aliases(), name) {
+			return models.Forbidden(f.Path)
 		}
 	}
 	return fault.Errorf(fault.NotFound, "models", "there is no checkpoint or file named %q; `worker models ls` shows what there is (searched: %s)", name, places)

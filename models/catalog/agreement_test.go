@@ -1,4 +1,4 @@
-package models_test
+package catalog_test
 
 import (
 	"slices"
@@ -8,6 +8,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/modelstest"
 )
 
@@ -20,12 +21,12 @@ func TestOneJudge(t *testing.T) {
 	for _, c := range cases {
 		paths[c.Name] = c.Write(t, root)
 	}
-	catalog := open(t, models.Config{Roots: []string{root}})
+	files := open(t, catalog.Config{Roots: []string{root}})
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			path := paths[c.Name]
 			info, err := models.Check(path, c.Kind, models.CheckOptions{})
-			listed := slices.ContainsFunc(catalog.Usable(catalog.List(c.Kind)), func(f models.File) bool { return f.Path == path })
+			listed := slices.ContainsFunc(files.Usable(files.List(c.Kind)), func(f catalog.File) bool { return f.Path == path })
 			if c.Problem != "" {
 				require.ErrorContains(t, err, c.Problem)
 				require.Equal(t, fault.Invalid, fault.CodeOf(err))

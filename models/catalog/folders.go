@@ -1,42 +1,44 @@
-package models
+package catalog
 
 import (
 	"os"
 	"path/filepath"
+
+	"sdworker/models"
 )
 
 // folderKinds says what the folders of A1111, ComfyUI and the RunPod volumes
 // hold, by lower-case name.
-var folderKinds = map[string]Kind{
-	"stable-diffusion": Checkpoint,
-	"checkpoints":      Checkpoint,
-	"vae":              VAE,
-	"lora":             LoRA,
-	"loras":            LoRA,
-	"lycoris":          LoRA,
-	"embeddings":       Embedding,
-	"controlnet":       ControlNet,
-	"esrgan":           Upscaler,
-	"realesrgan":       Upscaler,
-	"upscale_models":   Upscaler,
-	"vae-approx":       Preview,
-	"vae_approx":       Preview,
+var folderKinds = map[string]models.Kind{
+	"stable-diffusion": models.Checkpoint,
+	"checkpoints":      models.Checkpoint,
+	"vae":              models.VAE,
+	"lora":             models.LoRA,
+	"loras":            models.LoRA,
+	"lycoris":          models.LoRA,
+	"embeddings":       models.Embedding,
+	"controlnet":       models.ControlNet,
+	"esrgan":           models.Upscaler,
+	"realesrgan":       models.Upscaler,
+	"upscale_models":   models.Upscaler,
+	"vae-approx":       models.Preview,
+	"vae_approx":       models.Preview,
 }
 
 // FolderFor is where a new file of a kind goes below a root.
-func FolderFor(kind Kind) string {
+func FolderFor(kind models.Kind) string {
 	switch kind {
-	case VAE:
+	case models.VAE:
 		return "VAE"
-	case LoRA:
+	case models.LoRA:
 		return "Lora"
-	case Embedding:
+	case models.Embedding:
 		return "embeddings"
-	case ControlNet:
+	case models.ControlNet:
 		return "ControlNet"
-	case Upscaler:
+	case models.Upscaler:
 		return "ESRGAN"
-	case Preview:
+	case models.Preview:
 		return "VAE-approx"
 	default:
 		return "Stable-diffusion"

@@ -1,4 +1,4 @@
-package models_test
+package catalog_test
 
 import (
 	"context"
@@ -22,6 +22,7 @@ import (
 	"sdworker/internal/fileid"
 	"sdworker/internal/vectors"
 	"sdworker/models"
+	"sdworker/models/catalog"
 	"sdworker/models/modelstest"
 	"sdworker/models/synth"
 )
@@ -47,7 +48,7 @@ func TestModelNames(t *testing.T) {
 	require.NotEmpty(t, f.Cases)
 	for _, c := range f.Cases {
 		t.Run(c.Name, func(t *testing.T) {
-			file := models.File{Name: c.Input.Path}
+			file := catalog.File{Name: c.Input.Path}
 			if c.Input.SHA256 != nil {
 				file.SHA256 = *c.Input.SHA256
 			}
@@ -66,8 +67,15 @@ func TestStem(t *testing.T) {
 	for name, want := range map[string]string{
 		"a.safetensors": "a", "a.b.c": "a.b", "a": "a", "a.": "a", ".hidden": ".hidden", "..x": "..x", "sub/c.d.ckpt": "c.d",
 	} {
-		require.Equal(t, want, models.File{Name: name}.Stem(), name)
+		require.Equal(t, want, catalog.File{Name: name}.Stem(), name)
 	}
+}
+
+func parameters(t *testing.T, o synth.Options) []safetensors.Tensor {
+	t.Helper()
+	list, err := synth.Parameters(o)
+	require.NoError(t, err)
+	return list
 }
 
 // lay writes files under the given names below dir: VAEs and TAESD decoders that can
@@ -78,22 +86,22 @@ func lay(t *testing.T, dir string, names ...string) {
 		tensors := []safetensors.Tensor{modelstest.F16("t", 8)}
 		switch {
 		case strings.Contains(name, ".vae."):
-			tensors = parameters(t, synth.Options{Kind: synth.VAE}, nil)
+			tensors = parameters(t, synth.Options{Kind: synth.VAE})
 		case strings.Contains(name, "taesd"):
-			tensors = parameters(t, synth.Options{Kind: synth.TAESD}, nil)
+			tensors = parameters(t, synth.Options{Kind: synth.TAESD})
 		}
 		modelstest.Write(t, filepath.Join(dir, name), map[string]string{"name": name}, tensors...)
 	}
 }
 
-func open(t *testing.T, config models.Config) *models.Catalog {
+func open(t *testing.T, config catalog.Config) *catalog.Catalog {
 	t.Helper()
-	c := models.NewCatalog(config)
+	c := catalog.New(config)
 	require.NoError(t, c.Refresh())
 	return c
 }
 
-func names(files []models.File) []string {
+func names(files []catalog.File) []string {
 	out := []string{}
 	for _, f := range files {
 		out = append(out, f.Name)
@@ -110,7 +118,7 @@ func TestFoldersOfA1111(t *testing.T) {
 				"Stable-diffusion/old.ckpt", "Stable-diffusion/v9.vae.safetensors", "Stable-diffusion/notes.txt", "Stable-diffusion/.part.safetensors",
 				"Lora/x.safetensors", "LyCORIS/y.safetensors", "VAE/mse.safetensors", "ESRGAN/up.safetensors", "ControlNet/canny.safetensors",
 				"embeddings/bad.safetensors", "VAE-approx/taesd.safetensors", "VAE-approx/taesdxl.safetensors")
-			c := open(t, models.Config{Roots: []string{dir}})
+			c := open(t, catalog.Config{Roots: []string{dir}})
 			require.Equal(t, []string{"v9.safetensors", "v10.safetensors", "sub/b.safetensors"}, names(c.Checkpoints()))
 			require.Equal(t, []string{"x.safetensors", "y.safetensors"}, names(c.List(models.LoRA)))
 			require.Equal(t, []string{"mse.safetensors", "v9.vae.safetensors"}, names(c.VAEs()))
@@ -121,7 +129,7 @@ func TestFoldersOfA1111(t *testing.T) {
 			require.True(t, ok)
 			require.Equal(t, "taesd.safetensors", preview.Name)
 
-			withPickles := open(t, models.Config{Roots: []string{dir}, AllowPickle: true})
+			withPickles := open(t, catalog.Config{Roots: []string{dir}, AllowPickle: true})
 			require.Contains(t, names(withPickles.Checkpoints()), "old.ckpt")
 		})
 	}
@@ -131,7 +139,7 @@ func TestFoldersOfComfyAndRunPod(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "models/checkpoints/a.safetensors", "models/loras/l.safetensors", "models/vae/v.safetensors",
 		"models/upscale_models/u.safetensors", "models/controlnet/c.safetensors", "models/embeddings/e.safetensors")
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	for kind, want := range map[models.Kind]string{
 		models.Checkpoint: "a.safetensors", models.LoRA: "l.safetensors", models.VAE: "v.safetensors",
 		models.Upscaler: "u.safetensors", models.ControlNet: "c.safetensors", models.Embedding: "e.safetensors",
@@ -143,11 +151,11 @@ func TestFoldersOfComfyAndRunPod(t *testing.T) {
 func TestRootThatIsAModelFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "Stable-diffusion")
 	lay(t, dir, "a.safetensors", "deep/er/b.safetensors")
-	require.Equal(t, []string{"a.safetensors", "deep/er/b.safetensors"}, names(open(t, models.Config{Roots: []string{dir}}).Checkpoints()))
+	require.Equal(t, []string{"a.safetensors", "deep/er/b.safetensors"}, names(open(t, catalog.Config{Roots: []string{dir}}).Checkpoints()))
 
 	checkout := filepath.Join(t.TempDir(), "stable-diffusion")
 	lay(t, checkout, "models/Stable-diffusion/c.safetensors", "models/Lora/l.safetensors")
-	c := open(t, models.Config{Roots: []string{checkout}})
+	c := open(t, catalog.Config{Roots: []string{checkout}})
 	require.Equal(t, []string{"c.safetensors"}, names(c.Checkpoints()))
 	require.Equal(t, []string{"l.safetensors"}, names(c.List(models.LoRA)))
 }
@@ -155,10 +163,10 @@ func TestRootThatIsAModelFolder(t *testing.T) {
 func TestLooseFilesAreRecognized(t *testing.T) {
 	dir := t.TempDir()
 	for name, kind := range map[string]synth.Kind{"c.safetensors": synth.Checkpoint, "l.safetensors": synth.LoRA, "v.safetensors": synth.VAE} {
-		modelstest.Write(t, filepath.Join(dir, name), nil, parameters(t, synth.Options{Kind: kind}, nil)...)
+		modelstest.Write(t, filepath.Join(dir, name), nil, parameters(t, synth.Options{Kind: kind})...)
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "broken.safetensors"), []byte("x"), 0o600))
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	require.Equal(t, []string{"c.safetensors"}, names(c.Checkpoints()))
 	require.Equal(t, []string{"l.safetensors"}, names(c.List(models.LoRA)))
 	require.Equal(t, []string{"v.safetensors"}, names(c.VAEs()))
@@ -167,9 +175,9 @@ func TestLooseFilesAreRecognized(t *testing.T) {
 func TestFoldersInAnOrderOfTheirOwn(t *testing.T) {
 	dir := t.TempDir()
 	for name, kind := range map[string]synth.Kind{"anime/new/c.safetensors": synth.Checkpoint, "styles/l.safetensors": synth.LoRA, ".cache/hidden.safetensors": synth.LoRA} {
-		modelstest.Write(t, filepath.Join(dir, name), nil, parameters(t, synth.Options{Kind: kind}, nil)...)
+		modelstest.Write(t, filepath.Join(dir, name), nil, parameters(t, synth.Options{Kind: kind})...)
 	}
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	require.Equal(t, []string{"anime/new/c.safetensors"}, names(c.Checkpoints()))
 	require.Equal(t, []string{"styles/l.safetensors"}, names(c.List(models.LoRA)))
 }
@@ -178,7 +186,7 @@ func TestHuggingFaceCache(t *testing.T) {
 	dir := t.TempDir()
 	repo := filepath.Join(dir, "huggingface-cache/hub/models--XpucT--Deliberate")
 	digest := strings.Repeat("ab", 32)
-	modelstest.Write(t, filepath.Join(repo, "blobs", digest), nil, parameters(t, synth.Options{}, nil)...)
+	modelstest.Write(t, filepath.Join(repo, "blobs", digest), nil, parameters(t, synth.Options{})...)
 	link := func(revision, name string) {
 		at := filepath.Join(repo, "snapshots", revision, name)
 		require.NoError(t, os.MkdirAll(filepath.Dir(at), 0o755))
@@ -190,7 +198,7 @@ func TestHuggingFaceCache(t *testing.T) {
 	require.NoError(t, os.MkdirAll(filepath.Join(repo, "refs"), 0o755))
 	require.NoError(t, os.WriteFile(filepath.Join(repo, "refs/main"), []byte("bbb\n"), 0o600))
 
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	require.Equal(t, []string{"Deliberate_v6.safetensors"}, names(c.Checkpoints()))
 	for _, name := range []string{"XpucT/Deliberate", "XpucT/Deliberate/Deliberate_v6.safetensors", "Deliberate_v6", "ababababab"} {
 		f, ok := c.Checkpoint(name)
@@ -211,7 +219,7 @@ func TestFirstRootWins(t *testing.T) {
 	one, two := t.TempDir(), t.TempDir()
 	lay(t, one, "Stable-diffusion/a.safetensors", "Lora/l.safetensors")
 	lay(t, two, "Stable-diffusion/a.safetensors", "Lora/l.safetensors")
-	c := open(t, models.Config{Roots: []string{one, two}})
+	c := open(t, catalog.Config{Roots: []string{one, two}})
 	require.Len(t, c.Checkpoints(), 1)
 	f, ok := c.Checkpoint("a")
 	require.True(t, ok)
@@ -226,7 +234,7 @@ func TestOneFolderUnderSeveralNames(t *testing.T) {
 	lay(t, root, "models/Lora/style.safetensors")
 	require.NoError(t, os.Symlink(filepath.Join(root, "models"), filepath.Join(root, "link")))
 	t.Chdir(root)
-	c := models.NewCatalog(models.Config{Roots: []string{"models", filepath.Join(root, "models"), "link", "./models/../models"}})
+	c := catalog.New(catalog.Config{Roots: []string{"models", filepath.Join(root, "models"), "link", "./models/../models"}})
 	require.NoError(t, c.Refresh())
 	loras := c.List(models.LoRA)
 	require.Len(t, loras, 1)
@@ -240,7 +248,7 @@ func TestLinksAndLoops(t *testing.T) {
 	require.NoError(t, os.Symlink(elsewhere, filepath.Join(dir, "Stable-diffusion/link")))
 	require.NoError(t, os.Symlink(dir, filepath.Join(elsewhere, "loop")))
 	require.NoError(t, os.Symlink("nowhere", filepath.Join(dir, "Stable-diffusion/dangling.safetensors")))
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	require.Equal(t, []string{"near.safetensors", "link/far.safetensors"}, names(c.Checkpoints()), "the LoRA above is none")
 }
 
@@ -256,7 +264,7 @@ func TestResolve(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "Stable-diffusion/dream.safetensors", "Stable-diffusion/dreamy.safetensors", "Stable-diffusion/sub/other.safetensors", "Stable-diffusion/p.ckpt")
 	path := filepath.Join(dir, "Stable-diffusion/sub/other.safetensors")
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	sum, err := c.SHA256(context.Background(), path)
 	require.NoError(t, err)
 	require.Equal(t, sha(t, path), sum)
@@ -314,7 +322,7 @@ func TestResolve(t *testing.T) {
 	require.NoError(t, err, "a miss looks at the disk again")
 	require.Equal(t, "new.safetensors", f.Name)
 
-	_, err = open(t, models.Config{}).Resolve("")
+	_, err = open(t, catalog.Config{}).Resolve("")
 	require.ErrorContains(t, err, "worker models pull")
 }
 
@@ -322,7 +330,7 @@ func TestUserNamedFile(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "some.bin.safetensors")
 	path := filepath.Join(dir, "some.bin.safetensors")
-	c := open(t, models.Config{Files: []string{path, filepath.Join(dir, "none")}})
+	c := open(t, catalog.Config{Files: []string{path, filepath.Join(dir, "none")}})
 	require.Equal(t, []string{"some.bin.safetensors"}, names(c.Checkpoints()))
 }
 
@@ -335,7 +343,7 @@ func TestUserNamedFileIsListedWhateverItHolds(t *testing.T) {
 	pickle := filepath.Join(dir, "old.ckpt")
 	require.NoError(t, os.WriteFile(pickle, []byte("PK\x03\x04"), 0o600))
 	for _, path := range []string{lora, pickle} {
-		c := open(t, models.Config{Files: []string{path}})
+		c := open(t, catalog.Config{Files: []string{path}})
 		require.Equal(t, []string{filepath.Base(path)}, names(c.Checkpoints()))
 		f, err := c.Resolve(path)
 		require.NoError(t, err)
@@ -348,7 +356,7 @@ func TestResolveWhatIsNoFile(t *testing.T) {
 	pipe, loop := filepath.Join(dir, "pipe.safetensors"), filepath.Join(dir, "loop.safetensors")
 	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
 	require.NoError(t, os.Symlink(loop, loop))
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	for path, want := range map[string]string{dir: "is a folder", pipe: "is not a regular file", loop: "no checkpoint or file named", filepath.Join(dir, "none"): "no checkpoint or file named"} {
 		_, err := c.Resolve(path)
 		require.ErrorContains(t, err, want)
@@ -363,12 +371,12 @@ func TestResolveWhatIsNoFile(t *testing.T) {
 func TestDefaultRunsHere(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "Stable-diffusion/a.safetensors")
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	f, ok := c.Default()
 	require.True(t, ok)
 	require.Equal(t, "a.safetensors", f.Name, "better than nothing: using it says what is wrong")
 
-	modelstest.Write(t, filepath.Join(dir, "Stable-diffusion/b.safetensors"), nil, parameters(t, synth.Options{Kind: synth.Checkpoint, Size: synth.Tiny}, nil)...)
+	modelstest.Write(t, filepath.Join(dir, "Stable-diffusion/b.safetensors"), nil, parameters(t, synth.Options{Kind: synth.Checkpoint, Size: synth.Tiny})...)
 	require.NoError(t, c.Refresh())
 	f, _ = c.Default()
 	require.Equal(t, "b.safetensors", f.Name)
@@ -376,14 +384,14 @@ func TestDefaultRunsHere(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, f, resolved)
 
-	_, ok = open(t, models.Config{}).Default()
+	_, ok = open(t, catalog.Config{}).Default()
 	require.False(t, ok)
 }
 
 func TestRefreshIfChanged(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "Stable-diffusion/a.safetensors")
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	lay(t, dir, "Lora/late.safetensors") // in a folder that was not there
 	require.NoError(t, c.RefreshIfChanged())
 	require.Equal(t, []string{"late.safetensors"}, names(c.List(models.LoRA)))
@@ -402,7 +410,7 @@ func TestHashesBelongToAVersionOfAFile(t *testing.T) {
 		return modelstest.Write(t, filepath.Join(dir, name+".safetensors"), meta, modelstest.F16(hash+"x", 4))
 	}
 	path := write("l", "ab")
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	before, err := fileid.Stat(path)
 	require.NoError(t, err)
 	old, err := c.VersionSHA256(t.Context(), before)
@@ -441,7 +449,7 @@ func TestHashesBelongToAVersionOfAFile(t *testing.T) {
 func TestWatch(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "embeddings/a.safetensors")
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wait sync.WaitGroup
 	wait.Go(func() { c.Watch(ctx, time.Millisecond, func(err error) { t.Error(err) }) })
@@ -454,7 +462,7 @@ func TestWatch(t *testing.T) {
 func TestHasherAndItsMemory(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "Stable-diffusion/a.safetensors", "Stable-diffusion/b.safetensors")
-	config := models.Config{Roots: []string{dir}, HashFile: filepath.Join(dir, "state/hashes.json")}
+	config := catalog.Config{Roots: []string{dir}, HashFile: filepath.Join(dir, "state/hashes.json")}
 	c := open(t, config)
 	ctx, cancel := context.WithCancel(context.Background())
 	gate := make(chan struct{})
@@ -514,7 +522,7 @@ func TestLoRANames(t *testing.T) {
 	write("d", map[string]string{"ss_output_name": "a"}) // the name of another file
 	write("e", map[string]string{"ss_output_name": "None"})
 	write("sub/f", nil)
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	for name, want := range map[string]string{"a": "a", "nice": "a", "b": "b", "d": "d", "f": "f", "e": "e", "same": "", "None": "", "none": "", "A": "", "sub/f": ""} {
 		f, ok := c.LoRA(name)
 		require.Equal(t, want != "", ok, name)
@@ -538,7 +546,7 @@ func TestLoRAHash(t *testing.T) {
 	told := modelstest.Write(t, filepath.Join(dir, "told.safetensors"), map[string]string{"sshs_model_hash": strings.Repeat("0123456789abcdef", 4)}, modelstest.F16("x", 4))
 	plain := modelstest.Write(t, filepath.Join(dir, "plain.safetensors"), map[string]string{"note": "not hashed"}, modelstest.F16("x", 4))
 	require.NotEmpty(t, told)
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	for name, want := range map[string]string{
 		"told":  "0123456789ab",
 		"plain": "af5570f5a181", // sha256 of the eight zero bytes of the tensor
@@ -564,7 +572,7 @@ func TestVAEChoice(t *testing.T) {
 		"Stable-diffusion/three.safetensors", "VAE/mse.safetensors", "VAE/kl.safetensors")
 	settings := filepath.Join(dir, "Stable-diffusion/three.json")
 	require.NoError(t, os.WriteFile(settings, []byte(`{"vae":"kl.safetensors"}`), 0o600))
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	require.Equal(t, []string{"kl.safetensors", "mse.safetensors", "two.vae.safetensors"}, names(c.VAEs()))
 	for _, x := range []struct{ checkpoint, setting, want string }{
 		{"one", "Automatic", ""},
@@ -590,15 +598,15 @@ func TestVAEChoice(t *testing.T) {
 		_, ok := c.VAEFor(three, "Automatic")
 		require.Equal(t, want, ok, content)
 	}
-	require.Empty(t, models.ConfigBeside(three))
+	require.Empty(t, models.ConfigBeside(three.Path))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "Stable-diffusion/three.yaml"), nil, 0o600))
-	require.Equal(t, filepath.Join(dir, "Stable-diffusion/three.yaml"), models.ConfigBeside(three))
+	require.Equal(t, filepath.Join(dir, "Stable-diffusion/three.yaml"), models.ConfigBeside(three.Path))
 }
 
 func TestControlNetAndUpscalerNames(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "ControlNet/control_v11p_sd15_canny.safetensors", "ControlNet/control_v11p_sd15_canny_fp16.safetensors", "ESRGAN/4x_Up.safetensors")
-	c := open(t, models.Config{Roots: []string{dir}})
+	c := open(t, catalog.Config{Roots: []string{dir}})
 	first := c.List(models.ControlNet)[0]
 	require.Equal(t, "control_v11p_sd15_canny [e3b0c442]", c.ControlNetName(first))
 	for name, want := range map[string]string{
@@ -623,10 +631,10 @@ func TestEmbeddingVectors(t *testing.T) {
 	}
 	modelstest.Write(t, filepath.Join(dir, "embeddings/Xl.safetensors"), nil, modelstest.F16("clip_g", 2, 1280), modelstest.F16("clip_l", 2, 768))
 	modelstest.Write(t, filepath.Join(dir, "embeddings/flat.safetensors"), nil, modelstest.F16("emb_params", 768))
-	raw, err := os.ReadFile("../formats/torchfile/testdata/embedding.pt")
+	raw, err := os.ReadFile("../../formats/torchfile/testdata/embedding.pt")
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "embeddings/zz.pt"), raw, 0o600))
-	c := open(t, models.Config{Roots: []string{dir}, AllowPickle: true})
+	c := open(t, catalog.Config{Roots: []string{dir}, AllowPickle: true})
 	list := c.Embeddings()
 	require.Equal(t, []string{"flat.safetensors", "good.safetensors", "Xl.safetensors", "z.safetensors", "zz.pt"}, names(list))
 	for at, want := range [][2]int{{1, 768}, {4, 768}, {2, 1280 + 768}, {4, 768}, {2, 768}} {
@@ -650,7 +658,7 @@ func TestUnreadableFolder(t *testing.T) {
 	lay(t, dir, "Stable-diffusion/a.safetensors", "Lora/l.safetensors")
 	require.NoError(t, os.Chmod(filepath.Join(dir, "Lora"), 0))
 	t.Cleanup(func() { require.NoError(t, os.Chmod(filepath.Join(dir, "Lora"), 0o700)) })
-	c := models.NewCatalog(models.Config{Roots: []string{dir}})
+	c := catalog.New(catalog.Config{Roots: []string{dir}})
 	require.Error(t, c.Refresh())
 	require.Len(t, c.Checkpoints(), 1)
 }
@@ -658,7 +666,7 @@ func TestUnreadableFolder(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "Stable-diffusion/a.safetensors", "Lora/l.safetensors", "VAE/v.safetensors")
-	c := open(t, models.Config{Roots: []string{dir}, HashFile: filepath.Join(dir, "h.json")})
+	c := open(t, catalog.Config{Roots: []string{dir}, HashFile: filepath.Join(dir, "h.json")})
 	var wait sync.WaitGroup
 	for range 4 {
 		wait.Go(func() {
@@ -684,7 +692,7 @@ func TestConcurrentUse(t *testing.T) {
 
 func TestDefaultPlaces(t *testing.T) {
 	env := map[string]string{"HOME": "/home/u", "HF_HOME": "/hf"}
-	roots, files := models.DefaultPlaces(func(k string) string { return env[k] })
+	roots, files := catalog.DefaultPlaces(func(k string) string { return env[k] })
 	require.Equal(t, []string{
 		"/hf/hub", "/runpod-volume/huggingface-cache/hub", "/runpod-volume", "/workspace",
 		"/home/u/.local/share/sdworker/models", "/home/u/.cache/huggingface/hub", "/models",

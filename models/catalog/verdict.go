@@ -1,4 +1,4 @@
-package models
+package catalog
 
 import (
 	"os"
@@ -6,8 +6,10 @@ import (
 	"slices"
 	"sync"
 
+	"sdworker/fault"
 	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
+	"sdworker/models"
 )
 
 // verdict is what [Check] says of a file.
@@ -25,8 +27,8 @@ type verdictKey struct {
 // verdict judges a file. Its header is read once for each version of it.
 func (c *Catalog) verdict(f File) verdict {
 	key := verdictKey{file: f.ID()}
-	if f.Kind == Checkpoint {
-		if config, err := os.Stat(configName(f.Path)); err == nil {
+	if f.Kind == models.Checkpoint {
+		if config, err := os.Stat(models.ConfigName(f.Path)); err == nil {
 			key.config = config.ModTime().UnixNano()
 		}
 	}
@@ -36,12 +38,12 @@ func (c *Catalog) verdict(f File) verdict {
 	var v verdict
 	if f.Picture() {
 		if !embedding.InPicture(f.Path) {
-			v.err = refuse(f.Path, "carries no textual inversion")
+			v.err = fault.Errorf(fault.Invalid, "models", "%s carries no textual inversion", f.Path)
 		}
-	} else if info, err := Check(f.Path, f.Kind, CheckOptions{AllowPickle: c.config.AllowPickle}); err != nil {
+	} else if info, err := models.Check(f.Path, f.Kind, models.CheckOptions{AllowPickle: c.config.AllowPickle}); err != nil {
 		v.err = err
 	} else {
-		v.hasVAE = f.Kind == Checkpoint && info.HasVAE()
+		v.hasVAE = f.Kind == models.Checkpoint && info.HasVAE()
 	}
 	c.verdicts.Store(key, v)
 	return v
@@ -68,7 +70,7 @@ func (c *Catalog) Usable(files []File) []File {
 	anyVAE := sync.OnceValue(func() bool { return slices.ContainsFunc(c.VAEs(), c.usable) })
 	out := make([]File, 0, len(files))
 	for i, f := range files {
-		if v := verdicts[i]; v.err == nil && (f.Kind != Checkpoint || v.hasVAE || anyVAE()) {
+		if v := verdicts[i]; v.err == nil && (f.Kind != models.Checkpoint || v.hasVAE || anyVAE()) {
 			out = append(out, f)
 		}
 	}

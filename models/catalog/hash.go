@@ -1,4 +1,4 @@
-package models
+package catalog
 
 import (
 	"context"
@@ -9,22 +9,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"sdworker/models/diskread"
 )
-
-// hashFile returns the sha256 of what follows offset in a file, in hex.
-func hashFile(ctx context.Context, f *os.File, offset int64) (string, diskread.Stats, error) {
-	h := sha256.New()
-	stats, err := diskread.Stream(ctx, f, offset, func(b []byte) error {
-		h.Write(b)
-		return nil
-	})
-	if err != nil {
-		return "", stats, err
-	}
-	return hex.EncodeToString(h.Sum(nil)), stats, nil
-}
 
 // digest opens a file and hashes what follows the offset that start returns.
 // It fails when the file changes meanwhile.
@@ -42,7 +30,7 @@ func digest(ctx context.Context, path string, start func(*os.File) (int64, error
 	if err != nil {
 		return "", nil, err
 	}
-	sum, _, err := hashFile(ctx, f, offset)
+	sum, _, err := diskread.SHA256(ctx, f, offset)
 	if err != nil {
 		return "", nil, err
 	}
@@ -94,4 +82,9 @@ func oldHash(path string) string {
 func Digest(ctx context.Context, path string) (string, error) {
 	sum, _, err := digest(ctx, path, wholeFile)
 	return sum, err
+}
+
+// IsSHA256 tells whether s is a sha256 in lower-case hex.
+func IsSHA256(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }

@@ -1,9 +1,11 @@
-package models
+package catalog
 
 import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"sdworker/models"
 )
 
 // ControlNetName is how A1111's ControlNet extension lists a model: the base
@@ -13,7 +15,7 @@ func (c *Catalog) ControlNetName(f File) string { return withHash(f.Stem(), c.ol
 // ControlNet finds a model by its listed name, with or without the hash, in any
 // case; else the one with the shortest name that contains the text.
 func (c *Catalog) ControlNet(name string) (File, bool) {
-	list := c.List(ControlNet)
+	list := c.List(models.ControlNet)
 	want := strings.ToLower(checksumAtEnd.ReplaceAllString(name, ""))
 	if want == "" || want == "none" {
 		return File{}, false
@@ -37,7 +39,7 @@ func (c *Catalog) ControlNet(name string) (File, bool) {
 // Upscaler finds an upscaler by the base name of its file, with or without
 // extension, in any case.
 func (c *Catalog) Upscaler(name string) (File, bool) {
-	for _, f := range c.List(Upscaler) {
+	for _, f := range c.List(models.Upscaler) {
 		if strings.EqualFold(f.Stem(), name) || strings.EqualFold(f.Name, name) {
 			return f, true
 		}
@@ -49,7 +51,7 @@ func (c *Catalog) Upscaler(name string) (File, bool) {
 // first one that can be used, whose name says so and does not speak of another
 // family.
 func (c *Catalog) PreviewDecoder() (File, bool) {
-	for _, f := range c.List(Preview) {
+	for _, f := range c.List(models.Preview) {
 		name := strings.ToLower(f.Stem())
 		if strings.Contains(name, "taesd") && !strings.Contains(name, "xl") && !strings.Contains(name, "taesd3") && !strings.Contains(name, "encoder") && c.usable(f) {
 			return f, true

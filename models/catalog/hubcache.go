@@ -1,4 +1,4 @@
-package models
+package catalog
 
 import (
 	"os"
@@ -65,9 +65,4 @@ func hubDigest(path string) string {
 		return ""
 	}
 	return name
-}
-
-// IsSHA256 tells whether s is a sha256 in lower-case hex.
-func IsSHA256(s string) bool {
-	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }

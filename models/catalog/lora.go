@@ -1,4 +1,4 @@
-package models
+package catalog
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"sdworker/formats"
 	"sdworker/formats/safetensors"
 	"sdworker/internal/fileid"
+	"sdworker/models"
 )
 
 // LoRAFile is a LoRA with what its header says.
@@ -31,7 +32,7 @@ func (c *Catalog) loras() *loraIndex {
 	s := c.current.Load()
 	s.lorasOnce.Do(func() {
 		s.loras.byStem = map[string]File{}
-		for _, f := range c.List(LoRA) {
+		for _, f := range c.List(models.LoRA) {
 			if known, ok := s.loras.byStem[f.Stem()]; !ok || known.place == f.place {
 				s.loras.byStem[f.Stem()] = f
 			}
@@ -79,7 +80,7 @@ func uniqueAliases(loras []LoRAFile, stems map[string]File) map[string]File {
 // LoRAs returns all LoRAs with their metadata, for A1111's list. Headers are
 // read once per version of a file, several at a time.
 func (c *Catalog) LoRAs() []LoRAFile {
-	files := c.List(LoRA)
+	files := c.List(models.LoRA)
 	out := make([]LoRAFile, len(files))
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0))

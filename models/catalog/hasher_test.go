@@ -1,4 +1,4 @@
-package models
+package catalog
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 func TestHashIsComputedOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.safetensors")
 	require.NoError(t, os.WriteFile(path, []byte("abc"), 0o600))
-	c := NewCatalog(Config{})
+	c := New(Config{})
 	begun, release := make(chan struct{}), make(chan struct{})
 	var readings atomic.Int32
 	slow := sumOfFile

@@ -1,4 +1,4 @@
-package models
+package catalog
 
 import (
 	"io/fs"
@@ -6,13 +6,15 @@ import (
 	"strings"
 	"time"
 
+	"sdworker/formats"
 	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
+	"sdworker/models"
 )
 
 // File is one model file on disk. It is a value: what was true at the last scan.
 type File struct {
-	Kind    Kind
+	Kind    models.Kind
 	Path    string // absolute
 	Name    string // below its model folder, with slashes: "sub/b.safetensors"
 	Repo    string // "org/name" for a file of a Hugging Face cache
@@ -44,15 +46,15 @@ func (f File) at(info fs.FileInfo) File {
 }
 
 // Picture tells a textual inversion inside a PNG, which has no header of tensors.
-func (f File) Picture() bool { return f.Kind == Embedding && embedding.IsPicture(f.Name) }
+func (f File) Picture() bool { return f.Kind == models.Embedding && embedding.IsPicture(f.Name) }
 
 // Stem is the base name without extension, as prompts name LoRAs and embeddings.
-func (f File) Stem() string { return stem(f.Name[strings.LastIndexByte(f.Name, '/')+1:]) }
+func (f File) Stem() string { return formats.Stem(f.Name[strings.LastIndexByte(f.Name, '/')+1:]) }
 
 // ModelName is A1111's model_name: Name without extension and with "_" for
 // every slash.
 func (f File) ModelName() string {
-	return stem(strings.NewReplacer("/", "_", `\`, "_").Replace(f.Name))
+	return formats.Stem(strings.NewReplacer("/", "_", `\`, "_").Replace(f.Name))
 }
 
 // ShortHash is the first ten digits of the sha256, "" while that is unknown.
@@ -67,14 +69,4 @@ func withHash(name, hash string) string {
 		return name
 	}
 	return name + " [" + hash + "]"
-}
-
-// stem cuts the extension off as Python's splitext does, to which leading dots
-// are part of the name.
-func stem(name string) string {
-	dot := strings.LastIndexByte(name, '.')
-	if dot < 0 || strings.Trim(name[:dot], ".") == "" {
-		return name
-	}
-	return name[:dot]
 }
