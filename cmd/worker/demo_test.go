@@ -73,6 +73,31 @@ func TestGenerateWithoutACheckpoint(t *testing.T) {
 	require.NotContains(t, got.err, warning)
 }
 
+// Started in the folder of the source, which has a models folder of another kind, the
+// program finds no model there: neither the demo model's stored weights nor test data.
+func TestRunInTheSourceFolder(t *testing.T) {
+	source, err := filepath.Abs("../../models")
+	require.NoError(t, err)
+	home, checkpoint := newDemoHome(t)
+	require.NoError(t, os.CopyFS("models", os.DirFS(source)))
+	require.FileExists(t, "models/demo/demo.go")
+	got := worker(t, "generate", "--prompt", "a cat", "--steps", "2", "--output", "cat.png")
+	require.Equal(t, cli.StatusOK, got.status, got.err)
+	require.Contains(t, got.err, "no checkpoint was found, so the demo model draws")
+	require.FileExists(t, "cat.png")
+
+	_, c := serve(t, home, openGate)
+	c.ready()
+	var list []struct{ Filename string }
+	require.NoError(t, json.Unmarshal([]byte(c.get("/sdapi/v1/sd-models").body), &list))
+	require.Len(t, list, 1)
+	require.Equal(t, checkpoint, list[0].Filename)
+	for _, path := range []string{"loras", "sd-vae", "embeddings"} {
+		require.NotContains(t, c.get("/sdapi/v1/"+path).body, filepath.Join(home, "models"), path)
+	}
+	require.Equal(t, 1, c.do(http.MethodPost, "/sdapi/v1/txt2img", small).pictures(t))
+}
+
 func TestServeWithoutACheckpoint(t *testing.T) {
 	home, checkpoint := newDemoHome(t)
 	r, c := serve(t, home, openGate)
