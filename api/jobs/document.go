@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"time"
+
+	"sdworker/api/a1111"
 )
 
 // document is what clients see of a job.
@@ -52,7 +54,7 @@ func (j *job) document() *document {
 	case j.cause != nil:
 		d.Error = &failure{Status: http.StatusServiceUnavailable, Message: j.cause.Error()}
 	case j.state == Failed:
-		d.Error = newFailure(j.reply.Status, j.reply.Body)
+		d.Error = newFailure(j.reply)
 	}
 	return d
 }
@@ -65,28 +67,11 @@ func shown(t time.Time) *time.Time {
 	return &t
 }
 
-// newFailure reads the two shapes of the API's errors.
-func newFailure(status int, body []byte) *failure {
-	f := &failure{Status: status, Message: http.StatusText(status)}
-	var reply struct {
-		Detail any    `json:"detail"`
-		Errors string `json:"errors"`
-	}
-	if json.Unmarshal(body, &f.Body) != nil || json.Unmarshal(body, &reply) != nil {
-		f.Body = string(body)
-		return f
-	}
-	switch detail := reply.Detail.(type) {
-	case string:
-		if detail != "" {
-			f.Message = detail
-		} else if reply.Errors != "" {
-			f.Message = reply.Errors
-		}
-	case []any:
-		if text, err := json.Marshal(detail); err == nil {
-			f.Message = string(text)
-		}
+// newFailure is what a reply of the API says about an error.
+func newFailure(reply *a1111.Reply) *failure {
+	f := &failure{Status: reply.Status, Message: reply.Fault().Error()}
+	if json.Unmarshal(reply.Body, &f.Body) != nil {
+		f.Body = string(reply.Body)
 	}
 	return f
 }

@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"sdworker/api/a1111"
 	"sdworker/api/budget"
-	"sdworker/api/loopback"
 	"sdworker/inference"
 )
 
@@ -52,8 +52,8 @@ type job struct {
 	refused  bool            // ended with an error before it was in the queue
 	started  time.Time
 	finished time.Time
-	reply    *loopback.Reply // of the API
-	cause    error           // why it was stopped, nil when it was not
+	reply    *a1111.Reply // of the API
+	cause    error        // why it was stopped, nil when it was not
 }
 
 // start makes a job and calls the API for it in the background. The job takes over
@@ -73,14 +73,13 @@ func (s *Server) start(r *http.Request, sub *submission, place *inference.Place)
 	if sub.timeout > 0 {
 		ctx, cancel = context.WithTimeoutCause(ctx, sub.timeout, errTimeout)
 	}
-	header := loopback.Credentials(r)
 	release := budget.Keep(r.Context()) // of the body, which the job has
 	s.working.Go(func() {
 		defer stop(nil)
 		defer cancel()
 		defer release()
 		defer place.Release()
-		reply := loopback.Post(ctx, s.cfg.API, sub.target.path, header, sub.body(j.id))
+		reply := s.cfg.API.Post(ctx, sub.target.path, sub.body(j.id))
 		if j.end(reply, context.Cause(ctx)) {
 			s.store.forget(j)
 			close(j.admitted)
@@ -112,7 +111,7 @@ func (j *job) observe(e inference.Event) {
 }
 
 // refusal is the API's answer to a request that it refused, or nil.
-func (j *job) refusal() *loopback.Reply {
+func (j *job) refusal() *a1111.Reply {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.refused {
@@ -124,7 +123,7 @@ func (j *job) refusal() *loopback.Reply {
 // end notes how the job ended, and reports whether the API refused it: it has
 // checked a request before the queue has it, so that an error before is an answer to
 // the submission.
-func (j *job) end(reply *loopback.Reply, cause error) (refused bool) {
+func (j *job) end(reply *a1111.Reply, cause error) (refused bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.finished, j.reply = time.Now(), reply

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"sdworker/api/loopback"
+	"sdworker/api/a1111"
 )
 
 // replyError is an error with its status.
@@ -51,7 +51,7 @@ func writeError(w http.ResponseWriter, err error) {
 }
 
 // copyReply sends a reply of the API.
-func copyReply(w http.ResponseWriter, reply *loopback.Reply) {
+func copyReply(w http.ResponseWriter, reply *a1111.Reply) {
 	maps.Copy(w.Header(), reply.Header)
 	w.WriteHeader(reply.Status)
 	_, _ = w.Write(reply.Body)

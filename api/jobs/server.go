@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"sdworker/api/a1111"
 	"sdworker/api/gate"
-	"sdworker/api/v1"
+	v1 "sdworker/api/v1"
 	"sdworker/fault"
 	"sdworker/inference"
 )
@@ -16,7 +17,7 @@ import (
 // Config is what a Server is made of. API and Queue are required; for the rest
 // zero means the default of the same name.
 type Config struct {
-	API   http.Handler     // the A1111 API
+	API   a1111.Client
 	Queue *inference.Queue // the queue in front of which API stands
 
 	Keep       time.Duration // how long an output is kept once its job has ended

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"sdworker/api/a1111"
 	"sdworker/api/jobs"
 	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/sdapitest"
@@ -72,7 +73,7 @@ func start(t *testing.T, with setup) *fixture {
 	}
 	api, err := sdapi.New(cfg)
 	require.NoError(t, err)
-	with.jobs.API, with.jobs.Queue = api, f.queue
+	with.jobs.API, with.jobs.Queue = a1111.Client{Handler: api}, f.queue
 	with.jobs.Preview = api.LivePreview
 	f.jobs = jobs.New(with.jobs)
 	f.http = httptest.NewServer(f.jobs)

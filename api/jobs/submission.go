@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"sdworker/api/a1111"
 	"sdworker/fault"
 )
 
@@ -20,14 +21,12 @@ type endpoint struct {
 	tracked bool // takes force_task_id, by which the queue knows the job
 }
 
-const apiPrefix = "/sdapi/v1/"
-
 // endpoints are the routes that take long enough to be jobs.
 var endpoints = []endpoint{
-	{apiPrefix + "txt2img", true},
-	{apiPrefix + "img2img", true},
-	{apiPrefix + "extra-single-image", false},
-	{apiPrefix + "extra-batch-images", false},
+	{a1111.Txt2Img, true},
+	{a1111.Img2Img, true},
+	{a1111.ExtraSingleImage, false},
+	{a1111.ExtraBatchImages, false},
 }
 
 // submission is the body of POST /v1/jobs.
@@ -111,15 +110,15 @@ func idempotencyKey(r *http.Request) string {
 
 func findEndpoint(name string) (endpoint, error) {
 	path := "/" + strings.Trim(name, "/")
-	if !strings.HasPrefix(path, apiPrefix) {
-		path = apiPrefix + strings.TrimPrefix(path, "/")
+	if !strings.HasPrefix(path, a1111.Prefix) {
+		path = a1111.Prefix + strings.TrimPrefix(path, "/")
 	}
 	var names []string
 	for _, e := range endpoints {
 		if e.path == path {
 			return e, nil
 		}
-		names = append(names, strings.TrimPrefix(e.path, apiPrefix))
+		names = append(names, strings.TrimPrefix(e.path, a1111.Prefix))
 	}
 	return endpoint{}, invalid("endpoint is %q; it must be one of %s", name, strings.Join(names, ", "))
 }

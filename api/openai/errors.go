@@ -1,12 +1,13 @@
 package openai
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 
-	"sdworker/api/loopback"
+	"sdworker/api/a1111"
 )
 
 // apiError is an error in OpenAI's shape.
@@ -73,28 +74,13 @@ var params = map[string]string{
 }
 
 // fromReply translates an error of the A1111 API.
-func fromReply(reply *loopback.Reply) *apiError {
-	e := &apiError{status: reply.Status, Message: http.StatusText(reply.Status), retryAfter: reply.Header.Get("Retry-After")}
-	var body struct {
-		Detail json.RawMessage `json:"detail"`
-		Errors string          `json:"errors"`
-	}
-	_ = json.Unmarshal(reply.Body, &body) // what cannot be read has the status's text
-	var faults []struct {
-		Loc []any  `json:"loc"`
-		Msg string `json:"msg"`
-	}
-	var detail string
-	if json.Unmarshal(body.Detail, &faults) == nil && len(faults) > 0 && len(faults[0].Loc) > 1 {
-		name := fmt.Sprint(faults[0].Loc[1]) // after "body"
-		if own, ok := params[name]; ok {
-			name = own
-		}
-		e.Message, e.Param = name+": "+faults[0].Msg, text(name)
-	} else if json.Unmarshal(body.Detail, &detail) == nil && detail != "" {
-		e.Message = detail
-	} else if body.Errors != "" {
-		e.Message = body.Errors
+func fromReply(reply *a1111.Reply) *apiError {
+	fault := reply.Fault()
+	e := &apiError{status: fault.Status, Message: cmp.Or(fault.Message, http.StatusText(fault.Status)), retryAfter: reply.Header.Get("Retry-After")}
+	if len(fault.Fields) > 0 && len(fault.Fields[0].Path) > 0 {
+		first := fault.Fields[0]
+		name := cmp.Or(params[first.Path[0]], first.Path[0])
+		e.Message, e.Param = name+": "+first.Message, text(name)
 	}
 	switch {
 	case e.status == http.StatusUnauthorized:

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"sdworker/api/loopback"
+	"sdworker/api/a1111"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -34,11 +34,11 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := s.translate(r.Context(), loopback.Credentials(r), b)
+	q, err := s.translate(r.Context(), b)
 	if err != nil {
 		return err
 	}
-	q.path, q.event = "/sdapi/v1/txt2img", "image_generation"
+	q.path, q.event = a1111.Txt2Img, "image_generation"
 	return s.answer(w, r, q)
 }
 
@@ -82,11 +82,11 @@ func (s *Server) edit(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 
-	q, err := s.translate(r.Context(), loopback.Credentials(r), b)
+	q, err := s.translate(r.Context(), b)
 	if err != nil {
 		return err
 	}
-	q.path, q.event = "/sdapi/v1/img2img", "image_edit"
+	q.path, q.event = a1111.Img2Img, "image_edit"
 	q.fields["init_images"] = []string{base64.StdEncoding.EncodeToString(pictures[0])}
 	setDefault(q.fields, "width", picture.W)
 	setDefault(q.fields, "height", picture.H)
@@ -142,7 +142,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, q *request) erro
 	if err != nil {
 		return err
 	}
-	reply := loopback.Post(r.Context(), s.cfg.API, q.path, loopback.Credentials(r), fields)
+	reply := s.cfg.API.Post(r.Context(), q.path, fields)
 	if reply.Status != http.StatusOK {
 		return fromReply(reply)
 	}

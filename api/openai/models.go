@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"sdworker/api/loopback"
+	"sdworker/api/a1111"
 )
 
 // checkpoint is an entry of A1111's list of models.
@@ -38,8 +38,8 @@ func (c checkpoint) model() model {
 }
 
 // checkpoints asks A1111 for its models.
-func (s *Server) checkpoints(ctx context.Context, client http.Header) ([]checkpoint, error) {
-	reply := loopback.Get(ctx, s.cfg.API, "/sdapi/v1/sd-models", client)
+func (s *Server) checkpoints(ctx context.Context) ([]checkpoint, error) {
+	reply := s.cfg.API.Get(ctx, a1111.SDModels)
 	if reply.Status != http.StatusOK {
 		return nil, fromReply(reply)
 	}
@@ -56,18 +56,18 @@ var foreign = []string{"dall-e", "gpt-image", "chatgpt-image"}
 
 // checkpoint returns the title of the model of a request; "" stands for the one
 // that is loaded.
-func (s *Server) checkpoint(ctx context.Context, client http.Header, name string) (title string, err error) {
+func (s *Server) checkpoint(ctx context.Context, name string) (title string, err error) {
 	if name == "" || slices.ContainsFunc(foreign, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
 		return "", nil
 	}
-	c, err := s.find(ctx, client, name)
+	c, err := s.find(ctx, name)
 	return c.Title, err
 }
 
 // find returns the checkpoint of a name: that of the list, its title or its
 // hash.
-func (s *Server) find(ctx context.Context, client http.Header, name string) (checkpoint, error) {
-	list, err := s.checkpoints(ctx, client)
+func (s *Server) find(ctx context.Context, name string) (checkpoint, error) {
+	list, err := s.checkpoints(ctx)
 	if err != nil {
 		return checkpoint{}, err
 	}
@@ -83,7 +83,7 @@ func (s *Server) find(ctx context.Context, client http.Header, name string) (che
 
 // models handles GET /v1/models.
 func (s *Server) models(w http.ResponseWriter, r *http.Request) error {
-	list, err := s.checkpoints(r.Context(), loopback.Credentials(r))
+	list, err := s.checkpoints(r.Context())
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (s *Server) models(w http.ResponseWriter, r *http.Request) error {
 
 // model handles GET /v1/models/{model}.
 func (s *Server) model(w http.ResponseWriter, r *http.Request) error {
-	c, err := s.find(r.Context(), loopback.Credentials(r), r.PathValue("model"))
+	c, err := s.find(r.Context(), r.PathValue("model"))
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@ package openai
 import (
 	_ "embed"
 
-	"sdworker/api/v1"
+	v1 "sdworker/api/v1"
 )
 
 //go:embed openapi.json

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"strconv"
 	"strings"
 )
@@ -38,7 +37,7 @@ var ignored = []string{"user", "quality", "style", "moderation", "input_fidelity
 
 // translate makes the request of the parameters that both routes share. What is
 // left in b afterwards are fields of A1111.
-func (s *Server) translate(ctx context.Context, client http.Header, b body) (*request, error) {
+func (s *Server) translate(ctx context.Context, b body) (*request, error) {
 	for _, name := range ignored {
 		delete(b, name)
 	}
@@ -86,7 +85,7 @@ func (s *Server) translate(ctx context.Context, client http.Header, b body) (*re
 	if quality != none {
 		settings["jpeg_quality"] = quality
 	}
-	if title, err := s.checkpoint(ctx, client, model); err != nil {
+	if title, err := s.checkpoint(ctx, model); err != nil {
 		return nil, err
 	} else if title != "" {
 		settings["sd_model_checkpoint"] = title

@@ -15,14 +15,15 @@ package openai
 import (
 	"net/http"
 
+	"sdworker/api/a1111"
 	"sdworker/api/gate"
-	"sdworker/api/v1"
+	v1 "sdworker/api/v1"
 	"sdworker/inference"
 )
 
 // Config is what the handler is made of. API and Queue are required.
 type Config struct {
-	API   http.Handler     // the A1111 API
+	API   a1111.Client
 	Queue *inference.Queue // the queue in front of which API stands
 
 	// Preview makes a data URL of a job's live preview, "" for none; nil means that

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"sdworker/api/a1111"
 	"sdworker/api/gate"
 	"sdworker/api/openai"
 	"sdworker/api/sdapi"
@@ -45,7 +46,7 @@ func start(t *testing.T, change ...func(*sdapi.Config)) *fixture {
 	f.queue = cfg.Queue
 	api, err := sdapi.New(cfg)
 	require.NoError(t, err)
-	f.server = openai.New(openai.Config{API: api, Queue: f.queue, Preview: api.LivePreview})
+	f.server = openai.New(openai.Config{API: a1111.Client{Handler: api}, Queue: f.queue, Preview: api.LivePreview})
 	f.handler = f.server
 	return f
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"sdworker/api/loopback"
+	"sdworker/api/a1111"
 	"sdworker/inference"
 )
 
@@ -30,9 +30,8 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *request) erro
 	if err != nil {
 		return err
 	}
-	client := loopback.Credentials(r)
-	done := make(chan *loopback.Reply, 1)
-	go func() { done <- loopback.Post(ctx, s.cfg.API, q.path, client, fields) }()
+	done := make(chan *a1111.Reply, 1)
+	go func() { done <- s.cfg.API.Post(ctx, q.path, fields) }()
 
 	out := &events{w: w, prefix: q.event, format: q.format}
 	for seen := 0; ; {
@@ -109,7 +108,7 @@ func (e *events) partialImage(dataURL string) {
 }
 
 // finish sends the pictures, or the error in the form that is still possible.
-func (e *events) finish(q *request, reply *loopback.Reply) error {
+func (e *events) finish(q *request, reply *a1111.Reply) error {
 	if reply.Status != http.StatusOK {
 		failure := fromReply(reply)
 		if !e.begun {

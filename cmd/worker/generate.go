@@ -188,8 +188,8 @@ func (m *made) ask(ctx context.Context, s *services, req *apiRequest, show displ
 			result = e.Result
 		}
 	})
-	if err := apiCall(watched, s.api, req.path, req.body, &reply); err != nil {
-		return err
+	if err := s.api.Call(watched, req.path, req.body, &reply); err != nil {
+		return inCommandLine(err)
 	}
 	var info pictureInfo
 	if err := json.Unmarshal([]byte(reply.Info), &info); err != nil {

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 
+	"sdworker/api/a1111"
 	"sdworker/internal/cli"
 	"sdworker/models/demo"
 )
@@ -32,7 +33,7 @@ type apiRequest struct {
 // newAPIRequest turns the flags that were given into a request. A field that was
 // not given is left out, so that the API's default holds.
 func (p *program) newAPIRequest(c *cli.Call, picture *pictureFields, hires *hiresFields, init *initFields, format string) (*apiRequest, error) {
-	req := &apiRequest{path: "/sdapi/v1/txt2img", body: map[string]any{}}
+	req := &apiRequest{path: a1111.Txt2Img, body: map[string]any{}}
 	for _, target := range []any{picture, hires, init} {
 		s := cli.Settings{Target: target}
 		values := reflect.ValueOf(target).Elem()
@@ -57,7 +58,7 @@ func (p *program) newAPIRequest(c *cli.Call, picture *pictureFields, hires *hire
 		return req, nil
 	}
 
-	req.path = "/sdapi/v1/img2img"
+	req.path = a1111.Img2Img
 	picture64, err := p.readPicture(init.InitImage)
 	if err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"sdworker/api/a1111"
 	"sdworker/api/runpod"
 	"sdworker/inference"
 	"sdworker/inference/sdcpp"
@@ -163,7 +164,7 @@ func (s *services) warmUp(ctx context.Context) error {
 		side = warmUpGPU
 	}
 	var reply generated
-	return apiCall(ctx, s.api, "/sdapi/v1/txt2img", map[string]any{
+	return s.api.Call(ctx, a1111.Txt2Img, map[string]any{
 		"prompt": "a warm stove", "steps": 1, "width": side, "height": side, "seed": 1, "do_not_save_samples": true,
 	}, &reply)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"sdworker/api/a1111"
 	"sdworker/api/budget"
 	"sdworker/api/gate"
 	"sdworker/api/sdapi"
@@ -28,7 +28,7 @@ type services struct {
 	catalog *apiCatalog
 	server  *sdapi.Server
 	door    gate.Door    // of server, within the limits of a request
-	api     http.Handler // the same for callers in this process, who need no credentials
+	api     a1111.Client // the same for callers in this process, who need no credentials
 	memory  *budget.Budget
 	log     zerolog.Logger
 }
@@ -128,7 +128,7 @@ func newServices(p *program, cfg *common, api *apiSettings, gen inference.Genera
 	s.memory = budget.New(api.memoryBudget())
 	s.door = s.server.Door()
 	s.door.Around = []gate.Middleware{gate.Deadline(within.RequestTimeout)}
-	s.api = gate.NewMux(gate.Policy{MaxBody: within.MaxBody}, []gate.Middleware{s.memory.Handler}, s.door)
+	s.api = a1111.Client{Handler: gate.NewMux(gate.Policy{MaxBody: within.MaxBody}, []gate.Middleware{s.memory.Handler}, s.door)}
 	return s, nil
 }
 
@@ -156,7 +156,7 @@ func (s *services) Close() error { return s.server.Close() }
 // wait for it.
 func (s *services) loadModel(ctx context.Context) error {
 	var reply struct{}
-	return apiCall(ctx, s.api, "/sdapi/v1/reload-checkpoint", struct{}{}, &reply)
+	return s.api.Call(ctx, a1111.ReloadCheckpoint, struct{}{}, &reply)
 }
 
 // hashModels computes the hashes that A1111 shows, one file at a time, while no

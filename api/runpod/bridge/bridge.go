@@ -19,7 +19,7 @@ import (
 	"net/url"
 	"strings"
 
-	"sdworker/api/loopback"
+	"sdworker/api/a1111"
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/bucket"
 	"sdworker/internal/publicnet"
@@ -44,8 +44,8 @@ type Options struct {
 	Config
 
 	// API answers A1111's routes. It is called with the job's context, which ends
-	// when the job is stopped, and without authentication.
-	API http.Handler
+	// when the job is stopped.
+	API a1111.Client
 
 	// SplitSampler resolves a sampler name of the time before A1111 1.9, which
 	// included the scheduler, such as "DPM++ 2M Karras". ok is false for a name
@@ -136,29 +136,22 @@ func (b *bridge) do(ctx context.Context, job runpod.Job) (any, error) {
 	if b.Watch != nil {
 		ctx = b.Watch(ctx, job.Progress)
 	}
-	status, isJSON, body := b.roundTrip(ctx, call)
-	if status != http.StatusOK && ctx.Err() != nil {
+	path := (&url.URL{Path: "/" + call.endpoint, RawQuery: call.query}).RequestURI()
+	reply := b.API.Do(ctx, call.method, path, call.payload)
+	body := bytes.TrimSpace(reply.Body)
+	switch {
+	case reply.Status != http.StatusOK && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	}
-	if status != http.StatusOK {
-		failure := &runpod.Failure{Message: sentence(status, body, call)}
+	case reply.Status != http.StatusOK:
+		failure := &runpod.Failure{Message: sentence(reply.Fault(), call)}
 		if call.structured && json.Valid(body) {
 			failure.Output = runpod.Verbatim(body) // as ashley's worker does
 		}
 		return nil, failure
-	}
-	if !isJSON {
+	case len(body) == 0 || !strings.HasPrefix(reply.Header.Get("Content-Type"), "application/json"):
 		return string(body), nil
 	}
 	return b.deliver(ctx, job, call, body)
-}
-
-// roundTrip calls the API in memory. isJSON goes by the reply's content type.
-func (b *bridge) roundTrip(ctx context.Context, c call) (status int, isJSON bool, body []byte) {
-	path := (&url.URL{Path: "/" + c.endpoint, RawQuery: c.query}).RequestURI()
-	reply := loopback.Do(ctx, b.API, c.method, path, http.Header{"Accept": {"application/json"}}, c.payload)
-	body = bytes.TrimSpace(reply.Body)
-	return reply.Status, strings.HasPrefix(reply.Header.Get("Content-Type"), "application/json") && len(body) > 0, body
 }
 
 // allowed are the route prefixes that a job may reach; the rest of the server,

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"sdworker/api/a1111"
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/bridge"
 	"sdworker/internal/publicnet"
@@ -138,7 +139,7 @@ func TestInputsBecomeRequests(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			server := &api{body: pictures}
-			out, err := do(t, newBridge(t, bridge.Options{API: server, SplitSampler: split, Fields: requestFields(t)}), tc.input)
+			out, err := do(t, newBridge(t, bridge.Options{API: a1111.Client{Handler: server}, SplitSampler: split, Fields: requestFields(t)}), tc.input)
 			require.NoError(t, err)
 			require.JSONEq(t, pictures, out)
 			got := server.last()
@@ -201,7 +202,7 @@ func TestWrongInputsAreToldInOneSentence(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			server := &api{body: pictures}
-			_, err := do(t, newBridge(t, bridge.Options{API: server, Fields: requestFields(t)}), tc.input)
+			_, err := do(t, newBridge(t, bridge.Options{API: a1111.Client{Handler: server}, Fields: requestFields(t)}), tc.input)
 			require.ErrorContains(t, err, tc.want)
 			require.NotContains(t, err.Error(), "\n")
 			require.Empty(t, server.requests)
@@ -241,7 +242,7 @@ func TestErrorBodiesBecomeSentences(t *testing.T) {
 		{"silent", flat(`"a":1`), 500, `{}`, "sdapi/v1/txt2img answered HTTP 500"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := do(t, newBridge(t, bridge.Options{API: &api{status: tc.status, body: tc.body}}), tc.input)
+			_, err := do(t, newBridge(t, bridge.Options{API: a1111.Client{Handler: &api{status: tc.status, body: tc.body}}}), tc.input)
 			require.EqualError(t, err, tc.want)
 			failure, ok := errors.AsType[*runpod.Failure](err)
 			require.True(t, ok)
@@ -256,11 +257,11 @@ func TestErrorBodiesBecomeSentences(t *testing.T) {
 
 func TestRepliesOfEveryTypeArePassedOn(t *testing.T) {
 	for _, body := range []string{`{"a":1}`, `[{"name":"Euler"}]`, `null`, `"text"`} {
-		out, err := do(t, newBridge(t, bridge.Options{API: &api{body: body}}), `{"api":{"method":"GET","endpoint":"/sdapi/v1/samplers"}}`)
+		out, err := do(t, newBridge(t, bridge.Options{API: a1111.Client{Handler: &api{body: body}}}), `{"api":{"method":"GET","endpoint":"/sdapi/v1/samplers"}}`)
 		require.NoError(t, err)
 		require.JSONEq(t, body, out)
 	}
-	out, err := do(t, newBridge(t, bridge.Options{API: &api{body: "Stopping."}}), `{"api":{"method":"POST","endpoint":"/sdapi/v1/server-stop"}}`)
+	out, err := do(t, newBridge(t, bridge.Options{API: a1111.Client{Handler: &api{body: "Stopping."}}}), `{"api":{"method":"POST","endpoint":"/sdapi/v1/server-stop"}}`)
 	require.NoError(t, err)
 	require.Equal(t, `"Stopping."`, out)
 }
@@ -272,7 +273,7 @@ func TestStopReachesTheAPI(t *testing.T) {
 		<-r.Context().Done()
 		w.WriteHeader(http.StatusInternalServerError)
 	})
-	_, err := newBridge(t, bridge.Options{API: server})(ctx, runpod.Job{Input: json.RawMessage(`{"prompt":"a"}`)})
+	_, err := newBridge(t, bridge.Options{API: a1111.Client{Handler: server}})(ctx, runpod.Job{Input: json.RawMessage(`{"prompt":"a"}`)})
 	require.ErrorIs(t, err, runpod.ErrStopped)
 }
 
@@ -283,7 +284,7 @@ func TestProgressIsWatched(t *testing.T) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{}`)
 	})
-	h := newBridge(t, bridge.Options{API: server, Watch: func(ctx context.Context, report func(any)) context.Context {
+	h := newBridge(t, bridge.Options{API: a1111.Client{Handler: server}, Watch: func(ctx context.Context, report func(any)) context.Context {
 		report(map[string]float64{"progress": 0.5})
 		return context.WithValue(ctx, key{}, true)
 	}})
@@ -348,7 +349,7 @@ func images(t *testing.T, out string) []string {
 
 func TestImagesAreUploaded(t *testing.T) {
 	s := newShelf(t)
-	o := bridge.Options{API: &api{body: reply(10, 20)}}
+	o := bridge.Options{API: a1111.Client{Handler: &api{body: reply(10, 20)}}}
 	o.Bucket.EndpointURL, o.Bucket.AccessKey, o.Bucket.SecretKey, o.Bucket.Name = s.URL, "id", "secret", "pictures"
 	out, err := do(t, newBridge(t, o), `{"prompt":"a"}`)
 	require.NoError(t, err)
@@ -370,7 +371,7 @@ func TestImagesAreUploaded(t *testing.T) {
 
 func TestRequestsOwnBucket(t *testing.T) {
 	s := newShelf(t)
-	h := newBridge(t, bridge.Options{Config: bridge.Config{PrivateBuckets: true}, API: &api{body: reply(10)}})
+	h := newBridge(t, bridge.Options{Config: bridge.Config{PrivateBuckets: true}, API: a1111.Client{Handler: &api{body: reply(10)}}})
 	job := runpod.Job{ID: "j", Input: json.RawMessage(`{"prompt":"a"}`), S3: &runpod.S3Config{AccessID: "id", AccessSecret: "s", BucketName: "mine", EndpointURL: s.URL, ObjectPath: "out/here"}}
 	v, err := h(t.Context(), job)
 	require.NoError(t, err)
@@ -382,14 +383,14 @@ func TestRequestsOwnBucket(t *testing.T) {
 
 	// Without the owner's leave a job does not reach the worker's network.
 	job.S3.AccessSecret = "s"
-	_, err = newBridge(t, bridge.Options{API: &api{body: reply(10)}})(t.Context(), job)
+	_, err = newBridge(t, bridge.Options{API: a1111.Client{Handler: &api{body: reply(10)}}})(t.Context(), job)
 	require.ErrorIs(t, err, publicnet.ErrNotPublic)
 }
 
 func TestUploadOnlyWhatIsTooLarge(t *testing.T) {
 	s := newShelf(t)
 	server := &api{body: reply(10)}
-	o := bridge.Options{API: server}
+	o := bridge.Options{API: a1111.Client{Handler: server}}
 	o.Upload = "large"
 	o.Bucket.EndpointURL, o.Bucket.AccessKey, o.Bucket.SecretKey = s.URL+"/pictures", "id", "secret"
 	h := newBridge(t, o)
@@ -405,7 +406,7 @@ func TestUploadOnlyWhatIsTooLarge(t *testing.T) {
 func TestFailedUploadFailsTheJob(t *testing.T) {
 	s := newShelf(t)
 	s.status = http.StatusForbidden
-	o := bridge.Options{API: &api{body: reply(10)}}
+	o := bridge.Options{API: a1111.Client{Handler: &api{body: reply(10)}}}
 	o.Bucket.EndpointURL, o.Bucket.AccessKey, o.Bucket.SecretKey = s.URL+"/pictures", "id", "secret"
 	_, err := do(t, newBridge(t, o), `{"prompt":"a"}`)
 	require.ErrorContains(t, err, `could not be uploaded to bucket "pictures"`)
@@ -418,7 +419,7 @@ func TestTooLargeResults(t *testing.T) {
 	}
 	big := &api{body: reply(4_000_000, 4_500_000)} // 11.3 MB of base64
 
-	o := bridge.Options{API: big}
+	o := bridge.Options{API: a1111.Client{Handler: big}}
 	_, err := do(t, newBridge(t, o), `{"prompt":"a"}`)
 	require.ErrorContains(t, err, "11.3 MB")
 	require.ErrorContains(t, err, "BUCKET_ENDPOINT_URL")
@@ -437,16 +438,16 @@ func TestTooLargeResults(t *testing.T) {
 	require.ErrorContains(t, err, "RUNPOD_RECODE")
 
 	// A result of /runsync may be twice as large.
-	v, err := newBridge(t, bridge.Options{API: big})(t.Context(), runpod.Job{ID: "sync-1", Input: json.RawMessage(`{"prompt":"a"}`)})
+	v, err := newBridge(t, bridge.Options{API: a1111.Client{Handler: big}})(t.Context(), runpod.Job{ID: "sync-1", Input: json.RawMessage(`{"prompt":"a"}`)})
 	require.NoError(t, err)
 	require.Len(t, v, len(big.body))
 
-	_, err = do(t, newBridge(t, bridge.Options{API: &api{body: `"` + strings.Repeat("x", 11_000_000) + `"`}}), `{"api":{"method":"GET","endpoint":"/sdapi/v1/loras"}}`)
+	_, err = do(t, newBridge(t, bridge.Options{API: a1111.Client{Handler: &api{body: `"` + strings.Repeat("x", 11_000_000) + `"`}}}), `{"api":{"method":"GET","endpoint":"/sdapi/v1/loras"}}`)
 	require.ErrorContains(t, err, "/sdapi/v1/loras")
 }
 
 func TestSettingsThatContradict(t *testing.T) {
-	o := bridge.Options{API: &api{}}
+	o := bridge.Options{API: a1111.Client{Handler: &api{}}}
 	o.Upload = "sometimes"
 	_, err := bridge.New(o)
 	require.ErrorContains(t, err, "BUCKET_UPLOAD")

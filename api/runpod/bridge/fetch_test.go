@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/api/a1111"
 	"sdworker/api/runpod/bridge"
 )
 
@@ -54,7 +55,7 @@ func TestDownloadsStayInModelFolders(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f := &fetcher{}
-			h := newBridge(t, bridge.Options{API: &api{}, Fetcher: f, ModelDirs: []string{first, second}, Config: bridge.Config{MaxDownload: 7}})
+			h := newBridge(t, bridge.Options{API: a1111.Client{Handler: &api{}}, Fetcher: f, ModelDirs: []string{first, second}, Config: bridge.Config{MaxDownload: 7}})
 			payload, _ := json.Marshal(map[string]string{"source_url": tc.url, "download_path": tc.path})
 			out, err := do(t, h, fmt.Sprintf(`{"api":{"method":"POST","endpoint":"/v1/download"},"payload":%s}`, payload))
 			if tc.err != "" {
@@ -71,7 +72,7 @@ func TestDownloadsStayInModelFolders(t *testing.T) {
 
 func TestSync(t *testing.T) {
 	f, dir := &fetcher{}, t.TempDir()
-	h := newBridge(t, bridge.Options{API: &api{}, Fetcher: f, ModelDirs: []string{dir}})
+	h := newBridge(t, bridge.Options{API: a1111.Client{Handler: &api{}}, Fetcher: f, ModelDirs: []string{dir}})
 	out, err := do(t, h, `{"api":{"method":"POST","endpoint":"v1/sync"},"payload":{"repo_id":"org/name","sync_path":"loras","hf_token":"t"}}`)
 	require.NoError(t, err)
 	require.JSONEq(t, `{"synced_count":1,"synced_files":["a/b.safetensors"]}`, out)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/api/a1111"
 	"sdworker/api/runpod/bridge"
 	"sdworker/internal/vectors"
 )
@@ -68,7 +69,7 @@ func TestHubTestsAreRequests(t *testing.T) {
 	require.NotEmpty(t, file.Tests)
 	for _, test := range file.Tests {
 		server := &api{body: pictures}
-		h := newBridge(t, bridge.Options{API: server, SplitSampler: split})
+		h := newBridge(t, bridge.Options{API: a1111.Client{Handler: server}, SplitSampler: split})
 		whole, err := json.Marshal(test) // the Hub's runner has wrapped the whole test as the input
 		require.NoError(t, err)
 		input, err := json.Marshal(test["input"])

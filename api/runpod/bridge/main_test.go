@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"sdworker/api/a1111"
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/bridge"
 )
@@ -31,7 +32,7 @@ func FuzzInput(f *testing.F) {
 			}
 			_, _ = io.WriteString(w, reply)
 		})
-		h, err := bridge.New(bridge.Options{API: server, SplitSampler: split, Fetcher: &fetcher{}, ModelDirs: []string{t.TempDir()}})
+		h, err := bridge.New(bridge.Options{API: a1111.Client{Handler: server}, SplitSampler: split, Fetcher: &fetcher{}, ModelDirs: []string{t.TempDir()}})
 		if err != nil {
 			t.Fatal(err)
 		}

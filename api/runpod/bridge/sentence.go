@@ -1,73 +1,52 @@
 package bridge
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
+
+	"sdworker/api/a1111"
 )
 
-// sentence turns an error body of the A1111 API into one line that names the
-// field at fault. The body has one of three shapes: FastAPI's validation errors,
-// FastAPI's plain detail, and A1111's own {error, detail, body, errors}.
-func sentence(status int, body []byte, c call) string {
-	var reply struct {
-		Error  string          `json:"error"`
-		Detail json.RawMessage `json:"detail"`
-		Errors string          `json:"errors"`
-	}
-	if err := json.Unmarshal(body, &reply); err != nil {
-		return fmt.Sprintf("%s answered HTTP %d: %s", c.endpoint, status, short(string(body)))
-	}
-	var faults []struct {
-		Loc []any  `json:"loc"`
-		Msg string `json:"msg"`
-	}
-	if json.Unmarshal(reply.Detail, &faults) == nil && len(faults) > 0 {
-		parts := make([]string, len(faults))
-		for i, f := range faults {
-			parts[i] = location(f.Loc, c) + ": " + f.Msg
+// sentence turns an error of the A1111 API into one line that names the field at
+// fault.
+func sentence(f *a1111.Fault, c call) string {
+	if f.Fields != nil {
+		parts := make([]string, len(f.Fields))
+		for i, field := range f.Fields {
+			parts[i] = location(field.Path, c) + ": " + field.Message
 		}
 		return strings.Join(parts, "; ")
 	}
-	var detail string
-	_ = json.Unmarshal(reply.Detail, &detail) // absent or of another type: no text
+	text := withField(f.Message, c)
 	switch {
-	case reply.Error == "" && status == http.StatusNotFound:
+	case !json.Valid(f.Body):
+		return fmt.Sprintf("%s answered HTTP %d: %s", c.endpoint, f.Status, short(string(bytes.TrimSpace(f.Body))))
+	case f.Class == "" && f.Status == http.StatusNotFound:
 		return unknownEndpoint(c.endpoint).Error()
-	case reply.Error == "" && status == http.StatusMethodNotAllowed:
+	case f.Class == "" && f.Status == http.StatusMethodNotAllowed:
 		return fmt.Sprintf("api.method: %s is not allowed for /%s", c.method, c.endpoint)
-	case detail != "":
-		return withField(detail, c)
-	case reply.Errors != "":
-		text := withField(reply.Errors, c)
-		if text == reply.Errors && reply.Error != "" && reply.Error != "Exception" {
-			text = reply.Error + ": " + text
-		}
-		return text
-	case reply.Error != "":
-		return reply.Error
-	default:
-		return fmt.Sprintf("%s answered HTTP %d", c.endpoint, status)
+	case f.Message == "" && f.Class != "":
+		return f.Class
+	case f.Message == "":
+		return fmt.Sprintf("%s answered HTTP %d", c.endpoint, f.Status)
+	case text == f.Message && f.Class != "" && f.Class != a1111.HTTPException && f.Class != "Exception":
+		return f.Class + ": " + text
 	}
+	return text
 }
 
-// location names a field by pydantic's path, without the leading "body".
-func location(loc []any, c call) string {
-	var parts []string
-	for i, l := range loc {
-		if i == 0 && (l == "body" || l == "query") {
-			continue
-		}
-		parts = append(parts, fmt.Sprint(l))
+// location names a field by its path.
+func location(path []string, c call) string {
+	switch {
+	case len(path) > 0:
+		return strings.Join(path, ".")
+	case c.structured:
+		return "payload"
 	}
-	if len(parts) == 0 {
-		if c.structured {
-			return "payload"
-		}
-		return "input"
-	}
-	return strings.Join(parts, ".")
+	return "input"
 }
 
 // withField puts the field in front of the texts of A1111 that do not name it.
