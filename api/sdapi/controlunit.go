@@ -78,6 +78,10 @@ func readUnit(v any) (*fields, bool) {
 // neither model nor module does nothing, like the empty ones that some clients
 // always send.
 func (c *call) buildControl(ctx context.Context) error {
+	if c.origin != nil {
+		c.req.Control = c.origin.req.Control
+		return nil
+	}
 	positional := 0
 	for i, v := range c.control {
 		unit, ok := readUnit(v)

@@ -143,6 +143,10 @@ func (c *call) expand() error {
 	if c.dynamic == nil {
 		return nil
 	}
+	if c.script != nil {
+		c.note("dynamic prompts do nothing together with the script %s", c.script.name)
+		return nil
+	}
 	e, err := c.expandTemplates()
 	if errors.Is(err, dynamicprompts.ErrTooMany) {
 		return fault.FieldError("prompt", "the template gives more prompts than the %d pictures that one job may have; set a limit (max generations)", inference.MaxImages)

@@ -77,7 +77,7 @@ func TestDynamicPrompts(t *testing.T) {
 			require.Len(t, g.images, len(tc.prompts))
 			require.Equal(t, tc.prompts, g.info["all_prompts"])
 			require.Equal(t, tc.seeds, g.info["all_seeds"])
-			require.Equal(t, tc.body["prompt"], g.info["prompt"], "the template")
+			require.Equal(t, tc.prompts[0], g.info["prompt"], "the first one, as A1111 says")
 			for i, text := range list(g.info["infotexts"]) {
 				require.Regexp(t, "(?s)^"+tc.prompts[i].(string)[:1], text)
 			}

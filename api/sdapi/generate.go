@@ -45,6 +45,7 @@ type call struct {
 
 	expansion *expanded // of templates; nil without
 	parts     []*call   // the calls that the expansion takes
+	origin    *call     // that this one was derived from by a script; nil without
 }
 
 // tab is one of the two generation routes.
@@ -139,10 +140,8 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 	if err := c.build(ctx); err != nil {
 		return nil, err
 	}
-	if c.script == nil {
-		if err := c.expand(); err != nil {
-			return nil, err
-		}
+	if err := c.expand(); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

@@ -15,19 +15,23 @@ func (c *call) buildImg2Img(ctx context.Context) error {
 	switch batch := r.BatchSize; {
 	case len(list) == 0:
 		return crash("IndexError", "list index out of range")
-	case len(list) > batch && batch > 0 && c.script == nil:
+	case len(list) > batch && batch > 0 && c.script == nil && c.origin == nil:
 		return crash("RuntimeError", "bad number of images passed: %d; expecting %d or less", len(list), batch)
 	}
 	init := &inference.Init{
 		ResizeMode:      resizeMode(in.maybeWhole("resize_mode")),
 		NoiseMultiplier: first(in.maybeNumber("initial_noise_multiplier"), c.opts.Float("initial_noise_multiplier")),
 	}
-	decoded, _, err := c.server.pictures(ctx, list, c.opts)
-	if err != nil {
-		return err
-	}
-	for _, m := range decoded {
-		init.Images = append(init.Images, m.RGB(background))
+	if c.origin != nil {
+		init.Images = c.origin.req.Init.Images
+	} else {
+		decoded, _, err := c.server.pictures(ctx, list, c.opts)
+		if err != nil {
+			return err
+		}
+		for _, m := range decoded {
+			init.Images = append(init.Images, m.RGB(background))
+		}
 	}
 	if len(list) > 1 {
 		r.BatchSize = len(list) // fewer pictures than batch_size lower it

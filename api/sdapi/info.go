@@ -16,8 +16,11 @@ func itoa(i int) string { return strconv.Itoa(i) }
 
 // info is the JSON text in the reply: A1111's keys in its order, then ours.
 func (c *call) info(out *output) (string, error) {
-	r, o := c.req, c.opts
 	c.complete(out)
+	if out.outcome.lead != nil {
+		c = out.outcome.lead
+	}
+	r, o := c.req, c.opts
 	var denoising, faceModel, vaeName, vaeHash any
 	if d := c.in.maybeNumber("denoising_strength"); d != nil {
 		denoising = *d
@@ -30,9 +33,9 @@ func (c *call) info(out *output) (string, error) {
 	}
 	strength, _ := c.in.Get("subseed_strength")
 	doc := pyjson.NewObject(
-		"prompt", r.Prompt,
+		"prompt", firstOf(out.prompts, r.Prompt),
 		"all_prompts", out.prompts,
-		"negative_prompt", r.NegativePrompt,
+		"negative_prompt", firstOf(out.negatives, r.NegativePrompt),
 		"all_negative_prompts", out.negatives,
 		"seed", r.Seed,
 		"all_seeds", out.seeds,
@@ -81,6 +84,14 @@ func (c *call) complete(out *output) {
 		out.seeds, out.subseeds = rng.ImageSeeds(r.Seed, r.Subseed, r.SubseedStrength, r.Images())
 		out.prompts, out.negatives = slices.Repeat([]string{r.Prompt}, r.Images()), slices.Repeat([]string{r.NegativePrompt}, r.Images())
 	}
+}
+
+// firstOf is the first of a list, or def.
+func firstOf(list []string, def string) string {
+	if len(list) > 0 {
+		return list[0]
+	}
+	return def
 }
 
 // timingsOf are the seconds of each phase.

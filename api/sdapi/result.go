@@ -69,16 +69,16 @@ func (c *call) echo() *pyjson.Object {
 // collect puts pictures and texts into the order of the reply.
 func (c *call) collect(made *outcome) *output {
 	out := &output{
-		outcome: made, started: c.arrived, notes: append([]string{}, c.notes...),
+		outcome: made, started: c.arrived, notes: []string{},
 		prompts: []string{}, negatives: []string{}, seeds: []int64{}, subseeds: []int64{}, infotexts: []string{},
 		extra: pyjson.NewObject(),
 	}
+	out.note(c.notes...)
 	for i, r := range made.runs {
 		if i == 0 {
 			out.started = out.started.Add(time.Duration(r.result.Timings.Queue * float64(time.Second)))
-		} else {
-			out.note(r.call.notes...)
 		}
+		out.note(r.call.notes...)
 		out.add(r)
 	}
 	if c.faces {

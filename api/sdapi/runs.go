@@ -16,6 +16,7 @@ type run struct {
 // outcome is all that a job made.
 type outcome struct {
 	runs    []run         // in the order of the reply
+	lead    *call         // whose values info shows; nil: the request's own
 	arrange func(*output) // adds the grids of a script; nil without
 }
 

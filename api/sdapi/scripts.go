@@ -37,18 +37,18 @@ type scriptArg struct {
 // extensions that clients send most.
 var allScripts = []*script{
 	{name: "img2img alternative test", tabs: []*tab{img2img}},
-	{name: "loopback", tabs: []*tab{img2img}},
+	{name: "loopback", tabs: []*tab{img2img}, args: loopbackArgs},
 	{name: "outpainting mk2", tabs: []*tab{img2img}},
 	{name: "poor man's outpainting", tabs: []*tab{img2img}},
-	{name: "prompt matrix", tabs: both},
-	{name: "prompts from file or textbox", tabs: both},
+	{name: "prompt matrix", tabs: both, args: promptMatrixArgs},
+	{name: "prompts from file or textbox", tabs: both, args: promptLinesArgs},
 	{name: "sd upscale", tabs: []*tab{img2img}, args: []scriptArg{
 		{label: "", value: ""},
 		{label: "Tile overlap", value: int64(64), minimum: int64(0), max: int64(256), step: int64(16)},
 		{label: "Upscaler", value: "None", choices: builtinUpscalers},
 		{label: "Scale Factor", value: 2.0, minimum: 1.0, max: 4.0, step: 0.05},
 	}},
-	{name: "x/y/z plot", tabs: both},
+	{name: "x/y/z plot", tabs: both, args: xyzScriptArgs()},
 	{name: "controlnet m2m", tabs: both}, // webuiapi takes it for the sign of ControlNet
 	{name: "comments", alwayson: true, silent: true, tabs: both},
 	{name: "refiner", alwayson: true, silent: true, tabs: both, args: []scriptArg{
@@ -79,8 +79,12 @@ var allScripts = []*script{
 
 var both = []*tab{txt2img, img2img}
 
-func init() { // sdUpscale runs calls, which know the scripts
-	findScript(img2img, "sd upscale").run = sdUpscale
+func init() { // scripts run calls, which know the scripts
+	for name, run := range map[string]func(context.Context, *call, *inference.Place, inference.Job) (*outcome, error){
+		"loopback": loopback, "prompt matrix": promptMatrix, "prompts from file or textbox": promptLines, "sd upscale": sdUpscale, "x/y/z plot": xyzPlot,
+	} {
+		findScript(img2img, name).run = run
+	}
 }
 
 func findScript(t *tab, name string) *script {

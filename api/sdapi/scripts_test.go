@@ -20,7 +20,7 @@ func TestScriptErrors(t *testing.T) {
 		{`{"script_name": "nope"}`, 422, "Script 'nope' not found"},
 		{`{"script_name": "seed"}`, 422, "Script 'seed' not found"},
 		{`{"script_name": "SD Upscale"}`, 422, "Script 'SD Upscale' not found"}, // of img2img only
-		{`{"script_name": "X/Y/Z plot"}`, 422, "Script 'X/Y/Z plot' is not available on this server"},
+		{`{"script_name": "ControlNet m2m"}`, 422, "Script 'ControlNet m2m' is not available on this server"},
 		{`{"script_name": ""}`, 200, ""},
 		{`{"alwayson_scripts": {"Nope": {"args": []}}}`, 422, "Script 'Nope' not found"},
 		{`{"alwayson_scripts": {"x/y/z plot": {"args": []}}}`, 422, "Cannot have a selectable script in the always on scripts params"},

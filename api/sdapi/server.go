@@ -11,6 +11,7 @@ import (
 
 	"sdworker/api/gate"
 	"sdworker/api/sdapi/dynamicprompts"
+	"sdworker/api/sdapi/gridtext"
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
@@ -32,6 +33,8 @@ type Config struct {
 	StylesFiles []string
 	// Wildcards are the folders of the files that dynamic prompts choose from.
 	Wildcards []string
+	// GridFont writes the legends of grids; nil is the built-in one.
+	GridFont *gridtext.Font
 	// OutputDir is where save_images and the output folders of the options
 	// begin; "" is the working directory.
 	OutputDir string

@@ -2,6 +2,7 @@ package sdapitest
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"sdworker/fault"
@@ -16,6 +17,8 @@ import (
 type Generator struct {
 	// Wait, unless nil, is called after each step of a job.
 	Wait func(ctx context.Context, hooks inference.Hooks, step int) error
+	// Record keeps the requests of all jobs for Recorded.
+	Record bool
 	// Fail is the error of every job and load, if not nil.
 	Fail error
 	// Channels of the UNet; 0 means 4.
@@ -31,6 +34,8 @@ type Generator struct {
 	upscaled *inference.UpscaleRequest
 	loaded   inference.Files
 	jobs     int
+	recorded []*inference.Request
+	loads    int // of another checkpoint
 }
 
 var _ inference.Generator = (*Generator)(nil)
@@ -56,13 +61,33 @@ func (g *Generator) Jobs() int {
 	return g.jobs
 }
 
+// Recorded are the requests of all jobs since Record was set.
+func (g *Generator) Recorded() []*inference.Request {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.recorded)
+}
+
+// Loads is how often a job needed another checkpoint than the one before.
+func (g *Generator) Loads() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.loads
+}
+
 // Generate draws a flat picture for each seed.
 func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
 	if err := req.Check(); err != nil {
 		return nil, err
 	}
 	g.mu.Lock()
+	if g.jobs == 0 || g.loaded.Checkpoint != req.Files.Checkpoint {
+		g.loads++
+	}
 	g.last, g.loaded, g.jobs = req, req.Files, g.jobs+1
+	if g.Record {
+		g.recorded = append(g.recorded, req)
+	}
 	g.mu.Unlock()
 	if g.Fail != nil {
 		return nil, g.Fail
