@@ -22,7 +22,7 @@ engine: ## build the pinned native engine for BACKEND (cached; minutes the first
 
 build: engine ## bin/worker
 	@scripts/prerequisites go
-	go build -trimpath -tags $(TAGS) -o bin/worker ./cmd/worker
+	go build -trimpath $(if $(VERSION),-ldflags "-X main.stamped=$(VERSION)") -tags $(TAGS) -o bin/worker ./cmd/worker
 
 $(TINY): | build
 	@mkdir -p $(@D)
@@ -57,6 +57,9 @@ baseline: ## the unpatched engine's own pipeline, for bench to compare with
 bench: build $(TINY) ## how fast this machine is; MODEL=file for a real checkpoint
 	bin/worker bench --model $(or $(MODEL),$(TINY))
 
+release: ## commit, tag and archive of RELEASE=x.y.z; DRY_RUN=1 tries it in a clone
+	@scripts/release $(if $(DRY_RUN),--dry-run) "$(RELEASE)"
+
 engine-bump: ## pin engine source VERSION=x.y.z and ggml GGML=x.y.z, and try what still fits
 	@scripts/engine-bump "$(VERSION)" "$(GGML)"
 
@@ -69,4 +72,4 @@ licences: ## write third_party/LICENSES.md after a change of dependencies
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: help engine build demo test race check style lint docs baseline bench engine-bump cuda-check licences clean
+.PHONY: help engine build demo test race check style lint docs baseline bench release engine-bump cuda-check licences clean
