@@ -31,16 +31,27 @@ func inCommandLine(err error) error {
 	return err
 }
 
-// inFlags replaces the name of an API field at the beginning of a message by that
-// of its flag.
-func inFlags(message string) string {
-	name, rest, ok := strings.Cut(message, " ")
-	for _, api := range apiNames {
-		if ok && api == name {
-			return flagOf([]string{name}) + " " + rest
+// namedFlags are the flags whose API field has another name.
+func namedFlags() map[string]string {
+	out := map[string]string{}
+	picture, hires, init := newRequestFlags()
+	for _, group := range []requestFlags{picture, hires, init} {
+		for _, f := range group.list {
+			out[f.field.Name] = "--" + strings.ReplaceAll(strings.ToLower(f.variable), "_", "-")
 		}
 	}
-	return message
+	return out
+}
+
+// inFlags replaces the name of an API field at the beginning of a message by that
+// of its flag, where the user could not guess it.
+func inFlags(message string) string {
+	name, rest, ok := strings.Cut(message, " ")
+	flag := namedFlags()[name]
+	if !ok || flag == "" || strings.EqualFold(strings.ReplaceAll(name, "_", "-"), flag[2:]) {
+		return message
+	}
+	return flag + " " + rest
 }
 
 // flagOf names the flag of an API field, given the path to it.
@@ -49,10 +60,8 @@ func flagOf(path []string) string {
 		return "request"
 	}
 	name := path[len(path)-1]
-	for variable, api := range apiNames {
-		if api == name {
-			name = strings.ToLower(variable)
-		}
+	if flag := namedFlags()[name]; flag != "" {
+		return flag
 	}
 	return "--" + strings.ReplaceAll(name, "_", "-")
 }

@@ -26,7 +26,7 @@ The paths of the pictures are printed on standard output, progress on standard
 error. Ctrl-C stops within one step. Without a checkpoint the demo model draws, a toy
 that knows a few objects, colours and places; then pictures have 256x256 pixels and 20
 steps unless other numbers are given.`,
-	New: func() cli.Command[*program] { return new(generateCommand) },
+	New: func() cli.Command[*program] { return newGenerateCommand() },
 }
 
 // generateCommand is one run of worker generate.
@@ -34,19 +34,23 @@ type generateCommand struct {
 	program *program
 	common  common
 	api     apiSettings
-	picture pictureFields
-	hires   hiresFields
-	init    initFields
+	picture requestFlags
+	hires   requestFlags
+	init    requestFlags
 	output  outputOptions
 	demo    demoSettings
+}
+
+func newGenerateCommand() *generateCommand {
+	g := new(generateCommand)
+	g.picture, g.hires, g.init = newRequestFlags()
+	return g
 }
 
 // Settings are those of the command.
 func (g *generateCommand) Settings() []cli.Settings {
 	own := []cli.Settings{
-		{Title: "Picture:", Target: &g.picture},
-		{Title: "Second pass (hires fix):", Target: &g.hires},
-		{Title: "From a picture (img2img):", Target: &g.init},
+		g.picture.settings(), g.hires.settings(), g.init.settings(),
 		{Title: "Output:", Target: &g.output},
 	}
 	return append(own, append(g.common.settings(), g.api.settings(), g.demo.settings())...)
@@ -71,11 +75,11 @@ func (g *generateCommand) Run(ctx context.Context, p *program, c *cli.Call) erro
 	if err != nil {
 		return err
 	}
-	req, err := p.newAPIRequest(c, &g.picture, &g.hires, &g.init, g.output.format())
+	req, err := g.newAPIRequest(c)
 	if err != nil {
 		return err
 	}
-	if pictures := max(g.picture.BatchSize, 1) * max(g.picture.NIter, 1) * max(len(prompts), 1); g.output.Output == "-" && pictures > 1 {
+	if pictures := max(g.picture.whole("BATCH_SIZE"), 1) * max(g.picture.whole("N_ITER"), 1) * max(len(prompts), 1); g.output.Output == "-" && pictures > 1 {
 		return cli.Usagef("standard output takes one picture only, not %d: name a folder with --output", pictures)
 	}
 	files := &outputFiles{options: &g.output, stdout: p.Out}
@@ -143,7 +147,7 @@ func (g *generateCommand) prompts(c *cli.Call) ([]string, error) {
 	switch {
 	case g.output.Prompts != "" && given:
 		return nil, cli.Usagef("--prompt and --prompts exclude each other")
-	case g.output.Prompts == "" && !given && g.init.InitImage == "":
+	case g.output.Prompts == "" && !given && g.init.text(initImage.variable) == "":
 		return nil, cli.Usagef("--prompt is missing")
 	case g.output.Prompts == "":
 		return nil, nil

@@ -5,24 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"reflect"
-	"strings"
 
 	"sdworker/api/a1111"
 	"sdworker/internal/cli"
 	"sdworker/models/demo"
 )
-
-// apiNames are the flags whose API field is named differently.
-var apiNames = map[string]string{"SAMPLER": "sampler_name", "CLIP_SKIP": clipSkipOption}
-
-const (
-	clipSkipOption  = "CLIP_stop_at_last_layers"
-	stepCacheOption = "step_cache"
-)
-
-// optionFlags are the options among the flags, which are no fields of requests.
-var optionFlags = []string{clipSkipOption, stepCacheOption}
 
 // apiRequest is a body for one of the two generation routes.
 type apiRequest struct {
@@ -32,52 +19,42 @@ type apiRequest struct {
 
 // newAPIRequest turns the flags that were given into a request. A field that was
 // not given is left out, so that the API's default holds.
-func (p *program) newAPIRequest(c *cli.Call, picture *pictureFields, hires *hiresFields, init *initFields, format string) (*apiRequest, error) {
+func (g *generateCommand) newAPIRequest(c *cli.Call) (*apiRequest, error) {
 	req := &apiRequest{path: a1111.Txt2Img, body: map[string]any{}}
-	for _, target := range []any{picture, hires, init} {
-		s := cli.Settings{Target: target}
-		values := reflect.ValueOf(target).Elem()
-		for i, f := range s.Fields() {
-			if _, given := c.Given[f.Variable]; given {
-				req.body[apiName(f.Variable)] = values.Field(i).Interface()
+	override := map[string]any{"samples_format": g.output.format()}
+	for _, group := range []requestFlags{g.picture, g.hires, g.init} {
+		for _, f := range group.list {
+			if _, given := c.Given[f.variable]; !given || f.kind == asFile {
+				continue
+			}
+			if f.kind == asOption {
+				override[f.field.Name] = group.value(f.variable)
+			} else {
+				req.body[f.field.Name] = group.value(f.variable)
 			}
 		}
 	}
-	override := map[string]any{"samples_format": format}
-	for _, option := range optionFlags {
-		if value, given := req.body[option]; given {
-			override[option] = value
-			delete(req.body, option)
-		}
-	}
 	req.body["override_settings"] = override
-	if init.InitImage == "" {
-		if init.Mask != "" {
+	image, cover := g.init.text(initImage.variable), g.init.text(mask.variable)
+	if image == "" {
+		if cover != "" {
 			return nil, cli.Usagef("--mask needs --init-image")
 		}
 		return req, nil
 	}
 
 	req.path = a1111.Img2Img
-	picture64, err := p.readPicture(init.InitImage)
+	picture, err := g.program.readPicture(image)
 	if err != nil {
 		return nil, err
 	}
-	delete(req.body, "init_image")
-	req.body["init_images"] = []string{picture64}
-	if init.Mask != "" {
-		if req.body["mask"], err = p.readPicture(init.Mask); err != nil {
+	req.body[initImage.field.Name] = []string{picture}
+	if cover != "" {
+		if req.body[mask.field.Name], err = g.program.readPicture(cover); err != nil {
 			return nil, err
 		}
 	}
 	return req, nil
-}
-
-func apiName(variable string) string {
-	if name, ok := apiNames[variable]; ok {
-		return name
-	}
-	return strings.ToLower(variable)
 }
 
 // maxPicture bounds a picture file that is read.

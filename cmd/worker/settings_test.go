@@ -76,7 +76,7 @@ func TestArgumentsAndFlagsMix(t *testing.T) {
 	require.Equal(t, []string{"from", "to", "--prune"}, c.Args)
 	require.Equal(t, map[string]string{"QUIET": "true"}, c.Given)
 
-	_, err = cli.Load(generateVerb, new(generateCommand), nil, []string{"--unknown", "x", "--other=1"})
+	_, err = cli.Load(generateVerb, newGenerateCommand(), nil, []string{"--unknown", "x", "--other=1"})
 	require.EqualError(t, err, "unknown flag --unknown\nunknown flag --other")
 }
 

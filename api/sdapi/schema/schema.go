@@ -42,6 +42,13 @@ type Field struct {
 	Permitted  []int64
 
 	Item *Model // model of the elements of Models
+
+	// Doc makes the field a flag of worker generate and is its help, to which the
+	// default is added. Flag is the flag's name where that is not the field's, and
+	// Switch makes one without a value of an Integer that is 0 or 1.
+	Doc    string
+	Flag   string
+	Switch bool
 }
 
 // Model is one request body, its fields in the order in which they are echoed
