@@ -67,7 +67,7 @@ func start(t *testing.T, with setup) *fixture {
 		}
 	}
 	f.queue = inference.NewQueue(f.gen, inference.QueueOptions{Depth: with.depth})
-	cfg := sdapi.Config{Queue: f.queue, Catalog: sdapitest.NewCatalog(), Log: zerolog.New(zerolog.NewTestWriter(t))}
+	cfg := sdapi.Config{Queue: f.queue, Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.New(zerolog.NewTestWriter(t))}
 	if with.api != nil {
 		with.api(&cfg)
 	}

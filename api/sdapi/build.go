@@ -144,32 +144,33 @@ func (c *call) finishPrompts(positive, negative string) (string, string) {
 
 // buildFiles finds the model files of the request.
 func (c *call) buildFiles() error {
-	s, catalog := c.server, c.server.cfg.Catalog
+	s, known := c.server, c.server.cfg.Catalog
 	var err error
 	if c.checkpoint, err = s.chosenCheckpoint(c.opts.Text("sd_model_checkpoint")); err != nil {
 		return err
 	}
-	vae, explicit := catalog.VAEFor(c.checkpoint, c.opts.Text("sd_vae"))
+	vae, explicit := known.VAEFor(c.checkpoint, c.opts.Text("sd_vae"))
 	if explicit {
 		c.vae = &vae
 	} else if name := c.opts.Text("sd_vae"); !slices.Contains([]string{"", "auto", "Automatic", "None"}, name) {
 		c.note("VAE %s was not found; the checkpoint's own is used", quoted(name))
 	}
+	taesd, _ := known.PreviewDecoder()
 	files := inference.Files{
 		Checkpoint: c.checkpoint.Path,
 		LoRAs:      make(map[string]string),
 		Embeddings: make(map[string]string),
 		Upscalers:  make(map[string]string),
-		TAESD:      catalog.PreviewDecoder(),
+		TAESD:      taesd.Path,
 	}
 	if explicit {
 		files.VAE = vae.Path
 	}
-	for _, e := range catalog.Embeddings() {
-		files.Embeddings[e.Name] = e.Path
+	for _, e := range s.embeddings() {
+		files.Embeddings[e.Content.Name] = e.Path
 	}
-	for _, u := range catalog.Upscalers() {
-		files.Upscalers[u.Name] = u.Path
+	for _, u := range s.upscalers() {
+		files.Upscalers[u.Stem()] = u.Path
 	}
 	c.req.Files = files
 	c.findLoRAs(c.req.Prompt)
@@ -185,8 +186,8 @@ func (c *call) findLoRAs(text string) {
 		return // as in A1111 then none takes effect, which the pipeline tells
 	}
 	for _, l := range loras {
-		if path, ok := c.server.cfg.Catalog.LoRA(l.Name); ok {
-			c.req.Files.LoRAs[l.Name] = path
+		if f, ok := c.server.cfg.Catalog.LoRA(l.Name); ok {
+			c.req.Files.LoRAs[l.Name] = f.Path
 		}
 	}
 }

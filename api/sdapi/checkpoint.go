@@ -9,6 +9,7 @@ import (
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/fault"
 	"sdworker/inference"
+	"sdworker/models/catalog"
 )
 
 // startCheckpoint puts Config.Checkpoint into the options.
@@ -24,25 +25,33 @@ func (s *Server) startCheckpoint() error {
 	if !ok {
 		return fault.Errorf(fault.NotFound, "model", "no checkpoint is called %q; name a file, or one of the list of models", name)
 	}
-	return s.options.Keep(pyjson.NewObject("sd_model_checkpoint", c.Title))
+	return s.options.Keep(pyjson.NewObject("sd_model_checkpoint", c.Title()))
 }
 
-func (s *Server) checkpointAt(path string) (Checkpoint, bool) {
+func (s *Server) checkpointAt(path string) (catalog.File, bool) {
 	full, err := filepath.Abs(path)
 	if err != nil {
-		return Checkpoint{}, false
+		return catalog.File{}, false
 	}
-	all := s.cfg.Catalog.Checkpoints()
-	at := slices.IndexFunc(all, func(c Checkpoint) bool { return c.Path == full })
+	all := s.checkpoints()
+	at := slices.IndexFunc(all, func(c catalog.File) bool { return c.Path == full })
 	if at < 0 {
-		return Checkpoint{}, false
+		return catalog.File{}, false
 	}
 	return all[at], true
 }
 
+// checkpoints are those that can be used. A look-up by name finds others, too, since
+// using them says what is wrong.
+func (s *Server) checkpoints() []catalog.File {
+	return s.cfg.Catalog.Usable(s.cfg.Catalog.Checkpoints())
+}
+
+func (s *Server) vaes() []catalog.File { return s.cfg.Catalog.Usable(s.cfg.Catalog.VAEs()) }
+
 // chosenCheckpoint is the checkpoint of the options, or the default one when they
 // name none that exists, as A1111 falls back.
-func (s *Server) chosenCheckpoint(name string) (Checkpoint, error) {
+func (s *Server) chosenCheckpoint(name string) (catalog.File, error) {
 	if name != "" {
 		if c, ok := s.checkpoint(name); ok {
 			return c, nil
@@ -56,9 +65,9 @@ func (s *Server) chosenCheckpoint(name string) (Checkpoint, error) {
 	if c, ok := s.stillLoaded(""); ok {
 		return c, nil
 	}
-	c, ok := s.cfg.Catalog.DefaultCheckpoint()
+	c, ok := s.cfg.Catalog.Default()
 	if !ok {
-		return Checkpoint{}, crash("FileNotFoundError", "No checkpoints found. Fetch one with worker models pull, or put one into a model folder and refresh the checkpoints")
+		return catalog.File{}, crash("FileNotFoundError", "No checkpoints found. Fetch one with worker models pull, or put one into a model folder and refresh the checkpoints")
 	}
 	if name == "" {
 		s.chosen.Store("", c)
@@ -68,7 +77,7 @@ func (s *Server) chosenCheckpoint(name string) (Checkpoint, error) {
 
 // checkpoint finds a checkpoint by an exact name, also one whose file is gone while
 // it is loaded: its pictures are what they were.
-func (s *Server) checkpoint(name string) (Checkpoint, bool) {
+func (s *Server) checkpoint(name string) (catalog.File, bool) {
 	bare, _, _ := strings.Cut(name, " [")
 	c, ok := s.cfg.Catalog.Checkpoint(name)
 	if !ok {
@@ -80,21 +89,21 @@ func (s *Server) checkpoint(name string) (Checkpoint, bool) {
 
 // stillLoaded returns the checkpoint that a name meant before its file went, if it
 // is the one in use.
-func (s *Server) stillLoaded(name string) (Checkpoint, bool) {
+func (s *Server) stillLoaded(name string) (catalog.File, bool) {
 	v, _ := s.chosen.Load(name)
-	c, ok := v.(Checkpoint)
+	c, ok := v.(catalog.File)
 	if !ok || s.cfg.Queue.Generator().Status().Engine.Checkpoint != c.Path {
-		return Checkpoint{}, false
+		return catalog.File{}, false
 	}
 	_, listed := s.checkpointAt(c.Path)
 	return c, !listed
 }
 
 // chosenFiles are checkpoint and VAE of the options.
-func (s *Server) chosenFiles(o options.Values) (Checkpoint, inference.Files, error) {
+func (s *Server) chosenFiles(o options.Values) (catalog.File, inference.Files, error) {
 	c, err := s.chosenCheckpoint(o.Text("sd_model_checkpoint"))
 	if err != nil {
-		return Checkpoint{}, inference.Files{}, err
+		return catalog.File{}, inference.Files{}, err
 	}
 	files := inference.Files{Checkpoint: c.Path}
 	if vae, ok := s.cfg.Catalog.VAEFor(c, o.Text("sd_vae")); ok {

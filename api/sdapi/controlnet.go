@@ -8,6 +8,7 @@ import (
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference/hint"
 	"sdworker/inference/imageio"
+	"sdworker/models"
 )
 
 // controlNetVersion is the version of the ControlNet extension that these routes
@@ -20,8 +21,8 @@ const controlUnits = 3
 
 func (s *Server) controlModels() []string {
 	names := []string{}
-	for _, n := range s.cfg.Catalog.ControlNets() {
-		names = append(names, n.Title)
+	for _, f := range s.cfg.Catalog.Usable(s.cfg.Catalog.List(models.ControlNet)) {
+		names = append(names, s.cfg.Catalog.ControlNetName(f))
 	}
 	return names
 }

@@ -211,8 +211,8 @@ func (s *Server) upscaler(name string) (*inference.UpscaleRequest, error) {
 	if slices.Contains(builtinUpscalers, name) {
 		return &inference.UpscaleRequest{Upscaler: name}, nil
 	}
-	for _, u := range s.cfg.Catalog.Upscalers() {
-		if u.Name == name {
+	for _, u := range s.upscalers() {
+		if u.Stem() == name {
 			return &inference.UpscaleRequest{Upscaler: name, Model: u.Path}, nil
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sampler"
+	"sdworker/models/catalog"
 )
 
 // call is a generation request on its way through the server.
@@ -28,8 +29,8 @@ type call struct {
 	scriptCall
 
 	req        *inference.Request
-	checkpoint Checkpoint
-	vae        *VAE
+	checkpoint catalog.File
+	vae        *catalog.File
 	hashes     fileHashes
 	sampler    sampler.Info
 	scheduler  *string // as the request sent it

@@ -8,7 +8,16 @@ import (
 	"sdworker/api/infotext"
 	"sdworker/inference"
 	"sdworker/internal/fileid"
+	"sdworker/models/catalog"
 )
+
+// Hashes knows the hashes of versions of model files. A [catalog.Catalog] does, and
+// says how its methods fail.
+type Hashes interface {
+	VersionSHA256(ctx context.Context, id fileid.ID) (string, error)
+	LoRAHash(ctx context.Context, id fileid.ID) (string, error)
+	EmbeddingHash(ctx context.Context, id fileid.ID) (string, error)
+}
 
 // readAhead returns an observer that has the model files of the job hashed beside it.
 // It does so once they are loaded: before, the disk is needed for that. What was
@@ -22,7 +31,7 @@ func (c *call) readAhead() inference.Observer {
 		}
 		s.beside.Go(func() {
 			for _, id := range ids {
-				_, _ = s.cfg.Catalog.SHA256(s.working, id) // fillHashes asks again, and tells of errors
+				_, _ = s.cfg.Hashes.VersionSHA256(s.working, id) // fillHashes asks again, and tells of errors
 			}
 		})
 	})
@@ -68,7 +77,7 @@ type fileHashes struct {
 // the files that were used. What is not known when ctx ends stays empty, as in an
 // A1111 that does not hash.
 func (c *call) fillHashes(ctx context.Context, res *inference.Result) {
-	s, catalog := c.server, c.server.cfg.Catalog
+	s, hashes := c.server, c.server.cfg.Hashes
 	type hash func(context.Context, fileid.ID) (string, error)
 	sum := func(path string, hash hash) string { return s.sum(ctx, version(res.Files, path), hash) }
 	list := func(names []string, files map[string]string, hash hash) []infotext.Hash {
@@ -81,18 +90,18 @@ func (c *call) fillHashes(ctx context.Context, res *inference.Result) {
 		return out
 	}
 	// Also where the list has a hash: it may be of a version before.
-	c.checkpoint.SHA256 = sum(c.checkpoint.Path, catalog.SHA256)
+	c.checkpoint.SHA256 = sum(c.checkpoint.Path, hashes.VersionSHA256)
 	if c.hires != nil && c.hires.checkpoint != nil {
-		c.hires.checkpoint.SHA256 = sum(c.hires.checkpoint.Path, catalog.SHA256)
+		c.hires.checkpoint.SHA256 = sum(c.hires.checkpoint.Path, hashes.VersionSHA256)
 	}
 	if c.vae != nil {
-		c.hashes.vae = short(sum(c.vae.Path, catalog.SHA256))
+		c.hashes.vae = catalog.ShortHash(sum(c.vae.Path, hashes.VersionSHA256))
 	}
 	if c.opts.Bool("lora_add_hashes_to_infotext") {
-		c.hashes.loras = list(res.UsedLoRAs, c.req.Files.LoRAs, catalog.LoRAHash)
+		c.hashes.loras = list(res.UsedLoRAs, c.req.Files.LoRAs, hashes.LoRAHash)
 	}
 	if c.opts.Bool("textual_inversion_add_hashes_to_infotext") {
-		c.hashes.embeddings = list(res.UsedEmbeddings, c.req.Files.Embeddings, catalog.EmbeddingHash)
+		c.hashes.embeddings = list(res.UsedEmbeddings, c.req.Files.Embeddings, hashes.EmbeddingHash)
 	}
 	if ctx.Err() != nil {
 		c.note("model files are still being hashed; hashes that are not known yet are left out")

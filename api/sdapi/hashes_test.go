@@ -16,9 +16,9 @@ import (
 // The file of a checkpoint is read beside the job, which does not wait for it.
 func TestHashIsReadBesideTheJob(t *testing.T) {
 	f := start(t)
-	f.catalog.CheckpointFiles = []sdapi.Checkpoint{sdapitest.Checkpoint("a.safetensors", "")}
+	f.catalog.Tell(sdapitest.Files(sdapitest.Checkpoint("a.safetensors", ""))...)
 	begun := make(chan struct{}, 2)
-	f.catalog.Hash = func(context.Context, string) (string, error) {
+	f.catalog.Sum = func(context.Context, string) (string, error) {
 		begun <- struct{}{}
 		return strings.Repeat("b", 64), nil
 	}
@@ -35,9 +35,9 @@ func TestHashIsReadBesideTheJob(t *testing.T) {
 // A reply goes out without a hash that takes too long, and the next one has it.
 func TestSlowHash(t *testing.T) {
 	f := start(t, func(c *sdapi.Config) { c.HashWait = time.Nanosecond })
-	f.catalog.CheckpointFiles = []sdapi.Checkpoint{sdapitest.Checkpoint("a.safetensors", "")}
+	f.catalog.Tell(sdapitest.Files(sdapitest.Checkpoint("a.safetensors", ""))...)
 	release := make(chan struct{})
-	f.catalog.Hash = func(ctx context.Context, _ string) (string, error) {
+	f.catalog.Sum = func(ctx context.Context, _ string) (string, error) {
 		select {
 		case <-release:
 			return strings.Repeat("b", 64), nil
@@ -54,7 +54,7 @@ func TestSlowHash(t *testing.T) {
 	require.Empty(t, g.info["sd_model_hash"])
 	require.Contains(t, g.info["notes"].([]any)[0], "still being hashed")
 	close(release)
-	f.catalog.Hash = nil
+	f.catalog.Sum = nil
 	g = f.post("/sdapi/v1/txt2img", small(nil)).generated(t)
 	require.Equal(t, "aaaaaaaaaa", g.info["sd_model_hash"])
 }

@@ -29,7 +29,7 @@ func (c *call) info(out *output) (string, error) {
 		faceModel = o.Get("face_restoration_model")
 	}
 	if c.vae != nil {
-		vaeName, vaeHash = c.vae.Name, c.hashes.vae
+		vaeName, vaeHash = c.vae.FileName(), c.hashes.vae
 	}
 	strength, _ := c.in.Get("subseed_strength")
 	doc := pyjson.NewObject(
@@ -50,7 +50,7 @@ func (c *call) info(out *output) (string, error) {
 		"batch_size", r.BatchSize,
 		"restore_faces", c.faces,
 		"face_restoration_model", faceModel,
-		"sd_model_name", c.checkpoint.Name,
+		"sd_model_name", c.checkpoint.Stem(),
 		"sd_model_hash", c.checkpoint.ShortHash(),
 		"sd_vae_name", vaeName,
 		"sd_vae_hash", vaeHash,

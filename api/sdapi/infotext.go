@@ -63,14 +63,14 @@ func (c *call) params(res *inference.Result) infotext.Params {
 		p.ModelHash = c.checkpoint.ShortHash()
 	}
 	if o.Bool("add_model_name_to_info") {
-		p.Model = cleaned(c.checkpoint.Name)
+		p.Model = cleaned(c.checkpoint.Stem())
 	}
 	if c.vae != nil {
 		if o.Bool("add_vae_hash_to_info") {
 			p.VAEHash = c.hashes.vae
 		}
 		if o.Bool("add_vae_name_to_info") {
-			p.VAE = cleaned(c.vae.Name)
+			p.VAE = cleaned(c.vae.FileName())
 		}
 	}
 	if c.faces {

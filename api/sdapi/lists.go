@@ -2,10 +2,14 @@ package sdapi
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference/sampler"
+	"sdworker/models"
+	"sdworker/models/catalog"
+	"sdworker/sd1"
 )
 
 // listSamplers is GET /sdapi/v1/samplers: those of v1.9.3.
@@ -43,24 +47,39 @@ func listSchedulers(*http.Request) (any, error) {
 	return list, nil
 }
 
+// upscalers are the upscalers with a model file. The folders are looked at first:
+// files count from the moment they appear.
+func (s *Server) upscalers() []catalog.File {
+	_ = s.cfg.Catalog.RefreshIfChanged() // a folder that cannot be read was reported before
+	return s.cfg.Catalog.Usable(s.cfg.Catalog.List(models.Upscaler))
+}
+
+// embeddings are the textual inversions that say how many vectors they have, of any
+// model family, as in A1111, whose list names what does not fit.
+func (s *Server) embeddings() []catalog.EmbeddingFile {
+	return slices.DeleteFunc(s.cfg.Catalog.Embeddings(), func(e catalog.EmbeddingFile) bool { return e.Content.Vectors == 0 })
+}
+
 // upscalerNames are all upscalers in the order of the list.
 func (s *Server) upscalerNames() []string {
 	names := append([]string{}, builtinUpscalers...)
-	for _, u := range s.cfg.Catalog.Upscalers() {
-		names = append(names, u.Name)
+	for _, u := range s.upscalers() {
+		names = append(names, u.Stem())
 	}
 	return names
 }
 
+// upscalerScale is what A1111 shows for upscalers of any factor.
+const upscalerScale = 4.0
+
 // listUpscalers is GET /sdapi/v1/upscalers.
 func (s *Server) listUpscalers(*http.Request) (any, error) {
-	const builtinScale = 4.0 // A1111 shows its default for upscalers of any factor
 	list := []any{}
 	for _, name := range builtinUpscalers {
-		list = append(list, pyjson.NewObject("name", name, "model_name", nil, "model_path", nil, "model_url", nil, "scale", builtinScale))
+		list = append(list, pyjson.NewObject("name", name, "model_name", nil, "model_path", nil, "model_url", nil, "scale", upscalerScale))
 	}
-	for _, u := range s.cfg.Catalog.Upscalers() {
-		list = append(list, pyjson.NewObject("name", u.Name, "model_name", u.Name, "model_path", u.Path, "model_url", nil, "scale", u.Scale))
+	for _, u := range s.upscalers() {
+		list = append(list, pyjson.NewObject("name", u.Stem(), "model_name", u.Stem(), "model_path", u.Path, "model_url", nil, "scale", upscalerScale))
 	}
 	return list, nil
 }
@@ -76,9 +95,9 @@ func listLatentModes(*http.Request) (any, error) {
 // listModels is GET /sdapi/v1/sd-models.
 func (s *Server) listModels(*http.Request) (any, error) {
 	list := []any{}
-	for _, c := range s.cfg.Catalog.Checkpoints() {
-		list = append(list, pyjson.NewObject("title", c.Title, "model_name", c.ModelName, "hash", orNull(c.ShortHash()),
-			"sha256", orNull(c.SHA256), "filename", c.Path, "config", orNull(c.Config)))
+	for _, c := range s.checkpoints() {
+		list = append(list, pyjson.NewObject("title", c.Title(), "model_name", c.ModelName(), "hash", orNull(c.ShortHash()),
+			"sha256", orNull(c.SHA256), "filename", c.Path, "config", orNull(models.ConfigBeside(c.Path))))
 	}
 	return list, nil
 }
@@ -92,8 +111,8 @@ func orNull(s string) any {
 
 func (s *Server) listVAEs(*http.Request) (any, error) {
 	list := []any{}
-	for _, v := range s.cfg.Catalog.VAEs() {
-		list = append(list, pyjson.NewObject("model_name", v.Name, "filename", v.Path))
+	for _, v := range s.vaes() {
+		list = append(list, pyjson.NewObject("model_name", v.FileName(), "filename", v.Path))
 	}
 	return list, nil
 }
@@ -108,10 +127,10 @@ var faceRestorers = []any{
 // this kind by their name.
 func (s *Server) listRealESRGAN(*http.Request) (any, error) {
 	list := []any{}
-	for _, u := range s.cfg.Catalog.Upscalers() {
-		name := strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(u.Name))
+	for _, u := range s.upscalers() {
+		name := strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(u.Stem()))
 		if strings.Contains(name, "realesrgan") || strings.HasPrefix(name, "resrgan") {
-			list = append(list, pyjson.NewObject("name", u.Name, "path", u.Path, "scale", int64(u.Scale)))
+			list = append(list, pyjson.NewObject("name", u.Stem(), "path", u.Path, "scale", int64(upscalerScale)))
 		}
 	}
 	return list, nil
@@ -120,15 +139,14 @@ func (s *Server) listRealESRGAN(*http.Request) (any, error) {
 // listEmbeddings is GET /sdapi/v1/embeddings. Those of another model family are
 // in "skipped".
 func (s *Server) listEmbeddings(*http.Request) (any, error) {
-	const width = 768 // of Stable Diffusion 1.x
 	loaded, skipped := pyjson.NewObject(), pyjson.NewObject()
-	for _, e := range s.cfg.Catalog.Embeddings() {
-		into := loaded
-		if e.Width != width {
+	for _, f := range s.embeddings() {
+		e, into := f.Content, loaded
+		if e.Shape != sd1.TextWidth {
 			into = skipped
 		}
 		into.Set(e.Name, pyjson.NewObject("step", orAbsent(e.Step), "sd_checkpoint", orAbsent(e.Checkpoint),
-			"sd_checkpoint_name", orAbsent(e.CheckpointName), "shape", e.Width, "vectors", e.Vectors))
+			"sd_checkpoint_name", orAbsent(e.CheckpointName), "shape", e.Shape, "vectors", e.Vectors))
 	}
 	return pyjson.NewObject("loaded", loaded, "skipped", skipped), nil
 }
@@ -144,11 +162,10 @@ func orAbsent[T any](v *T) any {
 func (s *Server) listLoRAs(*http.Request) (any, error) {
 	list := []any{}
 	for _, l := range s.cfg.Catalog.LoRAs() {
-		metadata := l.Metadata
-		if metadata == nil {
-			metadata = map[string]any{}
+		if s.cfg.Catalog.Problem(l.File) != nil {
+			continue
 		}
-		list = append(list, pyjson.NewObject("name", l.Name, "alias", l.Alias, "path", l.Path, "metadata", metadata))
+		list = append(list, pyjson.NewObject("name", l.Stem(), "alias", l.Alias, "path", l.Path, "metadata", l.Metadata))
 	}
 	return list, nil
 }

@@ -29,7 +29,7 @@ func (s *Server) showLoaded(out *pyjson.Object) {
 	chosen, _ := out.Get("sd_model_checkpoint")
 	if name, ok := chosen.(string); ok {
 		if c, ok := s.cfg.Catalog.Checkpoint(name); ok {
-			out.Set("sd_model_checkpoint", c.Title)
+			out.Set("sd_model_checkpoint", c.Title())
 		}
 	}
 	path := s.cfg.Queue.Generator().Status().Engine.Checkpoint
@@ -41,7 +41,7 @@ func (s *Server) showLoaded(out *pyjson.Object) {
 		return
 	}
 	if chosen == nil {
-		out.Set("sd_model_checkpoint", c.Title)
+		out.Set("sd_model_checkpoint", c.Title())
 	}
 	out.Set("sd_checkpoint_hash", c.SHA256)
 }
@@ -60,7 +60,7 @@ func (s *Server) setOptions(r *http.Request) (any, error) {
 			return nil, crash("RuntimeError", "model %s not found", repr(name))
 		}
 		sent = sent.Clone()
-		sent.Set("sd_model_checkpoint", c.Title)
+		sent.Set("sd_model_checkpoint", c.Title())
 	}
 	before := s.options.Values()
 	if err := s.options.Save(sent); err != nil {

@@ -85,12 +85,12 @@ func TestCheckpointSwitch(t *testing.T) {
 // A file may get its hash, and so another title, after it was chosen.
 func TestTitleAfterHashing(t *testing.T) {
 	f := start(t)
-	f.catalog.CheckpointFiles = []sdapi.Checkpoint{sdapitest.Checkpoint("a.safetensors", "")}
+	f.catalog.Tell(sdapitest.Files(sdapitest.Checkpoint("a.safetensors", ""))...)
 	f.post(optionsPath, map[string]any{"sd_model_checkpoint": "a"})
 	require.Equal(t, "a.safetensors", f.get(optionsPath).object(t)["sd_model_checkpoint"])
 	g := f.post("/sdapi/v1/txt2img", small(nil)).generated(t)
 	require.Equal(t, "aaaaaaaaaa", g.info["sd_model_hash"], "the job waits for the hash")
-	f.catalog.CheckpointFiles = []sdapi.Checkpoint{sdapitest.Checkpoint("a.safetensors", strings.Repeat("a", 64))}
+	f.catalog.Tell(sdapitest.Files(sdapitest.Checkpoint("a.safetensors", strings.Repeat("a", 64)))...)
 	require.Equal(t, "a.safetensors [aaaaaaaaaa]", f.get(optionsPath).object(t)["sd_model_checkpoint"])
 }
 
@@ -101,9 +101,9 @@ func TestStartCheckpoint(t *testing.T) {
 		require.Equal(t, "/models/other.safetensors", f.gen.Last().Files.Checkpoint)
 	}
 	f := start(t)
-	_, err := sdapi.New(sdapi.Config{Queue: f.queue, Catalog: f.catalog, Checkpoint: "zzz"})
+	_, err := sdapi.New(sdapi.Config{Queue: f.queue, Catalog: f.catalog.Catalog, Hashes: f.catalog, Checkpoint: "zzz"})
 	require.ErrorContains(t, err, `no checkpoint is called "zzz"`)
-	f.catalog.CheckpointFiles = nil
+	f.catalog.Tell()
 	got := f.post("/sdapi/v1/txt2img", small(nil))
 	require.Equal(t, 500, got.status)
 	require.Contains(t, string(got.body), "No checkpoints found")

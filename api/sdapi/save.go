@@ -131,7 +131,7 @@ func (c *call) fill(pattern string, out *output, image int) string {
 		case "[sampler]":
 			return c.req.Sampler
 		case "[model_name]":
-			return c.checkpoint.Name
+			return c.checkpoint.Stem()
 		case "[model_hash]":
 			return c.checkpoint.ShortHash()
 		case "[date]":

@@ -15,13 +15,15 @@ import (
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
+	"sdworker/models/catalog"
 )
 
 // Config is what a Server is made of. Queue and Catalog are required; for the
 // rest the zero value means what its comment says.
 type Config struct {
 	Queue   *inference.Queue
-	Catalog Catalog
+	Catalog *catalog.Catalog
+	Hashes  Hashes // Catalog unless set
 
 	// OptionsFile is config.json; "" keeps options only for the life of the
 	// process.
@@ -103,6 +105,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if len(skipped) > 0 {
 		cfg.Log.Warn().Strs("options", skipped).Str("file", cfg.OptionsFile).Msg("options of a wrong type have their default")
+	}
+	if cfg.Hashes == nil {
+		cfg.Hashes = cfg.Catalog
 	}
 	if cfg.HashWait == 0 {
 		cfg.HashWait = DefaultHashWait

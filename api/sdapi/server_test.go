@@ -41,7 +41,7 @@ func start(tb testing.TB, change ...func(*sdapi.Config)) *fixture {
 	f := &fixture{t: tb, gen: &sdapitest.Generator{}, catalog: sdapitest.NewCatalog()}
 	f.queue = inference.NewQueue(f.gen, inference.QueueOptions{})
 	cfg := sdapi.Config{
-		Queue: f.queue, Catalog: f.catalog, OutputDir: tb.TempDir(), Log: zerolog.New(zerolog.NewTestWriter(tb)),
+		Queue: f.queue, Catalog: f.catalog.Catalog, Hashes: f.catalog, OutputDir: tb.TempDir(), Log: zerolog.New(zerolog.NewTestWriter(tb)),
 		Seed: func() int64 { return 4242 },
 		Now:  func() time.Time { return time.Date(2024, 4, 22, 10, 20, 30, 0, time.UTC) },
 	}

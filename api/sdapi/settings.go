@@ -86,7 +86,7 @@ func (s *Server) preview(o options.Values) inference.Preview {
 	case "Full":
 		p.Method = "full"
 	case "TAESD":
-		if s.cfg.Catalog.PreviewDecoder() != "" {
+		if _, ok := s.cfg.Catalog.PreviewDecoder(); ok {
 			p.Method = "taesd"
 		}
 	}

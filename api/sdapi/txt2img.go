@@ -9,6 +9,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sampler"
+	"sdworker/models/catalog"
 )
 
 // hiresDenoising stands in for a denoising_strength of null, with which the
@@ -17,7 +18,7 @@ const hiresDenoising = 0.75
 
 // hiresFacts are what the infotext of a hires job needs beyond the request.
 type hiresFacts struct {
-	checkpoint *Checkpoint
+	checkpoint *catalog.File
 	sampler    sampler.Info
 	named      *string // hr_sampler_name as sent; nil: that of the first pass
 	scheduler  *string // as sent; nil: that of the first pass
@@ -129,5 +130,5 @@ var builtinUpscalers = []string{"None", "Lanczos", "Nearest"}
 
 func (s *Server) hasUpscaler(name string) bool {
 	return slices.Contains(builtinUpscalers, name) ||
-		slices.ContainsFunc(s.cfg.Catalog.Upscalers(), func(u Upscaler) bool { return u.Name == name })
+		slices.ContainsFunc(s.upscalers(), func(u catalog.File) bool { return u.Stem() == name })
 }

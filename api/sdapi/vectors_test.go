@@ -453,7 +453,7 @@ func TestModelNameVectors(t *testing.T) {
 				sum = *tc.Input.SHA256
 			}
 			f := start(t)
-			f.catalog.CheckpointFiles = []sdapi.Checkpoint{sdapitest.Checkpoint(tc.Input.Path, sum)}
+			f.catalog.Tell(sdapitest.Files(sdapitest.Checkpoint(tc.Input.Path, sum))...)
 			var list []struct {
 				Title     string
 				ModelName string `json:"model_name"`

@@ -10,6 +10,7 @@ import (
 
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference/sampler"
+	"sdworker/models/catalog"
 )
 
 // axisKind is the type of an axis' values.
@@ -208,8 +209,8 @@ func schedulerLabels(*Server) []string {
 
 func checkpointNames(s *Server) []string {
 	var names []string
-	for _, c := range s.cfg.Catalog.Checkpoints() {
-		names = append(names, c.Title)
+	for _, c := range s.checkpoints() {
+		names = append(names, c.Title())
 	}
 	slices.SortFunc(names, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
 	return names
@@ -232,7 +233,7 @@ func checkRefinerName(c *call, x any) error {
 }
 
 // closestCheckpoint finds a checkpoint by any of its names or by a part of one.
-func (s *Server) closestCheckpoint(name string) (Checkpoint, bool) {
+func (s *Server) closestCheckpoint(name string) (catalog.File, bool) {
 	if found, ok := s.cfg.Catalog.Checkpoint(name); ok {
 		return found, true
 	}
@@ -244,7 +245,7 @@ func applyCheckpoint(c *call, in *fields, x any, _ []any) error {
 	if !ok {
 		return crash("RuntimeError", "Unknown checkpoint: %s", x)
 	}
-	in.setOption("sd_model_checkpoint", found.Title)
+	in.setOption("sd_model_checkpoint", found.Title())
 	return nil
 }
 
@@ -254,8 +255,8 @@ func hiresUpscalers(s *Server) []string {
 
 func vaeNames(s *Server) []string {
 	names := []string{"Automatic", "None"}
-	for _, v := range s.cfg.Catalog.VAEs() {
-		names = append(names, v.Name)
+	for _, v := range s.vaes() {
+		names = append(names, v.FileName())
 	}
 	return names
 }
@@ -268,9 +269,9 @@ func applyVAE(c *call, in *fields, x any, _ []any) error {
 		value = "None"
 	default:
 		found := false
-		for _, v := range c.server.cfg.Catalog.VAEs() {
-			if strings.ToLower(v.Name) == name {
-				value, found = v.Name, true
+		for _, v := range c.server.vaes() {
+			if strings.ToLower(v.FileName()) == name {
+				value, found = v.FileName(), true
 				break
 			}
 		}

@@ -121,7 +121,7 @@ func TestPageStartsInABrowser(t *testing.T) {
 	if err != nil {
 		t.Skip("chromium is not installed")
 	}
-	api, err := sdapi.New(sdapi.Config{Queue: inference.NewQueue(&sdapitest.Generator{}, inference.QueueOptions{}), Catalog: sdapitest.NewCatalog()})
+	api, err := sdapi.New(sdapi.Config{Queue: inference.NewQueue(&sdapitest.Generator{}, inference.QueueOptions{}), Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog()})
 	require.NoError(t, err)
 	mux := http.NewServeMux()
 	mux.Handle("/{$}", webui.Handler(nil))

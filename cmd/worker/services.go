@@ -17,6 +17,7 @@ import (
 	"sdworker/api/sdapi/options"
 	"sdworker/inference"
 	"sdworker/internal/cli"
+	"sdworker/models/catalog"
 	"sdworker/models/fetch"
 )
 
@@ -25,7 +26,7 @@ import (
 type services struct {
 	gen     inference.Generator
 	queue   *inference.Queue
-	catalog *apiCatalog
+	catalog *catalog.Catalog
 	server  *sdapi.Server
 	door    gate.Door    // of server, within the limits of a request
 	api     a1111.Client // the same for callers in this process, who need no credentials
@@ -100,22 +101,23 @@ func (l *limitSettings) Validate() []error {
 // newServices builds the services on gen. more, unless nil, completes the API's
 // configuration.
 func newServices(p *program, cfg *common, api *apiSettings, gen inference.Generator, log zerolog.Logger, within limitSettings, more func(*sdapi.Config)) (*services, error) {
-	models, err := newCatalog(cfg.models.config(p.Environ, cfg.engine.Model))
+	files := catalog.New(cfg.models.config(p.Environ, cfg.engine.Model))
+	err := files.Refresh()
 	if err != nil {
 		log.Warn().Err(err).Msg("some model folders cannot be read")
 	}
 	chosen := ""
 	if cfg.engine.Model != "" {
-		found, err := models.Resolve(cfg.engine.Model)
+		found, err := files.Resolve(cfg.engine.Model)
 		if err != nil {
 			return nil, err
 		}
 		chosen = found.Title()
 	}
 	used := newRecentModels(gen, &fetch.Cache{Record: p.fetchRecord()})
-	s := &services{gen: gen, queue: inference.NewQueue(used, inference.QueueOptions{Depth: api.QueueDepth}), catalog: models, log: log}
+	s := &services{gen: gen, queue: inference.NewQueue(used, inference.QueueOptions{Depth: api.QueueDepth}), catalog: files, log: log}
 	config := sdapi.Config{
-		Queue: s.queue, Catalog: models, Checkpoint: chosen,
+		Queue: s.queue, Catalog: files, Checkpoint: chosen,
 		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, Wildcards: cfg.models.wildcards(p.Environ), OutputDir: api.OutputDir, ImageURLs: api.ImageURLs,
 		Log: log,
 	}
@@ -162,7 +164,7 @@ func (s *services) loadModel(ctx context.Context) error {
 // hashModels computes the hashes that A1111 shows, one file at a time, while no
 // job needs disk and processor.
 func (s *services) hashModels(ctx context.Context) {
-	s.catalog.QueueHash(s.catalog.Catalog.Checkpoints()...)
+	s.catalog.QueueHash(s.catalog.Checkpoints()...)
 	s.catalog.RunHasher(ctx, s.idle, func(path, _ string, err error) {
 		if err != nil {
 			s.log.Warn().Err(err).Str("file", path).Msg("a model file cannot be hashed")

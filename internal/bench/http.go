@@ -99,7 +99,7 @@ var HTTPClients = []int{1, 8, 64}
 // without a model.
 func HTTP(ctx context.Context, o HTTPOptions) (*HTTPReport, error) {
 	gen := new(still)
-	api, err := sdapi.New(sdapi.Config{Queue: inference.NewQueue(gen, inference.QueueOptions{}), Catalog: sdapitest.NewCatalog(), Log: zerolog.Nop()})
+	api, err := sdapi.New(sdapi.Config{Queue: inference.NewQueue(gen, inference.QueueOptions{}), Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.Nop()})
 	if err != nil {
 		return nil, err
 	}

@@ -5,11 +5,8 @@
 package catalog
 
 import (
-	"context"
 	"io/fs"
-	"maps"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,11 +20,10 @@ import (
 // Config says where models are and what may be listed. Relative paths are those
 // of the working directory when the catalog is made.
 type Config struct {
-	Roots       []string                 // folders to search, the first ones win
-	Files       []string                 // single checkpoints named by the user, before all others; listed whatever they hold
-	Folders     map[models.Kind][]string // further folders of one kind, such as A1111's --lora-dir
-	AllowPickle bool                     // list .ckpt, .pt and .pth too
-	HashFile    string                   // where hashes are kept between runs; "" keeps them in memory
+	Roots       []string // folders to search, the first ones win
+	Files       []string // single checkpoints named by the user, before all others; listed whatever they hold
+	AllowPickle bool     // list .ckpt, .pt and .pth too
+	HashFile    string   // where hashes are kept between runs; "" keeps them in memory
 }
 
 // absolute makes all paths absolute, so that a file has one path however the
@@ -43,11 +39,7 @@ func (c Config) absolute() Config {
 		}
 		return out
 	}
-	folders := make(map[models.Kind][]string, len(c.Folders))
-	for kind, dirs := range c.Folders {
-		folders[kind] = list(dirs)
-	}
-	c.Roots, c.Files, c.Folders = list(c.Roots), list(c.Files), folders
+	c.Roots, c.Files = list(c.Roots), list(c.Files)
 	return c
 }
 
@@ -56,15 +48,17 @@ func (c Config) absolute() Config {
 // safe for concurrent use.
 type Catalog struct {
 	config Config
+	told   bool // see Of
 	hashes *hashStore
 	hasher hasher
 
-	refresh  sync.Mutex // one scan at a time
-	current  atomic.Pointer[snapshot]
-	kinds    sync.Map // fileid.ID -> Kind, from headers
-	headers  sync.Map // fileid.ID -> map[string]string, metadata of LoRAs
-	oldSums  sync.Map // fileid.ID -> string, eight-digit hashes
-	verdicts sync.Map // verdictKey -> verdict
+	refresh    sync.Mutex // one scan at a time
+	current    atomic.Pointer[snapshot]
+	kinds      sync.Map // fileid.ID -> Kind, from headers
+	headers    sync.Map // fileid.ID -> map[string]string, metadata of LoRAs
+	embeddings sync.Map // fileid.ID -> embedding.Embedding without values
+	oldSums    sync.Map // fileid.ID -> string, eight-digit hashes
+	verdicts   sync.Map // verdictKey -> verdict
 }
 
 // New returns an empty catalog; Refresh fills it.
@@ -80,6 +74,9 @@ func New(config Config) *Catalog {
 func (c *Catalog) Refresh() error {
 	c.refresh.Lock()
 	defer c.refresh.Unlock()
+	if c.told {
+		return nil
+	}
 	return c.scan()
 }
 
@@ -90,6 +87,16 @@ func (c *Catalog) RefreshIfChanged() error {
 		return nil
 	}
 	return c.Refresh()
+}
+
+// again looks a file up, and once more after a look at the folders when it is not
+// there: files count from the moment they appear.
+func (c *Catalog) again(lookup func() (File, bool)) (File, bool) {
+	if f, ok := lookup(); ok {
+		return f, true
+	}
+	_ = c.RefreshIfChanged() // a folder that cannot be read was reported before
+	return lookup()
 }
 
 // timeGrain is the coarsest that a file system's times are: two seconds on FAT.
@@ -108,38 +115,12 @@ func (c *Catalog) changed() bool {
 	return false
 }
 
-// Watch refreshes the catalog whenever a folder changed, looking every interval,
-// until ctx ends. report gets the errors of Refresh.
-func (c *Catalog) Watch(ctx context.Context, interval time.Duration, report func(error)) {
-	tick := time.NewTicker(interval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if !c.changed() {
-				continue
-			}
-			if err := c.Refresh(); err != nil {
-				report(err)
-			}
-		}
-	}
-}
-
 // scan replaces the snapshot. The caller holds refresh.
 func (c *Catalog) scan() error {
 	began := time.Now()
 	s := newScan(c.classify)
 	for _, file := range c.config.Files {
 		s.single(file)
-	}
-	for _, kind := range slices.Sorted(maps.Keys(c.config.Folders)) {
-		for _, dir := range c.config.Folders[kind] {
-			s.place++
-			s.folder(dir, kind)
-		}
 	}
 	visited := map[string]bool{} // roots, links resolved
 	for _, root := range c.config.Roots {

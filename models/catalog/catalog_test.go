@@ -109,6 +109,14 @@ func names(files []catalog.File) []string {
 	return out
 }
 
+func stems(files []catalog.EmbeddingFile) []string {
+	out := []string{}
+	for _, f := range files {
+		out = append(out, f.Stem())
+	}
+	return out
+}
+
 func TestFoldersOfA1111(t *testing.T) {
 	for _, root := range []string{"", "models", "stable-diffusion-webui/models"} {
 		t.Run(root, func(t *testing.T) {
@@ -124,7 +132,7 @@ func TestFoldersOfA1111(t *testing.T) {
 			require.Equal(t, []string{"mse.safetensors", "v9.vae.safetensors"}, names(c.VAEs()))
 			require.Equal(t, []string{"up.safetensors"}, names(c.List(models.Upscaler)))
 			require.Equal(t, []string{"canny.safetensors"}, names(c.List(models.ControlNet)))
-			require.Equal(t, []string{"bad.safetensors"}, names(c.Embeddings()))
+			require.Equal(t, []string{"bad"}, stems(c.Embeddings()))
 			preview, ok := c.PreviewDecoder()
 			require.True(t, ok)
 			require.Equal(t, "taesd.safetensors", preview.Name)
@@ -446,17 +454,42 @@ func TestHashesBelongToAVersionOfAFile(t *testing.T) {
 	require.NotEmpty(t, again)
 }
 
-func TestWatch(t *testing.T) {
+// Who names a file that came since the last look finds it.
+func TestNewFilesAreFoundByName(t *testing.T) {
 	dir := t.TempDir()
-	lay(t, dir, "embeddings/a.safetensors")
+	lay(t, dir, "Stable-diffusion/a.safetensors", "embeddings/a.safetensors", "ControlNet/a.safetensors", "VAE/other.vae.safetensors")
 	c := open(t, catalog.Config{Roots: []string{dir}})
-	ctx, cancel := context.WithCancel(context.Background())
-	var wait sync.WaitGroup
-	wait.Go(func() { c.Watch(ctx, time.Millisecond, func(err error) { t.Error(err) }) })
+	_, ok := c.Checkpoint("b")
+	require.False(t, ok)
+	lay(t, dir, "Stable-diffusion/b.safetensors")
+	f, ok := c.Checkpoint("b")
+	require.True(t, ok)
+	lay(t, dir, "Stable-diffusion/part of it.safetensors")
+	_, ok = c.ClosestCheckpoint("part")
+	require.True(t, ok)
+	lay(t, dir, "VAE/b.vae.safetensors")
+	vae, ok := c.VAEFor(f, "Automatic")
+	require.True(t, ok)
+	require.Equal(t, "b.vae.safetensors", vae.FileName())
+	lay(t, dir, "ControlNet/b.safetensors")
+	_, ok = c.ControlNet("b")
+	require.True(t, ok)
 	lay(t, dir, "embeddings/b.safetensors")
-	require.Eventually(t, func() bool { return len(c.Embeddings()) == 2 }, 5*time.Second, time.Millisecond)
-	cancel()
-	wait.Wait()
+	require.Len(t, c.Embeddings(), 2)
+}
+
+// A catalog that was told what there is never looks for it.
+func TestToldFiles(t *testing.T) {
+	c := catalog.Of(catalog.Made{File: catalog.File{Kind: models.Checkpoint, Path: "/nowhere/a.ckpt", Name: "a.ckpt", SHA256: strings.Repeat("ab", 32)}})
+	require.NoError(t, c.Refresh())
+	f, ok := c.Default()
+	require.True(t, ok)
+	require.Equal(t, "a.ckpt [ababababab]", f.Title())
+	require.Equal(t, "a [ababababab]", f.ShortTitle())
+	require.Len(t, c.Usable(c.Checkpoints()), 1)
+	c.Tell()
+	_, ok = c.Default()
+	require.False(t, ok)
 }
 
 func TestHasherAndItsMemory(t *testing.T) {
@@ -603,7 +636,7 @@ func TestVAEChoice(t *testing.T) {
 	require.Equal(t, filepath.Join(dir, "Stable-diffusion/three.yaml"), models.ConfigBeside(three.Path))
 }
 
-func TestControlNetAndUpscalerNames(t *testing.T) {
+func TestControlNetNames(t *testing.T) {
 	dir := t.TempDir()
 	lay(t, dir, "ControlNet/control_v11p_sd15_canny.safetensors", "ControlNet/control_v11p_sd15_canny_fp16.safetensors", "ESRGAN/4x_Up.safetensors")
 	c := open(t, catalog.Config{Roots: []string{dir}})
@@ -616,10 +649,6 @@ func TestControlNetAndUpscalerNames(t *testing.T) {
 		f, ok := c.ControlNet(name)
 		require.Equal(t, want != "", ok, name)
 		require.Equal(t, want, f.Stem(), name)
-	}
-	for name, want := range map[string]bool{"4x_Up": true, "4x_up.safetensors": true, "Lanczos": false} {
-		_, ok := c.Upscaler(name)
-		require.Equal(t, want, ok, name)
 	}
 }
 
@@ -636,12 +665,9 @@ func TestEmbeddingVectors(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "embeddings/zz.pt"), raw, 0o600))
 	c := open(t, catalog.Config{Roots: []string{dir}, AllowPickle: true})
 	list := c.Embeddings()
-	require.Equal(t, []string{"flat.safetensors", "good.safetensors", "Xl.safetensors", "z.safetensors", "zz.pt"}, names(list))
+	require.Equal(t, []string{"flat", "good", "Xl", "z", "zz"}, stems(list))
 	for at, want := range [][2]int{{1, 768}, {4, 768}, {2, 1280 + 768}, {4, 768}, {2, 768}} {
-		info, err := models.Inspect(list[at].Path)
-		require.NoError(t, err)
-		n, width := info.Vectors()
-		require.Equal(t, want, [2]int{n, width}, list[at].Name)
+		require.Equal(t, want, [2]int{list[at].Content.Vectors, list[at].Content.Shape}, list[at].Name)
 	}
 	sum, err := c.EmbeddingHash(context.Background(), list[1].ID())
 	require.NoError(t, err)

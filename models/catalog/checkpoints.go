@@ -68,6 +68,10 @@ func (f File) aliases() []string {
 // base name, short hash, sha256, "name [hash]", the old eight-digit hash, or the
 // repository of a Hugging Face cache.
 func (c *Catalog) Checkpoint(name string) (File, bool) {
+	return c.again(func() (File, bool) { return c.checkpoint(name) })
+}
+
+func (c *Catalog) checkpoint(name string) (File, bool) {
 	x := c.checkpoints()
 	if at, ok := x.aliases[name]; ok {
 		return x.list[at], true
@@ -111,10 +115,14 @@ var checksumAtEnd = regexp.MustCompile(`\s*\[[^]]+]\s*$`)
 // contains the text, else the same without a hash in brackets. Part of a hash is
 // part of a title.
 func (c *Catalog) ClosestCheckpoint(name string) (File, bool) {
+	return c.again(func() (File, bool) { return c.closest(name) })
+}
+
+func (c *Catalog) closest(name string) (File, bool) {
 	if name == "" {
 		return File{}, false
 	}
-	if f, ok := c.Checkpoint(name); ok {
+	if f, ok := c.checkpoint(name); ok {
 		return f, true
 	}
 	x := c.checkpoints()
@@ -146,7 +154,7 @@ func (c *Catalog) Resolve(name string) (File, error) {
 	var unreadable error
 	for range 2 {
 		if name == "" {
-			if f, ok := c.Default(); ok {
+			if f, ok := c.first(); ok {
 				return f, nil
 			}
 		} else if f, ok := c.byOperatorsName(name); ok {
@@ -163,7 +171,9 @@ func (c *Catalog) Resolve(name string) (File, error) {
 // that runs here by itself, else the first that runs with a VAE that somebody
 // chooses, else the first of all. A1111 takes the first of all, but its folders may
 // hold other families than this program runs.
-func (c *Catalog) Default() (File, bool) {
+func (c *Catalog) Default() (File, bool) { return c.again(c.first) }
+
+func (c *Catalog) first() (File, bool) {
 	list := c.checkpoints().list
 	for _, f := range list {
 		if v := c.verdict(f); v.err == nil && (v.hasVAE || c.hasVAEFor(f)) {
@@ -180,7 +190,7 @@ func (c *Catalog) Default() (File, bool) {
 }
 
 func (c *Catalog) hasVAEFor(checkpoint File) bool {
-	_, ok := c.VAEFor(checkpoint, vaeAutomatic)
+	_, ok := c.vaeFor(checkpoint, vaeAutomatic)
 	return ok
 }
 
@@ -189,12 +199,12 @@ func (c *Catalog) hasVAEFor(checkpoint File) bool {
 func (c *Catalog) byOperatorsName(name string) (File, bool) {
 	if n, ok := models.FindNamed(name); ok {
 		for _, exact := range []string{n.Repo + "/" + n.File, n.FileName()} {
-			if f, ok := c.Checkpoint(exact); ok {
+			if f, ok := c.checkpoint(exact); ok {
 				return f, true
 			}
 		}
 	}
-	return c.ClosestCheckpoint(name)
+	return c.closest(name)
 }
 
 // fileAt takes an existing path as a checkpoint, with the name it has in the lists

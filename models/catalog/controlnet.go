@@ -15,6 +15,10 @@ func (c *Catalog) ControlNetName(f File) string { return withHash(f.Stem(), c.ol
 // ControlNet finds a model by its listed name, with or without the hash, in any
 // case; else the one with the shortest name that contains the text.
 func (c *Catalog) ControlNet(name string) (File, bool) {
+	return c.again(func() (File, bool) { return c.controlNet(name) })
+}
+
+func (c *Catalog) controlNet(name string) (File, bool) {
 	list := c.List(models.ControlNet)
 	want := strings.ToLower(checksumAtEnd.ReplaceAllString(name, ""))
 	if want == "" || want == "none" {
@@ -34,17 +38,6 @@ func (c *Catalog) ControlNet(name string) (File, bool) {
 		return File{}, false
 	}
 	return slices.MinFunc(partial, func(a, b File) int { return cmp.Compare(len(a.Stem()), len(b.Stem())) }), true
-}
-
-// Upscaler finds an upscaler by the base name of its file, with or without
-// extension, in any case.
-func (c *Catalog) Upscaler(name string) (File, bool) {
-	for _, f := range c.List(models.Upscaler) {
-		if strings.EqualFold(f.Stem(), name) || strings.EqualFold(f.Name, name) {
-			return f, true
-		}
-	}
-	return File{}, false
 }
 
 // PreviewDecoder returns the TAESD file for Stable Diffusion 1.x previews: the

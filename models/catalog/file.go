@@ -3,6 +3,7 @@ package catalog
 import (
 	"io/fs"
 	"os"
+	"path"
 	"strings"
 	"time"
 
@@ -51,6 +52,13 @@ func (f File) Picture() bool { return f.Kind == models.Embedding && embedding.Is
 // Stem is the base name without extension, as prompts name LoRAs and embeddings.
 func (f File) Stem() string { return formats.Stem(f.Name[strings.LastIndexByte(f.Name, '/')+1:]) }
 
+// FileName is the base name, as A1111 lists VAEs.
+func (f File) FileName() string { return path.Base(f.Name) }
+
+// ShortTitle is Stem, and the short hash in brackets once it is known: how infotexts
+// name a second checkpoint.
+func (f File) ShortTitle() string { return withHash(f.Stem(), f.ShortHash()) }
+
 // ModelName is A1111's model_name: Name without extension and with "_" for
 // every slash.
 func (f File) ModelName() string {
@@ -58,7 +66,10 @@ func (f File) ModelName() string {
 }
 
 // ShortHash is the first ten digits of the sha256, "" while that is unknown.
-func (f File) ShortHash() string { return f.SHA256[:min(10, len(f.SHA256))] }
+func (f File) ShortHash() string { return ShortHash(f.SHA256) }
+
+// ShortHash cuts a sha256 to the ten digits of A1111's titles and texts.
+func ShortHash(sum string) string { return sum[:min(10, len(sum))] }
 
 // Title is how A1111 shows a checkpoint: Name, and the short hash in brackets
 // once it is known.

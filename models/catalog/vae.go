@@ -29,6 +29,10 @@ const (
 // settings (NAME.json, key "vae"), else one that can be used and whose name begins
 // with the checkpoint's. ok is false when the checkpoint's own VAE is the one.
 func (c *Catalog) VAEFor(checkpoint File, setting string) (vae File, ok bool) {
+	return c.again(func() (File, bool) { return c.vaeFor(checkpoint, setting) })
+}
+
+func (c *Catalog) vaeFor(checkpoint File, setting string) (vae File, ok bool) {
 	if setting == vaeNone {
 		return File{}, false
 	}

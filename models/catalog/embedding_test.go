@@ -1,4 +1,4 @@
-package main
+package catalog_test
 
 import (
 	"os"
@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/api/sdapi"
+	"sdworker/formats/embedding"
 	"sdworker/models/catalog"
 	"sdworker/models/modelstest"
 )
@@ -24,18 +24,20 @@ func TestEmbeddingsOfFilesAndPictures(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, to), raw, 0o600))
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "c.preview.png"), raw, 0o600))
 	}
-	c, err := newCatalog(catalog.Config{Roots: []string{root}, AllowPickle: true})
-	require.NoError(t, err)
+	c := open(t, catalog.Config{Roots: []string{root}, AllowPickle: true})
+	carried := embedding.Embedding{Name: "carried", Vectors: 1, Shape: 768, Step: new(7)}
 	for range 2 {
-		require.Equal(t, []sdapi.Embedding{
-			{Path: filepath.Join(dir, "a.png"), Name: "carried", Vectors: 1, Width: 768, Step: new(7)},
-			{Path: filepath.Join(dir, "d.png"), Name: "carried", Vectors: 1, Width: 768, Step: new(7)},
-			{Path: filepath.Join(dir, "e.png"), Name: "carried", Vectors: 1, Width: 768, Step: new(7)},
-			{Path: filepath.Join(dir, "flat.safetensors"), Name: "flat", Vectors: 1, Width: 768},
-			{
-				Path: filepath.Join(dir, "notes.pt"), Name: "notes", Vectors: 2, Width: 768,
+		got := map[string]embedding.Embedding{}
+		for _, e := range c.Embeddings() {
+			got[e.Name] = e.Content
+		}
+		require.Equal(t, map[string]embedding.Embedding{
+			"a.png": carried, "d.png": carried, "e.png": carried,
+			"flat.safetensors": {Name: "flat", Vectors: 1, Shape: 768},
+			"notes.pt": {
+				Name: "notes", Vectors: 2, Shape: 768,
 				Step: new(1500), Checkpoint: new("6ce0161689"), CheckpointName: new("v1-5-pruned-emaonly"),
 			},
-		}, c.Embeddings())
+		}, got)
 	}
 }
