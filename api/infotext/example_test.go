@@ -4,12 +4,17 @@ import (
 	"fmt"
 
 	"sdworker/api/infotext"
+	"sdworker/inference"
 )
 
 func ExampleWrite() {
+	settings := inference.DefaultSettings()
+	settings.ClipSkip = 2
 	fmt.Println(infotext.Write(infotext.Params{
-		Prompt: "a cat", NegativePrompt: "bad, ugly",
-		Steps: 20, Sampler: "DPM++ 2M", CFGScale: 7, Seed: 1, Width: 512, Height: 512, ClipSkip: 2,
+		Request: &inference.Request{
+			Prompt: "a cat", NegativePrompt: "bad, ugly", Steps: 20, Sampler: "DPM++ 2M", CFGScale: 7, Settings: settings,
+		},
+		Seed: 1, Width: 512, Height: 512,
 		Sampling: infotext.Sampling{EtaAncestral: 1, SNoise: 1}, Version: "v1.9.3",
 	}))
 	// Output:

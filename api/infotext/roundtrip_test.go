@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"sdworker/api/infotext"
+	"sdworker/inference"
 )
 
 // line is a line of a prompt as the parser leaves it: without white space around
@@ -49,8 +50,10 @@ func entry(t *rapid.T, i int) infotext.Entry {
 func TestParseUndoesWrite(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := infotext.Params{
-			Prompt: prompts(t, "prompt"), NegativePrompt: prompts(t, "negative"),
-			Steps: rapid.IntRange(1, 150).Draw(t, "steps"), Sampler: "Euler a", CFGScale: rapid.Float64Range(1, 30).Draw(t, "cfg"),
+			Request: &inference.Request{
+				Prompt: prompts(t, "prompt"), NegativePrompt: prompts(t, "negative"), Settings: inference.DefaultSettings(),
+				Steps: rapid.IntRange(1, 150).Draw(t, "steps"), Sampler: "Euler a", CFGScale: rapid.Float64Range(1, 30).Draw(t, "cfg"),
+			},
 			Seed: rapid.Int64Range(0, 1<<32-1).Draw(t, "seed"), Width: rapid.IntRange(8, 4096).Draw(t, "width"), Height: 512,
 			Sampling: infotext.Sampling{EtaAncestral: 1, SNoise: 1}, Version: "v1.9.3",
 		}
@@ -59,10 +62,10 @@ func TestParseUndoesWrite(t *testing.T) {
 		}
 		text := infotext.Write(p)
 		got := infotext.Reader{}.Parse(text)
-		require.Equal(t, p.Prompt, got.Prompt(), text)
-		require.Equal(t, p.NegativePrompt, got.NegativePrompt(), text)
-		require.Equal(t, fmt.Sprint(p.Steps), got["Steps"])
-		require.Equal(t, infotext.Quote(p.CFGScale), got["CFG scale"])
+		require.Equal(t, p.Request.Prompt, got.Prompt(), text)
+		require.Equal(t, p.Request.NegativePrompt, got.NegativePrompt(), text)
+		require.Equal(t, fmt.Sprint(p.Request.Steps), got["Steps"])
+		require.Equal(t, infotext.Quote(p.Request.CFGScale), got["CFG scale"])
 		require.Equal(t, fmt.Sprint(p.Seed), got["Seed"])
 		require.Equal(t, fmt.Sprint(p.Width), got["Size-1"])
 		for _, e := range p.Scripts {

@@ -19,7 +19,7 @@ func (p Params) eta(name string) float64 {
 	case p.Eta != nil:
 		return *p.Eta
 	case infoOf(name).Eta == sampler.EtaTCD:
-		return p.Sampling.EtaTCD
+		return p.Request.Settings.EtaTCD
 	case usesScheduler(name):
 		return p.Sampling.EtaAncestral
 	}

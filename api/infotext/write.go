@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"sdworker/inference"
 )
 
 // Write prints the text of one picture.
@@ -18,9 +20,9 @@ func Write(p Params) string {
 			line = append(line, e.Key+": "+Quote(e.Value))
 		}
 	}
-	text := p.Prompt
-	if p.NegativePrompt != "" {
-		text += "\n" + negativeLabel + " " + p.NegativePrompt
+	text := p.Request.Prompt
+	if p.Request.NegativePrompt != "" {
+		text += "\n" + negativeLabel + " " + p.Request.NegativePrompt
 	}
 	return strip(text + "\n" + strings.Join(line, ", "))
 }
@@ -31,10 +33,11 @@ const negativeLabel = "Negative prompt:"
 // its place, for a later value of the same key.
 func (p Params) entries() []Entry {
 	var t table
-	t.set("Steps", p.Steps)
-	t.set("Sampler", p.Sampler)
+	r, o := p.Request, p.Request.Settings
+	t.set("Steps", r.Steps)
+	t.set("Sampler", r.Sampler)
 	t.set("Schedule type", optional(p.Scheduler))
-	t.set("CFG scale", p.CFGScale)
+	t.set("CFG scale", r.CFGScale)
 	t.set("Image CFG scale", optional(p.ImageCFGScale))
 	t.set("Seed", p.Seed)
 	t.set("Face restoration", text(p.FaceRestoration))
@@ -45,19 +48,19 @@ func (p Params) entries() []Entry {
 	t.set("Cache FP16 weight for LoRA", optional(p.CacheFP16))
 	t.set("VAE hash", text(p.VAEHash))
 	t.set("VAE", text(p.VAE))
-	t.set("Variation seed", when(p.VariationStrength != 0, p.VariationSeed))
-	t.set("Variation seed strength", nonZero(p.VariationStrength))
-	t.set("Seed resize from", when(p.SeedResizeW > 0 && p.SeedResizeH > 0, fmt.Sprintf("%dx%d", p.SeedResizeW, p.SeedResizeH)))
+	t.set("Variation seed", when(r.SubseedStrength != 0, p.VariationSeed))
+	t.set("Variation seed strength", nonZero(r.SubseedStrength))
+	t.set("Seed resize from", when(r.SeedResizeW > 0 && r.SeedResizeH > 0, fmt.Sprintf("%dx%d", r.SeedResizeW, r.SeedResizeH)))
 	t.set("Denoising strength", nil) // the place of an extra
 	t.set("Conditional mask weight", optional(p.ConditionalMaskWeight))
-	t.set("Clip skip", when(p.ClipSkip > 1, p.ClipSkip))
-	t.set("ENSD", when(p.ENSD != 0 && infoOf(p.Sampler).UsesENSD && p.eta(p.Sampler) != 0, p.ENSD))
+	t.set("Clip skip", when(o.ClipSkip > 1, o.ClipSkip))
+	t.set("ENSD", when(o.ENSD != 0 && infoOf(r.Sampler).UsesENSD && p.eta(r.Sampler) != 0, o.ENSD))
 	t.set("Token merging ratio", nonZero(p.TokenMergingRatio))
 	t.set("Token merging ratio hr", when(p.Hires != nil && p.TokenMergingRatioHR != 0, p.TokenMergingRatioHR))
 	t.set("Init image hash", text(p.InitImageHash))
-	t.set("RNG", when(p.RNG != "" && p.RNG != "GPU", p.RNG))
-	t.set("NGMS", nonZero(p.NGMS))
-	t.set("Tiling", when(p.Tiling, true))
+	t.set("RNG", when(o.NoiseSource != "" && o.NoiseSource != "GPU", o.NoiseSource))
+	t.set("NGMS", nonZero(o.SMinUncond))
+	t.set("Tiling", when(r.Tiling, true))
 
 	for _, e := range p.extras().entries {
 		t.set(e.Key, e.Value)
@@ -76,21 +79,22 @@ func (p Params) Extra() []Entry {
 // extras collects them in the order of A1111's steps.
 func (p Params) extras() *table {
 	t := new(table)
-	schedule := scheduleLabel(p.Sampler, deref(p.Scheduler))
+	r, mask := p.Request, p.mask()
+	schedule := scheduleLabel(r.Sampler, deref(p.Scheduler))
 	for _, e := range p.Scripts {
 		t.set(e.Key, e.Value)
 	}
-	t.set("Denoising strength", optional(p.DenoisingStrength))
+	t.set("Denoising strength", when(r.Init != nil || r.Hires != nil, r.DenoisingStrength))
 	p.Hires.entries(t, p, schedule)
-	p.Inpaint.entries(t)
+	maskEntries(t, mask)
 	if p.Hires == nil {
 		t.set("VAE Encoder", vae(p.Sampling.VAEEncoder))
 	}
-	p.Inpaint.latentEntries(t)
+	latentMaskEntries(t, mask)
 	t.set("Lora hashes", text(hashes(p.Loras)))
 	t.set("Old prompt editing timelines", when(p.Sampling.OldTimelines, true))
 	t.set("TI hashes", text(hashes(p.Embeddings)))
-	t.set("Emphasis", when(p.Emphasis != "" && p.Emphasis != "Original" && anyAttention(p.Encoded), p.Emphasis))
+	t.set("Emphasis", when(r.Settings.Emphasis != "" && r.Settings.Emphasis != "Original" && anyAttention(p.Encoded), r.Settings.Emphasis))
 	p.samplingEntries(t, schedule)
 	return t
 }
@@ -99,10 +103,11 @@ func (h *Hires) entries(t *table, p Params, firstSchedule string) {
 	if h == nil {
 		return
 	}
+	r, second := p.Request, p.Request.Hires
 	t.set("Hires checkpoint", text(h.Checkpoint))
-	t.set("Hires sampler", when(deref(h.Sampler) != p.Sampler, optional(h.Sampler)))
-	t.set("Hires prompt", when(h.Prompt != p.Prompt, h.Prompt))
-	t.set("Hires negative prompt", when(h.NegativePrompt != p.NegativePrompt, h.NegativePrompt))
+	t.set("Hires sampler", when(deref(h.Sampler) != r.Sampler, optional(h.Sampler)))
+	t.set("Hires prompt", when(second.Prompt != r.Prompt, second.Prompt))
+	t.set("Hires negative prompt", when(second.NegativePrompt != r.NegativePrompt, second.NegativePrompt))
 	schedule := h.schedule(p)
 	t.set("Hires schedule type", when(schedule != firstSchedule, text(schedule)))
 	if h.ResizeX == 0 && h.ResizeY == 0 {
@@ -110,7 +115,7 @@ func (h *Hires) entries(t *table, p Params, firstSchedule string) {
 	} else {
 		t.set("Hires resize", fmt.Sprintf("%dx%d", h.ResizeX, h.ResizeY))
 	}
-	t.set("Hires steps", when(h.Steps != 0, h.Steps))
+	t.set("Hires steps", when(second.Steps != 0, second.Steps))
 	t.set("Hires upscaler", optional(h.Upscaler))
 }
 
@@ -119,7 +124,7 @@ func (h *Hires) sampler(p Params) string {
 	if name := deref(h.Sampler); name != "" {
 		return name
 	}
-	return p.Sampler
+	return p.Request.Sampler
 }
 
 // schedule is the label of the second pass's scheduler, see scheduleLabel.
@@ -138,26 +143,47 @@ const (
 	contentNothing = 3
 )
 
-// entries are the keys known before the init image is encoded.
-func (m *Inpaint) entries(t *table) {
+// mask is the one that is told, nil for none. A blank mask with "only masked" is none
+// in A1111.
+func (p Params) mask() *inference.Mask {
+	if p.Request.Init == nil || p.Request.Init.Mask == nil {
+		return nil
+	}
+	if m := p.Request.Init.Mask; !m.OnlyMasked || !blank(m) {
+		return m
+	}
+	return nil
+}
+
+// blank reports whether a mask, inverted where asked, leaves nothing to repaint.
+func blank(m *inference.Mask) bool {
+	keep := uint8(0)
+	if m.Invert {
+		keep = 255
+	}
+	return !slices.ContainsFunc(m.Image.Pix, func(v uint8) bool { return v != keep })
+}
+
+// maskEntries are the keys known before the init image is encoded.
+func maskEntries(t *table, m *inference.Mask) {
 	if m == nil {
 		return
 	}
-	t.set("Mask mode", when(m.Inverted, "Inpaint not masked"))
+	t.set("Mask mode", when(m.Invert, "Inpaint not masked"))
 	t.set("Mask blur", when(m.BlurX > 0 && m.BlurX == m.BlurY, m.BlurX))
 	t.set("Inpaint area", when(m.OnlyMasked, "Only masked"))
 	t.set("Masked area padding", when(m.OnlyMasked, m.Padding))
-	if m.Content == contentFill {
+	if m.Fill == contentFill {
 		t.set("Masked content", "fill")
 	}
 }
 
-// latentEntries are the contents that are filled in after encoding.
-func (m *Inpaint) latentEntries(t *table) {
+// latentMaskEntries are the contents that are filled in after encoding.
+func latentMaskEntries(t *table, m *inference.Mask) {
 	if m == nil {
 		return
 	}
-	switch m.Content {
+	switch m.Fill {
 	case contentNoise:
 		t.set("Masked content", "latent noise")
 	case contentNothing:
@@ -167,35 +193,37 @@ func (m *Inpaint) latentEntries(t *table) {
 
 // samplingEntries are the keys that A1111 adds while it samples and decodes.
 func (p Params) samplingEntries(t *table, schedule string) {
-	s := p.Sampling
-	fromNoise := p.DenoisingStrength == nil || p.Hires != nil // the first pass is text-to-image
-	extraNoise := when(s.ExtraNoise > 0, s.ExtraNoise)
-	t.set("Downcast alphas_cumprod", when(s.DowncastAlphas, true))
-	t.set("Noise Schedule", when(s.ZeroTerminalSNR, "Zero Terminal SNR"))
-	t.set("Noise multiplier", when(p.NoiseFactor != nil && *p.NoiseFactor != 1, deref(p.NoiseFactor)))
-	discards := !infoOf(p.Sampler).DiscardNextToLast
+	s, r, o := p.Sampling, p.Request, p.Request.Settings
+	fromNoise := r.Init == nil // the first pass is text-to-image
+	extraNoise := when(o.ExtraNoise > 0, o.ExtraNoise)
+	t.set("Downcast alphas_cumprod", when(o.DowncastAlphas, true))
+	t.set("Noise Schedule", when(o.ZeroTerminalSNR, "Zero Terminal SNR"))
+	if r.Init != nil {
+		t.set("Noise multiplier", when(r.Init.NoiseMultiplier != 1, r.Init.NoiseMultiplier))
+	}
+	discards := !infoOf(r.Sampler).DiscardNextToLast
 	labels := []string{schedule}
 	if p.Hires != nil {
 		discards = discards || !infoOf(p.Hires.sampler(p)).DiscardNextToLast
 		labels = append(labels, p.Hires.schedule(p))
 	}
-	t.set("Discard penultimate sigma", when(s.DiscardPenultimate && discards, true))
+	t.set("Discard penultimate sigma", when(o.DiscardNextToLast && discards, true))
 	if schedule != "" {
 		t.set("Schedule type", schedule)
 	}
 	if slices.ContainsFunc(labels, func(label string) bool { return label != "" }) {
-		t.set("Schedule min sigma", nonZero(s.SigmaMin))
-		t.set("Schedule max sigma", nonZero(s.SigmaMax))
+		t.set("Schedule min sigma", nonZero(o.SigmaMin))
+		t.set("Schedule max sigma", nonZero(o.SigmaMax))
 	}
-	if slices.ContainsFunc(labels, func(label string) bool { return takesRho(label, s.Rho) }) {
-		t.set("Schedule rho", nonZero(s.Rho))
+	if slices.ContainsFunc(labels, func(label string) bool { return takesRho(label, o.Rho) }) {
+		t.set("Schedule rho", nonZero(o.Rho))
 	}
-	t.set("SGM noise multiplier", when(s.SGMNoiseMultiplier && fromNoise && usesScheduler(p.Sampler), true))
+	t.set("SGM noise multiplier", when(o.SGMNoiseMultiplier && fromNoise && usesScheduler(r.Sampler), true))
 	t.set("Extra noise", when(!fromNoise, extraNoise))
-	p.setArguments(t, p.Sampler)
-	if r := p.Refiner; r != nil {
-		t.set("Refiner", r.Checkpoint)
-		t.set("Refiner switch at", optional(r.SwitchAt))
+	p.setArguments(t, r.Sampler)
+	if refiner := p.Refiner; refiner != nil {
+		t.set("Refiner", refiner.Checkpoint)
+		t.set("Refiner switch at", optional(refiner.SwitchAt))
 	}
 	t.set("Pad conds", when(s.PadConds, true))
 	t.set("Pad conds v0", when(s.PadCondsV0, true))
@@ -205,7 +233,7 @@ func (p Params) samplingEntries(t *table, schedule string) {
 		p.setArguments(t, p.Hires.sampler(p))
 	}
 	t.set("VAE Decoder", vae(s.VAEDecoder))
-	t.set("Step cache", nonZero(s.StepCache))
+	t.set("Step cache", nonZero(o.StepCache))
 }
 
 func vae(method string) any { return when(method != "Full", text(method)) }

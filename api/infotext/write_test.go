@@ -14,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/api/infotext"
+	"sdworker/inference"
+	"sdworker/inference/imageio"
 	"sdworker/inference/prompt"
 	"sdworker/internal/vectors"
 )
@@ -148,31 +150,37 @@ func (r request) params(img2img bool, i int) infotext.Params {
 		}
 		return o.float(option)
 	}
-	noise := or(r.InitialNoiseMultiplier, "initial_noise_multiplier")
+	req := &inference.Request{
+		Prompt: r.Prompt, NegativePrompt: r.NegativePrompt, Steps: r.Steps, Sampler: r.SamplerName, CFGScale: r.CFGScale,
+		SubseedStrength: r.SubseedStrength, SeedResizeW: r.SeedResizeFromW, SeedResizeH: r.SeedResizeFromH,
+		Tiling: o.on("tiling"), Settings: inference.DefaultSettings(),
+	}
+	s := &req.Settings
+	s.ClipSkip, s.ENSD, s.NoiseSource, s.Emphasis = int(o.float("CLIP_stop_at_last_layers")), int64(o.float("eta_noise_seed_delta")), o.text("randn_source"), o.text("emphasis")
+	s.SMinUncond, s.SigmaMin, s.SigmaMax, s.Rho = or(r.SMinUncond, "s_min_uncond"), o.float("sigma_min"), o.float("sigma_max"), o.float("rho")
+	s.DiscardNextToLast, s.SGMNoiseMultiplier, s.ExtraNoise = o.on("always_discard_next_to_last_sigma"), o.on("sgm_noise_multiplier"), o.float("img2img_extra_noise")
+	if r.DenoisingStrength != nil {
+		req.DenoisingStrength = *r.DenoisingStrength
+	}
 	p := infotext.Params{
-		Prompt: r.Prompt, NegativePrompt: r.NegativePrompt, Steps: r.Steps, Sampler: r.SamplerName, Scheduler: r.Scheduler, Eta: r.Eta,
-		CFGScale: r.CFGScale, Seed: r.Seed + int64(i), Width: r.Width, Height: r.Height,
-		VariationSeed: r.Subseed + int64(i), VariationStrength: r.SubseedStrength, SeedResizeW: r.SeedResizeFromW, SeedResizeH: r.SeedResizeFromH,
-		ClipSkip: int(o.float("CLIP_stop_at_last_layers")), ENSD: int64(o.float("eta_noise_seed_delta")), RNG: o.text("randn_source"),
-		NGMS: or(r.SMinUncond, "s_min_uncond"), Tiling: o.on("tiling"), Emphasis: o.text("emphasis"),
+		Request: req, Scheduler: r.Scheduler, Eta: r.Eta, Seed: r.Seed + int64(i), VariationSeed: r.Subseed + int64(i), Width: r.Width, Height: r.Height,
 		Encoded:             r.encoded(),
 		TokenMergingRatio:   o.float("token_merging_ratio"),
 		TokenMergingRatioHR: cmp.Or(o.float("token_merging_ratio_hr"), o.float("token_merging_ratio")),
 		Sampling: infotext.Sampling{
-			EtaAncestral: o.float("eta_ancestral"), EtaDDIM: o.float("eta_ddim"), SigmaMin: o.float("sigma_min"), SigmaMax: o.float("sigma_max"),
-			Rho: o.float("rho"), DiscardPenultimate: o.on("always_discard_next_to_last_sigma"), SGMNoiseMultiplier: o.on("sgm_noise_multiplier"),
+			EtaAncestral: o.float("eta_ancestral"), EtaDDIM: o.float("eta_ddim"),
 			SChurn: o.float("s_churn"), STmin: o.float("s_tmin"), STmax: o.float("s_tmax"), SNoise: o.float("s_noise"),
-			ExtraNoise: o.float("img2img_extra_noise"), VAEDecoder: o.text("sd_vae_decode_method"),
+			VAEDecoder: o.text("sd_vae_decode_method"),
 		},
 	}
-	if p.Sampler == "" {
-		p.Sampler = r.SamplerIndex
+	if req.Sampler == "" {
+		req.Sampler = r.SamplerIndex
 	}
 	if r.SubseedStrength != 0 {
 		p.Seed = r.Seed // a batch with variations keeps its seed
 	}
 	if r.Tiling != nil {
-		p.Tiling = *r.Tiling
+		req.Tiling = *r.Tiling
 	}
 	if r.RestoreFaces {
 		p.FaceRestoration = o.text("face_restoration_model")
@@ -190,14 +198,13 @@ func (r request) params(img2img bool, i int) infotext.Params {
 		p.Version = "v1.9.3"
 	}
 	if img2img {
-		p.DenoisingStrength, p.NoiseFactor = r.DenoisingStrength, &noise
+		req.Init = &inference.Init{NoiseMultiplier: or(r.InitialNoiseMultiplier, "initial_noise_multiplier"), Mask: r.inpaint()}
 		p.Sampling.VAEEncoder = o.text("sd_vae_encode_method")
-		p.Inpaint = r.inpaint()
 	}
 	prompts := []string{r.Prompt}
 	if r.EnableHR {
-		p.DenoisingStrength, p.Hires = r.DenoisingStrength, r.hires()
-		prompts = append(prompts, p.Hires.Prompt)
+		p.Hires, req.Hires = r.hires()
+		prompts = append(prompts, req.Hires.Prompt)
 	}
 	for _, text := range prompts {
 		_, networks := prompt.ExtractNetworks(text)
@@ -225,24 +232,17 @@ func (r request) encoded() []string {
 	return texts
 }
 
-func (r request) hires() *infotext.Hires {
+func (r request) hires() (*infotext.Hires, *inference.Hires) {
 	h := &infotext.Hires{
-		Sampler: r.HRSamplerName, Scheduler: r.HRScheduler, Prompt: r.HRPrompt, NegativePrompt: r.HRNegativePrompt,
-		Scale: r.HRScale, ResizeX: r.HRResizeX, ResizeY: r.HRResizeY, Steps: r.HRSecondPassSteps, Upscaler: r.HRUpscaler,
+		Sampler: r.HRSamplerName, Scheduler: r.HRScheduler, Scale: r.HRScale, ResizeX: r.HRResizeX, ResizeY: r.HRResizeY, Upscaler: r.HRUpscaler,
 	}
 	if r.HRCheckpointName != "" {
 		h.Checkpoint = title(r.HRCheckpointName)
 	}
-	if h.Prompt == "" {
-		h.Prompt = r.Prompt
-	}
-	if h.NegativePrompt == "" {
-		h.NegativePrompt = r.NegativePrompt
-	}
-	return h
+	return h, &inference.Hires{Prompt: cmp.Or(r.HRPrompt, r.Prompt), NegativePrompt: cmp.Or(r.HRNegativePrompt, r.NegativePrompt), Steps: r.HRSecondPassSteps}
 }
 
-func (r request) inpaint() *infotext.Inpaint {
+func (r request) inpaint() *inference.Mask {
 	if r.Mask == "" {
 		return nil
 	}
@@ -250,11 +250,14 @@ func (r request) inpaint() *infotext.Inpaint {
 		r.MaskBlurX, r.MaskBlurY = *r.MaskBlur, *r.MaskBlur
 	}
 	inverted := r.InpaintingMaskInvert != nil && r.InpaintingMaskInvert != false && r.InpaintingMaskInvert != 0.0
-	return &infotext.Inpaint{
-		Inverted: inverted, BlurX: r.MaskBlurX, BlurY: r.MaskBlurY, OnlyMasked: r.InpaintFullRes,
-		Padding: r.InpaintFullResPadding, Content: r.InpaintingFill,
+	return &inference.Mask{
+		Image: halfMask, Invert: inverted, BlurX: r.MaskBlurX, BlurY: r.MaskBlurY, OnlyMasked: r.InpaintFullRes,
+		Padding: r.InpaintFullResPadding, Fill: r.InpaintingFill,
 	}
 }
+
+// halfMask is one of which something stays, inverted or not.
+var halfMask = imageio.Gray{W: 2, H: 1, Pix: []uint8{0, 255}}
 
 func TestWriteFromRequests(t *testing.T) {
 	type input struct {
@@ -328,28 +331,37 @@ func TestKeyOrder(t *testing.T) {
 
 // everything are parameters that use every key outside of the extras.
 func everything(script string) infotext.Params {
+	settings := inference.DefaultSettings()
+	settings.ClipSkip, settings.ENSD, settings.NoiseSource, settings.SMinUncond = 2, 31337, "CPU", 1
 	return infotext.Params{
-		Prompt: "a", NegativePrompt: "b", Steps: 1, Sampler: "Euler a", Scheduler: new("Karras"), CFGScale: 7, ImageCFGScale: new(1.5), Seed: 1,
+		Request: &inference.Request{
+			Prompt: "a", NegativePrompt: "b", Steps: 1, Sampler: "Euler a", CFGScale: 7, SubseedStrength: 0.5, SeedResizeW: 64, SeedResizeH: 64,
+			DenoisingStrength: 0.5, Tiling: true, Hires: &inference.Hires{}, Settings: settings,
+		},
+		Scheduler: new("Karras"), ImageCFGScale: new(1.5), Seed: 1, VariationSeed: 2,
 		Width: 64, Height: 64, FaceRestoration: "CodeFormer", ModelHash: "6ce0161689", Model: "m", FP8Weight: "Enable", CacheFP16: new(true),
-		VAEHash: "0123456789", VAE: "v", VariationSeed: 2, VariationStrength: 0.5, SeedResizeW: 64, SeedResizeH: 64,
-		DenoisingStrength: new(0.5), ConditionalMaskWeight: new(1.0), ClipSkip: 2, ENSD: 31337, TokenMergingRatio: 0.5, TokenMergingRatioHR: 0.5,
-		InitImageHash: "0", RNG: "CPU", NGMS: 1, Tiling: true, Scripts: []infotext.Entry{{Key: script, Value: 1}}, Hires: &infotext.Hires{Scale: 2},
+		VAEHash: "0123456789", VAE: "v", ConditionalMaskWeight: new(1.0), TokenMergingRatio: 0.5, TokenMergingRatioHR: 0.5,
+		InitImageHash: "0", Scripts: []infotext.Entry{{Key: script, Value: 1}}, Hires: &infotext.Hires{Scale: 2},
 		Sampling: infotext.Sampling{EtaAncestral: 1, SNoise: 1}, Version: "v1.9.3", User: "u",
 	}
 }
 
-func TestWriteRules(t *testing.T) {
-	base := infotext.Params{
-		Prompt: "a", Steps: 1, Sampler: "Euler", CFGScale: 7, Seed: 1, Width: 64, Height: 64,
-		Sampling: infotext.Sampling{EtaAncestral: 1, SNoise: 1},
+// simple are the parameters of a request that asks for little.
+func simple() infotext.Params {
+	return infotext.Params{
+		Request: &inference.Request{Prompt: "a", Steps: 1, Sampler: "Euler", CFGScale: 7, Settings: inference.DefaultSettings()},
+		Seed:    1, Width: 64, Height: 64, Sampling: infotext.Sampling{EtaAncestral: 1, SNoise: 1},
 	}
+}
+
+func TestWriteRules(t *testing.T) {
 	const head = "a\nSteps: 1, Sampler: Euler, CFG scale: 7.0, Seed: 1, Size: 64x64"
 	tests := []struct {
 		name string
 		set  func(p *infotext.Params)
 		want string
 	}{
-		{"a negative prompt of white space counts", func(p *infotext.Params) { p.NegativePrompt = "\n" }, strings.Replace(head, "a\n", "a\nNegative prompt: \n\n", 1)},
+		{"a negative prompt of white space counts", func(p *infotext.Params) { p.Request.NegativePrompt = "\n" }, strings.Replace(head, "a\n", "a\nNegative prompt: \n\n", 1)},
 		{"a key equal to its value stands alone", func(p *infotext.Params) { p.Scripts = []infotext.Entry{{"Flag", "Flag"}} }, head + ", Flag"},
 		{"nil leaves a key out but keeps its place", func(p *infotext.Params) {
 			p.Scripts = []infotext.Entry{{"A", nil}, {"B", 1}, {"A", 2.0}}
@@ -358,33 +370,37 @@ func TestWriteRules(t *testing.T) {
 		{"the name of a scheduler becomes its label", func(p *infotext.Params) { p.Scheduler = new("sgm_uniform") }, strings.Replace(head, "Euler,", "Euler, Schedule type: SGM Uniform,", 1)},
 		{"the lower-case automatic is printed as sent", func(p *infotext.Params) { p.Scheduler = new("automatic") }, strings.Replace(head, "Euler,", "Euler, Schedule type: automatic,", 1)},
 		{
-			"DDIM ignores the scheduler", func(p *infotext.Params) { p.Sampler, p.Scheduler = "DDIM", new("karras") },
+			"DDIM ignores the scheduler", func(p *infotext.Params) { p.Request.Sampler, p.Scheduler = "DDIM", new("karras") },
 			strings.Replace(head, "Euler,", "DDIM, Schedule type: karras,", 1),
 		},
 		{"a blur of two widths is left out", func(p *infotext.Params) {
-			p.DenoisingStrength, p.Inpaint = new(1.0), &infotext.Inpaint{Inverted: true, BlurX: 4, BlurY: 2, OnlyMasked: true, Padding: 32, Content: 3}
+			p.Request.DenoisingStrength = 1
+			p.Request.Init = &inference.Init{NoiseMultiplier: 1, Mask: &inference.Mask{Image: halfMask, Invert: true, BlurX: 4, BlurY: 2, OnlyMasked: true, Padding: 32, Fill: 3}}
 		}, head + ", Denoising strength: 1.0, Mask mode: Inpaint not masked, Inpaint area: Only masked, Masked area padding: 32, Masked content: latent nothing"},
 		{"hashes are quoted and names cleaned", func(p *infotext.Params) {
 			p.Loras = []infotext.Hash{{"x:y", "0123456789ab"}, {"z", ""}, {"xy", "ffffffffffff"}, {"w", "cdef01234567"}}
 			p.Embeddings = []infotext.Hash{{"e", "aaaaaaaaaaaa"}}
 		}, head + `, Lora hashes: "xy: 0123456789ab, w: cdef01234567", TI hashes: "e: aaaaaaaaaaaa"`},
 		{"hires that differs in everything", func(p *infotext.Params) {
-			p.DenoisingStrength = new(0.7)
-			p.Hires = &infotext.Hires{Checkpoint: "other [cc6cb27103]", Sampler: new("DPM++ 2M"), Prompt: "b", NegativePrompt: "c, d", ResizeX: 100, Steps: 5, Upscaler: new("Latent")}
+			p.Request.DenoisingStrength = 0.7
+			p.Request.Hires = &inference.Hires{Prompt: "b", NegativePrompt: "c, d", Steps: 5}
+			p.Hires = &infotext.Hires{Checkpoint: "other [cc6cb27103]", Sampler: new("DPM++ 2M"), ResizeX: 100, Upscaler: new("Latent")}
 		}, head + `, Denoising strength: 0.7, Hires checkpoint: other [cc6cb27103], Hires sampler: DPM++ 2M, Hires prompt: b, Hires negative prompt: "c, d", ` +
 			"Hires schedule type: Karras, Hires resize: 100x0, Hires steps: 5, Hires upscaler: Latent"},
 		{"options of the sampling", func(p *infotext.Params) {
 			p.Scheduler = new("karras")
-			p.NoiseFactor = new(0.9)
-			p.Sampling = infotext.Sampling{EtaAncestral: 1, SNoise: 1.01, SigmaMin: 0.1, SigmaMax: 10, Rho: 5, DiscardPenultimate: true, SChurn: 1, VAEDecoder: "TAESD"}
-		}, strings.Replace(head, "Euler,", "Euler, Schedule type: Karras,", 1) + ", Noise multiplier: 0.9, Discard penultimate sigma: True, " +
+			p.Request.DenoisingStrength, p.Request.Init = 1, &inference.Init{NoiseMultiplier: 0.9}
+			o := &p.Request.Settings
+			o.SigmaMin, o.SigmaMax, o.Rho, o.DiscardNextToLast = 0.1, 10, 5, true
+			p.Sampling = infotext.Sampling{EtaAncestral: 1, SNoise: 1.01, SChurn: 1, VAEDecoder: "TAESD"}
+		}, strings.Replace(head, "Euler,", "Euler, Schedule type: Karras,", 1) + ", Denoising strength: 1.0, Noise multiplier: 0.9, Discard penultimate sigma: True, " +
 			"Schedule min sigma: 0.1, Schedule max sigma: 10.0, Schedule rho: 5.0, Sigma churn: 1.0, Sigma noise: 1.01, VAE Decoder: TAESD"},
-		{"emphasis needs a bracket in an encoded text", func(p *infotext.Params) { p.Emphasis, p.Encoded = "No norm", []string{"a", "b"} }, head},
-		{"eta of 0 also silences ENSD", func(p *infotext.Params) { p.Sampler, p.ENSD, p.Eta = "Euler a", 1, new(0.0) }, strings.Replace(head, "Euler", "Euler a", 1) + ", Eta: 0.0"},
+		{"emphasis needs a bracket in an encoded text", func(p *infotext.Params) { p.Request.Settings.Emphasis, p.Encoded = "No norm", []string{"a", "b"} }, head},
+		{"eta of 0 also silences ENSD", func(p *infotext.Params) { p.Request.Sampler, p.Request.Settings.ENSD, p.Eta = "Euler a", 1, new(0.0) }, strings.Replace(head, "Euler", "Euler a", 1) + ", Eta: 0.0"},
 	}
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
-			p := base
+			p := simple()
 			tc.set(&p)
 			require.Equal(t, tc.want, infotext.Write(p))
 		})
@@ -432,10 +448,13 @@ func TestScheduleOptions(t *testing.T) {
 		{"DPM2", "Exponential", nil, 5, ""},
 		{"DPM2", "Exponential", &infotext.Hires{Sampler: name("Euler")}, 5, "Discard penultimate sigma"},
 	} {
-		text := infotext.Write(infotext.Params{
-			Sampler: tc.sampler, Scheduler: &tc.scheduler, Hires: tc.hires,
-			Sampling: infotext.Sampling{EtaAncestral: 1, SNoise: 1, Rho: tc.rho, DiscardPenultimate: true},
-		})
+		p := simple()
+		p.Request.Sampler, p.Scheduler, p.Hires = tc.sampler, &tc.scheduler, tc.hires
+		p.Request.Settings.Rho, p.Request.Settings.DiscardNextToLast = tc.rho, true
+		if tc.hires != nil {
+			p.Request.Hires = new(inference.Hires)
+		}
+		text := infotext.Write(p)
 		var got []string
 		for _, key := range []string{"Schedule rho", "Discard penultimate sigma"} {
 			if strings.Contains(text, key+": ") {

@@ -12,51 +12,28 @@ import (
 // params are the facts about the pictures of a job for their infotexts, with the
 // seeds of the first one. The files of c are hashed by now, as far as they will be.
 func (c *call) params(res *inference.Result) infotext.Params {
-	o, r, in := c.opts, c.req, &c.in
+	o, r := c.opts, c.req
 	p := infotext.Params{
-		Prompt:              r.Prompt,
-		NegativePrompt:      r.NegativePrompt,
-		Steps:               r.Steps,
-		Sampler:             r.Sampler,
+		Request:             r,
 		Scheduler:           c.scheduler,
-		Eta:                 in.maybeNumber("eta"),
-		CFGScale:            r.CFGScale,
+		Eta:                 c.in.maybeNumber("eta"),
 		Seed:                r.Seed,
+		VariationSeed:       r.Subseed,
 		Width:               c.width,
 		Height:              c.height,
-		VariationSeed:       r.Subseed,
-		VariationStrength:   r.SubseedStrength,
-		SeedResizeW:         r.SeedResizeW,
-		SeedResizeH:         r.SeedResizeH,
-		ClipSkip:            r.Settings.ClipSkip,
-		ENSD:                r.Settings.ENSD,
 		TokenMergingRatio:   c.tokenMerging(),
 		TokenMergingRatioHR: firstNonZero(o.Float("token_merging_ratio_hr"), o.Float("token_merging_ratio")),
-		RNG:                 r.Settings.NoiseSource,
-		NGMS:                r.Settings.SMinUncond,
-		Tiling:              r.Tiling,
-		Emphasis:            r.Settings.Emphasis,
 		Encoded:             c.encodedTexts(),
 		Sampling: infotext.Sampling{
-			EtaAncestral:       o.Float("eta_ancestral"),
-			EtaDDIM:            o.Float("eta_ddim"),
-			EtaTCD:             o.Float("eta_tcd"),
-			StepCache:          r.Settings.StepCache,
-			SigmaMin:           r.Settings.SigmaMin,
-			SigmaMax:           r.Settings.SigmaMax,
-			Rho:                r.Settings.Rho,
-			DiscardPenultimate: r.Settings.DiscardNextToLast,
-			SGMNoiseMultiplier: r.Settings.SGMNoiseMultiplier,
-			ExtraNoise:         r.Settings.ExtraNoise,
-			SChurn:             o.Float("s_churn"),
-			STmin:              o.Float("s_tmin"),
-			STmax:              o.Float("s_tmax"),
-			SNoise:             o.Float("s_noise"),
-			ZeroTerminalSNR:    r.Settings.ZeroTerminalSNR,
-			DowncastAlphas:     r.Settings.DowncastAlphas,
-			OldTimelines:       c.oldTimelines(),
-			PadConds:           res.PaddedConds && r.Settings.PadCondUncond,
-			PadCondsV0:         res.PaddedConds && r.Settings.PadCondUncondV0,
+			EtaAncestral: o.Float("eta_ancestral"),
+			EtaDDIM:      o.Float("eta_ddim"),
+			SChurn:       o.Float("s_churn"),
+			STmin:        o.Float("s_tmin"),
+			STmax:        o.Float("s_tmax"),
+			SNoise:       o.Float("s_noise"),
+			OldTimelines: c.oldTimelines(),
+			PadConds:     res.PaddedConds && r.Settings.PadCondUncond,
+			PadCondsV0:   res.PaddedConds && r.Settings.PadCondUncondV0,
 		},
 	}
 	if o.Bool("add_model_hash_to_info") {
@@ -112,46 +89,19 @@ func firstNonZero(values ...float64) float64 {
 
 // tabParams adds what only one of the two routes records.
 func (c *call) tabParams(p *infotext.Params) {
-	r, in := c.req, &c.in
-	if h := r.Hires; h != nil {
-		p.DenoisingStrength = &r.DenoisingStrength
+	if c.req.Hires != nil {
 		p.Hires = &infotext.Hires{
-			Sampler: c.hires.named, Scheduler: c.hires.scheduler, Prompt: h.Prompt, NegativePrompt: h.NegativePrompt,
-			Scale: c.hires.scale, ResizeX: c.hires.resizeX, ResizeY: c.hires.resizeY, Steps: h.Steps, Upscaler: c.hires.upscaler,
+			Sampler: c.hires.named, Scheduler: c.hires.scheduler,
+			Scale: c.hires.scale, ResizeX: c.hires.resizeX, ResizeY: c.hires.resizeY, Upscaler: c.hires.upscaler,
 		}
 		if c.hires.checkpoint != nil {
 			p.Hires.Checkpoint = c.hires.checkpoint.ShortTitle()
 		}
 	}
 	p.Scripts = append(c.unitTexts(), c.texts...)
-	init := r.Init
-	if init == nil {
-		return
+	if c.req.Init != nil {
+		p.ImageCFGScale = c.in.maybeNumber("image_cfg_scale")
 	}
-	p.DenoisingStrength = &r.DenoisingStrength
-	p.ImageCFGScale = in.maybeNumber("image_cfg_scale")
-	p.NoiseFactor = &init.NoiseMultiplier
-	if m := init.Mask; m != nil && (!m.OnlyMasked || !c.blankMask()) {
-		p.Inpaint = &infotext.Inpaint{
-			Inverted: m.Invert, BlurX: m.BlurX, BlurY: m.BlurY, OnlyMasked: m.OnlyMasked, Padding: m.Padding, Content: m.Fill,
-		}
-	}
-}
-
-// blankMask reports whether the mask, inverted where asked, leaves nothing to
-// repaint. A1111 falls back to plain img2img then.
-func (c *call) blankMask() bool {
-	m := c.req.Init.Mask
-	keep := uint8(0)
-	if m.Invert {
-		keep = 255
-	}
-	for _, v := range m.Image.Pix {
-		if v != keep {
-			return false
-		}
-	}
-	return true
 }
 
 // cleaned is a file name as infotexts carry it, without the characters that

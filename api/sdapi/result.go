@@ -119,7 +119,7 @@ func (out *output) add(r run) {
 	for _, m := range r.result.Images {
 		params.Seed, params.VariationSeed = m.Seed, m.Subseed
 		text := infotext.Write(params)
-		out.prompts, out.negatives = append(out.prompts, params.Prompt), append(out.negatives, params.NegativePrompt)
+		out.prompts, out.negatives = append(out.prompts, params.Request.Prompt), append(out.negatives, params.Request.NegativePrompt)
 		out.seeds, out.subseeds = append(out.seeds, m.Seed), append(out.subseeds, m.Subseed)
 		out.infotexts = append(out.infotexts, text)
 		out.images = append(out.images, encodable{pixels: m.Pixels, text: text})
