@@ -107,7 +107,7 @@ func (c *call) checkTag(tag string, tags map[string]any) error {
 		if !ok {
 			return fmt.Errorf("Unknown checkpoint: %s", tags[tag]) //nolint:staticcheck // A1111's words
 		}
-		tags[tag] = found.Title
+		tags[tag] = found.Title()
 	}
 	return nil
 }
