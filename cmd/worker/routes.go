@@ -13,18 +13,18 @@ import (
 
 // publicMux serves everything that worker serve answers behind one policy: the
 // A1111 API, and beside it jobs, OpenAI's image routes, metrics and the page.
-// running must be closed.
-func publicMux(s *services, policy gate.Policy, m *metrics.Metrics) (mux http.Handler, running *jobs.Server) {
-	running = jobs.New(jobs.Config{API: s.api, Queue: s.queue, Preview: s.server.LivePreview})
+// closing must be called at the end.
+func publicMux(s *services, policy gate.Policy, m *metrics.Metrics) (mux http.Handler, closing func()) {
+	running, tools := jobs.New(jobs.Config{API: s.api, Queue: s.queue, Preview: s.server.LivePreview}), s.mcp()
 	around := []gate.Middleware{m.Requests, s.memory.Handler}
 	return gate.NewMux(policy, around,
-		s.door, running.Door(), openai.New(openai.Config{API: s.api, Queue: s.queue, Preview: s.server.LivePreview}).Door(),
+		s.door, running.Door(), tools.Door(), openai.New(openai.Config{API: s.api, Queue: s.queue, Preview: s.server.LivePreview}).Door(),
 		gate.Door{
 			Routes: gate.Head([]gate.Route{{Method: http.MethodGet, Path: "/metrics", Handler: m.Handler()}}),
 			Refuse: s.door.Refuse,
 		},
 		pageDoor(s),
-	), running
+	), func() { running.Close(); tools.Close() }
 }
 
 // pageDoor is the page to try the server. It holds no data, and asks for

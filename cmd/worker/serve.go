@@ -130,7 +130,7 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, s
 		return nil, errors.Join(err, gen.Close())
 	}
 	counts.Watch(api.queue)
-	mux, running := publicMux(api, policy, counts)
+	mux, closeDoors := publicMux(api, policy, counts)
 
 	var background sync.WaitGroup
 	var ready readiness
@@ -144,7 +144,7 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, s
 	return func() {
 		cancel()
 		background.Wait()
-		running.Close()
+		closeDoors()
 		api.Close()
 		gen.Close()
 	}, nil
