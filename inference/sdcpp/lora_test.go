@@ -5,6 +5,8 @@ package sdcpp_test
 import (
 	"encoding/binary"
 	"maps"
+	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -252,6 +254,10 @@ func TestArithmetic(t *testing.T) {
 		fast.MulAdd(got, a, b, m, k, n, 0.5)
 		plain.MulAdd(want, a, b, m, k, n, 0.5)
 		require.InDeltaSlice(t, want, got, 1e-5, s)
+		got = matrix(3, int64(m), int64(n)).values
+		var arena adapter.Arena
+		fast.MulAddPacked(got, a, fast.Pack(&arena, b, k, n), m, 0.5)
+		require.InDeltaSlice(t, want, got, 1e-5, s)
 	}
 	x, y := matrix(4, 5003).values, matrix(5, 5003).values
 	for _, f := range []func(adapter.Math, []float32){
@@ -267,6 +273,53 @@ func TestArithmetic(t *testing.T) {
 		require.InDeltaSlice(t, want, got, 1e-5)
 	}
 	require.InEpsilon(t, plain.SumSquares(x), fast.SumSquares(x), 1e-5)
+}
+
+// A matrix made ready for many products may be rounded, but not more than its
+// documentation says, whatever the sizes of its values; what is no number stays none.
+func TestRoundedProducts(t *testing.T) {
+	var fast, plain = sdcpp.Native, adapter.Plain{}
+	r := rand.New(rand.NewPCG(1, 2))
+	for name, value := range map[string]func() float64{
+		"normal":        r.NormFloat64,
+		"alike":         func() float64 { return 0.9999 },
+		"few are large": func() float64 { return r.NormFloat64() * math.Pow(10, float64(r.IntN(5))) },
+		"tiny":          func() float64 { return r.NormFloat64() * 1e-20 },
+		"mostly zero":   func() float64 { return math.Max(0, r.NormFloat64()-2) },
+	} {
+		for _, s := range [][3]int{{13, 128, 70}, {61, 129, 33}, {5, 1, 3}, {24, 300, 65}} {
+			m, k, n := s[0], s[1], s[2]
+			a, b := make([]float32, m*k), make([]float32, k*n)
+			for _, list := range [][]float32{a, b} {
+				for i := range list {
+					list[i] = float32(value())
+				}
+			}
+			got, want := make([]float32, m*n), make([]float32, m*n)
+			var arena adapter.Arena
+			fast.MulAddPacked(got, a, fast.Pack(&arena, b, k, n), m, 1)
+			plain.MulAdd(want, a, b, m, k, n, 1)
+			for i := range m {
+				for j := range n {
+					var row, column, inRow, inColumn float64 // the largest values and their sums
+					for p := range k {
+						x, y := math.Abs(float64(a[i*k+p])), math.Abs(float64(b[p*n+j]))
+						row, column, inRow, inColumn = max(row, x), max(column, y), inRow+x, inColumn+y
+					}
+					bound := (row*inColumn+column*inRow)/4096 + 1e-6*inRow*inColumn
+					require.InDelta(t, want[i*n+j], got[i*n+j], bound+1e-30, "%s %v", name, s)
+				}
+			}
+		}
+	}
+	for _, bad := range []float32{float32(math.NaN()), float32(math.Inf(1))} {
+		a, b, c := matrix(1, 12, 8).values, matrix(2, 8, 40).values, make([]float32, 12*40)
+		b[3] = bad // of column 3
+		var arena adapter.Arena
+		fast.MulAddPacked(c, a, fast.Pack(&arena, b, 8, 40), 12, 1)
+		require.False(t, math.Abs(float64(c[3])) < math.MaxFloat32)
+		require.False(t, math.IsNaN(float64(c[4])))
+	}
 }
 
 func scaled(a array, by float32) array {

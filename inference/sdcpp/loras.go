@@ -371,10 +371,11 @@ func (e *Engine) runTasks(ctx context.Context, tasks []task, files map[int]openL
 }
 
 // Rows of a weight are computed in runs that stay in the processor's cache, but of so
-// many rows that the factors are not read too often.
+// many rows that the factors are not read too often: the kernel takes 12 at a time.
 const (
-	runValues = 1 << 18
-	minRun    = 96
+	runValues = 1 << 16
+	runRows   = 12
+	minRun    = 24
 )
 
 // runTask computes one weight.
@@ -384,7 +385,7 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 	var strengths []float32
 	rows := int(w.shape[0])
 	cols := int(w.values) / rows
-	run := min(rows, max(minRun, runValues/cols))
+	run := min(rows, max(minRun, runValues/cols/runRows*runRows))
 	for _, s := range t.steps {
 		d, err := s.change.Prepare(native{}, files[s.file], w.shape, arena)
 		var unfit *adapter.Unfit
@@ -411,8 +412,7 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 			d.Apply(part, from, to, strengths[i], arena)
 		}
 		raw := arena.Bytes(len(part) * int(w.dtype.Size()))
-		C.sdw_narrow(unsafe.Pointer(unsafe.SliceData(raw)), floats(part), C.int64_t(len(part)), nativeType(w.dtype))
-		C.sdw_write_weight(e.c, C.int(t.weight), unsafe.Pointer(unsafe.SliceData(raw)), C.size_t(int64(from)*int64(cols)*w.dtype.Size()), C.size_t(len(raw)))
+		C.sdw_write_weight(e.c, C.int(t.weight), floats(part), C.int64_t(from*cols), C.int64_t(len(part)), unsafe.Pointer(unsafe.SliceData(raw)))
 	}
 	return nil, nil
 }
@@ -429,13 +429,6 @@ func (e *Engine) original(dst []float32, w weight, index int, first int64, check
 		return &fault.Error{Code: fault.Broken, Op: "set loras", Msg: fmt.Sprintf("weight %s cannot be read again", w.name), Err: err}
 	}
 	return native{}.Decode(dst, raw, w.stored)
-}
-
-func nativeType(t safetensors.DType) C.int {
-	if t == safetensors.F16 {
-		return C.SDW_F16
-	}
-	return C.SDW_F32
 }
 
 // weightValues returns a weight as it lies on the device.

@@ -7,6 +7,9 @@
 
 #include <algorithm>
 #include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #include "ggml-cpu.h"
 
@@ -51,69 +54,261 @@ inline __attribute__((always_inline)) void tile(float* c, int64_t ldc, const flo
     }
 }
 
-// panels multiplies in panels of 2 * W columns of b, which are copied together so
-// that the inner loop reads memory in order.
+// A matrix b made ready lies in panels of 2 * W columns, each [depth][2 * W], one run
+// of depth rows after the other; columns beyond the matrix are zero.
+constexpr int64_t depth = 256;
+
+inline __attribute__((always_inline)) void copy_panel(float* panel, const float* b, int64_t n, int64_t kn, int64_t width, int64_t full) {
+    for (int64_t p = 0; p < kn; p++) {
+        memcpy(panel + p * full, b + p * n, width * sizeof(float));
+        memset(panel + p * full + width, 0, (full - width) * sizeof(float));
+    }
+}
+
+// rows multiplies all rows of a with one panel.
 template <int R, int W>
-inline __attribute__((always_inline)) void panels(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {
-    constexpr int64_t depth = 256;
-    alignas(64) float panel[depth * 2 * W];
-    alignas(64) float edge[R * 2 * W];
-    for (int64_t k0 = 0; k0 < k; k0 += depth) {
-        const int64_t kn = std::min(depth, k - k0);
-        for (int64_t j = 0; j < n; j += 2 * W) {
-            const int64_t width = std::min<int64_t>(2 * W, n - j);
-            for (int64_t p = 0; p < kn; p++) {
-                memcpy(panel + p * 2 * W, b + (k0 + p) * n + j, width * sizeof(float));
-                if (width < 2 * W) {
-                    memset(panel + p * 2 * W + width, 0, (2 * W - width) * sizeof(float));
-                }
-            }
-            for (int64_t i = 0; i < m; i += R) {
-                const int64_t rows = std::min<int64_t>(R, m - i);
-                const float* from  = a + i * k + k0;
-                if (rows == R && width == 2 * W) {
-                    tile<R, W>(c + i * n + j, n, from, k, panel, kn, scale);
-                    continue;
-                }
-                for (int64_t r = 0; r < rows; r++) {
-                    memset(edge, 0, 2 * W * sizeof(float));
-                    tile<1, W>(edge, 2 * W, from + r * k, k, panel, kn, scale);
-                    for (int64_t x = 0; x < width; x++) {
-                        c[(i + r) * n + j + x] += edge[x];
-                    }
-                }
+inline __attribute__((always_inline)) void rows(float* c, const float* a, const float* panel, int64_t m, int64_t lda, int64_t kn, int64_t n, int64_t width, float scale) {
+    alignas(64) float edge[2 * W];
+    for (int64_t i = 0; i < m; i += R) {
+        const int64_t some = std::min<int64_t>(R, m - i);
+        if (some == R && width == 2 * W) {
+            tile<R, W>(c + i * n, n, a + i * lda, lda, panel, kn, scale);
+            continue;
+        }
+        for (int64_t r = 0; r < some; r++) {
+            memset(edge, 0, sizeof edge);
+            tile<1, W>(edge, 2 * W, a + (i + r) * lda, lda, panel, kn, scale);
+            for (int64_t x = 0; x < width; x++) {
+                c[(i + r) * n + x] += edge[x];
             }
         }
     }
 }
 
-using multiplier = void (*)(float*, const float*, const float*, int64_t, int64_t, int64_t, float);
+// kernels are the two ways to multiply: with a matrix as it is and with one made ready.
+struct kernels {
+    void (*direct)(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale);
+    int64_t (*packed_size)(int64_t k, int64_t n);
+    void (*pack)(float* packed, const float* b, int64_t k, int64_t n);
+    void (*packed)(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale);
+};
 
-void multiply_any(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {
-    panels<4, 4>(c, a, b, m, k, n, scale);
+template <int R, int W>
+inline __attribute__((always_inline)) void multiply(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {
+    alignas(64) float panel[depth * 2 * W];
+    for (int64_t k0 = 0; k0 < k; k0 += depth) {
+        const int64_t kn = std::min(depth, k - k0);
+        for (int64_t j = 0; j < n; j += 2 * W) {
+            const int64_t width = std::min<int64_t>(2 * W, n - j);
+            copy_panel(panel, b + k0 * n + j, n, kn, width, 2 * W);
+            rows<R, W>(c + j, a + k0, panel, m, k, kn, n, width, scale);
+        }
+    }
 }
+
+template <int W>
+int64_t size_of_panels(int64_t k, int64_t n) {
+    return k * ((n + 2 * W - 1) / (2 * W)) * 2 * W;
+}
+
+template <int W>
+void pack_panels(float* packed, const float* b, int64_t k, int64_t n) {
+    for (int64_t k0 = 0; k0 < k; k0 += depth) {
+        const int64_t kn = std::min(depth, k - k0);
+        for (int64_t j = 0; j < n; j += 2 * W, packed += kn * 2 * W) {
+            copy_panel(packed, b + k0 * n + j, n, kn, std::min<int64_t>(2 * W, n - j), 2 * W);
+        }
+    }
+}
+
+template <int R, int W>
+inline __attribute__((always_inline)) void multiply_packed(float* c, const float* a, const float* packed, int64_t m, int64_t k, int64_t n, float scale) {
+    for (int64_t k0 = 0; k0 < k; k0 += depth) {
+        const int64_t kn = std::min(depth, k - k0);
+        for (int64_t j = 0; j < n; j += 2 * W, packed += kn * 2 * W) {
+            rows<R, W>(c + j, a + k0, packed, m, k, kn, n, std::min<int64_t>(2 * W, n - j), scale);
+        }
+    }
+}
+
+// Each instruction set gets its own copy of the templates above.
+#define SDW_KERNELS(name, attributes, R, W)                                                                                  \
+    attributes void direct_##name(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {  \
+        multiply<R, W>(c, a, b, m, k, n, scale);                                                                             \
+    }                                                                                                                        \
+    attributes void packed_##name(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {  \
+        multiply_packed<R, W>(c, a, b, m, k, n, scale);                                                                      \
+    }                                                                                                                        \
+    constexpr kernels name = {direct_##name, size_of_panels<W>, pack_panels<W>, packed_##name};
+
+SDW_KERNELS(any, , 4, 4)
 
 #if defined(__x86_64__) && defined(__GNUC__)
-__attribute__((target("avx2,fma"))) void multiply_avx2(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {
-    panels<6, 8>(c, a, b, m, k, n, scale);
+SDW_KERNELS(avx2, __attribute__((target("avx2,fma"))), 6, 8)
+SDW_KERNELS(avx512, __attribute__((target("avx512f"))), 12, 16)
+
+// Whole numbers of 16 bits are multiplied twice as fast as float32. Rows of a and
+// columns of b are rounded to multiples of powers of two, in runs of run values. How
+// large the numbers may get follows from the number of products that one sum of 32
+// bits has to hold: 12 bits and a sign for 128 products, 15 for a few.
+#define SDW_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
+
+constexpr int64_t run       = 128; // products in a sum of whole numbers
+constexpr int64_t columns   = 32;  // of a panel
+constexpr int tile_rows     = 12;
+constexpr int64_t some_rows = 5 * tile_rows; // of a that are rounded together
+
+// rounding makes whole numbers of floats, column by column.
+struct rounding {
+    __m512 step, inverse, most;
+};
+
+// round_for is the rounding of up to `products` values of which the largest are given.
+// What is no finite number makes its sum in `other`, of the values times 0, no number.
+SDW_VNNI inline rounding round_for(__m512 largest, __m512 other, int64_t products) {
+    int bits = 15;
+    while (bits > 1 && products > int64_t(1) << (31 - 2 * bits)) {
+        bits--;
+    }
+    const __m512 one = _mm512_set1_ps(1);
+    const __m512 e   = _mm512_sub_ps(_mm512_getexp_ps(_mm512_max_ps(largest, _mm512_set1_ps(1e-30f))), _mm512_set1_ps(static_cast<float>(bits - 1)));
+    return {_mm512_add_ps(_mm512_scalef_ps(one, e), other), _mm512_scalef_ps(one, _mm512_sub_ps(_mm512_setzero_ps(), e)), _mm512_set1_ps(static_cast<float>((1 << bits) - 1))};
 }
 
-__attribute__((target("avx512f"))) void multiply_avx512(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {
-    panels<12, 16>(c, a, b, m, k, n, scale);
+SDW_VNNI inline __m512i rounded_to(const rounding& r, __m512 x) {
+    const __m512 y = _mm512_min_ps(_mm512_mul_ps(x, r.inverse), r.most);
+    return _mm512_cvtps_epi32(_mm512_max_ps(y, _mm512_sub_ps(_mm512_setzero_ps(), r.most)));
 }
 
-multiplier best() {
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f")) {
-        return multiply_avx512;
+// first is a mask of the first n of 16 lanes.
+SDW_VNNI inline __mmask16 first(int64_t n) { return static_cast<__mmask16>((1u << std::max<int64_t>(0, std::min<int64_t>(16, n))) - 1); }
+
+int64_t size_of_whole(int64_t k, int64_t n) {
+    const int64_t wide = (n + columns - 1) / columns * columns;
+    const int64_t runs = (k + run - 1) / run;
+    return wide * ((k + 1) / 2 + runs); // pairs of values and, for each run, a step
+}
+
+// pack_whole lays out, for each run of rows and each panel: the steps of the columns,
+// then pairs of rows.
+SDW_VNNI void pack_whole(float* packed, const float* b, int64_t k, int64_t n) {
+    for (int64_t k0 = 0; k0 < k; k0 += run) {
+        const int64_t kn = std::min(run, k - k0);
+        for (int64_t j = 0; j < n; j += columns) {
+            for (int64_t half = 0; half < 2; half++) {
+                const __mmask16 mask = first(n - j - half * 16);
+                const float* from    = b + k0 * n + j + half * 16;
+                __m512 largest = _mm512_setzero_ps(), other = _mm512_setzero_ps();
+                for (int64_t p = 0; p < kn; p++) {
+                    const __m512 x = _mm512_maskz_loadu_ps(mask, from + p * n);
+                    largest        = _mm512_max_ps(largest, _mm512_abs_ps(x));
+                    other          = _mm512_fmadd_ps(x, _mm512_setzero_ps(), other);
+                }
+                const rounding r = round_for(largest, other, kn);
+                _mm512_storeu_ps(packed + half * 16, r.step);
+                int32_t* to    = reinterpret_cast<int32_t*>(packed) + columns + half * 16;
+                for (int64_t p = 0; p < kn; p += 2, to += columns) {
+                    const __m512i low  = rounded_to(r, _mm512_maskz_loadu_ps(mask, from + p * n));
+                    const __m512i high = p + 1 < kn ? rounded_to(r, _mm512_maskz_loadu_ps(mask, from + (p + 1) * n)) : _mm512_setzero_si512();
+                    _mm512_storeu_si512(to, _mm512_mask_blend_epi16(0xAAAAAAAA, low, _mm512_slli_epi32(high, 16)));
+                }
+            }
+            packed += columns * (1 + (kn + 1) / 2);
+        }
     }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        return multiply_avx2;
+}
+
+// round_row rounds kn values of a row and returns their step.
+SDW_VNNI inline float round_row(int16_t* out, const float* a, int64_t kn) {
+    __m512 largest = _mm512_setzero_ps(), other = _mm512_setzero_ps();
+    for (int64_t p = 0; p < kn; p += 16) {
+        const __m512 x = _mm512_maskz_loadu_ps(first(kn - p), a + p);
+        largest        = _mm512_max_ps(largest, _mm512_abs_ps(x));
+        other          = _mm512_fmadd_ps(x, _mm512_setzero_ps(), other);
     }
-    return multiply_any;
+    const rounding r = round_for(_mm512_set1_ps(_mm512_reduce_max_ps(largest)), _mm512_set1_ps(_mm512_reduce_add_ps(other)), kn);
+    for (int64_t p = 0; p < kn; p += 16) {
+        _mm256_store_si256(reinterpret_cast<__m256i*>(out + p), _mm512_cvtepi32_epi16(rounded_to(r, _mm512_maskz_loadu_ps(first(kn - p), a + p))));
+    }
+    return _mm512_cvtss_f32(r.step);
+}
+
+// whole_tile multiplies R rows with a panel and adds the first `valid` of them to c.
+template <int R>
+SDW_VNNI inline __attribute__((always_inline)) void whole_tile(float* c, int64_t n, const int16_t* a, const float* steps, const float* panel, int64_t pairs, int64_t valid, int64_t width) {
+    typedef int32_t V __attribute__((vector_size(64)));
+    V sum[R][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+        sum[r][0] = sum[r][1] = V{};
+    }
+    const float* b = panel + columns;
+    for (int64_t p = 0; p < pairs; p++) {
+        const V b0 = reinterpret_cast<V>(_mm512_loadu_si512(b + p * columns));
+        const V b1 = reinterpret_cast<V>(_mm512_loadu_si512(b + p * columns + 16));
+#pragma GCC unroll 16
+        for (int r = 0; r < R; r++) {
+            int32_t pair;
+            memcpy(&pair, a + r * run + 2 * p, sizeof pair);
+            const V x = pair - V{};
+            sum[r][0] = reinterpret_cast<V>(_mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sum[r][0]), reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(b0)));
+            sum[r][1] = reinterpret_cast<V>(_mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sum[r][1]), reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(b1)));
+        }
+    }
+    const __m512 f0 = _mm512_loadu_ps(panel), f1 = _mm512_loadu_ps(panel + 16);
+    alignas(64) float product[R][columns]; // in memory, so that the sums above stay in registers
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+        _mm512_store_ps(product[r], _mm512_mul_ps(f0, _mm512_cvtepi32_ps(reinterpret_cast<__m512i>(sum[r][0]))));
+        _mm512_store_ps(product[r] + 16, _mm512_mul_ps(f1, _mm512_cvtepi32_ps(reinterpret_cast<__m512i>(sum[r][1]))));
+    }
+    const __mmask16 m0 = first(width), m1 = first(width - 16);
+    for (int64_t r = 0; r < valid; r++) {
+        const __m512 f = _mm512_set1_ps(steps[r]);
+        float* out     = c + r * n;
+        _mm512_mask_storeu_ps(out, m0, _mm512_fmadd_ps(f, _mm512_load_ps(product[r]), _mm512_maskz_loadu_ps(m0, out)));
+        _mm512_mask_storeu_ps(out + 16, m1, _mm512_fmadd_ps(f, _mm512_load_ps(product[r] + 16), _mm512_maskz_loadu_ps(m1, out + 16)));
+    }
+}
+
+SDW_VNNI void packed_whole(float* c, const float* a, const float* packed, int64_t m, int64_t k, int64_t n, float scale) {
+    alignas(64) int16_t rounded[some_rows * run] = {}; // rows that complete a tile have any values
+    float steps[some_rows];
+    for (int64_t k0 = 0; k0 < k; k0 += run) {
+        const int64_t kn = std::min(run, k - k0), pairs = (kn + 1) / 2, panel = columns * (1 + pairs);
+        for (int64_t i0 = 0; i0 < m; i0 += some_rows) {
+            const int64_t some = std::min(some_rows, m - i0);
+            for (int64_t i = 0; i < some; i++) {
+                steps[i] = scale * round_row(rounded + i * run, a + (i0 + i) * k + k0, kn);
+            }
+            const float* from = packed;
+            for (int64_t j = 0; j < n; j += columns, from += panel) {
+                for (int64_t i = 0; i < some; i += tile_rows) {
+                    whole_tile<tile_rows>(c + (i0 + i) * n + j, n, rounded + i * run, steps + i, from, pairs, std::min<int64_t>(tile_rows, some - i), std::min(columns, n - j));
+                }
+            }
+        }
+        packed += panel * ((n + columns - 1) / columns);
+    }
+}
+
+constexpr kernels vnni = {direct_avx512, size_of_whole, pack_whole, packed_whole};
+
+const kernels& best() {
+    static const kernels& found = [] () -> const kernels& {
+        __builtin_cpu_init();
+        if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+            return vnni;
+        }
+        if (__builtin_cpu_supports("avx512f")) {
+            return avx512;
+        }
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2 : any;
+    }();
+    return found;
 }
 #else
-multiplier best() { return multiply_any; }
+const kernels& best() { return any; }
 #endif
 
 }  // namespace
@@ -140,8 +335,21 @@ void sdw_narrow(void* out, const float* in, int64_t n, int type) {
 }
 
 void sdw_mul_add(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {
-    static const multiplier multiply = best();
-    multiply(c, a, b, m, k, n, scale);
+    if (k == 1) {
+        for (int64_t i = 0; i < m; i++) {
+            sdw_add_scaled(c + i * n, b, n, scale * a[i]);
+        }
+        return;
+    }
+    best().direct(c, a, b, m, k, n, scale);
+}
+
+int64_t sdw_packed_size(int64_t k, int64_t n) { return best().packed_size(k, n); }
+
+void sdw_pack(float* packed, const float* b, int64_t k, int64_t n) { best().pack(packed, b, k, n); }
+
+void sdw_mul_add_packed(float* c, const float* a, const float* packed, int64_t m, int64_t k, int64_t n, float scale) {
+    best().packed(c, a, packed, m, k, n, scale);
 }
 
 SDW_CLONES void sdw_add_scaled(float* out, const float* x, int64_t n, float scale) {

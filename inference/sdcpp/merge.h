@@ -18,6 +18,13 @@ void sdw_narrow(void *out, const float *in, int64_t n, int type);
 // c[m][n] += scale * a[m][k] * b[k][n], row-major.
 void sdw_mul_add(float *c, const float *a, const float *b, int64_t m, int64_t k, int64_t n, float scale);
 
+// The same with a matrix b that was made ready by sdw_pack, in sdw_packed_size values
+// of memory. Where the processor has AVX-512 VNNI, rows of a and columns of b are
+// rounded to whole numbers of 13 bits or more.
+int64_t sdw_packed_size(int64_t k, int64_t n);
+void sdw_pack(float *packed, const float *b, int64_t k, int64_t n);
+void sdw_mul_add_packed(float *c, const float *a, const float *packed, int64_t m, int64_t k, int64_t n, float scale);
+
 // out += scale*x and out += scale*x*y; out = a*out + b*x. out may be x.
 void sdw_add_scaled(float *out, const float *x, int64_t n, float scale);
 void sdw_add_product(float *out, const float *x, const float *y, int64_t n, float scale);

@@ -127,10 +127,12 @@ void sdw_weight_info(const sdw_engine *e, int i, sdw_weight *out);
 // were.
 sdw_status sdw_restore_weights(sdw_engine *e, const int32_t *which, int n, char *err, int cap);
 
-// sdw_read_weight and sdw_write_weight copy a part of a weight as it lies on the
-// device. Several threads may call them, for different parts.
+// sdw_read_weight copies a part of a weight as it lies on the device.
+// sdw_write_weight stores n values, beginning with the one numbered first, in the
+// weight's type, F16 or F32; scratch has room for them. Several threads may call
+// these, for different parts.
 void sdw_read_weight(const sdw_engine *e, int i, void *values, size_t offset, size_t bytes);
-void sdw_write_weight(const sdw_engine *e, int i, const void *values, size_t offset, size_t bytes);
+void sdw_write_weight(const sdw_engine *e, int i, const float *values, int64_t first, int64_t n, void *scratch);
 
 // sdw_load_preview reads a TAESD file; sdw_preview decodes latent[4][h][w] with the
 // one read last, out as sdw_decode's.

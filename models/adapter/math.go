@@ -13,6 +13,11 @@ type Math interface {
 	Decode(dst []float32, raw []byte, t safetensors.DType) error
 	// MulAdd adds scale*a*b to c: c[m][n], a[m][k], b[k][n].
 	MulAdd(c, a, b []float32, m, k, n int, scale float32)
+	// Pack makes b[k][n] ready for many calls of MulAddPacked, in memory of the arena.
+	Pack(ar *Arena, b []float32, k, n int) Packed
+	// MulAddPacked adds scale*a*b to c: c[m][b.N], a[m][b.K]. It may round each value of a
+	// and b by up to 2^-12 of the largest in its row of a or column of b.
+	MulAddPacked(c, a []float32, b Packed, m int, scale float32)
 	// AddScaled adds scale*x to dst.
 	AddScaled(dst, x []float32, scale float32)
 	// AddProduct adds scale*x*y, value by value, to dst.
@@ -21,6 +26,12 @@ type Math interface {
 	Blend(dst, x []float32, a, b float32)
 	// SumSquares returns the sum of the squares of x.
 	SumSquares(x []float32) float64
+}
+
+// Packed is a matrix [K][N] in the order in which a Math reads it.
+type Packed struct {
+	K, N   int
+	Values []float32
 }
 
 // Plain is the Math of this package, for tests and programs without the engine.
@@ -40,6 +51,14 @@ func (p Plain) MulAdd(c, a, b []float32, m, k, n int, scale float32) {
 			p.AddScaled(c[i*n:(i+1)*n], b[j*n:(j+1)*n], scale*a[i*k+j])
 		}
 	}
+}
+
+// Pack implements Math.
+func (Plain) Pack(_ *Arena, b []float32, k, n int) Packed { return Packed{k, n, b} }
+
+// MulAddPacked implements Math.
+func (p Plain) MulAddPacked(c, a []float32, b Packed, m int, scale float32) {
+	p.MulAdd(c, a, b.Values, m, b.K, b.N, scale)
 }
 
 // AddScaled implements Math.
@@ -81,7 +100,10 @@ type Arena struct {
 	raw    []byte
 }
 
-const arenaBlock = 1 << 20 // values of a block, unless more are asked for
+const (
+	arenaBlock = 1 << 20 // values of a block, unless more are asked for
+	cacheLine  = 16      // values, where what is handed out begins
+)
 
 // Floats returns n values of any content.
 func (a *Arena) Floats(n int) []float32 {
@@ -93,7 +115,7 @@ func (a *Arena) Floats(n int) []float32 {
 		a.used = 0
 	}
 	out := a.blocks[a.block][a.used : a.used+n : a.used+n]
-	a.used += n
+	a.used += (n + cacheLine - 1) / cacheLine * cacheLine
 	return out
 }
 

@@ -142,9 +142,10 @@ func padded(m Math, s *sum, l layout) *sum {
 }
 
 // product is the sum scale * up[out][rank] * down[rank][cols].
-func product(m Math, up, down []float32, out, rank, cols int, factor float32) *sum {
+func product(m Math, ar *Arena, up, down []float32, out, rank, cols int, factor float32) *sum {
+	packed := m.Pack(ar, down, rank, cols)
 	return &sum{out, cols, func(w []float32, from, to int, scale float32, _ *Arena) {
-		m.MulAdd(w, up[from*rank:to*rank], down, to-from, rank, cols, scale*factor)
+		m.MulAddPacked(w, up[from*rank:to*rank], packed, to-from, scale*factor)
 	}}
 }
 
@@ -160,13 +161,13 @@ func (c *Change) lora(r *reader, l layout) (*sum, error) {
 		if up.Shape[0] != int64(l.out) || up.Values() != n*int64(l.out) {
 			return nil, unfit(reasonFit)
 		}
-		return product(r.math, r.floats(up), flat, l.out, int(n), l.cols(), float32(c.factor(r, rank))), nil
+		return product(r.math, r.arena, r.floats(up), flat, l.out, int(n), l.cols(), float32(c.factor(r, rank))), nil
 	}
 	if up.Values()%rank != 0 || up.Shape[0] != up.Values()/rank {
 		return nil, unfit(reasonFit)
 	}
 	out, cols := up.Values()/rank, down.Values()/rank
-	return product(r.math, r.floats(up), r.floats(down), int(out), int(rank), int(cols), float32(c.factor(r, rank))), nil
+	return product(r.math, r.arena, r.floats(up), r.floats(down), int(out), int(rank), int(cols), float32(c.factor(r, rank))), nil
 }
 
 // unfold multiplies a Tucker core[n][m][kernel] by down[m][in] to [n][in][kernel].
@@ -206,7 +207,8 @@ func (c *Change) unfold(r *reader, core, down *Tensor, l layout) ([]float32, err
 }
 
 func (c *Change) loha(r *reader, l layout) (*sum, error) {
-	var up, down [2][]float32
+	var up [2][]float32
+	var down [2]Packed
 	var rank [2]int
 	for i, roles := range [][3]string{{"hada_w1_a", "hada_w1_b", "hada_t1"}, {"hada_w2_a", "hada_w2_b", "hada_t2"}} {
 		a, b, core := c.parts[roles[0]], c.parts[roles[1]], c.parts[roles[2]]
@@ -225,7 +227,7 @@ func (c *Change) loha(r *reader, l layout) (*sum, error) {
 			if int(a.Values()) != rank[i]*l.out {
 				return nil, unfit(reasonShape)
 			}
-			up[i], down[i] = transpose(r.arena, r.floats(a), rank[i], l.out), flat
+			up[i], down[i] = transpose(r.arena, r.floats(a), rank[i], l.out), r.math.Pack(r.arena, flat, rank[i], l.cols())
 			continue
 		}
 		rank[i] = int(b.Shape[0])
@@ -235,7 +237,7 @@ func (c *Change) loha(r *reader, l layout) (*sum, error) {
 		if int(a.Shape[0]) != l.out || int(b.Values()) != rank[i]*l.cols() {
 			return nil, unfit(reasonShape)
 		}
-		up[i], down[i] = r.floats(a), r.floats(b)
+		up[i], down[i] = r.floats(a), r.math.Pack(r.arena, r.floats(b), rank[i], l.cols())
 	}
 	factor := float32(c.factor(r, c.parts["hada_w1_b"].Shape[0]))
 	cols, m := l.cols(), r.math
@@ -244,8 +246,8 @@ func (c *Change) loha(r *reader, l layout) (*sum, error) {
 		defer ar.release(mark)
 		n := (to - from) * cols
 		x, y := ar.zeros(n), ar.zeros(n)
-		m.MulAdd(x, up[0][from*rank[0]:to*rank[0]], down[0], to-from, rank[0], cols, 1)
-		m.MulAdd(y, up[1][from*rank[1]:to*rank[1]], down[1], to-from, rank[1], cols, 1)
+		m.MulAddPacked(x, up[0][from*rank[0]:to*rank[0]], down[0], to-from, 1)
+		m.MulAddPacked(y, up[1][from*rank[1]:to*rank[1]], down[1], to-from, 1)
 		m.AddProduct(w, x, y, scale*factor)
 	}}, nil
 }
@@ -491,19 +493,22 @@ func (c *Change) glora(r *reader, l layout) (*Delta, error) {
 	}
 	first, second, up := r.floats(a1), r.floats(a2), r.floats(b1)
 	factor, m := float32(c.factor(r, int64(rank))), r.math
-	firstT, secondT := first, second
+	var firstT, secondT []float32
+	var firstP, secondP Packed
 	if l.kernel > 1 {
 		firstT, secondT = transpose(r.arena, first, l.in, rank), transpose(r.arena, second, rank, l.in)
+	} else {
+		firstP, secondP = m.Pack(r.arena, first, l.in, rank), m.Pack(r.arena, second, rank, l.in)
 	}
-	b := product(m, up, flat, l.out, int(down), l.cols(), factor)
+	b := product(m, r.arena, up, flat, l.out, int(down), l.cols(), factor)
 	return &Delta{apply: func(w []float32, from, to int, strength float32, ar *Arena) {
 		mark := ar.mark()
 		defer ar.release(mark)
 		rows := to - from
 		inner := ar.zeros(rows * rank * l.kernel) // W a1, before anything is added to W
 		if l.kernel == 1 {
-			m.MulAdd(inner, w, first, rows, l.in, rank, 1)
-			m.MulAdd(w, inner, second, rows, rank, l.in, strength*factor)
+			m.MulAddPacked(inner, w, firstP, rows, 1)
+			m.MulAddPacked(w, inner, secondP, rows, strength*factor)
 		} else {
 			for i := range rows {
 				row, own := w[i*l.cols():(i+1)*l.cols()], inner[i*rank*l.kernel:(i+1)*rank*l.kernel]
@@ -576,6 +581,14 @@ func (c *Change) skew(r *reader, t *Tensor, n, side, rows int, transposed bool) 
 	return q
 }
 
+// lessUnit takes the unit matrix off matrices q[side][side]: what a rotation changes is
+// small, so that rounding it costs the weight nothing.
+func lessUnit(q []float32, side int) {
+	for i := 0; i < len(q); i += side {
+		q[i+i/side%side]--
+	}
+}
+
 // rescale reads the factors of rows that follow a rotation, nil for none.
 func (c *Change) rescale(r *reader, l layout) ([]float32, error) {
 	t := c.parts["rescale"]
@@ -620,13 +633,15 @@ func (c *Change) oft(r *reader, l layout) (*Delta, error) {
 			cayley(m, r.arena, rotations[i*side*side:(i+1)*side*side], side)
 		}
 	}
+	lessUnit(rotations, side)
 	cols := l.cols()
 	return &Delta{Whole: true, apply: func(w []float32, _, _ int, strength float32, ar *Arena) {
 		for i := range n {
 			mark := ar.mark()
 			block := w[i*side*cols : (i+1)*side*cols]
-			turned := ar.zeros(side * cols)
-			m.MulAdd(turned, rotations[i*side*side:(i+1)*side*side], block, side, side, cols, 1)
+			turned := ar.Floats(side * cols)
+			copy(turned, block)
+			m.MulAddPacked(turned, rotations[i*side*side:(i+1)*side*side], m.Pack(ar, block, side, cols), side, 1)
 			for j := range side {
 				f := strength
 				if stretch != nil {
@@ -659,6 +674,7 @@ func (c *Change) boft(r *reader, l layout) (*Delta, error) {
 	for i := range stages * n {
 		cayley(m, r.arena, rotations[i*side*side:(i+1)*side*side], side)
 	}
+	lessUnit(rotations, side)
 	cols := l.cols()
 	return &Delta{Whole: true, apply: func(w []float32, _, _ int, strength float32, ar *Arena) {
 		mark := ar.mark()
@@ -677,9 +693,11 @@ func (c *Change) boft(r *reader, l layout) (*Delta, error) {
 				for j := range side {
 					copy(in[j*cols:(j+1)*cols], rowOf(j))
 				}
-				clear(out)
+				copy(out, in)
 				at := (stage*n + block) * side * side
-				m.MulAdd(out, rotations[at:at+side*side], in, side, side, cols, 1)
+				inner := ar.mark()
+				m.MulAddPacked(out, rotations[at:at+side*side], m.Pack(ar, in, side, cols), side, 1)
+				ar.release(inner)
 				for j := range side {
 					copy(rowOf(j), out[j*cols:(j+1)*cols])
 				}
