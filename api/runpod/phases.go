@@ -15,7 +15,7 @@ type Phases struct {
 	begun time.Time
 }
 
-// NewPhases starts the clock of "since_start". Call it first thing in main.
+// NewPhases starts the clock of "since_start_ms". Call it first thing in main.
 func NewPhases(log zerolog.Logger) *Phases { return &Phases{log: log, begun: time.Now()} }
 
 // PhaseError is the failure of one step of the start.
@@ -37,8 +37,8 @@ func (p *Phases) Run(ctx context.Context, phase string, step func(context.Contex
 	if err != nil {
 		level = zerolog.ErrorLevel
 	}
-	p.log.WithLevel(level).Err(err).Str("phase", phase).Float64("seconds", time.Since(start).Seconds()).
-		Float64("since_start", time.Since(p.begun).Seconds()).Msg("start phase")
+	p.log.WithLevel(level).Err(err).Str("phase", phase).Dur("duration_ms", time.Since(start)).
+		Dur("since_start_ms", time.Since(p.begun)).Msg("start phase")
 	if err != nil {
 		return &PhaseError{Phase: phase, Err: err}
 	}

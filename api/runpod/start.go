@@ -89,7 +89,7 @@ func prepare(ctx context.Context, cfg Config) (await func(), err error) {
 		}
 	}
 	if err == nil {
-		cfg.Log.Info().Float64("seconds", time.Since(start).Seconds()).Msg("ready")
+		cfg.Log.Info().Dur("duration_ms", time.Since(start)).Msg("ready")
 		return await, nil
 	}
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
@@ -104,7 +104,7 @@ func awaitHook(ended <-chan struct{}, cfg Config) {
 	select {
 	case <-ended:
 	case <-time.After(cfg.ShutdownGrace):
-		cfg.Log.Error().Dur("wait", cfg.ShutdownGrace).Msg("what makes the worker ready does not stop; it is left alone")
+		cfg.Log.Error().Dur("wait_ms", cfg.ShutdownGrace).Msg("what makes the worker ready does not stop; it is left alone")
 	}
 }
 
@@ -141,7 +141,7 @@ func (w *worker) serve(ctx context.Context) error {
 	// A part of the grace time is for the answers of jobs that do not finish.
 	grace := w.cfg.ShutdownGrace
 	if ids := w.ids(); len(ids) > 0 {
-		w.log.Info().Dur("grace_ms", grace).Strs("jobs", ids).Msg("shutting down, finishing the jobs in hand")
+		w.log.Info().Dur("wait_ms", grace).Strs("jobs", ids).Msg("shutting down, finishing the jobs in hand")
 	}
 	select {
 	case <-idle:
@@ -203,7 +203,7 @@ func (w *worker) takeLoop(polls, base context.Context) {
 			if failures&(failures-1) == 0 { // the 1st, 2nd, 4th, 8th … in a row
 				level = zerolog.WarnLevel
 			}
-			w.log.WithLevel(level).Err(a.err).Int("in_a_row", failures).Dur("wait_ms", wait).Msg("no job taken")
+			w.log.WithLevel(level).Err(a.err).Int("try", failures).Dur("wait_ms", wait).Msg("no job taken")
 			sleep(polls, wait)
 			continue
 		case a.limited > 0:

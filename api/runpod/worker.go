@@ -188,7 +188,7 @@ func (w *worker) execute(r *run) {
 		return
 	}
 	r.job.out.shut()
-	zerolog.Ctx(r.ctx).Info().Dur("ms", time.Since(start)).Msg("job stopped by the platform")
+	zerolog.Ctx(r.ctx).Info().Dur("duration_ms", time.Since(start)).Msg("job stopped by the platform")
 }
 
 // release frees r's slot, before the answer is encoded and posted, and tells
@@ -251,7 +251,7 @@ func (w *worker) answer(r *run, value any, err error, start time.Time) {
 		if f.err != "" {
 			e.Str("error", f.err)
 		}
-	}).Dur("ms", time.Since(start)).Int("bytes", len(f.output)).Msg("job done")
+	}).Dur("duration_ms", time.Since(start)).Int("bytes", len(f.output)).Msg("job done")
 }
 
 // call runs the handler. A panic fails the job, not the worker.

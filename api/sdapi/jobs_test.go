@@ -3,6 +3,7 @@ package sdapi_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,6 +167,47 @@ func TestProgressOfAJob(t *testing.T) {
 	require.Equal(t, true, task("first", -1)["completed"])
 	require.Equal(t, 200, (<-second).status)
 	require.Equal(t, "Waiting...", task("unknown", -1)["textinfo"])
+}
+
+// A client that asks for its job gets that job's preview or none, even when the next
+// job begins in the middle of the answer.
+func TestPreviewIsOfTheJobAskedFor(t *testing.T) {
+	var atNow atomic.Pointer[func()]
+	f, h := startHeld(t, 0, func(c *sdapi.Config) {
+		c.Now = func() time.Time {
+			if hook := atNow.Swap(nil); hook != nil {
+				(*hook)()
+			}
+			return time.Now()
+		}
+	})
+	red, blue := imageio.Fill(8, 8, [3]uint8{200, 0, 0}), imageio.Fill(8, 8, [3]uint8{0, 0, 200})
+	h.Preview = &red
+	body := func(id string) map[string]any {
+		return map[string]any{"steps": 1, "width": 64, "height": 64, "force_task_id": id}
+	}
+	mine := f.later(t.Context(), "/sdapi/v1/txt2img", body("mine"))
+	<-h.at
+	other := f.later(t.Context(), "/sdapi/v1/txt2img", body("other"))
+	require.Eventually(t, func() bool { return len(f.queue.IDs()) == 2 }, 5*time.Second, time.Millisecond)
+	change := func() { // the own job ends, the other one shows its preview
+		h.Preview = &blue
+		h.next <- struct{}{}
+		<-h.at
+	}
+	atNow.Store(&change)
+	got := f.post("/internal/progress", map[string]any{"id_task": "mine"}).object(t)
+	require.Nil(t, atNow.Load(), "the job changed in the middle")
+	picture, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(got["live_preview"].(string), "data:image/png;base64,"))
+	require.NoError(t, err)
+	decoded, err := imageio.Decode(picture, 1<<10)
+	require.NoError(t, err)
+	require.Equal(t, red, decoded.DropAlpha())
+	got = f.post("/internal/progress", map[string]any{"id_task": "mine"}).object(t)
+	require.Equal(t, []any{false, nil}, []any{got["active"], got["live_preview"]}, "it has ended")
+	h.next <- struct{}{}
+	require.Equal(t, 200, (<-mine).status)
+	require.Equal(t, 200, (<-other).status)
 }
 
 func TestInterrupt(t *testing.T) {

@@ -69,7 +69,7 @@ func (p *program) prepareDemo(ctx context.Context, c *common, d *demoSettings, l
 	}
 	c.models.demo = place.Root
 	c.engine.Model = place.Path(demo.Checkpoint)
-	event.Str("checkpoint", place.Path(demo.Checkpoint)).Msg(why + ": a toy that knows a few objects, colours and places; worker models pull deliberate-v6 fetches a real one")
+	event.Str("file", place.Path(demo.Checkpoint)).Msg(why + ": a toy that knows a few objects, colours and places; worker models pull deliberate-v6 fetches a real one")
 	return nil
 }
 

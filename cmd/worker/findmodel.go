@@ -50,7 +50,7 @@ func (p *program) lookUpModel(c *common, find *findSettings, fallback string, lo
 	ref := c.engine.Model
 	found, missing := listed.Resolve(ref)
 	if missing == nil {
-		log.Info().Str("checkpoint", found.Path).Msg("model found")
+		log.Info().Str("file", found.Path).Msg("model found")
 		return nil, nil
 	}
 	if ref == "" {

@@ -184,7 +184,7 @@ func (s *Supervisor) born(ctx context.Context, c *child) chan bool {
 		}
 		s.mu.Unlock()
 		if err != nil && !superseded {
-			s.cfg.Log.Error().Err(err).Str("checkpoint", files.Checkpoint).Msg("the checkpoint cannot be loaded again")
+			s.cfg.Log.Error().Err(err).Str("file", files.Checkpoint).Msg("the checkpoint cannot be loaded again")
 		}
 		ok <- err == nil || superseded
 	}()
@@ -201,7 +201,7 @@ func (s *Supervisor) died(cause *fault.Error) {
 	failures := s.failures
 	s.signal()
 	s.mu.Unlock()
-	s.cfg.Log.Error().Str("error", cause.Error()).Int("deaths", failures).Msg("engine process lost")
+	s.cfg.Log.Error().Err(cause).Int("try", failures).Msg("engine process lost")
 }
 
 // signal wakes all waiters; s.mu is held.

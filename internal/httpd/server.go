@@ -115,7 +115,7 @@ func (s *Server) Serve(ctx context.Context, h http.Handler) error {
 		if stage.before == nil {
 			continue
 		}
-		s.cfg.Log.Info().Dur("wait", stage.wait).Msg(stage.what)
+		s.cfg.Log.Info().Dur("wait_ms", stage.wait).Msg(stage.what)
 		stage.before()
 		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), stage.wait)
 		err = server.Shutdown(wait)
@@ -146,7 +146,7 @@ func (s *Server) logged(h http.Handler) http.Handler {
 				level = zerolog.InfoLevel
 			}
 			s.cfg.Log.WithLevel(level).Str("method", r.Method).Str("path", r.URL.Path).Int("status", watched.status).
-				Float64("seconds", time.Since(began).Seconds()).Str("client", r.RemoteAddr).Msg("request")
+				Dur("duration_ms", time.Since(began)).Str("client", r.RemoteAddr).Msg("request")
 		}()
 		h.ServeHTTP(watched, r)
 	})

@@ -225,7 +225,7 @@ func (f *Fetcher) once(ctx context.Context, src Source, dest string, o Options, 
 	resumed := p.have()
 	d := &download{f: f, src: src, client: f.client(src), part: p, remote: r, bytes: new(atomic.Int64), early: o.Early}
 	d.bytes.Store(resumed)
-	f.config.Log.Info().Str("file", src.Name).Str("from", redacted(src.URL)).Int64("bytes", r.size).Int64("resumed", resumed).Msg("downloading")
+	f.config.Log.Info().Str("file", src.Name).Str("url", redacted(src.URL)).Int64("bytes", r.size).Int64("resumed", resumed).Msg("downloading")
 	stop := report(o.Progress, d.bytes, r.size, resumed)
 	var sum string
 	if inOnePiece {
@@ -372,7 +372,7 @@ func (f *Fetcher) attempts(ctx context.Context, op func() (progress bool, err er
 		if progress {
 			level = zerolog.DebugLevel
 		}
-		f.config.Log.WithLevel(level).Err(err).Dur("pause", pause).Msg("download interrupted, trying again")
+		f.config.Log.WithLevel(level).Err(err).Dur("wait_ms", pause).Msg("download interrupted, trying again")
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
