@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"sdworker/fault"
 	"sdworker/inference/clip"
@@ -28,6 +29,7 @@ type conditions struct {
 // encoded as one group (setup_conds of modules/processing.py).
 func (j *job) conditions(ctx context.Context, positive, negative string, timing prompt.Pass) (*conditions, error) {
 	j.report(PhaseEncoding, 0, 0)
+	j.eng.Begin() // others may wait a moment for it from here until the pass ends
 	text, networks := prompt.ExtractNetworks(positive)
 	if err := j.activate(ctx, networks); err != nil {
 		return nil, err
@@ -96,8 +98,8 @@ type encodedGroup struct {
 // what it gave before.
 func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, error) {
 	set := &j.req.Settings
-	key := condKey(texts, set, j.loras, j.model.files(), j.texts)
-	if group, ok := j.model.conds.get(key); ok {
+	key := condKey(texts, set, j.loras, j.files, j.texts)
+	if group, ok := j.eng.model.conds.get(key); ok {
 		return group, nil
 	}
 	emphasis, err := clip.ParseEmphasis(set.Emphasis)
@@ -131,7 +133,7 @@ func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, e
 	for _, e := range batch.Used {
 		group.embeddings = append(group.embeddings, e.Name)
 	}
-	j.model.conds.put(key, group)
+	j.eng.model.conds.put(key, group)
 	return group, nil
 }
 
@@ -179,7 +181,7 @@ func (j *job) encodeChunks(ctx context.Context, in TextInput) ([]float32, error)
 		if err := ctx.Err(); err != nil {
 			return nil, &fault.Error{Code: fault.Canceled, Op: "prompt", Msg: "canceled", Err: err}
 		}
-		hidden, err := j.model.eng.EncodeText(ctx, TextInput{Chunks: chunks, Vectors: in.Vectors, Skip: in.Skip})
+		hidden, err := j.eng.EncodeText(ctx, TextInput{Chunks: chunks, Vectors: in.Vectors, Skip: in.Skip})
 		if err != nil {
 			return nil, err
 		}
@@ -229,8 +231,9 @@ func condKey(texts []string, set *Settings, loras []LoRA, files []fileid.ID, e *
 // prompts of one chunk.
 const condCacheBytes = 64 << 20
 
-// condCache keeps the groups used last.
+// condCache keeps the groups used last. It is safe for concurrent use.
 type condCache struct {
+	mu      sync.Mutex
 	entries map[string]*list.Element
 	order   *list.List // of *condEntry, most recently used first
 	bytes   int
@@ -247,6 +250,8 @@ func newCondCache() *condCache {
 }
 
 func (c *condCache) get(key string) (*encodedGroup, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	el, ok := c.entries[key]
 	if !ok {
 		return nil, false
@@ -256,6 +261,11 @@ func (c *condCache) get(key string) (*encodedGroup, bool) {
 }
 
 func (c *condCache) put(key string, group *encodedGroup) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.entries[key]; ok { // another job was faster
+		return
+	}
 	e := &condEntry{key: key, group: group, bytes: len(key)}
 	for _, s := range group.states {
 		e.bytes += 4 * len(s)

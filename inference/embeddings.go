@@ -3,6 +3,7 @@ package inference
 import (
 	"maps"
 	"slices"
+	"sync"
 
 	"sdworker/formats/embedding"
 	"sdworker/inference/clip"
@@ -10,8 +11,9 @@ import (
 )
 
 // embeddingFiles reads textual inversion files once and notices when they
-// change.
+// change. It is safe for concurrent use.
 type embeddingFiles struct {
+	mu      sync.Mutex
 	files   map[string]embeddingFile // by path
 	last    *embeddingSet
 	names   map[string]string      // what last was made from
@@ -35,6 +37,8 @@ type embeddingSet struct {
 // get returns the set of the files named (name -> path) and of those in LoRAs, where
 // no file has the name. Files that cannot be read are left out, as A1111 does.
 func (f *embeddingFiles) get(names map[string]string, bundled []*embedding.Embedding) *embeddingSet {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	changed := f.last == nil || !maps.Equal(names, f.names) || !slices.Equal(bundled, f.bundled)
 	if f.files == nil {
 		f.files = map[string]embeddingFile{}

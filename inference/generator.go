@@ -7,9 +7,9 @@ import (
 	"sdworker/inference/imageio"
 )
 
-// Generator runs whole jobs, one at a time: in this process (Pipeline) or in a
-// supervised child process. It is called by Queue, never concurrently, except
-// Close and Status.
+// Generator runs whole jobs: in this process (Pipeline) or in a supervised child
+// process. It is safe for concurrent use; how many jobs it has in work at once is its
+// own matter, and the others wait.
 type Generator interface {
 	// Generate makes the pictures of req. A context that ends stops the job
 	// within one step with a Canceled error and no pictures; Control.Interrupt
@@ -38,6 +38,9 @@ type Status struct {
 	Engine EngineInfo // zero while nothing is loaded
 	Memory Memory
 	Err    string // why the last start or load failed; "" when it did not
+
+	UNetCalls int64 // since the start
+	UNetRows  int64 // in those calls together
 }
 
 // Memory is in bytes; zero means unknown.

@@ -11,7 +11,7 @@ import (
 // img2img does (sample_hr_pass of modules/processing.py).
 func (j *job) hires(ctx context.Context, first latents, seeds, subseeds []int64) (latents, error) {
 	hr := j.req.Hires
-	if hr.Checkpoint != "" && hr.Checkpoint != j.model.path {
+	if hr.Checkpoint != "" && hr.Checkpoint != j.eng.model.path {
 		if err := j.use(ctx, hr.Checkpoint); err != nil {
 			return latents{}, err
 		}

@@ -8,7 +8,7 @@ const concatChannels = 1 + LatentChannels
 
 // inpainting reports whether the checkpoint in use takes the extra channels.
 func (j *job) inpainting() bool {
-	return j.model.eng.Info().UNetChannels == LatentChannels+concatChannels
+	return j.eng.Info().UNetChannels == LatentChannels+concatChannels
 }
 
 // blankConcat returns the extra channels [n,5,h,w] of a picture that is to be

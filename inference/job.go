@@ -25,8 +25,10 @@ type job struct {
 	hooks    Hooks
 	res      *Result
 
-	model    *model
-	loras    []LoRA                 // active on model
+	turn     *turn
+	eng      *seat                  // at the checkpoint in use
+	loras    []LoRA                 // active there
+	files    []fileid.ID            // active there
 	bundled  []*embedding.Embedding // textual inversions in the files of loras
 	texts    *embeddingSet
 	batch    int // images per batch
@@ -56,6 +58,7 @@ func (j *job) run(ctx context.Context) error {
 	if err := j.use(ctx, j.req.Files.Checkpoint); err != nil {
 		return err
 	}
+	defer func() { j.eng.End() }()
 	if j.req.Init != nil {
 		if j.init, err = j.prepareInit(ctx); err != nil {
 			return err
@@ -67,7 +70,7 @@ func (j *job) run(ctx context.Context) error {
 		}
 		j.skips = j.hooks.Control.Skips()
 		if err := j.runBatch(ctx, n); err != nil {
-			return j.pipeline.broken(j.model, err)
+			return j.pipeline.broken(j.turn, j.eng.model, err)
 		}
 	}
 	j.res.Interrupted = j.hooks.Control.Interrupted()
@@ -78,9 +81,13 @@ func (j *job) run(ctx context.Context) error {
 // use makes a checkpoint current, with the VAE of the request.
 func (j *job) use(ctx context.Context, checkpoint string) error {
 	defer j.clock(&j.res.Timings.Load)()
-	m, err := j.pipeline.use(ctx, checkpoint, j.req.Files.VAE, j.hooks)
-	if err != nil {
-		return err
+	m := j.turn.model
+	if m == nil {
+		var err error
+		if m, err = j.pipeline.use(ctx, checkpoint, j.req.Files.VAE, j.hooks); err != nil {
+			return err
+		}
+		j.turn.Open()
 	}
 	if j.req.Files.VAE == "" && m.eng.Info().NoVAE {
 		return &fault.Error{
@@ -89,7 +96,10 @@ func (j *job) use(ctx context.Context, checkpoint string) error {
 				filepath.Base(checkpoint), strings.TrimSuffix(filepath.Base(checkpoint), filepath.Ext(checkpoint))),
 		}
 	}
-	j.model = m
+	if j.eng != nil {
+		j.eng.End()
+	}
+	j.eng = m.join()
 	j.res.Inpainting = j.inpainting()
 	return nil
 }
@@ -113,7 +123,7 @@ func (j *job) uses(ids ...fileid.ID) error {
 func (j *job) runBatch(ctx context.Context, n int) error {
 	seeds := j.seeds[n*j.batch : (n+1)*j.batch]
 	subseeds := j.subseeds[n*j.batch : (n+1)*j.batch]
-	if j.model.path != j.req.Files.Checkpoint { // a hires pass left its own
+	if j.eng.model.path != j.req.Files.Checkpoint { // a hires pass left its own
 		if err := j.use(ctx, j.req.Files.Checkpoint); err != nil {
 			return err
 		}
@@ -241,7 +251,7 @@ func (j *job) decodeOne(ctx context.Context, latent []float32, h, w int) (imagei
 	for i, v := range latent {
 		z[i] = v / VAEScale
 	}
-	pixels, err := j.model.eng.Decode(ctx, LatentInput{Latent: z, H: h, W: w, Tiling: j.req.Tiling})
+	pixels, err := j.eng.Decode(ctx, LatentInput{Latent: z, H: h, W: w, Tiling: j.req.Tiling})
 	if err != nil {
 		return imageio.RGB{}, err
 	}
@@ -258,7 +268,7 @@ func (j *job) encode(ctx context.Context, pictures [][]float32, h, w int) (laten
 	l := latents{n: len(pictures), h: h / LatentScale, w: w / LatentScale}
 	l.data = make([]float32, l.n*LatentChannels*l.h*l.w)
 	for i, pixels := range pictures {
-		moments, err := j.model.eng.Encode(ctx, PixelInput{Pixels: pixels, H: h, W: w, Tiling: j.req.Tiling})
+		moments, err := j.eng.Encode(ctx, PixelInput{Pixels: pixels, H: h, W: w, Tiling: j.req.Tiling})
 		if err != nil {
 			return latents{}, err
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"sdworker/fault"
 	"sdworker/inference/prompt"
 )
 
@@ -19,25 +18,20 @@ func (j *job) activate(ctx context.Context, networks []prompt.Network) error {
 		names, loras = j.resolveLoRAs(networks)
 	}
 	j.loras, j.bundled = nil, nil
-	switch ap, ok := j.model.eng.(LoRAApplier); {
-	case ok:
-		defer j.clock(&j.res.Timings.Load)()
-		reports, err := ap.SetLoRAs(ctx, loras)
-		if err != nil {
-			return err
-		}
-		for i, r := range reports {
-			if r.Note != "" {
-				j.comment(fmt.Sprintf("LoRA %s: %s", names[i], r.Note))
-			}
-			j.bundled = append(j.bundled, r.Embeddings...)
-		}
-	case len(loras) > 0:
-		return fault.Errorf(fault.Invalid, "lora", "this engine cannot apply LoRAs")
+	defer j.clock(&j.res.Timings.Load)()
+	reports, files, err := j.eng.SetLoRAs(ctx, loras)
+	if err != nil {
+		return err
 	}
-	j.loras = loras
+	for i, r := range reports {
+		if r.Note != "" {
+			j.comment(fmt.Sprintf("LoRA %s: %s", names[i], r.Note))
+		}
+		j.bundled = append(j.bundled, r.Embeddings...)
+	}
+	j.loras, j.files = loras, files
 	j.texts = j.pipeline.embeddings.get(j.req.Files.Embeddings, j.bundled)
-	return j.uses(j.model.files()...)
+	return j.uses(files...)
 }
 
 // resolveLoRAs turns tags into files and strengths, each with the name of its first
@@ -75,6 +69,16 @@ func (j *job) resolveLoRAs(networks []prompt.Network) (names []string, files []L
 		j.comment("Networks not found: " + strings.Join(missing, ", "))
 	}
 	return merge(loras)
+}
+
+// lorasOf are the adapters that a prompt of a request activates.
+func lorasOf(req *Request, text string) []LoRA {
+	if req.Settings.DisableExtraNetworks {
+		return nil
+	}
+	_, networks := prompt.ExtractNetworks(text)
+	_, files := (&job{req: req, res: &Result{}}).resolveLoRAs(networks)
+	return files
 }
 
 // named is the LoRA of a tag with the name that the tag calls it.

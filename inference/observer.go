@@ -7,8 +7,8 @@ import (
 	"sdworker/inference/imageio"
 )
 
-// Observer is told what becomes of a job: on the job's goroutine, one event after
-// another. It must return quickly.
+// Observer is told what becomes of a job, one event after another. It must return
+// quickly.
 type Observer func(Event)
 
 // Event is one change of a job in a queue.

@@ -2,12 +2,15 @@ package inference
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sdworker/fault"
+	"sdworker/inference/batch"
 	"sdworker/internal/fileid"
 )
 
@@ -23,9 +26,19 @@ type PipelineOptions struct {
 	// WarmBytes bounds the weights of all checkpoints in memory together, by what
 	// their engines report; 0 means no bound. The one in use stays in any case.
 	WarmBytes int64
+	// Jobs is how many jobs may be in work at once; 0 means 1. With more, jobs of
+	// the same weights share UNet calls.
+	Jobs int
+	// CallCells bounds the latent cells of all rows of a shared UNet call together; 0
+	// means DefaultCallCells. Beyond it a device has enough to do with one job, and
+	// company would only make that wait.
+	CallCells int
 	// Memory reports free and used memory for Status; nil means unknown.
 	Memory func() Memory
 }
+
+// DefaultCallCells is 16 rows of 512x512 pixels.
+const DefaultCallCells = 16 * 64 * 64
 
 // Pipeline is the Generator of this process: it turns requests into pictures by
 // calling an Engine's networks in the order that A1111 does.
@@ -33,19 +46,16 @@ type Pipeline struct {
 	open OpenFunc
 	opts PipelineOptions
 
-	status atomic.Pointer[Status]
-
-	turn       sync.Mutex // held by the job in hand; guards what follows
-	loaded     []*model   // most recently used first
+	status     atomic.Pointer[Status]
+	closed     atomic.Bool
+	turns      *batch.Turns
 	embeddings embeddingFiles
-	closed     bool
-}
+	count      counter
 
-// model is a loaded checkpoint. What was set on it since, the engine knows.
-type model struct {
-	path  string
-	eng   Engine
-	conds *condCache
+	mu       sync.Mutex
+	loaded   []*model             // most recently used first
+	versions map[string]fileid.ID // of model files, as the jobs found them
+	changes  int                  // how often one of them was another one than before
 }
 
 var _ Generator = (*Pipeline)(nil)
@@ -53,20 +63,98 @@ var _ Generator = (*Pipeline)(nil)
 // NewPipeline returns a Pipeline that loads checkpoints with open as requests
 // name them.
 func NewPipeline(open OpenFunc, opts PipelineOptions) *Pipeline {
-	opts.Warm = max(opts.Warm, 1)
-	p := &Pipeline{open: open, opts: opts}
+	opts.Warm, opts.Jobs = max(opts.Warm, 1), max(opts.Jobs, 1)
+	if opts.CallCells == 0 {
+		opts.CallCells = DefaultCallCells
+	}
+	p := &Pipeline{open: open, opts: opts, turns: batch.NewTurns(opts.Jobs, opts.Jobs), versions: map[string]fileid.ID{}}
 	p.status.Store(&Status{Ready: true})
 	return p
 }
 
-// exclusive runs fn when no other job does.
-func (p *Pipeline) exclusive(fn func() error) error {
-	p.turn.Lock()
-	defer p.turn.Unlock()
-	if p.closed {
-		return &fault.Error{Code: fault.Broken, Op: "pipeline", Msg: "the engine is shut down"}
+// turn is a job's part in the time between two changes of weights.
+type turn struct {
+	*batch.Turn
+	first bool   // it prepares what the turn works with
+	model *model // that the first job has made ready; nil for that one itself
+}
+
+// enter runs fn in a turn as it is wanted.
+func (p *Pipeline) enter(ctx context.Context, want batch.Want, fn func(*turn) error) error {
+	entered, first, err := p.turns.Enter(ctx, want)
+	if err != nil {
+		return &fault.Error{Code: fault.Canceled, Op: "pipeline", Msg: "canceled", Err: err}
 	}
-	return fn()
+	defer entered.Leave()
+	if p.closed.Load() {
+		return fault.Errorf(fault.Broken, "pipeline", "the engine is shut down")
+	}
+	t := &turn{Turn: entered, first: first}
+	if !first {
+		if t.model = p.inUse(); t.model == nil {
+			return fault.Errorf(fault.Broken, "pipeline", "the engine failed while the job began")
+		}
+	}
+	return fn(t)
+}
+
+// inUse is the model used last, nil when none is loaded.
+func (p *Pipeline) inUse() *model {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.loaded) == 0 {
+		return nil
+	}
+	return p.loaded[0]
+}
+
+// want tells with whom a job can be in work: with others of the same checkpoint, VAE
+// and adapters, as long as none of the files changes. A job that changes its weights
+// on the way, or whose calls have no room for another, is alone.
+func (p *Pipeline) want(req *Request) batch.Want {
+	alone := batch.Want{Alone: true}
+	if p.opts.Jobs == 1 {
+		return alone
+	}
+	loras := lorasOf(req, req.Prompt)
+	if hr := req.Hires; hr != nil && (hr.Checkpoint != "" && hr.Checkpoint != req.Files.Checkpoint || !slices.Equal(loras, lorasOf(req, hr.Prompt))) {
+		return alone
+	}
+	// One that leaves no room for another in its calls would only make others wait.
+	cells := req.Width / LatentScale * req.Height / LatentScale
+	if hr := req.Hires; hr != nil {
+		cells = max(cells, hr.Width/LatentScale*hr.Height/LatentScale)
+	}
+	if (2*req.BatchSize+2)*cells > p.opts.CallCells {
+		return alone
+	}
+	files := []string{req.Files.Checkpoint, req.Files.VAE, req.Files.TAESD}
+	for _, l := range loras {
+		files = append(files, l.Path)
+	}
+	for _, u := range req.Control {
+		files = append(files, u.Model)
+	}
+	files = slices.AppendSeq(files, maps.Values(req.Files.Upscalers))
+	return batch.Want{Key: fmt.Sprintf("%d %q %q %+v", p.look(files), req.Files.Checkpoint, req.Files.VAE, loras)}
+}
+
+// look notes the versions of files and returns how many changes of them were seen so
+// far. What is gone has not changed.
+func (p *Pipeline) look(files []string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, path := range files {
+		now, err := fileid.Stat(path)
+		if path == "" || err != nil {
+			continue
+		}
+		if before, known := p.versions[path]; known && before != now {
+			p.changes++
+		}
+		p.versions[path] = now
+	}
+	return p.changes
 }
 
 // Generate makes the pictures of req.
@@ -75,16 +163,20 @@ func (p *Pipeline) Generate(ctx context.Context, req *Request, hooks Hooks) (*Re
 		return nil, err
 	}
 	var res *Result
-	err := p.exclusive(func() (err error) {
+	arrived := time.Now()
+	err := p.enter(ctx, p.want(req), func(t *turn) error {
 		start := time.Now()
-		p.renew()
-		j := &job{pipeline: p, req: req, hooks: hooks, res: &Result{}}
+		if t.first {
+			p.renew()
+		}
+		j := &job{pipeline: p, turn: t, req: req, hooks: hooks, res: &Result{}}
 		if err := j.run(ctx); err != nil {
 			return err
 		}
 		if err := ctx.Err(); err != nil {
 			return &fault.Error{Code: fault.Canceled, Op: "generate", Msg: "canceled", Err: err}
 		}
+		j.res.Timings.Queue = start.Sub(arrived).Seconds()
 		j.res.Timings.Total = time.Since(start).Seconds()
 		res = j.res
 		return nil
@@ -94,7 +186,7 @@ func (p *Pipeline) Generate(ctx context.Context, req *Request, hooks Hooks) (*Re
 
 // Load makes files.Checkpoint and files.VAE ready.
 func (p *Pipeline) Load(ctx context.Context, files Files, hooks Hooks) error {
-	return p.exclusive(func() error {
+	return p.enter(ctx, batch.Want{Alone: true}, func(*turn) error {
 		p.renew()
 		_, err := p.use(ctx, files.Checkpoint, files.VAE, hooks)
 		return err
@@ -102,8 +194,8 @@ func (p *Pipeline) Load(ctx context.Context, files Files, hooks Hooks) error {
 }
 
 // Unload frees all weights.
-func (p *Pipeline) Unload(context.Context) error {
-	return p.exclusive(func() error {
+func (p *Pipeline) Unload(ctx context.Context) error {
+	return p.enter(ctx, batch.Want{Alone: true}, func(*turn) error {
 		p.drop(0)
 		return nil
 	})
@@ -115,23 +207,29 @@ func (p *Pipeline) Status() Status {
 	if p.opts.Memory != nil {
 		s.Memory = p.opts.Memory()
 	}
+	s.UNetCalls, s.UNetRows = p.count.read()
 	return s
 }
 
-// Close waits for the job in hand and frees everything. It may be called more
+// Close waits for the jobs in hand and frees everything. It may be called more
 // than once.
 func (p *Pipeline) Close() error {
-	p.turn.Lock()
-	defer p.turn.Unlock()
-	p.closed = true
+	p.closed.Store(true)
+	entered, _, err := p.turns.Enter(context.Background(), batch.Want{Alone: true})
+	if err != nil {
+		return err
+	}
+	defer entered.Leave()
 	p.drop(0)
 	return nil
 }
 
 // renew has the engines notice files that were replaced under their names, and
-// closes those whose checkpoint was. It costs microseconds, so that every job
-// begins with it; within a job nothing changes.
+// closes those whose checkpoint was. It costs microseconds, so that every turn
+// begins with it; within a turn nothing changes.
 func (p *Pipeline) renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	before := len(p.loaded)
 	p.loaded = slices.DeleteFunc(p.loaded, func(m *model) bool {
 		keeper, ok := m.eng.(FileKeeper)
@@ -146,7 +244,7 @@ func (p *Pipeline) renew() {
 	}
 }
 
-// tell stores the status, with why the last start or load failed.
+// tell stores the status, with why the last start or load failed; p.mu is held.
 func (p *Pipeline) tell(failure string) {
 	s := Status{Ready: true, Err: failure}
 	if len(p.loaded) > 0 {
@@ -155,33 +253,22 @@ func (p *Pipeline) tell(failure string) {
 	p.status.Store(&s)
 }
 
-// files are the versions of the files that act on m, without those that its engine
-// does not tell.
-func (m *model) files() []fileid.ID {
-	if keeper, ok := m.eng.(FileKeeper); ok {
-		return keeper.Files()
-	}
-	return nil
-}
-
 // use returns the model of a checkpoint with the given VAE, loading it if need
 // be.
 func (p *Pipeline) use(ctx context.Context, checkpoint, vae string, hooks Hooks) (*model, error) {
 	if checkpoint == "" {
 		return nil, &fault.Error{Code: fault.NotFound, Op: "load", Msg: "no checkpoint is chosen: put a Stable Diffusion 1.5 checkpoint into the model folder or name one with --model"}
 	}
-	if i := slices.IndexFunc(p.loaded, func(m *model) bool { return m.path == checkpoint }); i >= 0 {
-		m := p.loaded[i]
-		if err := m.setVAE(ctx, vae); err != nil {
-			return nil, p.broken(m, err)
+	if m := p.find(checkpoint); m != nil {
+		if err := m.join().SetVAE(ctx, vae); err != nil {
+			return nil, p.broken(nil, m, err)
 		}
-		p.loaded = slices.Delete(p.loaded, i, i+1)
 		p.keep(m)
 		return m, nil
 	}
 	m, err := p.load(ctx, checkpoint, hooks)
 	if err == nil {
-		if err = m.setVAE(ctx, vae); err != nil {
+		if err = m.join().SetVAE(ctx, vae); err != nil {
 			_ = m.eng.Close()
 		}
 	}
@@ -193,13 +280,12 @@ func (p *Pipeline) use(ctx context.Context, checkpoint, vae string, hooks Hooks)
 	return m, nil
 }
 
-// setVAE makes a VAE act, "" for the checkpoint's own.
-func (m *model) setVAE(ctx context.Context, vae string) error {
-	switch sw, ok := m.eng.(VAESwitcher); {
-	case ok:
-		return sw.SetVAE(ctx, vae)
-	case vae != "":
-		return &fault.Error{Code: fault.Invalid, Op: "vae", Field: "sd_vae", Msg: "this engine cannot replace the VAE"}
+// find returns the loaded model of a checkpoint, nil if there is none.
+func (p *Pipeline) find(checkpoint string) *model {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.IndexFunc(p.loaded, func(m *model) bool { return m.path == checkpoint }); i >= 0 {
+		return p.loaded[i]
 	}
 	return nil
 }
@@ -208,6 +294,8 @@ func (m *model) setVAE(ctx context.Context, vae string) error {
 // limits of the options hold.
 func (p *Pipeline) keep(m *model) {
 	info := m.eng.Info()
+	p.mu.Lock()
+	p.loaded = slices.DeleteFunc(p.loaded, func(other *model) bool { return other == m })
 	p.loaded = slices.Insert(p.loaded, 0, m)
 	bytes := info.WeightBytes
 	fit := 1
@@ -218,8 +306,9 @@ func (p *Pipeline) keep(m *model) {
 		}
 		fit++
 	}
-	p.drop(fit)
 	p.tell("")
+	p.mu.Unlock()
+	p.drop(fit)
 }
 
 // load opens a checkpoint beside those in memory, or in their place when there is
@@ -233,18 +322,20 @@ func (p *Pipeline) load(ctx context.Context, checkpoint string, hooks Hooks) (*m
 	}
 	progress(0, 0)
 	eng, err := p.open(ctx, checkpoint, progress)
-	if fault.CodeOf(err) == fault.Exhausted && len(p.loaded) > 0 {
+	if fault.CodeOf(err) == fault.Exhausted && p.inUse() != nil {
 		p.drop(0) // the warm ones are in the way
 		eng, err = p.open(ctx, checkpoint, progress)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &model{path: checkpoint, eng: eng, conds: newCondCache()}, nil
+	return newModel(checkpoint, eng, &sharing{jobs: p.opts.Jobs, cells: p.opts.CallCells, count: &p.count}), nil
 }
 
-// drop closes all but the keep most recently used models.
+// drop closes all but the keep most recently used models, which nobody may use.
 func (p *Pipeline) drop(keep int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for len(p.loaded) > keep {
 		last := len(p.loaded) - 1
 		_ = p.loaded[last].eng.Close()
@@ -261,16 +352,22 @@ func (p *Pipeline) fail(err error) {
 	p.status.Store(&s)
 }
 
-// broken drops m when err says that its state is unknown, so that the next job
-// loads it anew, and returns err.
-func (p *Pipeline) broken(m *model, err error) error {
+// broken drops m when err says that its state is unknown, so that the next turn, which
+// may be nil for one that has just begun, loads it anew, and returns err. The other
+// jobs of the turn get the same error at their next call.
+func (p *Pipeline) broken(t *turn, m *model, err error) error {
 	if fault.CodeOf(err) != fault.Broken {
 		return err
 	}
+	if t != nil {
+		t.Retire()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if i := slices.Index(p.loaded, m); i >= 0 {
 		p.loaded = slices.Delete(p.loaded, i, i+1)
 		_ = m.eng.Close()
+		p.tell(err.Error())
 	}
-	p.tell(err.Error())
 	return err
 }

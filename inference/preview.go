@@ -46,11 +46,10 @@ func (j *job) preview(ctx context.Context, latent []float32, h, w int) (imageio.
 	latent = latent[:LatentChannels*h*w]
 	switch j.req.Preview.Method {
 	case PreviewTAESD:
-		dec, ok := j.model.eng.(PreviewDecoder)
-		if !ok || j.req.Files.TAESD == "" {
+		if _, ok := j.eng.model.eng.(PreviewDecoder); !ok || j.req.Files.TAESD == "" {
 			break
 		}
-		pixels, err := dec.DecodePreview(ctx, j.req.Files.TAESD, latent, h, w)
+		pixels, err := j.eng.DecodePreview(ctx, j.req.Files.TAESD, latent, h, w)
 		if err != nil {
 			return imageio.RGB{}, err
 		}

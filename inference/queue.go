@@ -14,12 +14,12 @@ import (
 type Queue struct {
 	gen      Generator
 	depth    int // running, waiting and reserved jobs; 0 = no limit
-	jobs     int // running at once
+	jobs     int // that the generator has at once
 	observer Observer
 
 	mu       sync.Mutex
 	reserved int
-	line     []*ticket // in order of arrival; the first of them run
+	line     []*ticket // in order of arrival; the generator has the first of them
 	last     JobState  // of the job that ended last
 }
 
@@ -28,8 +28,8 @@ type QueueOptions struct {
 	// Depth is how many jobs may be in the queue, the running and the reserved
 	// ones included; 0 means no limit.
 	Depth int
-	// Jobs is how many of them run at once; 0 means 1. The generator must be able
-	// to work on so many.
+	// Jobs is how many of them the generator has at once; 0 means 1. Of several, one
+	// runs from its first report of progress on: until then it may wait for weights.
 	Jobs int
 	// Observer follows all jobs; it may be nil.
 	Observer Observer
@@ -37,14 +37,16 @@ type QueueOptions struct {
 
 // ticket is one job's place in the line.
 type ticket struct {
-	turn     chan struct{} // closed when the job may run
-	moved    chan struct{} // has a value when the job has moved up
-	running  bool
-	control  *Control
-	cancel   context.CancelCauseFunc
-	state    JobState
-	result   **Result // of Generate, nil for other jobs
+	turn    chan struct{} // closed when the generator may have the job
+	given   bool          // it has it
+	control *Control
+	cancel  context.CancelCauseFunc
+	state   JobState
+	result  **Result // of Generate, nil for other jobs
+
+	telling  sync.Mutex // held while the observer is told, before the queue's lock
 	observer Observer
+	ended    bool // Done was told
 }
 
 // NewQueue returns a queue in front of gen.
@@ -139,7 +141,7 @@ func (p *Place) do(ctx context.Context, job Job, fn Work, result **Result) (err 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	q := p.queue
-	t := &ticket{turn: make(chan struct{}), moved: make(chan struct{}, 1), control: NewControl(), cancel: cancel}
+	t := &ticket{turn: make(chan struct{}), control: NewControl(), cancel: cancel}
 	t.state = JobState{ID: job.ID, Name: job.Name}
 	t.result = result
 	t.observer = observers(q.observer, job.Observer, observerOf(ctx))
@@ -163,27 +165,39 @@ func (p *Place) do(ctx context.Context, job Job, fn Work, result **Result) (err 
 	return err
 }
 
-// await returns when t may run, or its context has ended.
+// await returns when the generator may have t, or its context has ended.
 func (q *Queue) await(ctx context.Context, t *ticket) error {
-	for {
-		select {
-		case <-t.turn:
-			q.tell(t, Started, nil)
-			return nil
-		case <-t.moved:
-			q.tell(t, Moved, nil)
-		case <-ctx.Done():
-			var told *fault.Error
-			if errors.As(context.Cause(ctx), &told) {
-				return told
-			}
-			return &fault.Error{Code: fault.Canceled, Op: "queue", Msg: "canceled while waiting", Err: context.Cause(ctx)}
+	select {
+	case <-t.turn:
+		if q.jobs == 1 { // of several, the generator tells which one it works on
+			q.begin(t)
 		}
+		return nil
+	case <-ctx.Done():
+		var told *fault.Error
+		if errors.As(context.Cause(ctx), &told) {
+			return told
+		}
+		return &fault.Error{Code: fault.Canceled, Op: "queue", Msg: "canceled while waiting", Err: context.Cause(ctx)}
+	}
+}
+
+// begin notes that the work on t has begun, once.
+func (q *Queue) begin(t *ticket) {
+	q.mu.Lock()
+	first := t.state.Started.IsZero()
+	if first {
+		t.state.Started = time.Now()
+	}
+	q.mu.Unlock()
+	if first {
+		q.tell(t, Started, nil)
 	}
 }
 
 // progress records what a job reports.
 func (q *Queue) progress(t *ticket, p Progress) {
+	q.begin(t)
 	q.mu.Lock()
 	if p.Preview != nil {
 		t.state.Preview = p.Preview
@@ -195,35 +209,32 @@ func (q *Queue) progress(t *ticket, p Progress) {
 	q.tell(t, Progressed, nil)
 }
 
-// tell calls the observers of a job, on its own goroutine and without the lock.
+// tell calls the observers of a job, without the queue's lock.
 func (q *Queue) tell(t *ticket, kind EventKind, err error) {
 	if t.observer == nil {
 		return
 	}
+	t.telling.Lock()
+	defer t.telling.Unlock()
 	q.mu.Lock()
 	e := Event{Kind: kind, Job: t.snapshot(), Ahead: q.ahead(t), Err: err}
-	late := kind == Moved && t.running
 	q.mu.Unlock()
-	if late { // it has moved to the front, which Started tells
+	if t.ended || kind == Moved && !e.Job.Started.IsZero() { // too late to matter
 		return
 	}
+	t.ended = kind == Done
 	if kind == Done && t.result != nil {
 		e.Result = *t.result
 	}
 	t.observer(e)
 }
 
-// advance starts the jobs whose turn has come; the queue's lock is held.
+// advance gives the generator the jobs whose turn has come; the queue's lock is held.
 func (q *Queue) advance() {
-	for i, t := range q.line {
-		switch {
-		case t.running:
-		case i < q.jobs:
-			t.running = true
-			t.state.Started = time.Now()
+	for _, t := range q.line[:min(q.jobs, len(q.line))] {
+		if !t.given {
+			t.given = true
 			close(t.turn)
-		default:
-			return
 		}
 	}
 }
@@ -231,26 +242,26 @@ func (q *Queue) advance() {
 // leave takes t out of the line and lets the next one run.
 func (q *Queue) leave(t *ticket) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.line = slices.DeleteFunc(q.line, func(other *ticket) bool { return other == t })
-	if t.running {
+	at := slices.Index(q.line, t)
+	q.line = slices.Delete(q.line, at, at+1)
+	if t.given {
 		t.state.Finished = time.Now()
+		if t.state.Started.IsZero() {
+			t.state.Started = t.state.Finished
+		}
 		q.last = t.snapshot()
 	}
 	q.advance()
-	for _, other := range q.line {
-		if !other.running {
-			select {
-			case other.moved <- struct{}{}:
-			default: // it has not looked since the last one
-			}
-		}
+	behind := slices.Clone(q.line[at:])
+	q.mu.Unlock()
+	for _, other := range behind {
+		q.tell(other, Moved, nil)
 	}
 }
 
 // ahead is how many jobs are before t, 0 when it runs; the queue's lock is held.
 func (q *Queue) ahead(t *ticket) int {
-	if t.running {
+	if !t.state.Started.IsZero() {
 		return 0
 	}
 	return max(slices.Index(q.line, t), 0)
@@ -284,10 +295,10 @@ func (p *Place) Generate(ctx context.Context, job Job, req *Request) (*Result, e
 func (q *Queue) Running() (JobState, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.line) == 0 {
-		return JobState{}, false
+	if t := q.oldest(); t != nil && !t.state.Started.IsZero() {
+		return t.snapshot(), true
 	}
-	return q.line[0].snapshot(), true
+	return JobState{}, false
 }
 
 // Last returns the state of the job that ended last, the zero state if none did.
@@ -335,7 +346,7 @@ func (q *Queue) Waiting() []string {
 	defer q.mu.Unlock()
 	ids := []string{}
 	for _, t := range q.line {
-		if !t.running {
+		if t.state.Started.IsZero() {
 			ids = append(ids, t.state.ID)
 		}
 	}
@@ -344,6 +355,8 @@ func (q *Queue) Waiting() []string {
 
 // Interrupt asks the oldest running job to finish with what exists.
 func (q *Queue) Interrupt() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	if t := q.oldest(); t != nil {
 		t.control.Interrupt()
 	}
@@ -351,6 +364,8 @@ func (q *Queue) Interrupt() {
 
 // Skip asks the oldest running job to go on with its next batch.
 func (q *Queue) Skip() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	if t := q.oldest(); t != nil {
 		t.control.Skip()
 	}
@@ -362,7 +377,7 @@ func (q *Queue) Finish(cause error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, t := range q.line {
-		if t.running {
+		if t.given && !t.state.Started.IsZero() {
 			t.control.Interrupt()
 		} else {
 			t.cancel(cause)
@@ -382,9 +397,14 @@ func (q *Queue) Cancel(id string, cause error) bool {
 	return t != nil
 }
 
+// oldest is the oldest running job; where none has begun, the first of the line; nil
+// in an empty queue. The queue's lock is held.
 func (q *Queue) oldest() *ticket {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+	for _, t := range q.line {
+		if !t.state.Started.IsZero() {
+			return t
+		}
+	}
 	if len(q.line) == 0 {
 		return nil
 	}

@@ -180,12 +180,18 @@ func TestSeveralJobsRunInOrder(t *testing.T) {
 		done := map[string]<-chan error{}
 		for _, id := range []string{"a", "b", "c", "d"} {
 			release[id] = make(chan struct{})
-			done[id] = do(t.Context(), q, id, func(context.Context, inference.Hooks) error { <-release[id]; return nil })
+			done[id] = do(t.Context(), q, id, func(_ context.Context, h inference.Hooks) error {
+				if id != "b" {
+					h.Report(inference.Progress{})
+				}
+				<-release[id]
+				return nil
+			})
 			synctest.Wait()
 		}
-		require.Equal(t, []string{"c", "d"}, q.Waiting())
+		require.Equal(t, []string{"b", "c", "d"}, q.Waiting(), "b has told nothing yet")
 		_, ahead, _ := q.Find("b")
-		require.Zero(t, ahead, "it runs")
+		require.Equal(t, 1, ahead)
 		_, ahead, _ = q.Find("d")
 		require.Equal(t, 3, ahead)
 		state, _ := q.Running()
@@ -243,7 +249,7 @@ func TestObserversAreToldEachChangeOnce(t *testing.T) {
 		require.Equal(t, []told{{inference.Started, 0, 0, nil}, {inference.Progressed, 0, 1, nil}, {inference.Progressed, 0, 2, nil}, {inference.Done, 0, 2, failure}}, own[last-3:])
 		for _, e := range own[1 : last-3] {
 			require.Equal(t, inference.Moved, e.kind)
-			require.Equal(t, 1, e.ahead)
+			require.LessOrEqual(t, e.ahead, 1)
 		}
 	})
 }

@@ -31,6 +31,7 @@ type pass struct {
 // sample runs the sampler of a pass and returns its latents.
 func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	defer j.clock(&j.res.Timings.Sample)()
+	defer j.eng.End()
 	var err error
 	if p.control, err = j.prepareControl(p.size.w*LatentScale, p.size.h*LatentScale, p.hires); err != nil {
 		return latents{}, err
@@ -50,7 +51,7 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 		OnStep:      func(step, total int, predicted []float32) { j.onStep(ctx, p, step, total, predicted) },
 		Stop:        j.stopped,
 	}
-	trained := j.model.eng.Info()
+	trained := j.eng.Info()
 	if trained.VPrediction {
 		sj.Prediction = sampler.Velocity
 	}
@@ -182,7 +183,7 @@ func (j *job) rows(ctx context.Context, p *pass, b *sampler.Batch, from, to int,
 	}
 	for at := from; at < to; {
 		n := min(limit, to-at)
-		part, err := j.model.eng.PredictNoise(ctx, j.unetInput(p, b, at, at+n, contexts[at-from:at-from+n]))
+		part, err := j.eng.PredictNoise(ctx, j.unetInput(p, b, at, at+n, contexts[at-from:at-from+n]))
 		if fault.CodeOf(err) == fault.Exhausted && n > 1 {
 			limit = (n + 1) / 2
 			p.rows = limit

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"sdworker/fault"
+	"sdworker/inference/batch"
 	"sdworker/inference/imageio"
 )
 
@@ -29,22 +30,25 @@ func (p *Pipeline) Upscale(ctx context.Context, req *UpscaleRequest, hooks Hooks
 		return upscale(ctx, nil, req, hooks)
 	}
 	var out imageio.RGB
-	err := p.exclusive(func() (err error) {
-		if len(p.loaded) == 0 {
+	err := p.enter(ctx, batch.Want{Any: true}, func(turn *turn) error {
+		m := p.inUse()
+		if m == nil {
 			return fault.Errorf(fault.NotFound, "upscale", "no checkpoint is loaded, so no engine runs that could upscale with a model")
 		}
-		if keeper, ok := p.loaded[0].eng.(FileKeeper); ok {
+		if keeper, ok := m.eng.(FileKeeper); ok && turn.first {
 			keeper.Renew() // for the upscaler: the checkpoint does not matter here
 		}
-		out, err = upscale(ctx, p.loaded[0].eng, req, hooks)
-		return p.broken(p.loaded[0], err)
+		turn.Open()
+		var err error
+		out, err = upscale(ctx, m.join(), req, hooks)
+		return p.broken(turn, m, err)
 	})
 	return out, err
 }
 
 // upscale enlarges m until it has the wanted size and then resizes it to that
 // size exactly, as Upscaler.upscale of modules/upscaler.py does.
-func upscale(ctx context.Context, eng Engine, req *UpscaleRequest, hooks Hooks) (imageio.RGB, error) {
+func upscale(ctx context.Context, eng PixelUpscaler, req *UpscaleRequest, hooks Hooks) (imageio.RGB, error) {
 	m := req.Image
 	if req.Upscaler == UpscalerNone {
 		return m, nil
@@ -70,7 +74,7 @@ func upscale(ctx context.Context, eng Engine, req *UpscaleRequest, hooks Hooks) 
 	return m, nil
 }
 
-func upscaleOnce(ctx context.Context, eng Engine, req *UpscaleRequest, m imageio.RGB) (imageio.RGB, error) {
+func upscaleOnce(ctx context.Context, eng PixelUpscaler, req *UpscaleRequest, m imageio.RGB) (imageio.RGB, error) {
 	scaledW, scaledH := int(float64(m.W)*req.Scale), int(float64(m.H)*req.Scale)
 	switch {
 	case req.Model == "" && req.Upscaler == UpscalerNearest:
@@ -80,11 +84,7 @@ func upscaleOnce(ctx context.Context, eng Engine, req *UpscaleRequest, m imageio
 	case req.Model == "":
 		return m, fault.Errorf(fault.NotFound, "upscale", "could not find upscaler named %s", req.Upscaler)
 	}
-	up, ok := eng.(PixelUpscaler)
-	if !ok {
-		return m, fault.Errorf(fault.Invalid, "upscale", "this engine cannot run upscaler models")
-	}
-	out, factor, err := up.UpscalePixels(ctx, req.Model, toPlanar(m), m.H, m.W)
+	out, factor, err := eng.UpscalePixels(ctx, req.Model, toPlanar(m), m.H, m.W)
 	if err != nil {
 		return m, err
 	}
@@ -97,7 +97,7 @@ func (j *job) resizeWith(ctx context.Context, m imageio.RGB, w, h int, upscaler 
 	scale := max(float64(w)/float64(m.W), float64(h)/float64(m.H))
 	if upscaler != "" && upscaler != UpscalerNone && scale > 1 {
 		var err error
-		m, err = upscale(ctx, j.model.eng, &UpscaleRequest{Image: m, Upscaler: upscaler, Model: j.req.Files.Upscalers[upscaler], Scale: scale}, j.hooks)
+		m, err = upscale(ctx, j.eng, &UpscaleRequest{Image: m, Upscaler: upscaler, Model: j.req.Files.Upscalers[upscaler], Scale: scale}, j.hooks)
 		if err != nil {
 			return m, err
 		}

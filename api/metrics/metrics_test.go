@@ -106,9 +106,9 @@ func (g statusOnly) Status() inference.Status { return g.status }
 func TestMemory(t *testing.T) {
 	m := metrics.New()
 	m.Watch(inference.NewQueue(statusOnly{status: inference.Status{
-		Memory: inference.Memory{DeviceFree: 5, DeviceTotal: 10}, Engine: inference.EngineInfo{WeightBytes: 7},
+		Memory: inference.Memory{DeviceFree: 5, DeviceTotal: 10}, Engine: inference.EngineInfo{WeightBytes: 7}, UNetCalls: 3, UNetRows: 14,
 	}}, inference.QueueOptions{}))
-	requireLines(t, scrape(t, m), "sdworker_device_memory_free_bytes 5", "sdworker_device_memory_total_bytes 10", "sdworker_model_weight_bytes 7", "sdworker_engine_ready 0")
+	requireLines(t, scrape(t, m), "sdworker_device_memory_free_bytes 5", "sdworker_device_memory_total_bytes 10", "sdworker_model_weight_bytes 7", "sdworker_engine_ready 0", "sdworker_unet_calls_total 3", "sdworker_unet_rows_total 14")
 }
 
 func TestRequests(t *testing.T) {

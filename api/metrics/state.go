@@ -11,6 +11,7 @@ import (
 type state struct {
 	queue                        *inference.Queue
 	jobs, ready, loaded, weights *prometheus.Desc
+	calls, rows                  *prometheus.Desc
 	free, total                  *prometheus.Desc
 }
 
@@ -24,6 +25,8 @@ func newState(q *inference.Queue) *state {
 		ready:   desc("engine_ready", "1 when a job can start without waiting for the engine process."),
 		loaded:  desc("model_loaded", "1 when a checkpoint is loaded."),
 		weights: desc("model_weight_bytes", "Size of the loaded weights."),
+		calls:   desc("unet_calls_total", "Calls of the UNet since the engine process started."),
+		rows:    desc("unet_rows_total", "Rows in those calls together: two for a picture with guidance, more where jobs share a call."),
 		free:    desc("device_memory_free_bytes", "Free memory of the device; absent when it is not known."),
 		total:   desc("device_memory_total_bytes", "Memory of the device; absent when it is not known."),
 	}
@@ -35,14 +38,15 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	jobs := len(s.queue.IDs())
-	running := min(jobs, 1)
-	gauge(s.jobs, float64(running), "running")
-	gauge(s.jobs, float64(jobs-running), "waiting")
+	waiting := len(s.queue.Waiting())
+	gauge(s.jobs, float64(max(len(s.queue.IDs())-waiting, 0)), "running")
+	gauge(s.jobs, float64(waiting), "waiting")
 	status := s.queue.Generator().Status()
 	gauge(s.ready, one(status.Ready))
 	gauge(s.loaded, one(status.Engine.Checkpoint != ""))
 	gauge(s.weights, float64(status.Engine.WeightBytes))
+	ch <- prometheus.MustNewConstMetric(s.calls, prometheus.CounterValue, float64(status.UNetCalls))
+	ch <- prometheus.MustNewConstMetric(s.rows, prometheus.CounterValue, float64(status.UNetRows))
 	if status.Memory.DeviceTotal > 0 {
 		gauge(s.free, float64(status.Memory.DeviceFree))
 		gauge(s.total, float64(status.Memory.DeviceTotal))

@@ -77,8 +77,8 @@ var benchVerb = &verb{
 	Name: "bench", Short: "measure the engine on this machine",
 	Long: `Figures: opening the checkpoint, a step with guidance at 64x64 and 256x256, VAE
 decode, whole pictures, peak memory. Subcommands measure the rest: bench load,
-bench lora, bench http, bench runpod.`,
-	Verbs: []*verb{benchLoadVerb, benchLoRAVerb, benchHTTPVerb, benchRunPodVerb},
+bench lora, bench throughput, bench http, bench runpod.`,
+	Verbs: []*verb{benchLoadVerb, benchLoRAVerb, benchThroughputVerb, benchHTTPVerb, benchRunPodVerb},
 	New:   func() cli.Command[*program] { return new(benchCommand) },
 }
 

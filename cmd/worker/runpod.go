@@ -19,6 +19,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sampler"
+	"sdworker/inference/sdcpp"
 	"sdworker/internal/cli"
 	"sdworker/models/fetch"
 )
@@ -96,6 +97,10 @@ func (r *runpodCommand) Run(ctx context.Context, p *program, c *cli.Call) error 
 	r.chooseLogLevel(cfg)
 	log := r.logger(cfg)
 	cfg.Log = log
+	if _, chosen := p.Environ["RUNPOD_CONCURRENCY"]; !chosen && !sdcpp.OnCPU(r.common.engine.Device) {
+		cfg.Concurrency = r.common.engine.BatchJobs // a GPU does them in little more time than one
+	}
+	log.Info().Int("jobs", cfg.Concurrency).Msg("jobs taken at the same time")
 	cfg.Overlap = true // the queue in front of the engine keeps the order
 
 	gen := newSupervisor(r.program.Environ, &r.common, &r.engine, log, func() {})

@@ -305,7 +305,7 @@ func TestServeFinishesWhatItHasBeforeItEnds(t *testing.T) {
 func TestServeHurriesAfterItsGrace(t *testing.T) {
 	home := newHome(t)
 	g := newGate(t, enginetest.OpPredictNoise)
-	r, c := serve(t, home, g.environ(), "--shutdown-grace", "1ms")
+	r, c := serve(t, home, g.environ(), "--shutdown-grace", "1ms", "--batch-jobs", "1")
 	running := c.later(strings.Replace(small, `"steps": 3`, `"steps": 150`, 1))
 	step := g.next()
 	waiting := c.later(small)

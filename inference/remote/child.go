@@ -48,6 +48,7 @@ type child struct {
 	calls  atomic.Uint64 // numbers given out
 	worked atomic.Bool   // a call succeeded
 	heard  atomic.Uint64 // messages received
+	moved  atomic.Uint64 // of those, the ones about calls: one that waits for others makes no progress itself
 	busy   atomic.Bool   // a message is being delivered: silence is ours, not the child's
 
 	mu     sync.Mutex
@@ -156,6 +157,7 @@ func (c *child) read() error {
 			}
 		case kindStatus, kindAlive:
 		case kindAccepted, kindProgress, kindImage, kindDone:
+			c.moved.Add(1)
 			c.mu.Lock()
 			to := c.open[m.Call]
 			c.mu.Unlock()
@@ -261,7 +263,7 @@ func (x *exchange) run(ctx context.Context) (message, error) {
 		defer tick.Stop()
 		stalled = tick.C
 	}
-	still := 0 // ticks since the last progress
+	still, moved := 0, uint64(0) // ticks since the last progress of any call
 	for {
 		select {
 		case m := <-x.call.events:
@@ -281,6 +283,9 @@ func (x *exchange) run(ctx context.Context) (message, error) {
 			overdue = nil
 			x.child.kill(fmt.Sprintf("the engine process did not stop within %s", x.cfg.CancelGrace))
 		case <-stalled:
+			if now := x.child.moved.Load(); now != moved {
+				still, moved = 0, now
+			}
 			if still++; still > stallTicks {
 				stalled = nil
 				x.child.kill(fmt.Sprintf("the engine process made no progress for %s", x.cfg.Stall))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -79,12 +80,15 @@ func served(conn net.Conn, gen inference.Generator) int {
 // scripted is a generator whose prompt says what to do.
 type scripted struct {
 	conn   net.Conn
+	turn   sync.Mutex // one job at a time
 	loaded string
 	loads  int
 }
 
 func (s *scripted) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
-	if err := s.Load(ctx, req.Files, hooks); err != nil {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if err := s.load(req.Files, hooks); err != nil {
 		return nil, err
 	}
 	hooks.Report(inference.Progress{Phase: inference.PhaseSampling, Steps: req.Steps})
@@ -124,6 +128,12 @@ func (s *scripted) Generate(ctx context.Context, req *inference.Request, hooks i
 }
 
 func (s *scripted) Load(_ context.Context, files inference.Files, hooks inference.Hooks) error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	return s.load(files, hooks)
+}
+
+func (s *scripted) load(files inference.Files, hooks inference.Hooks) error {
 	if files.Checkpoint == s.loaded {
 		return nil
 	}

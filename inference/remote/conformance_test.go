@@ -4,9 +4,11 @@ import (
 	"context"
 	"net"
 	"reflect"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"sdworker/fault"
@@ -32,7 +34,7 @@ func fakePipeline() *inference.Pipeline {
 			),
 		}, nil
 	}
-	return inference.NewPipeline(open, inference.PipelineOptions{})
+	return inference.NewPipeline(open, inference.PipelineOptions{Jobs: 4})
 }
 
 // lateSuccess returns a hook that makes calls take d, whether or not their context
@@ -190,6 +192,34 @@ var conformance = []struct {
 				requireImages(after, "after a job that was canceled")
 			}
 		}
+	}},
+	{"jobs at the same time are each their own", func(t *testing.T, gen inference.Generator) {
+		q := inference.NewQueue(gen, inference.QueueOptions{Jobs: 4})
+		reqs := make([]*inference.Request, 8)
+		outs := make([]*inference.Result, len(reqs))
+		var wg sync.WaitGroup
+		for i := range reqs {
+			reqs[i] = picture(6, 1)
+			reqs[i].Seed = int64(i)
+			if i%3 == 2 {
+				reqs[i].Files.Checkpoint = "other"
+			}
+			wg.Go(func() {
+				res, err := q.Generate(deadline(t), inference.Job{}, reqs[i])
+				assert.NoError(t, err)
+				outs[i] = res
+			})
+		}
+		wg.Wait()
+		own := fakePipeline()
+		defer own.Close()
+		for i, req := range reqs {
+			want, err := own.Generate(deadline(t), req, inference.Hooks{})
+			require.NoError(t, err)
+			require.True(t, reflect.DeepEqual(want.Images, outs[i].Images), "job %d", i)
+		}
+		status := gen.Status()
+		require.Greater(t, status.UNetRows, 2*status.UNetCalls, "they shared calls")
 	}},
 	{"an ended context starts nothing", func(t *testing.T, gen inference.Generator) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -21,18 +21,18 @@ const statusEvery = time.Second
 // beatEvery is how often the child shows that it lives.
 const beatEvery = time.Second
 
-// maxWaiting bounds the calls that the parent may send ahead. Supervisor never
-// has more than two open: one job and the reload of lost files.
-const maxWaiting = 16
+// maxOpen bounds the calls that the parent may have open: the jobs that its queue gives
+// the generator at once, and the reload of lost files.
+const maxOpen = 256
 
-// Serve runs the calls that arrive on conn on gen, one after another, until the
-// other side closes the connection (nil), breaks the protocol or ctx ends. The
-// call in hand is cancelled then and waited for. Serve closes neither conn nor
-// gen.
+// Serve runs the calls that arrive on conn on gen, which decides how many it works on
+// at once, until the other side closes the connection (nil), breaks the protocol or
+// ctx ends. The calls in hand are cancelled then and waited for. Serve closes neither
+// conn nor gen.
 func Serve(ctx context.Context, conn net.Conn, gen inference.Generator) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := &server{gen: gen, out: newSender(conn), waiting: make(chan *served, maxWaiting), open: map[uint64]*served{}}
+	s := &server{gen: gen, out: newSender(conn), open: map[uint64]*served{}}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err := s.out.send(message{Kind: kindHello, Protocol: protocol}); errors.Is(err, syscall.EPIPE) {
@@ -42,21 +42,20 @@ func Serve(ctx context.Context, conn net.Conn, gen inference.Generator) error {
 	}
 
 	var wg sync.WaitGroup
-	wg.Go(s.work)
 	wg.Go(func() { s.reportStatus(ctx) })
 	wg.Go(func() { s.beat(ctx) })
 	err := s.read(ctx, newReceiver(conn))
 	cancel()
-	close(s.waiting)
+	s.calls.Wait()
 	wg.Wait()
 	return err
 }
 
 // server is the child's side of a connection.
 type server struct {
-	gen     inference.Generator
-	out     *sender
-	waiting chan *served
+	gen   inference.Generator
+	out   *sender
+	calls sync.WaitGroup
 
 	mu   sync.Mutex
 	open map[uint64]*served // accepted and not done
@@ -111,14 +110,15 @@ func (s *server) accept(ctx context.Context, m message) error {
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	s.mu.Lock()
 	s.open[m.Call] = c
+	open := len(s.open)
 	s.mu.Unlock()
-	select {
-	case s.waiting <- c:
-	default:
+	if open > maxOpen {
 		c.cancel()
-		return fmt.Errorf("more than %d calls at once from the parent process", maxWaiting)
+		return fmt.Errorf("more than %d calls at once from the parent process", maxOpen)
 	}
-	return s.out.send(message{Kind: kindAccepted, Call: m.Call})
+	err := s.out.send(message{Kind: kindAccepted, Call: m.Call})
+	s.calls.Go(func() { s.work(c) })
+	return err
 }
 
 // steer applies a control or cancel message; the call may have ended meanwhile.
@@ -141,25 +141,23 @@ func (s *server) steer(m message) {
 	}
 }
 
-// work runs the calls.
-func (s *server) work() {
-	for c := range s.waiting {
-		done := s.run(c)
-		c.cancel()
-		s.mu.Lock()
-		delete(s.open, c.Call)
-		s.mu.Unlock()
-		s.telling.Lock()
-		status := s.gen.Status()
-		s.last = status
-		s.telling.Unlock()
-		done.Kind, done.Call, done.Status = kindDone, c.Call, &status
-		if err := s.out.send(done); errors.Is(err, errTooLarge) {
-			_ = s.out.send(message{Kind: kindDone, Call: c.Call, Status: &status, Failure: &failure{
-				Code: fault.Exhausted, Msg: "the result is too large for one message", Cause: err.Error(),
-			}})
-		} // a lost connection ends read, which ends everything
-	}
+// work runs a call.
+func (s *server) work(c *served) {
+	done := s.run(c)
+	c.cancel()
+	s.mu.Lock()
+	delete(s.open, c.Call)
+	s.mu.Unlock()
+	s.telling.Lock()
+	status := s.gen.Status()
+	s.last = status
+	s.telling.Unlock()
+	done.Kind, done.Call, done.Status = kindDone, c.Call, &status
+	if err := s.out.send(done); errors.Is(err, errTooLarge) {
+		_ = s.out.send(message{Kind: kindDone, Call: c.Call, Status: &status, Failure: &failure{
+			Code: fault.Exhausted, Msg: "the result is too large for one message", Cause: err.Error(),
+		}})
+	} // a lost connection ends read, which ends everything
 }
 
 func (s *server) run(c *served) (done message) {

@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"sdworker/fault"
@@ -49,6 +51,51 @@ func TestDeathDuringJob(t *testing.T) {
 			require.Eventually(t, func() bool { return s.Status().Ready }, 5*time.Second, 5*time.Millisecond)
 		})
 	}
+}
+
+func TestDeathCostsAllJobsInHandOnce(t *testing.T) {
+	s := start(t, command("pipeline"))
+	var begun, ended sync.WaitGroup
+	errs := make([]error, 3)
+	for i := range errs {
+		begun.Add(1)
+		report := sync.OnceFunc(begun.Done)
+		ended.Go(func() {
+			_, errs[i] = s.Generate(deadline(t), picture(1000, 1), inference.Hooks{Progress: func(p inference.Progress) {
+				if p.Step > 0 && p.Phase == inference.PhaseSampling {
+					report()
+				}
+			}})
+		})
+	}
+	begun.Wait()
+	require.NoError(t, syscall.Kill(s.PID(), syscall.SIGKILL))
+	ended.Wait()
+	for _, err := range errs {
+		require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
+		require.ErrorContains(t, err, "ended by signal 9")
+	}
+	_, err := s.Generate(deadline(t), picture(2, 1), inference.Hooks{})
+	require.NoError(t, err)
+}
+
+func TestAJobThatWaitsForOthersIsNotStalled(t *testing.T) {
+	s := start(t, command("pipeline"), func(c *remote.Config) { c.Stall = 500 * time.Millisecond })
+	var wg sync.WaitGroup
+	for _, checkpoint := range []string{"good", "other"} { // the second waits for the whole of the first
+		began := make(chan struct{})
+		begin := sync.OnceFunc(func() { close(began) })
+		req := picture(250, 1) // longer than that
+		req.Files.Checkpoint = checkpoint
+		wg.Go(func() {
+			_, err := s.Generate(deadline(t), req, inference.Hooks{Progress: func(inference.Progress) { begin() }})
+			assert.NoError(t, err)
+		})
+		if checkpoint == "good" {
+			<-began
+		}
+	}
+	wg.Wait()
 }
 
 func TestDeathWhileIdleIsNotNoticedByTheNextJob(t *testing.T) {

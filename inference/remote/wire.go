@@ -15,7 +15,7 @@ import (
 
 // protocol changes when message or anything it holds changes its meaning. Parent
 // and child are the same binary, so that a mismatch means a wrong command.
-const protocol = 2
+const protocol = 3
 
 type kind uint8
 
@@ -25,7 +25,7 @@ const (
 	// From the child once, before anything else.
 	kindHello
 
-	// Calls, from the parent. The child runs them in order of arrival.
+	// Calls, from the parent. The generator in the child decides their order.
 	kindGenerate
 	kindUpscale
 	kindLoad

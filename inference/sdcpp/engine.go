@@ -96,7 +96,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		populating.Go(func() { populate(ctx, o.Checkpoint) })
 	}
 	defer populating.Wait()
-	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: mapsWeights(o), thread: newThread(), workers: threads(o.Threads)}
+	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: mapsWeights(o), thread: newThread(), workers: Threads(o.Threads)}
 	e.thread.run(func() {
 		err = src.named(status(op, func(buf *C.char, n C.int) C.sdw_status {
 			return C.sdw_open(checkpoint.c, device, C.int(e.workers), fused(o), C.uintptr_t(handle), &e.c, buf, n)
@@ -427,7 +427,7 @@ func deviceName(name string) string {
 
 // mapsWeights tells whether the engine will run on the CPU, where it maps weights
 // that need no conversion.
-func mapsWeights(o Options) bool { return backend != "cuda" || deviceName(o.Device) == "cpu" }
+func mapsWeights(o Options) bool { return OnCPU(o.Device) }
 
 func fused(o Options) C.int {
 	if o.Attention == AttentionAuto {
@@ -436,9 +436,9 @@ func fused(o Options) C.int {
 	return flag(o.Attention == AttentionFused)
 }
 
-// threads returns n, or the number of physical cores within what the scheduler
-// and the container allow.
-func threads(n int) int {
+// Threads returns n, or the number of physical cores within what the scheduler
+// and the container allow: what an engine takes for Options.Threads.
+func Threads(n int) int {
 	if n > 0 {
 		return n
 	}

@@ -37,6 +37,10 @@ type Options struct {
 	Progress func(done, total int)
 }
 
+// OnCPU tells whether an engine on a device, as Options.Device names it, runs on the
+// CPU. A program for CUDA that finds no GPU is taken for one with.
+func OnCPU(device string) bool { return backend != "cuda" || device == "cpu" }
+
 // Build says which engine this program contains and where it runs.
 type Build struct {
 	Pin         string   // packages and versions of the source, or "local source"

@@ -11,6 +11,9 @@ import (
 	"sdworker/inference"
 )
 
+// backend of a program without the engine.
+const backend = "none"
+
 // Engine is the native engine. This program was built without it.
 type Engine struct{ absent }
 
@@ -38,10 +41,13 @@ func Quantize(context.Context, string, string, string, zerolog.Logger) error {
 }
 
 // Version describes the build.
-func Version() Build { return Build{Backend: "none", Allocator: allocator()} }
+func Version() Build { return Build{Backend: backend, Allocator: allocator()} }
 
 // Devices lists nothing: there is no engine.
 func Devices() []Device { return nil }
+
+// Threads is n, or 1: there is no engine.
+func Threads(n int) int { return max(n, 1) }
 
 // Live returns the number of open engines.
 func Live() int { return 0 }

@@ -122,3 +122,23 @@ func TestHTTP(t *testing.T) {
 	_, err = bench.HTTP(over, bench.HTTPOptions{Width: 64, Height: 64, Requests: 64})
 	require.ErrorIs(t, err, context.Canceled)
 }
+
+func TestThroughput(t *testing.T) {
+	open := func(context.Context, string, func(done, total int)) (inference.Engine, error) {
+		return &enginetest.Fake{Before: enginetest.Delay(enginetest.OpPredictNoise, time.Millisecond)}, nil
+	}
+	r, err := bench.Throughput(t.Context(), bench.ThroughputOptions{Checkpoint: "x", Open: open, Sides: []int{64}, Clients: []int{1, 4}, Steps: 3, Pictures: 2, Rounds: 2})
+	require.NoError(t, err)
+	require.Len(t, r.Loads, 2)
+	for _, l := range r.Loads {
+		for _, f := range []bench.Flow{l.InTurn, l.Shared} {
+			require.Positive(t, f.PerSecond)
+			require.LessOrEqual(t, f.P50, f.P95)
+			require.Positive(t, f.First)
+			require.GreaterOrEqual(t, f.RowsPerCall, 2.0)
+		}
+		require.LessOrEqual(t, l.Speedup.Min, l.Speedup.Median)
+	}
+	require.InDelta(t, 2, r.Loads[0].Shared.RowsPerCall, 0, "one client has no company")
+	require.Greater(t, r.Loads[1].Shared.RowsPerCall, 2.0)
+}

@@ -1,0 +1,174 @@
+package inference
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"sdworker/fault"
+)
+
+// unetCall is the call of one job on its way through the engine.
+type unetCall struct {
+	in  UNetInput
+	out []float32
+	err error
+}
+
+// sharing decides which UNet calls of several jobs are done as one, and does them.
+type sharing struct {
+	jobs  int      // that may be together; 1 = none
+	cells int      // latent cells of all rows of a call together, as far as it is shared
+	count *counter // of calls; may be nil
+
+	mu   sync.Mutex
+	rows map[shape]int // most rows of a shared call, where memory has shown a limit
+}
+
+// shape is what the memory of a row depends on.
+type shape struct {
+	h, w, tokens, controls int
+	tiling                 bool
+}
+
+func shapeOf(in *UNetInput) shape {
+	return shape{in.H, in.W, len(in.Context) / in.Rows(), len(in.Control), in.Tiling}
+}
+
+// group chooses the calls that go along with the first one. Contexts of other lengths
+// are left out: to pad them would change pictures.
+func (s *sharing) group(waiting []*unetCall) []int {
+	chosen := []int{0}
+	if s.jobs <= 1 {
+		return chosen
+	}
+	first := &waiting[0].in
+	limit := s.limit(shapeOf(first))
+	rows := first.Rows()
+	for i, c := range waiting[1:] {
+		if rows+c.in.Rows() <= limit && alike(first, &c.in) {
+			rows += c.in.Rows()
+			chosen = append(chosen, i+1)
+		}
+	}
+	return chosen
+}
+
+// limit is the most rows of a shared call.
+func (s *sharing) limit(of shape) int {
+	limit := s.cells / (of.h * of.w)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known, ok := s.rows[of]; ok {
+		limit = min(limit, known)
+	}
+	return limit
+}
+
+// learn notes that memory had no room for so many rows.
+func (s *sharing) learn(of shape, rows int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rows == nil {
+		s.rows = map[shape]int{}
+	}
+	if known, ok := s.rows[of]; !ok || rows/2 < known {
+		s.rows[of] = rows / 2
+	}
+}
+
+// alike reports whether two calls can be one: the engine takes a time step, a context
+// and control strengths for each row, and everything else once.
+func alike(a, b *UNetInput) bool {
+	return shapeOf(a) == shapeOf(b) && slices.EqualFunc(a.Control, b.Control, func(a, b ControlInput) bool {
+		return a.Model == b.Model && slices.Equal(a.Layers, b.Layers) && slices.Equal(a.Hint, b.Hint)
+	})
+}
+
+// run does calls as one. One that fails in company is done again without it: in
+// halves, so that what is wrong with one call, or too much for the memory, is no
+// trouble of the others. A broken engine is the same for all.
+func (s *sharing) run(ctx context.Context, m *model, calls []*unetCall) {
+	err := m.failure()
+	if err == nil {
+		var out []float32
+		out, err = m.eng.PredictNoise(ctx, joined(calls))
+		s.count.add(calls)
+		if m.note(err) == nil {
+			share(calls, out)
+			return
+		}
+	}
+	code := fault.CodeOf(err)
+	if len(calls) == 1 || code == fault.Broken || code == fault.Canceled {
+		for _, c := range calls {
+			c.err = err
+		}
+		return
+	}
+	if code == fault.Exhausted {
+		s.learn(shapeOf(&calls[0].in), rowsOf(calls))
+	}
+	s.run(ctx, m, calls[:len(calls)/2])
+	s.run(ctx, m, calls[len(calls)/2:])
+}
+
+// joined is the input of several calls.
+func joined(calls []*unetCall) UNetInput {
+	in := calls[0].in
+	if len(calls) == 1 {
+		return in
+	}
+	var latents, contexts, steps [][]float32
+	for _, c := range calls {
+		latents, contexts, steps = append(latents, c.in.Latent), append(contexts, c.in.Context), append(steps, c.in.Timestep)
+	}
+	in.Latent, in.Context, in.Timestep = slices.Concat(latents...), slices.Concat(contexts...), slices.Concat(steps...)
+	in.Control = slices.Clone(in.Control)
+	for i := range in.Control {
+		var rows []float32
+		for _, c := range calls {
+			rows = append(rows, c.in.Control[i].Rows...)
+		}
+		in.Control[i].Rows = rows
+	}
+	return in
+}
+
+// share gives each call its rows of an output.
+func share(calls []*unetCall, out []float32) {
+	size := len(out) / rowsOf(calls)
+	for _, c := range calls {
+		n := size * c.in.Rows()
+		c.out, c.err, out = out[:n:n], nil, out[n:]
+	}
+}
+
+func rowsOf(calls []*unetCall) (n int) {
+	for _, c := range calls {
+		n += c.in.Rows()
+	}
+	return n
+}
+
+// counter counts UNet calls and their rows.
+type counter struct {
+	mu          sync.Mutex
+	calls, rows int64
+}
+
+func (c *counter) add(calls []*unetCall) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.calls++
+	c.rows += int64(rowsOf(calls))
+}
+
+func (c *counter) read() (calls, rows int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls, c.rows
+}
