@@ -6,7 +6,7 @@ comma      = ,
 TAGS       = sdcpp,nodynamic$(if $(filter cuda,$(BACKEND)),$(comma)cuda)
 LINTER     = 2.12.2
 # Those in front of the engine: the engine itself runs on one goroutine.
-RACY       = ./api/budget ./api/jobs ./api/runpod/... ./inference ./inference/remote ./models/fetch
+RACY       = ./api/budget ./api/jobs ./api/runpod/... ./inference ./inference/batch ./inference/remote ./models/fetch
 TINY       = models-local/Stable-diffusion/tiny-synthetic.safetensors
 
 export CUDA_ARCHS ENGINE_SRC ENGINE_NATIVE ENGINE_JOBS ENGINE_CMAKE_ARGS
