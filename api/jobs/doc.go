@@ -9,6 +9,12 @@
 //	POST   /v1/jobs/{id}/cancel       stop it within one step
 //	DELETE /v1/jobs/{id}              the same, and forget its output
 //
+// A submission may name a webhook, an https address on the public Internet. It is told
+// once when the job has ended: {"type": "job.completed", "timestamp", "data"} with the
+// job's document without its output, signed as standardwebhooks.com specifies. Tries go
+// on for about two hours until one is answered with 2xx; GET shows how they went.
+// A message is lost when the server ends before.
+//
 // Fields, defaults, checks and errors are those of the API, which is called in
 // memory with the client's credentials. A request that the API refuses before
 // it queues gets the API's own answer and leaves no job behind.

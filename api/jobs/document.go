@@ -22,6 +22,7 @@ type document struct {
 	Position *int       `json:"position,omitempty"`
 	Progress *progress  `json:"progress,omitempty"`
 	Error    *failure   `json:"error,omitempty"`
+	Webhook  *delivery  `json:"webhook,omitempty"`
 
 	// output is the API's reply of a completed job, put in last: it is large and
 	// needs no second encoding.
@@ -45,6 +46,7 @@ func (j *job) document() *document {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	d := &document{ID: j.id, Object: "job", Status: j.state, Endpoint: j.endpoint.path, Created: j.created.UTC()}
+	d.Webhook = j.webhook.look()
 	d.Started, d.Finished = shown(j.started), shown(j.finished)
 	switch {
 	case j.state == Completed:

@@ -39,6 +39,7 @@ var (
 type job struct {
 	id       string // its task id in the API as well
 	endpoint endpoint
+	webhook  *webhook // nil: none
 	created  time.Time
 	stop     context.CancelCauseFunc
 	admitted chan struct{} // closed when the job is in the queue, or ended before
@@ -62,7 +63,7 @@ func (s *Server) start(r *http.Request, sub *submission, place *inference.Place)
 	// The client may leave, its job stays.
 	ctx, stop := context.WithCancelCause(context.WithoutCancel(r.Context()))
 	j := &job{
-		id: "job-" + strings.ToLower(rand.Text()), endpoint: sub.target, created: time.Now(), stop: stop,
+		id: "job-" + strings.ToLower(rand.Text()), endpoint: sub.target, webhook: sub.webhook, created: time.Now(), stop: stop,
 		admitted: make(chan struct{}), done: make(chan struct{}), state: Queued, changed: make(chan struct{}),
 	}
 	ctx = inference.WithObserver(ctx, j.observe)
@@ -87,6 +88,9 @@ func (s *Server) start(r *http.Request, sub *submission, place *inference.Place)
 			s.store.ended(j)
 		}
 		close(j.done)
+		if j.webhook != nil && j.refusal() == nil {
+			s.working.Go(func() { s.deliver(j) })
+		}
 	})
 	return j
 }

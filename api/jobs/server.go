@@ -24,6 +24,8 @@ type Config struct {
 	MaxResults int           // ended jobs that are kept
 	MaxBytes   int64         // of all outputs together; the newest one is kept whatever its size
 
+	Webhooks Webhooks
+
 	Heartbeat time.Duration // between comments in a quiet event stream
 
 	// Preview makes a data URL of a job's live preview, "" for none; nil means that
@@ -47,7 +49,10 @@ type Server struct {
 	mux   http.Handler
 	store store
 
-	working sync.WaitGroup // one for every job that has not ended
+	hooks   *http.Client
+	working sync.WaitGroup // one for every job that has not ended, and for its webhook
+	closing chan struct{}  // closed by Close
+	close   sync.Once
 }
 
 // New returns a server without jobs.
@@ -56,7 +61,7 @@ func New(cfg Config) *Server {
 	cfg.MaxResults = cmp.Or(cfg.MaxResults, DefaultMaxResults)
 	cfg.MaxBytes = cmp.Or(cfg.MaxBytes, DefaultMaxBytes)
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, DefaultHeartbeat)
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, hooks: cfg.Webhooks.client(), closing: make(chan struct{})}
 	s.store = newStore(cfg.Keep, cfg.MaxResults, cfg.MaxBytes)
 	s.api = v1.API{
 		Routes: []v1.Route{
@@ -83,8 +88,9 @@ func (s *Server) Door() gate.Door { return s.api.Door() }
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
 
 // Close cancels all jobs, waits until they have ended, which ends the event
-// streams, and forgets the outputs.
+// streams, and forgets the outputs. Webhooks are tried once more at most.
 func (s *Server) Close() error {
+	s.close.Do(func() { close(s.closing) })
 	for _, j := range s.store.close() {
 		j.stop(errClosing)
 	}
@@ -99,7 +105,7 @@ func (s *Server) submit(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer func() { place.Release() }()
-	sub, err := readSubmission(r)
+	sub, err := s.readSubmission(r)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ type submission struct {
 	target  endpoint
 	input   map[string]json.RawMessage
 	timeout time.Duration // 0: none
+	webhook *webhook      // nil: none
 
 	key  string            // of Idempotency-Key, within the client's credentials; "" for none
 	hash [sha256.Size]byte // of the body, when there is a key
@@ -42,7 +43,7 @@ type submission struct {
 // readSubmission reads {"endpoint": "txt2img", "input": {...}}, or the same as
 // {"api": {"method": "POST", "endpoint": ...}, "payload": {...}}, which RunPod
 // workers for A1111 take.
-func readSubmission(r *http.Request) (*submission, error) {
+func (s *Server) readSubmission(r *http.Request) (*submission, error) {
 	raw, err := io.ReadAll(r.Body)
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
@@ -68,6 +69,7 @@ func readSubmission(r *http.Request) (*submission, error) {
 		} `json:"api"`
 		Payload json.RawMessage `json:"payload"`
 		Timeout float64         `json:"timeout"` // seconds from now
+		Webhook string          `json:"webhook"` // told when the job has ended
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
@@ -93,6 +95,11 @@ func readSubmission(r *http.Request) (*submission, error) {
 		return nil, invalid("timeout is %g; give seconds from 0, for none, to %g", body.Timeout, longest.Seconds())
 	}
 	sub.timeout = time.Duration(body.Timeout * float64(time.Second))
+	if body.Webhook != "" {
+		if sub.webhook, err = s.cfg.Webhooks.newWebhook(body.Webhook); err != nil {
+			return nil, err
+		}
+	}
 	if sub.key = idempotencyKey(r); sub.key != "" {
 		sub.hash = sha256.Sum256(raw)
 	}

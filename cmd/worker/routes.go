@@ -14,8 +14,8 @@ import (
 // publicMux serves everything that worker serve answers behind one policy: the
 // A1111 API, and beside it jobs, OpenAI's image routes, metrics and the page.
 // closing must be called at the end.
-func publicMux(s *services, policy gate.Policy, m *metrics.Metrics) (mux http.Handler, closing func()) {
-	running, tools := jobs.New(jobs.Config{API: s.api, Queue: s.queue, Preview: s.server.LivePreview}), s.mcp()
+func publicMux(s *services, policy gate.Policy, hooks jobs.Webhooks, m *metrics.Metrics) (mux http.Handler, closing func()) {
+	running, tools := jobs.New(jobs.Config{API: s.api, Queue: s.queue, Webhooks: hooks, Preview: s.server.LivePreview}), s.mcp()
 	around := []gate.Middleware{m.Requests, s.memory.Handler}
 	return gate.NewMux(policy, around,
 		s.door, running.Door(), tools.Door(), openai.New(openai.Config{API: s.api, Queue: s.queue, Preview: s.server.LivePreview}).Door(),

@@ -38,6 +38,7 @@ type serveCommand struct {
 	api     apiSettings
 	serving serverSettings
 	access  accessSettings
+	hooks   webhookSettings
 	limits  limitSettings
 	engine  supervisionSettings
 	find    findSettings
@@ -47,7 +48,7 @@ type serveCommand struct {
 
 // Settings are those of the command.
 func (s *serveCommand) Settings() []cli.Settings {
-	own := []cli.Settings{s.serving.settings(), s.access.settings(), s.limits.settings(), s.api.settings(), s.engine.settings()}
+	own := []cli.Settings{s.serving.settings(), s.access.settings(), s.hooks.settings(), s.limits.settings(), s.api.settings(), s.engine.settings()}
 	return append(own, append(s.common.settings(), s.find.settings(), s.fetch.settings(), s.demo.settings())...)
 }
 
@@ -130,7 +131,7 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, s
 		return nil, errors.Join(err, gen.Close())
 	}
 	counts.Watch(api.queue)
-	mux, closeDoors := publicMux(api, policy, counts)
+	mux, closeDoors := publicMux(api, policy, s.hooks.webhooks(), counts)
 
 	var background sync.WaitGroup
 	var ready readiness

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sdworker/api/gate"
+	"sdworker/api/jobs"
 	"sdworker/internal/cli"
 )
 
@@ -93,6 +94,32 @@ type accessSettings struct {
 	CORSOrigins []string `env:"CORS_ALLOW_ORIGINS" doc:"origins whose pages may call the API, separated by commas, * = all"`
 	CORSPattern string   `env:"CORS_ALLOW_ORIGINS_REGEX" doc:"regular expression of further such origins"`
 	ServerStop  bool     `env:"API_SERVER_STOP" doc:"let clients stop the server"`
+}
+
+// webhookSettings are about messages of jobs to addresses that clients name.
+type webhookSettings struct {
+	Secret  string `env:"WEBHOOK_SECRET" secret:"true" doc:"whsec_ and 24 to 64 bytes in base64, which sign the messages about the ends of jobs (standardwebhooks.com); without it jobs take no webhook"`
+	Private bool   `env:"WEBHOOK_PRIVATE" doc:"let jobs name webhooks at private addresses, and with http"`
+}
+
+func (w *webhookSettings) settings() cli.Settings {
+	return cli.Settings{Title: "Webhooks of jobs:", Target: w, Environment: true}
+}
+
+func (w *webhookSettings) Validate() []error {
+	if w.Secret == "" {
+		return nil
+	}
+	if _, err := jobs.ParseSecret(w.Secret); err != nil {
+		return []error{fmt.Errorf("WEBHOOK_SECRET: %w", err)}
+	}
+	return nil
+}
+
+// webhooks are the settings for the jobs.
+func (w *webhookSettings) webhooks() jobs.Webhooks {
+	secret, _ := jobs.ParseSecret(w.Secret) // none without one; Validate has told of others
+	return jobs.Webhooks{Secret: secret, Private: w.Private}
 }
 
 func (a *accessSettings) settings() cli.Settings {
