@@ -265,6 +265,11 @@ func TestNoModelAtAll(t *testing.T) {
 }
 
 func ggufFile(names map[string][]uint64) []byte {
+	return ggufFileOf(1, 1, 2, names) // F16
+}
+
+// ggufFileOf writes tensors of a type with so many bytes for each block of values.
+func ggufFileOf(kind uint32, block, size uint64, names map[string][]uint64) []byte {
 	le := binary.LittleEndian
 	b := append([]byte("GGUF"), 3, 0, 0, 0)
 	b = le.AppendUint64(b, uint64(len(names)))
@@ -285,9 +290,9 @@ func ggufFile(names map[string][]uint64) []byte {
 			b = le.AppendUint64(b, d)
 			n *= d
 		}
-		b = le.AppendUint32(b, 1) // F16
+		b = le.AppendUint32(b, kind)
 		b = le.AppendUint64(b, offset)
-		offset += (2*n + 31) / 32 * 32
+		offset += (n/block*size + 31) / 32 * 32
 	}
 	for len(b)%32 != 0 {
 		b = append(b, 0)

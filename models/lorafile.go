@@ -1,8 +1,10 @@
 package models
 
 import (
+	"encoding/json"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"sdworker/fault"
@@ -56,7 +58,35 @@ func openLoRA(f *os.File, path string, o CheckOptions) (*OpenedLoRA, error) {
 			return nil, &fault.Error{Code: fault.Internal, Op: "models", Msg: "cannot read " + path, Err: err}
 		}
 	}
+	if config := peftConfig(path); config != nil {
+		list.Configure(config)
+	}
 	return &OpenedLoRA{File: list, ReaderAt: f, Disk: f, Stat: stat}, nil
+}
+
+// peftConfig reads the settings that PEFT stores beside its tensors: adapter_config.json
+// beside adapter_model.*, or NAME.json where that is such a file and no other program's
+// notes. It returns nil where there are none.
+func peftConfig(path string) []byte {
+	const most = 1 << 20
+	plain := strings.TrimSuffix(path, filepath.Ext(path))
+	beside := plain + ".json"
+	if filepath.Base(plain) == "adapter_model" {
+		beside = filepath.Join(filepath.Dir(path), "adapter_config.json")
+	}
+	f, err := openRegular(beside)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, most))
+	var config struct {
+		Type string `json:"peft_type"`
+	}
+	if err != nil || json.Unmarshal(text, &config) != nil || config.Type == "" {
+		return nil
+	}
+	return text
 }
 
 // adapter finds out what the tensors of a LoRA change.

@@ -235,7 +235,8 @@ func (u *unused) add(file int, c *adapter.Change, reason string) {
 
 func (u *unused) note(file int, f openLoRA) string {
 	more := u.list[file]
-	if len(more) > 0 && len(more) == len(f.Changes)+len(f.Bundles) {
+	required := slices.DeleteFunc(slices.Clone(f.Changes), func(c *adapter.Change) bool { return c.Optional })
+	if len(more) > 0 && len(more) == len(required)+len(f.Bundles) {
 		return "left out, nothing of it fits this checkpoint: " + f.Summary(more...)
 	}
 	return f.Summary(more...)
@@ -278,6 +279,7 @@ func (e *Engine) plan(loras []inference.LoRA, files map[int]openLoRA) ([]task, *
 			}
 			w, ok := byName[c.Tensor]
 			switch {
+			case !ok && c.Optional:
 			case !ok && strings.HasSuffix(c.Tensor, ".bias"):
 				left.add(file, c, "change a bias that the layer does not have")
 			case !ok:
@@ -391,7 +393,9 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 		var unfit *adapter.Unfit
 		switch {
 		case errors.As(err, &unfit):
-			left.add(s.file, s.change, unfit.Reason)
+			if !s.change.Optional {
+				left.add(s.file, s.change, unfit.Reason)
+			}
 			continue
 		case err != nil:
 			return map[int]error{s.file: err}, nil

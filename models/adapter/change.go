@@ -15,15 +15,19 @@ type Kind string
 
 // Kinds.
 const (
-	LoRA   Kind = "LoRA" // with a Tucker core LoCon
-	LoHa   Kind = "LoHa"
-	LoKr   Kind = "LoKr"
-	GLoRA  Kind = "GLoRA"
-	IA3    Kind = "IA3"
-	OFT    Kind = "OFT"
-	BOFT   Kind = "BOFT"
-	Full   Kind = "full difference"
-	upOnly Kind = "bias of the up factor"
+	LoRA  Kind = "LoRA" // with a Tucker core LoCon
+	LoHa  Kind = "LoHa"
+	LoKr  Kind = "LoKr"
+	GLoRA Kind = "GLoRA"
+	IA3   Kind = "IA3"
+	OFT   Kind = "OFT"
+	BOFT  Kind = "BOFT"
+	Full  Kind = "full difference"
+	// As PEFT trains them: rotations of inputs, and factors.
+	InputOFT  Kind = "OFT of PEFT"
+	InputBOFT Kind = "BOFT of PEFT"
+	Factors   Kind = "IA3 of PEFT"
+	upOnly    Kind = "bias of the up factor"
 )
 
 // Change is what a file does to one tensor of the checkpoint.
@@ -32,8 +36,11 @@ type Change struct {
 	Module string // name in the file
 	Kind   Kind
 	Text   bool // belongs to the text encoder
-	parts  map[string]*Tensor
-	notes  *trainerNotes
+
+	Optional bool // follows from a change of the weight where the layer has such a tensor
+
+	parts map[string]*Tensor
+	notes *trainerNotes
 }
 
 // Decomposed tells whether the change is a DoRA, which trains the length of the
@@ -106,6 +113,16 @@ func (f *File) changes(target string, m *module) (list []*Change, reason string)
 		weight(OFT)
 	case has("weight", "on_input"):
 		weight(IA3)
+	case has("oft_R"):
+		weight(InputOFT)
+	case has("boft_R"):
+		weight(InputBOFT)
+	case has("ia3_l"):
+		weight(Factors)
+		if !ofInputs(m.parts["ia3_l"]) {
+			add(".bias", Factors, m.parts)
+			list[len(list)-1].Optional = true
+		}
 	case has("diff"):
 		weight(Full)
 	case has("w_norm"):

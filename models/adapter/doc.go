@@ -20,6 +20,7 @@
 //	IA3      dW = W * v, by rows or by inputs      arXiv:2205.05638
 //	OFT      W' = R^T W in blocks of rows          arXiv:2306.07280
 //	BOFT     W' = R_m ... R_1 W, a butterfly       arXiv:2311.06243
+//	PEFT     W' = W M^T for its OFT and BOFT, turning inputs; W' = W * l for its IA3
 //	DoRA     W' = (W + dW) * scale / |W + dW|      arXiv:2402.09353
 //
 // and the weight becomes W + s dW, with dW = W' - W where W' is given, as in

@@ -70,6 +70,7 @@ const (
 	reasonBias       = "change a bias that the layer does not have"
 	reasonWidth      = "are textual inversions for another text encoder"
 	reasonTooLarge   = "are too large"
+	reasonType       = "have values of a type that is not read here"
 )
 
 // OpenSafetensors reads the description of a safetensors file of the given length.
@@ -138,6 +139,8 @@ func Parse(tensors []*Tensor, metadata map[string]string) *File {
 			unknown[name] = reasonUnknown
 		case t.Values() > maxValues:
 			unknown[name] = reasonTooLarge
+		case t.DType.Size() == 0: // such as the blocks of GGUF
+			unknown[name] = reasonType
 		default:
 			m := found[target]
 			if m == nil {

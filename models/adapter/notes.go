@@ -15,12 +15,19 @@ type trainerNotes struct {
 	unet, text *loraConfig // nil where nothing is said
 }
 
-// loraConfig is a part of PEFT's LoraConfig.
+// loraConfig is a part of PEFT's configurations.
 type loraConfig struct {
 	Rank         *float64           `json:"r"`
 	Alpha        *float64           `json:"lora_alpha"`
 	AlphaPattern map[string]float64 `json:"alpha_pattern"`
 	RSLoRA       bool               `json:"use_rslora"`
+
+	// Of an OFTConfig.
+	Neumann *bool `json:"use_cayley_neumann"`
+	Terms   *int  `json:"num_cayley_neumann_terms"`
+
+	// Of an IA3Config: names, or one expression.
+	FeedForward json.RawMessage `json:"feedforward_modules"`
 }
 
 // readNotes reads the header text lora_adapter_metadata of diffusers: a LoraConfig
@@ -31,6 +38,14 @@ func readNotes(metadata map[string]string) *trainerNotes {
 		return &trainerNotes{}
 	}
 	return &trainerNotes{unet: configOf(keys, "unet."), text: configOf(keys, "text_encoder.")}
+}
+
+// Configure takes the settings that PEFT writes beside a file as adapter_config.json,
+// unless the file's header has its own.
+func (f *File) Configure(config []byte) {
+	if f.metadata.unet == nil && f.metadata.text == nil {
+		*f.metadata = *readNotes(map[string]string{"lora_adapter_metadata": string(config)})
+	}
 }
 
 // configOf collects the keys of one network, those without prefix if none has it.
@@ -48,13 +63,10 @@ func configOf(keys map[string]json.RawMessage, prefix string) *loraConfig {
 		own = plain
 	}
 	var c loraConfig
-	for name, into := range map[string]any{"r": &c.Rank, "lora_alpha": &c.Alpha, "alpha_pattern": &c.AlphaPattern, "use_rslora": &c.RSLoRA} {
+	for name, into := range map[string]any{"r": &c.Rank, "lora_alpha": &c.Alpha, "alpha_pattern": &c.AlphaPattern, "use_rslora": &c.RSLoRA, "use_cayley_neumann": &c.Neumann, "num_cayley_neumann_terms": &c.Terms, "feedforward_modules": &c.FeedForward} {
 		if value, ok := own[name]; ok && json.Unmarshal(value, into) != nil {
 			return nil
 		}
-	}
-	if c.Alpha == nil {
-		return nil
 	}
 	return &c
 }
@@ -66,7 +78,7 @@ func (n *trainerNotes) strength(module string, text bool, rank int64) (scale flo
 	if text {
 		c = n.text
 	}
-	if c == nil {
+	if c == nil || c.Alpha == nil {
 		return 1, false
 	}
 	alpha := *c.Alpha
@@ -80,6 +92,46 @@ func (n *trainerNotes) strength(module string, text bool, rank int64) (scale flo
 		return alpha / math.Sqrt(float64(rank)), true
 	}
 	return alpha / float64(rank), true
+}
+
+// rotation returns whether PEFT's OFT computes its rotations exactly, else the number
+// of terms.
+func (n *trainerNotes) rotation(text bool) (exact bool, terms int) {
+	const usual = 5
+	c := n.unet
+	if text {
+		c = n.text
+	}
+	switch {
+	case c == nil:
+		return false, usual
+	case c.Neumann != nil && !*c.Neumann:
+		return true, 0
+	case c.Terms != nil && *c.Terms >= 1 && *c.Terms <= 64:
+		return false, *c.Terms
+	}
+	return false, usual
+}
+
+// feedsForward tells whether PEFT's IA3 of a module is for its inputs.
+func (n *trainerNotes) feedsForward(module string, text bool) bool {
+	c := n.unet
+	if text {
+		c = n.text
+	}
+	if c == nil {
+		return false
+	}
+	var names []string
+	var expression string
+	if json.Unmarshal(c.FeedForward, &names) == nil {
+		return slices.ContainsFunc(names, func(name string) bool { return module == name || strings.HasSuffix(module, "."+name) })
+	}
+	if json.Unmarshal(c.FeedForward, &expression) == nil && expression != "" {
+		re, err := regexp.Compile("^(?:" + expression + ")$")
+		return err == nil && re.MatchString(module)
+	}
+	return false
 }
 
 // matchesEnd tells whether a pattern stands for a module: it matches the end of the

@@ -64,6 +64,12 @@ func (c *Change) Prepare(m Math, from io.ReaderAt, shape []int64, ar *Arena) (*D
 		d, err = c.oft(r, l)
 	case BOFT:
 		d, err = c.boft(r, l)
+	case InputOFT:
+		d, err = c.oftOfInputs(r, l)
+	case InputBOFT:
+		d, err = c.boftOfInputs(r, l)
+	case Factors:
+		d, err = c.factors(r, l)
 	default:
 		d, err = c.additive(r, l)
 	}

@@ -20,7 +20,7 @@ var suffixes = []struct{ end, role string }{
 	{"_lora.up.weight", loraUp}, {"_lora.down.weight", loraDown},
 	{".lora_up", loraUp}, {".lora_down", loraDown}, {".lora_mid", loraMid},
 	{".a1.weight", "a1"}, {".a2.weight", "a2"}, {".b1.weight", "b1"}, {".b2.weight", "b2"}, {".bm.weight", "bm"},
-	{".q_layer.weight", "q_layer"}, {".p_layer.weight", "p_layer"},
+	{".oft_R.weight", "oft_R"}, {".q_layer.weight", "q_layer"}, {".p_layer.weight", "p_layer"},
 }
 
 // plainRoles are the roles that end a tensor's name as they are.
@@ -28,7 +28,7 @@ var plainRoles = set(
 	"alpha", "scale", "scalar", "dora_scale",
 	"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2",
 	"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t1", "lokr_t2",
-	"oft_blocks", "oft_diag", "rescale", "weight", "on_input", "w_norm", "b_norm", "diff", "diff_b",
+	"oft_blocks", "oft_diag", "rescale", "oft_R", "boft_R", "boft_s", "ia3_l", "weight", "on_input", "w_norm", "b_norm", "diff", "diff_b",
 	"bias", "bias_indices", "bias_values", "bias_size", "lambda_layer",
 )
 
@@ -63,10 +63,10 @@ func splitName(name string) (module, role string, ok bool) {
 	return strings.TrimSuffix(module, ".lora"), role, plainRoles[role]
 }
 
-// splitPEFT knows lora_A and lora_B with and without the name of the adapter, such
+// splitPEFT knows lora_A, lora_B and oft_R with and without the name of the adapter, such
 // as default, before weight.
 func splitPEFT(name string) (module, role string, ok bool) {
-	for _, p := range []struct{ part, role string }{{".lora_A", loraDown}, {".lora_B", loraUp}, {".lora_magnitude_vector", magnitude}} {
+	for _, p := range []struct{ part, role string }{{".lora_A", loraDown}, {".lora_B", loraUp}, {".lora_magnitude_vector", magnitude}, {".oft_R", "oft_R"}} {
 		at := strings.LastIndex(name, p.part)
 		if at < 0 {
 			continue

@@ -187,5 +187,62 @@ try:
 except Exception as e:  # the exporter needs the alphas
     print("kohya:", e)
 
+
+
+def peft_other(case, config, named_like="base_model.model.", wrong_json=True, conv=True):
+    """Other kinds of PEFT, saved by PEFT. The wanted weights are merge's: for a convolution
+    the forward pass of OFT adds overlapping patches, which is no convolution."""
+    from peft import inject_adapter_in_model
+    from peft.utils import get_peft_model_state_dict
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mid_block = torch.nn.Module()
+            self.mid_block.resnets = torch.nn.ModuleList([torch.nn.Module()])
+            self.mid_block.resnets[0].conv1 = torch.nn.Conv2d(8, 40, 3, padding=1)
+            self.mid_block.attentions = torch.nn.ModuleList([torch.nn.Module()])
+            self.mid_block.attentions[0].proj_in = torch.nn.Linear(24, 40)
+
+    net = Net()
+    paths = {"mid_block.attentions.0.proj_in": "model.diffusion_model.middle_block.1.proj_in"}
+    if conv:
+        paths["mid_block.resnets.0.conv1"] = TARGETS[CONV]
+    kept = {path: copy.deepcopy(net.get_submodule(path)) for path in paths}
+    net = inject_adapter_in_model(config(list(paths)), net).eval()
+    with torch.no_grad():
+        for key, p in net.named_parameters():
+            if "oft_" in key or "ia3" in key:
+                p.copy_(1 + 0.5 * torch.randn_like(p) if "_s" in key.split(".")[-2] or "ia3" in key else torch.randn_like(p) * 0.2)
+    state = get_peft_model_state_dict(net)
+    if named_like == "onetrainer":
+        state = {"lora_unet_" + k.removesuffix(".oft_R.weight").replace(".", "_") + ".oft_R.weight": v for k, v in state.items()}
+    else:
+        state = {named_like + k: v for k, v in state.items()}
+    settings = {k: list(v) if isinstance(v, set) else v for k, v in config(list(paths)).to_dict().items()}
+    metadata[case] = json.dumps({"adapter_config": json.dumps(settings, default=str)})
+    for path, target in paths.items():
+        layer = net.get_submodule(path)
+        layer.merge(safe_merge=True)
+        m = layer.get_base_layer()
+        put(case, path, kept[path], m.weight, m.bias, {}, target=target)
+    for k, v in state.items():
+        tensors[f"{case}|file|{k}"] = torch.as_tensor(v).detach().clone().contiguous()
+
+
+from peft import BOFTConfig, IA3Config, OFTConfig
+
+peft_other("peft oft", lambda t: OFTConfig(oft_block_size=8, r=0, target_modules=t))
+peft_other("peft oft shared", lambda t: OFTConfig(oft_block_size=8, r=0, block_share=True, target_modules=t))
+peft_other("peft oft exact", lambda t: OFTConfig(oft_block_size=4, r=0, use_cayley_neumann=False, target_modules=t))
+peft_other("peft oft of 8 terms", lambda t: OFTConfig(oft_block_size=4, r=0, num_cayley_neumann_terms=8, target_modules=t))
+peft_other("peft oft constrained", lambda t: OFTConfig(oft_block_size=4, r=0, coft=True, eps=0.3, target_modules=t))
+peft_other("onetrainer oft 2", lambda t: OFTConfig(oft_block_size=8, r=0, target_modules=t), named_like="onetrainer")
+peft_other("peft boft", lambda t: BOFTConfig(boft_block_size=4, boft_n_butterfly_factor=2, target_modules=t), conv=False)
+peft_other("peft boft of one stage", lambda t: BOFTConfig(boft_block_size=6, boft_n_butterfly_factor=1, target_modules=t))
+peft_other("peft boft of a convolution", lambda t: BOFTConfig(boft_block_size=6, boft_n_butterfly_factor=2, target_modules=t))
+peft_other("peft ia3", lambda t: IA3Config(target_modules=t, feedforward_modules=[]))
+peft_other("peft ia3 of inputs", lambda t: IA3Config(target_modules=t, feedforward_modules=t))
+
 save_file(tensors, "recorded.safetensors", metadata)
 print(len({k.split("|")[0] for k in tensors}), "cases,", sum(v.numel() * v.element_size() for v in tensors.values()), "bytes")
