@@ -62,10 +62,6 @@ type Config struct {
 	// next job is decoded while the engine works on the one before.
 	Overlap bool
 
-	// Modifier, if not nil, is asked before every job-take for the new number of
-	// slots; it replaces Concurrency from the first call on.
-	Modifier func(current int) int
-
 	// Prepare, if not nil, makes the handler ready: loads, checks, warms up. No
 	// job is taken before it returns, while heartbeats are sent. Its error is
 	// reported to the platform and to the next job, and ends Start.

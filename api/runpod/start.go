@@ -172,7 +172,6 @@ func (w *worker) takeLoop(polls, base context.Context) {
 	failed := newBackoff(100*time.Millisecond, 5*time.Second)
 	failures := 0
 	for {
-		w.resize()
 		n, busy := w.room()
 		if n == 0 {
 			return

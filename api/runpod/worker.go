@@ -83,21 +83,6 @@ func (w *worker) ids() []string {
 	return ids
 }
 
-// resize asks the program how many slots there should be.
-func (w *worker) resize() {
-	if w.cfg.Modifier == nil {
-		return
-	}
-	w.mu.Lock()
-	slots := w.slots
-	w.mu.Unlock()
-	slots = max(w.cfg.Modifier(slots), 1)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.slots = slots
-	w.startNext()
-}
-
 // room waits until jobs may be taken and returns how many; 0 means never again.
 func (w *worker) room() (n int, busy bool) {
 	w.mu.Lock()

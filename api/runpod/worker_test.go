@@ -271,35 +271,6 @@ func TestConcurrencyAndPrefetch(t *testing.T) {
 	}
 }
 
-func TestModifierChangesTheSlots(t *testing.T) {
-	var slots atomic.Int32
-	slots.Store(1)
-	h := func(context.Context, runpod.Job) (any, error) {
-		time.Sleep(10 * time.Second)
-		return 1, nil
-	}
-	inBubble(t, setup{server: runpodtest.Options{Hold: time.Second}, config: func(c *runpod.Config) {
-		c.Prefetch = 0
-		c.Modifier = func(int) int { return int(slots.Load()) }
-	}}, h, func(r *rig) {
-		first := r.Submit(0)
-		r.wait(first)
-		slots.Store(4)
-		time.Sleep(2 * time.Second) // the poll under way still asks for one
-		var ids []string
-		for i := range 4 {
-			ids = append(ids, r.Submit(i))
-		}
-		time.Sleep(time.Second)
-		for _, id := range ids {
-			require.Len(t, r.Job(id).HandedOut, 1)
-		}
-		for _, id := range ids {
-			r.wait(id)
-		}
-	})
-}
-
 func TestRefreshWorkerSetting(t *testing.T) {
 	inBubble(t, setup{config: func(c *runpod.Config) { c.RefreshWorker = true }}, echo, func(r *rig) {
 		first, second := r.Submit(1), r.Submit(2)

@@ -216,7 +216,7 @@ func (c *call) run(ctx context.Context, place *inference.Place) (*outcome, error
 	work := usual
 	switch {
 	case c.script != nil:
-		work = c.script.run
+		work = c.script.run()
 	case c.parts != nil:
 		work = makeParts
 	}

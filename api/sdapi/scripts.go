@@ -17,9 +17,6 @@ type script struct {
 	alwayson bool
 	tabs     []*tab
 	args     []scriptArg
-	// run replaces the usual run; nil for a selectable script that this server
-	// does not have.
-	run func(context.Context, *call, *inference.Place, inference.Job) (*outcome, error)
 	// silent scripts change nothing when the API names them: A1111 reads their
 	// arguments from its own page only, or they have none.
 	silent bool
@@ -79,12 +76,24 @@ var allScripts = []*script{
 
 var both = []*tab{txt2img, img2img}
 
-func init() { // scripts run calls, which know the scripts
-	for name, run := range map[string]func(context.Context, *call, *inference.Place, inference.Job) (*outcome, error){
-		"loopback": loopback, "prompt matrix": promptMatrix, "prompts from file or textbox": promptLines, "sd upscale": sdUpscale, "x/y/z plot": xyzPlot,
-	} {
-		findScript(img2img, name).run = run
+// scriptRun does the work of a selectable script. It has a place in the queue.
+type scriptRun func(context.Context, *call, *inference.Place, inference.Job) (*outcome, error)
+
+// run is nil for a script that this server does not have.
+func (s *script) run() scriptRun {
+	switch s.name {
+	case "loopback":
+		return loopback
+	case "prompt matrix":
+		return promptMatrix
+	case "prompts from file or textbox":
+		return promptLines
+	case "sd upscale":
+		return sdUpscale
+	case "x/y/z plot":
+		return xyzPlot
 	}
+	return nil
 }
 
 func findScript(t *tab, name string) *script {
@@ -123,7 +132,7 @@ func (c *call) chooseScript() error {
 	switch {
 	case found == nil || found.alwayson:
 		return scriptNotFound(name)
-	case found.run == nil:
+	case found.run() == nil:
 		return refuse(http.StatusUnprocessableEntity, "Script '%s' is not available on this server", name)
 	}
 	c.script, c.scriptArgs = found, c.in.list("script_args")

@@ -105,6 +105,7 @@ func sdUpscale(ctx context.Context, c *call, place *inference.Place, job inferen
 		source := c.req.Init.Images[0]
 		if enlarge != nil {
 			enlarge.Image, enlarge.Scale = source, args.scale
+			var err error
 			if source, err = gen.Upscale(ctx, enlarge, hooks); err != nil {
 				return err
 			}
