@@ -16,6 +16,6 @@
 // A message is lost when the server ends before.
 //
 // Fields, defaults, checks and errors are those of the API, which is called in
-// memory with the client's credentials. A request that the API refuses before
+// memory. A request that the API refuses before
 // it queues gets the API's own answer and leaves no job behind.
 package jobs

@@ -14,7 +14,7 @@ import (
 	"sdworker/inference"
 )
 
-// State is where a job is on its way.
+// State tells how far a job is.
 type State string
 
 // States. A job passes from left to right and stays in one of the last three.

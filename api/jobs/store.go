@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// store keeps jobs: all that have not ended, and of the others as many as time,
-// number and bytes allow, the newest.
+// store keeps all jobs that have not ended, and the newest of the others within
+// limits of time, number and bytes.
 type store struct {
 	keep       time.Duration
 	maxResults int

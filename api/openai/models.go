@@ -50,8 +50,8 @@ func (s *Server) checkpoints(ctx context.Context) ([]checkpoint, error) {
 	return list, nil
 }
 
-// foreign are beginnings of the names of OpenAI's own models, which tools send
-// without asking. They stand for the model that is loaded.
+// foreign are the beginnings of the names of OpenAI's own models. Tools send
+// such names unasked; they stand for the model that is loaded.
 var foreign = []string{"dall-e", "gpt-image", "chatgpt-image"}
 
 // checkpoint returns the title of the model of a request; "" stands for the one

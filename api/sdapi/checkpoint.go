@@ -41,8 +41,8 @@ func (s *Server) checkpointAt(path string) (catalog.File, bool) {
 	return all[at], true
 }
 
-// checkpoints are those that can be used. A look-up by name finds others, too, since
-// using them says what is wrong.
+// checkpoints lists the checkpoints that can be used. Look-ups by name also
+// find the others, so that a request for one of them fails with the reason.
 func (s *Server) checkpoints() []catalog.File {
 	return s.cfg.Catalog.Usable(s.cfg.Catalog.Checkpoints())
 }
@@ -75,8 +75,8 @@ func (s *Server) chosenCheckpoint(name string) (catalog.File, error) {
 	return c, nil
 }
 
-// checkpoint finds a checkpoint by an exact name, also one whose file is gone while
-// it is loaded: its pictures are what they were.
+// checkpoint finds a checkpoint by an exact name. One that is loaded is found
+// even after its file was removed, because it still makes the same pictures.
 func (s *Server) checkpoint(name string) (catalog.File, bool) {
 	bare, _, _ := strings.Cut(name, " [")
 	c, ok := s.cfg.Catalog.Checkpoint(name)
@@ -87,8 +87,8 @@ func (s *Server) checkpoint(name string) (catalog.File, bool) {
 	return c, true
 }
 
-// stillLoaded returns the checkpoint that a name meant before its file went, if it
-// is the one in use.
+// stillLoaded returns the checkpoint that a name meant before its file was
+// removed, if that checkpoint is loaded.
 func (s *Server) stillLoaded(name string) (catalog.File, bool) {
 	v, _ := s.chosen.Load(name)
 	c, ok := v.(catalog.File)

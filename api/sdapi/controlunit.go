@@ -110,9 +110,10 @@ func (c *call) buildControl(ctx context.Context) error {
 	return nil
 }
 
-// unitOn reports whether a unit acts: it names a model or a preprocessor, and is
-// enabled. One that leaves that open and names a model is: earlier versions of the
-// extension enabled such units, and nobody names a model for nothing.
+// unitOn reports whether a unit has an effect: it must name a model or a
+// preprocessor, and be enabled. A unit without the field enabled counts as
+// enabled if it names a model, because earlier versions of the extension
+// enabled such units.
 func unitOn(unit *fields) bool {
 	if !unit.Given("enabled") {
 		return named(unit.text("model"))

@@ -98,8 +98,8 @@ func (s *Server) generate(t *tab) handler {
 	}
 }
 
-// prepare checks a request in A1111's order and completes it. Nothing after it
-// can fail by fault of the client.
+// prepare checks a request in A1111's order and completes it. After it nothing
+// can fail because of the request.
 func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, error) {
 	if !pyjson.Finite(in.Object) { // the echo could not be written
 		return nil, pyjson.ErrNotFinite

@@ -19,9 +19,10 @@ type Hashes interface {
 	EmbeddingHash(ctx context.Context, id fileid.ID) (string, error)
 }
 
-// readAhead returns an observer that has the model files of the job hashed beside it.
-// It does so once they are loaded: before, the disk is needed for that. What was
-// begun goes on when the request ends, for the next one.
+// readAhead returns an observer that hashes the model files of the job in the
+// background. It begins when they are loaded, because loading needs the disk
+// until then, and goes on after the request has ended, so that the next request
+// finds the hashes.
 func (c *call) readAhead() inference.Observer {
 	s := c.server
 	begin := sync.OnceFunc(func() {

@@ -12,7 +12,7 @@ import (
 )
 
 // quickSettings handles GET /internal/quicksettings-hint: the names of all
-// options, which the page offers for its head.
+// options, which A1111's settings page offers as quick settings.
 func quickSettings(*http.Request) (any, error) {
 	names := make([]string, 0, len(options.Table.Fields))
 	for _, f := range options.Table.Fields {
@@ -54,8 +54,8 @@ func (s *Server) sysinfo(attachment bool) handler {
 	}
 }
 
-// gradioConfig is GET /config: what gradio 3.41.2 tells its page, for one without
-// components. Clients only look whether it is there.
+// gradioConfig is GET /config: the configuration that gradio 3.41.2 sends for a
+// page without components. Clients only check that the route exists.
 var gradioConfig = pyjson.NewObject(
 	"version", "3.41.2", "mode", "blocks", "dev_mode", false, "analytics_enabled", false, "components", []any{}, "css", nil,
 	"title", "Stable Diffusion", "space_id", nil, "enable_queue", true, "show_error", true, "show_api", true, "is_colab", false,
@@ -108,8 +108,8 @@ func (s *Server) kill(http.ResponseWriter, *http.Request) error {
 	panic(http.ErrAbortHandler)
 }
 
-// restart handles POST /sdapi/v1/server-restart. As an A1111 that was not started
-// by its own script, the server cannot.
+// restart handles POST /sdapi/v1/server-restart. Like an A1111 that was started
+// without its launch script, the server cannot restart itself.
 func (s *Server) restart(w http.ResponseWriter, _ *http.Request) error {
 	w.WriteHeader(http.StatusNotImplemented)
 	return nil

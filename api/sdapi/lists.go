@@ -47,15 +47,15 @@ func listSchedulers(*http.Request) (any, error) {
 	return list, nil
 }
 
-// upscalers are the upscalers with a model file. The folders are looked at first:
-// files count from the moment they appear.
+// upscalers lists the upscalers with a model file. The folders are scanned
+// first, so that new files are found at once.
 func (s *Server) upscalers() []catalog.File {
 	_ = s.cfg.Catalog.RefreshIfChanged() // a folder that cannot be read was reported before
 	return s.cfg.Catalog.Usable(s.cfg.Catalog.List(models.Upscaler))
 }
 
-// embeddings are the textual inversions that say how many vectors they have, of any
-// model family, as in A1111, whose list names what does not fit.
+// embeddings lists the textual inversions whose number of vectors is known, of
+// every model family: A1111's list also names those that do not fit.
 func (s *Server) embeddings() []catalog.EmbeddingFile {
 	return slices.DeleteFunc(s.cfg.Catalog.Embeddings(), func(e catalog.EmbeddingFile) bool { return e.Content.Vectors == 0 })
 }

@@ -11,8 +11,8 @@ import (
 	"sdworker/api/sdapi/pyjson"
 )
 
-// memory handles GET /sdapi/v1/memory, in bytes. What torch would know of its
-// own allocator, no one knows here: it is told with what the device reports.
+// memory handles GET /sdapi/v1/memory, in bytes. torch's allocator statistics
+// do not exist here; the device's figures fill them.
 func (s *Server) memory(*http.Request) (any, error) {
 	status := s.cfg.Queue.Generator().Status()
 	return pyjson.NewObject("ram", ramUse(status.Memory.HostUsed), "cuda", cudaUse(status.Engine.Backend, status.Memory.DeviceFree, status.Memory.DeviceTotal)), nil

@@ -70,8 +70,8 @@ type Config struct {
 }
 
 const (
-	// DefaultHashWait is short beside a picture, and enough for files that the disk
-	// has just given.
+	// DefaultHashWait is short compared to painting a picture, and long enough
+	// for files that are still in the page cache.
 	DefaultHashWait = 3 * time.Second
 	// SeedLimit is above every random seed of A1111.
 	SeedLimit = 4294967294

@@ -34,7 +34,7 @@ type benchOptions struct {
 	Peers    bool          `env:"PEERS" doc:"compare with PyTorch and OpenVINO instead, by scripts/bench-peers"`
 	Sides    []int         `env:"SIDES" envDefault:"256,512" doc:"of the pictures that --peers compares, pixels"`
 	Rounds   int           `env:"ROUNDS" envDefault:"3" doc:"of --peers, in each of which every program has its turn"`
-	Baseline string        `env:"BASELINE" doc:"program to compare with, without it the one that make baseline builds, if there, none = none"`
+	Baseline string        `env:"BASELINE" doc:"program to compare with; without it the one that make baseline builds, if it exists; none = no comparison"`
 	JSON     bool          `env:"JSON" doc:"print it as JSON"`
 }
 

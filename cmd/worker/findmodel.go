@@ -23,9 +23,9 @@ func (f *findSettings) settings() cli.Settings {
 	return cli.Settings{Title: "Model at start:", Target: f, Environment: true}
 }
 
-// findModel makes sure that the chosen checkpoint is there, fetching it if need be,
-// and chooses it by its path. Without a choice there must be any checkpoint, else
-// fallback is fetched, unless that is "".
+// findModel fetches the chosen checkpoint if it is missing, and sets the choice
+// to its path. If none is chosen and the folders hold none, it fetches
+// fallback, unless that is "".
 func (p *program) findModel(ctx context.Context, c *common, find *findSettings, f *fetchSettings, fallback string, log zerolog.Logger) error {
 	absent, err := p.lookUpModel(c, find, fallback, log)
 	if err != nil || absent == nil {
@@ -40,8 +40,8 @@ type absentModel struct {
 	missing error  // what looking it up said
 }
 
-// lookUpModel returns nil when the chosen checkpoint, or without a choice any, is
-// there, and an error when it is neither there nor to be fetched.
+// lookUpModel returns nil if the chosen checkpoint exists or, when none is
+// chosen, if any exists. It fails if there is none that can be fetched.
 func (p *program) lookUpModel(c *common, find *findSettings, fallback string, log zerolog.Logger) (*absentModel, error) {
 	listed := catalog.New(c.models.config(p.Environ, c.engine.Model))
 	if err := listed.Refresh(); err != nil {

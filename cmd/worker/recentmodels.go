@@ -11,8 +11,8 @@ import (
 	"sdworker/models/fetch"
 )
 
-// noteEvery is how often the use of a file is noted at most; the order in which
-// files leave the cache needs no more.
+// noteEvery is the shortest time between two notes of the use of one file. The
+// order in which files leave the cache need not be finer.
 const noteEvery = time.Hour
 
 // recentModels is a Generator that notes which fetched files are used, so that the cache

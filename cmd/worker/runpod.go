@@ -158,8 +158,8 @@ func (r *runpodCommand) logger(cfg runpod.Config) zerolog.Logger {
 	return r.program.logger(&r.common.log)
 }
 
-// serve is the worker of a load-balancing endpoint: worker serve on a device that
-// will do, with the default model where there is none.
+// serve runs worker serve for a load-balancing endpoint: after a check of the
+// device, and with the default model if there is no checkpoint.
 func (r *runpodCommand) serve(ctx context.Context, c *cli.Call) error {
 	s := &serveCommand{program: r.program}
 	if err := c.Fill(r.program.Environ, s.Settings()); err != nil {

@@ -39,8 +39,8 @@ func (r *runpodCommand) prepare(ctx context.Context, phases *runpod.Phases, gen 
 	return s, err
 }
 
-// look finds the model and checks the device at the same time: where there is no
-// GPU, nothing is fetched to the end.
+// look finds the model and checks the device at the same time. Without a GPU a
+// download does not run to its end.
 func (r *runpodCommand) look(ctx context.Context, phases *runpod.Phases, log zerolog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {

@@ -97,7 +97,8 @@ func (s *serveCommand) run(ctx context.Context, log zerolog.Logger) error {
 	return cmp.Or(<-served, err)
 }
 
-// missing returns what gets the model that is not there, nil if nothing is missing.
+// missing returns the function that fetches a missing model, nil if no model is
+// missing.
 func (s *serveCommand) missing(log zerolog.Logger) (prepare func(context.Context) error, err error) {
 	use, err := s.program.useDemo(&s.common, &s.demo)
 	if use && err == nil {
@@ -191,8 +192,8 @@ func (r *readiness) prepare(ctx context.Context, api *services) {
 	api.hashModels(ctx)
 }
 
-// of tells the state of gen. It is ready once a model is loaded, however that
-// came about.
+// of returns the health of gen: ready once a model is loaded, whatever loaded
+// it.
 func (r *readiness) of(gen inference.Generator) func() runpod.Health {
 	return func() runpod.Health {
 		switch status := gen.Status(); {

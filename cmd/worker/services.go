@@ -62,7 +62,7 @@ func (a *apiSettings) Validate() []error {
 	return errs
 }
 
-// minMemoryBudget lets a request with one large picture pass, in bytes.
+// minMemoryBudget is enough for a request with one large picture, in bytes.
 const minMemoryBudget = 64 << 20
 
 // memoryBudget is the chosen budget in bytes, or half of what there is.
@@ -175,7 +175,7 @@ func (s *services) hashModels(ctx context.Context) {
 // quiet is how long the queue must be empty to count as idle.
 const quiet = 2 * time.Second
 
-// idle waits for an idle queue.
+// idle returns when the queue has been empty for a while.
 func (s *services) idle(ctx context.Context) error {
 	look := time.NewTicker(quiet)
 	defer look.Stop()

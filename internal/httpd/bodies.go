@@ -14,9 +14,9 @@ import (
 // receives, before the connection counts as dead.
 const PieceWait = time.Minute
 
-// restWait is how long the rest of a body may take that nobody reads: the server
-// takes it off the connection before it replies. It is also what a body that is still
-// on its way has when the server stops.
+// restWait bounds the time for the rest of a body that no handler reads; the
+// server drains it from the connection before it replies. It also bounds bodies
+// that are still arriving when the server stops.
 const restWait = time.Second
 
 // bodyDeadlines says how long a server waits for the bodies of requests.
@@ -70,7 +70,7 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// giveUp bounds the wait for what was not read.
+// giveUp limits the time for the part of the body that was not read.
 func (b *timedBody) giveUp() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
