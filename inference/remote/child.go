@@ -211,9 +211,12 @@ func (c *child) kill(reason string) {
 	_ = c.cmd.Process.Kill() // fails only when it is gone already
 }
 
-// errNotAccepted says that the child died before it took the call, so that
-// another child may run it without doing anything twice.
-var errNotAccepted = errors.New("the engine process ended before it took the job")
+// Errors of calls that the child did nothing for before it died, so that another
+// child may run them.
+var (
+	errNotAccepted = errors.New("the engine process ended before it took the job")
+	errNotBegun    = errors.New("the engine process ended before it began with the job")
+)
 
 // do runs one call. Progress goes to hooks, images to each. When ctx ends the
 // child is asked to stop, and killed when it has not within cfg.CancelGrace.
@@ -233,7 +236,7 @@ func (c *child) do(ctx context.Context, m message, hooks inference.Hooks, cfg *C
 	if err := c.out.send(m); errors.Is(err, errTooLarge) {
 		return message{}, &fault.Error{Code: fault.Invalid, Msg: "the request is too large, send fewer or smaller pictures", Err: err}
 	} // a lost connection shows as done
-	state := &exchange{child: c, call: k, hooks: hooks, cfg: cfg, each: each}
+	state := &exchange{child: c, call: k, hooks: hooks, cfg: cfg, each: each, waits: m.Kind == kindGenerate}
 	return state.run(ctx)
 }
 
@@ -244,7 +247,9 @@ type exchange struct {
 	hooks    inference.Hooks
 	cfg      *Config
 	each     func(message)
+	waits    bool // the call may wait for others in the child, and reports when it begins
 	accepted bool
+	begun    bool // it has reported something
 }
 
 // stallTicks is how many parts of Config.Stall are counted; see silentTicks.
@@ -299,6 +304,7 @@ func (x *exchange) run(ctx context.Context) (message, error) {
 // take handles one message and reports whether it was the last.
 func (x *exchange) take(m message) (last bool) {
 	x.accepted = true
+	x.begun = x.begun || m.Kind != kindAccepted
 	switch m.Kind {
 	case kindProgress:
 		if m.Progress != nil {
@@ -331,6 +337,8 @@ func (x *exchange) died(ctx context.Context) (message, error) {
 			return message{}, &fault.Error{Code: fault.Canceled, Op: "engine", Msg: "canceled", Err: x.child.cause}
 		case !x.accepted:
 			return message{}, errNotAccepted
+		case !x.begun && x.waits:
+			return message{}, errNotBegun
 		}
 		return message{}, x.child.cause
 	}

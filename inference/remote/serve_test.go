@@ -35,9 +35,12 @@ func TestServeEndsAtGarbage(t *testing.T) {
 func TestServeEndsWithItsContext(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
-	go func() { _, _ = io.Copy(io.Discard, near) }()
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(10*time.Millisecond, cancel)
+	go func() {
+		_, _ = near.Read(make([]byte, 1)) // the greeting
+		cancel()
+		_, _ = io.Copy(io.Discard, near)
+	}()
 	require.ErrorIs(t, remote.Serve(ctx, far, &scripted{}), context.Canceled)
 	far.Close()
 }

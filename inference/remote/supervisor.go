@@ -253,17 +253,21 @@ func (s *Supervisor) pausing() *fault.Error {
 	return err
 }
 
+// maxMoves is how often a job that waits in a child which dies moves on to the next
+// one: each death costs at least the job that caused it.
+const maxMoves = 3
+
 // do runs a call on the child, and once more on the next one if the first died
-// before it took the call.
+// before it took the call. A job that only waited there moves on, too.
 func (s *Supervisor) do(ctx context.Context, m message, hooks inference.Hooks, each func(message)) (message, error) {
-	for retried := false; ; retried = true {
+	for tries := 0; ; tries++ {
 		c, err := s.acquire(ctx)
 		if err != nil {
 			return message{}, err
 		}
 		reply, err := c.do(ctx, m, hooks, &s.cfg, each)
-		if errors.Is(err, errNotAccepted) {
-			if !retried {
+		if errors.Is(err, errNotAccepted) || errors.Is(err, errNotBegun) {
+			if tries == 0 || errors.Is(err, errNotBegun) && tries < maxMoves {
 				s.awaitDeath(c)
 				continue
 			}

@@ -79,6 +79,36 @@ func TestDeathCostsAllJobsInHandOnce(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestDeathDoesNotCostTheJobsThatWait(t *testing.T) {
+	s := start(t, command("pipeline"))
+	other := func(i int) *inference.Request {
+		req := picture(2, 1)
+		req.Files.Checkpoint = fmt.Sprint("other ", i)
+		return req
+	}
+	began := make(chan struct{})
+	report := sync.OnceFunc(func() { close(began) })
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := s.Generate(deadline(t), picture(1000, 1), inference.Hooks{Progress: func(p inference.Progress) {
+			if p.Phase == inference.PhaseSampling {
+				report()
+			}
+		}})
+		assert.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
+	})
+	<-began
+	for i := range 3 {
+		wg.Go(func() {
+			_, err := s.Generate(deadline(t), other(i), inference.Hooks{})
+			assert.NoError(t, err, "it only waited for its turn")
+		})
+	}
+	time.Sleep(50 * time.Millisecond) // most likely they wait in the child by now; if not they move on all the same
+	require.NoError(t, syscall.Kill(s.PID(), syscall.SIGKILL))
+	wg.Wait()
+}
+
 func TestAJobThatWaitsForOthersIsNotStalled(t *testing.T) {
 	s := start(t, command("pipeline"), func(c *remote.Config) { c.Stall = 500 * time.Millisecond })
 	var wg sync.WaitGroup
