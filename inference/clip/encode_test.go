@@ -154,25 +154,3 @@ func TestTokenCount(t *testing.T) {
 		require.Equal(t, tc.limit, batch.Texts[0].Limit(), tc.text)
 	}
 }
-
-func TestCountTokens(t *testing.T) {
-	for _, tc := range []struct {
-		text          string
-		positive      bool
-		tokens, limit int
-	}{
-		{"", true, 0, 75},
-		{"a cat <lora:x:1>", true, 2, 75},
-		{"a cat AND a small dog", true, 3, 75},
-		{"a cat AND a small dog", false, 6, 75},
-		{"a [cat:very small dog:0.5]", true, 4, 75},
-		{"[cat|" + strings.Repeat("dog ", 80) + "]", true, 80, 150},
-	} {
-		tokens, limit, err := clip.CountTokens(tc.text, tc.positive, 20, clip.Options{CommaBacktrack: 20})
-		require.NoError(t, err)
-		require.Equal(t, tc.tokens, tokens, tc.text)
-		require.Equal(t, tc.limit, limit, tc.text)
-	}
-	_, _, err := clip.CountTokens("(a:1..2)", true, 20, clip.Options{})
-	require.Error(t, err)
-}

@@ -6,6 +6,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"sdworker/inference/textfix"
+
 	"golang.org/x/text/cases"
 	"golang.org/x/text/language"
 )
@@ -38,7 +40,7 @@ func Tokenize(text string) []int32 {
 
 // appendText appends the tokens of a text in which the special tokens are not written out.
 func (v *vocabulary) appendText(ids []int32, text string) []int32 {
-	text = strings.Join(strings.FieldsFunc(fixText(text), unicode.IsSpace), " ")
+	text = strings.Join(strings.FieldsFunc(textfix.Fix(text), unicode.IsSpace), " ")
 	text = cases.Lower(language.Und).String(text)
 	for text != "" {
 		end := wordLength(text)

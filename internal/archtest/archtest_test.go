@@ -83,7 +83,7 @@ const ground = `fault|sd1|internal/fileid`
 const formats = `formats(/.*)?`
 
 // leaf matches the packages that know nothing above them.
-const leaf = ground + `|inference/(prompt|clip|rng|sampler|latent|imageio|hint|batch)`
+const leaf = ground + `|inference/(prompt|clip|textfix|rng|sampler|latent|imageio|hint|batch)`
 
 // rules say what a package may import of the module. The first rule that matches
 // a package counts, and every package needs one.

@@ -1,4 +1,7 @@
-package clip
+// Package textfix repairs texts as the Python package ftfy 6 does, which CLIP's
+// tokenizer calls first: HTML entities, text that was decoded with the wrong character
+// set, odd widths and quotes, control characters.
+package textfix
 
 import (
 	"regexp"
@@ -9,12 +12,12 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// fixText repairs text as ftfy's fix_text does: line by line, until nothing changes any more,
+// Fix repairs text as ftfy's fix_text does: line by line, until nothing changes any more,
 // it decodes HTML entities (up to the first line that has a <), repairs mojibake, gives C1
 // control characters their Windows-1252 meaning, takes ligatures apart, brings half-width
 // and full-width forms to their ordinary width, straightens quotes, drops terminal escapes
 // and control characters, and composes to NFC.
-func fixText(text string) string {
+func Fix(text string) string {
 	text = strings.ToValidUTF8(text, string(utf8.RuneError))
 	var b strings.Builder
 	entities := true
