@@ -62,6 +62,12 @@ func FieldError(field, format string, args ...any) *Error {
 	return &Error{Code: Invalid, Field: field, Msg: fmt.Sprintf(format, args...)}
 }
 
+// Stopped builds the Canceled error of an operation whose context has ended; the cause
+// is the context's.
+func Stopped(ctx context.Context, op string) *Error {
+	return &Error{Code: Canceled, Op: op, Msg: "canceled", Err: context.Cause(ctx)}
+}
+
 // CodeOf classifies any error: the first *Error in the tree wins, a bare
 // context error is Canceled, everything else is Internal. It is "" for nil.
 func CodeOf(err error) Code {

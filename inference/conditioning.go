@@ -178,8 +178,8 @@ const maxTextBatch = 16
 func (j *job) encodeChunks(ctx context.Context, in TextInput) ([]float32, error) {
 	var out []float32
 	for chunks := range slices.Chunk(in.Chunks, maxTextBatch) {
-		if err := ctx.Err(); err != nil {
-			return nil, &fault.Error{Code: fault.Canceled, Op: "prompt", Msg: "canceled", Err: err}
+		if ctx.Err() != nil {
+			return nil, fault.Stopped(ctx, "prompt")
 		}
 		hidden, err := j.eng.EncodeText(ctx, TextInput{Chunks: chunks, Vectors: in.Vectors, Skip: in.Skip})
 		if err != nil {

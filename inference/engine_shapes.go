@@ -2,6 +2,7 @@ package inference
 
 import (
 	"math"
+
 	"sdworker/fault"
 )
 

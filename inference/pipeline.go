@@ -173,8 +173,8 @@ func (p *Pipeline) Generate(ctx context.Context, req *Request, hooks Hooks) (*Re
 		if err := j.run(ctx); err != nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
-			return &fault.Error{Code: fault.Canceled, Op: "generate", Msg: "canceled", Err: err}
+		if ctx.Err() != nil {
+			return fault.Stopped(ctx, "generate")
 		}
 		j.res.Timings.Queue = start.Sub(arrived).Seconds()
 		j.res.Timings.Total = time.Since(start).Seconds()
@@ -314,8 +314,8 @@ func (p *Pipeline) keep(m *model) {
 // load opens a checkpoint beside those in memory, or in their place when there is
 // no room for both.
 func (p *Pipeline) load(ctx context.Context, checkpoint string, hooks Hooks) (*model, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, &fault.Error{Code: fault.Canceled, Op: "load", Msg: "canceled", Err: err}
+	if ctx.Err() != nil {
+		return nil, fault.Stopped(ctx, "load")
 	}
 	progress := func(done, total int) {
 		hooks.Report(Progress{Phase: PhaseLoading, Step: done, Steps: total})

@@ -3,10 +3,11 @@ package inference
 import (
 	"context"
 	"errors"
-	"sdworker/fault"
 	"slices"
 	"sync"
 	"time"
+
+	"sdworker/fault"
 )
 
 // Queue lets jobs into a Generator in order of arrival, as many at once as the

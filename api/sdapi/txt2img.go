@@ -8,6 +8,7 @@ import (
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
+	"sdworker/inference/latent"
 	"sdworker/inference/sampler"
 	"sdworker/models/catalog"
 )
@@ -121,9 +122,7 @@ func (c *call) hiresModels() error {
 }
 
 // latentModes are the upscalers that work on latents; the first is the default.
-var latentModes = []string{
-	"Latent", "Latent (antialiased)", "Latent (bicubic)", "Latent (bicubic antialiased)", "Latent (nearest)", "Latent (nearest-exact)",
-}
+var latentModes = latent.UpscaleModes()
 
 // builtinUpscalers need no model file.
 var builtinUpscalers = []string{"None", "Lanczos", "Nearest"}

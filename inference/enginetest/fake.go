@@ -103,7 +103,7 @@ func BlockAt(op Op, index int, entered chan<- struct{}) Hook {
 			close(entered)
 		}
 		<-ctx.Done()
-		return canceled(ctx, op)
+		return fault.Stopped(ctx, string(op))
 	}
 }
 
@@ -118,7 +118,7 @@ func Delay(op Op, d time.Duration) Hook {
 		case <-time.After(d):
 			return nil
 		case <-ctx.Done():
-			return canceled(ctx, c.Op)
+			return fault.Stopped(ctx, string(c.Op))
 		}
 	}
 }
@@ -367,7 +367,7 @@ func (f *Fake) before(ctx context.Context, c Call) error {
 // enter records a call, unless ctx has ended or the engine is closed.
 func (f *Fake) enter(ctx context.Context, c *Call) (st state, done func(), err error) {
 	if err := ctx.Err(); err != nil {
-		return st, nil, canceled(ctx, c.Op)
+		return st, nil, fault.Stopped(ctx, string(c.Op))
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -391,10 +391,6 @@ func (f *Fake) enter(ctx context.Context, c *Call) (st state, done func(), err e
 	}
 	f.active.checkpoint = f.read(f.Description.Checkpoint).seed
 	return f.active, done, nil
-}
-
-func canceled(ctx context.Context, op Op) error {
-	return &fault.Error{Code: fault.Canceled, Op: string(op), Msg: "canceled", Err: ctx.Err()}
 }
 
 func cloneText(in inference.TextInput) inference.TextInput {

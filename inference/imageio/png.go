@@ -3,7 +3,6 @@ package imageio
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"sync"
@@ -31,21 +30,6 @@ func EncodePNG(m RGB, texts ...Text) ([]byte, error) {
 // EncodeGrayPNG is EncodePNG for a mask.
 func EncodeGrayPNG(m Gray, texts ...Text) ([]byte, error) {
 	return encodePNG(m.Pix, m.W, m.H, 1, pngGray, texts)
-}
-
-// WithPNGText returns the PNG file with the texts added behind its header. The
-// pixels are copied as they are, compressed.
-func WithPNGText(png []byte, texts ...Text) ([]byte, error) {
-	const headerEnd = len(pngtext.Signature) + 4 + 4 + 13 + 4 // IHDR is the first chunk and has 13 bytes
-	if len(png) < headerEnd || string(png[:len(pngtext.Signature)]) != pngtext.Signature {
-		return nil, errors.New("not a PNG file")
-	}
-	out := make([]byte, 0, len(png)+textSize(texts))
-	out, err := appendTexts(append(out, png[:headerEnd]...), texts)
-	if err != nil {
-		return nil, err
-	}
-	return append(out, png[headerEnd:]...), nil
 }
 
 func encodePNG(pix []uint8, w, h, channels int, colourType byte, texts []Text) ([]byte, error) {

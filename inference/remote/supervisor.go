@@ -238,7 +238,7 @@ func (s *Supervisor) acquire(ctx context.Context) (*child, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, &fault.Error{Code: fault.Canceled, Op: "engine", Msg: "canceled", Err: context.Cause(ctx)}
+			return nil, fault.Stopped(ctx, "engine")
 		}
 		s.mu.Lock()
 	}

@@ -73,8 +73,8 @@ var (
 // room, and Canceled when ctx has ended.
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	const op = "open"
-	if err := ctx.Err(); err != nil {
-		return nil, canceled(op, err)
+	if ctx.Err() != nil {
+		return nil, fault.Stopped(ctx, op)
 	}
 	files := checker{pickle: o.AllowPickle}
 	src, err := files.open(o.Checkpoint, models.Checkpoint)
@@ -351,8 +351,8 @@ func (e *Engine) Close() error {
 func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.sdw_status, uses ...*source) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return canceled(op, err)
+	if ctx.Err() != nil {
+		return fault.Stopped(ctx, op)
 	}
 	if e.c == nil {
 		return fault.Errorf(fault.Broken, op, "the engine is closed")
@@ -368,8 +368,8 @@ func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.
 	if !stop() {
 		<-left // the canceler has let go of e.c, so Close is safe
 	}
-	if cause := ctx.Err(); cause != nil && fault.CodeOf(err) == fault.Canceled {
-		return canceled(op, cause)
+	if ctx.Err() != nil && fault.CodeOf(err) == fault.Canceled {
+		return fault.Stopped(ctx, op)
 	}
 	for _, s := range uses {
 		if e.maps && s.overwritten() {
@@ -412,10 +412,6 @@ func result(out []float32, err error) ([]float32, error) {
 		return nil, err
 	}
 	return out, nil
-}
-
-func canceled(op string, cause error) error {
-	return &fault.Error{Code: fault.Canceled, Op: op, Msg: "canceled", Err: cause}
 }
 
 func deviceName(name string) string {

@@ -347,7 +347,7 @@ func (e *Engine) runTasks(ctx context.Context, tasks []task, files map[int]openL
 			var arena adapter.Arena
 			for i := next.Add(1) - 1; i < int64(len(tasks)); i = next.Add(1) - 1 {
 				if ctx.Err() != nil {
-					stop(canceled("set loras", ctx.Err()))
+					stop(fault.Stopped(ctx, "set loras"))
 					return
 				}
 				arena.Reset()

@@ -12,6 +12,7 @@ import (
 	"time"
 	"unsafe"
 
+	"sdworker/fault"
 	"sdworker/formats/safetensors"
 	"sdworker/models/adapter"
 )
@@ -77,8 +78,8 @@ func (e *Engine) MergeSpeed(ctx context.Context) (float64, error) {
 	const m, k, n = 60, 128, 256
 	best := 0.0
 	for range 5 {
-		if err := ctx.Err(); err != nil {
-			return 0, canceled("merge speed", err)
+		if ctx.Err() != nil {
+			return 0, fault.Stopped(ctx, "merge speed")
 		}
 		var done atomic.Int64
 		var wait sync.WaitGroup

@@ -53,7 +53,7 @@ func Quantize(ctx context.Context, src, dst, typ string, log zerolog.Logger) err
 		return err
 	}
 	if ctx.Err() != nil {
-		return canceled(op, ctx.Err())
+		return fault.Stopped(ctx, op)
 	}
 	if _, err := models.Inspect(tmp.Name()); err != nil { // the engine does not notice that a disk is full
 		return &fault.Error{Code: fault.Exhausted, Op: op, Msg: dst + " could not be written completely; is the disk full?", Err: err}

@@ -111,7 +111,7 @@ func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks 
 				return nil, err
 			}
 			if ctx.Err() != nil {
-				return nil, &fault.Error{Code: fault.Canceled, Op: "generate", Msg: "canceled", Err: context.Cause(ctx)}
+				return nil, fault.Stopped(ctx, "generate")
 			}
 			if hooks.Control.Interrupted() {
 				res.Interrupted = true
