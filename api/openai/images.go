@@ -1,10 +1,15 @@
 package openai
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"mime/multipart"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"sdworker/api/a1111"
@@ -54,14 +59,7 @@ func (s *Server) edit(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer func() { _ = form.RemoveAll() }()
-	pictures, err := files(form, "image")
-	if err != nil {
-		return err
-	}
-	if len(pictures) != 1 {
-		return invalid("image", "", "%d images were sent; one can be edited at a time", len(pictures))
-	}
-	picture, err := decode("image", pictures[0])
+	data, picture, err := onePicture(form)
 	if err != nil {
 		return err
 	}
@@ -87,7 +85,7 @@ func (s *Server) edit(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	q.path, q.event = a1111.Img2Img, "image_edit"
-	q.fields["init_images"] = []string{base64.StdEncoding.EncodeToString(pictures[0])}
+	q.fields["init_images"] = []string{base64.StdEncoding.EncodeToString(data)}
 	setDefault(q.fields, "width", picture.W)
 	setDefault(q.fields, "height", picture.H)
 	if holes, any := repainted(mask); any {
@@ -99,6 +97,32 @@ func (s *Server) edit(w http.ResponseWriter, r *http.Request) error {
 		setDefault(q.fields, "inpaint_full_res", false) // the prompt describes the whole picture
 	}
 	return s.answer(w, r, q)
+}
+
+// expectedSize is the size that fields of the A1111 API ask for.
+func expectedSize(fields map[string]any) string {
+	const standard = 512
+	side := func(name string) string {
+		if v, ok := fields[name]; ok {
+			return fmt.Sprint(v)
+		}
+		return strconv.Itoa(standard)
+	}
+	return side("width") + "x" + side("height")
+}
+
+// onePicture is the picture of a form. Several are refused: a picture that is
+// composed of others would not be what their sender sees in them.
+func onePicture(form *multipart.Form) ([]byte, imageio.Decoded, error) {
+	pictures, err := files(form, "image")
+	if err != nil {
+		return nil, imageio.Decoded{}, err
+	}
+	if len(pictures) != 1 {
+		return nil, imageio.Decoded{}, invalid("image", "", "%d images were sent; one can be edited at a time", len(pictures))
+	}
+	picture, err := decode("image", pictures[0])
+	return pictures[0], picture, err
 }
 
 func setDefault(fields map[string]any, name string, v any) {
@@ -135,6 +159,7 @@ func repainted(m imageio.Decoded) (mask imageio.Gray, any bool) {
 
 // answer runs a request and replies in one piece or in events.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, q *request) error {
+	q.size = expectedSize(q.fields)
 	if q.stream {
 		return s.stream(w, r, q)
 	}
@@ -153,6 +178,16 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, q *request) erro
 	if timing := reply.Header.Get("Server-Timing"); timing != "" {
 		w.Header().Set("Server-Timing", timing)
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"created": time.Now().Unix(), "data": data, "output_format": q.format, "background": "opaque"})
+	first := ""
+	if len(data) > 0 {
+		first = cmp.Or(data[0].Base64, strings.TrimPrefix(data[0].URL, "data:image/"+q.format+";base64,"))
+	}
+	writeJSON(w, http.StatusOK, struct {
+		Created    int64   `json:"created"`
+		Data       []image `json:"data"`
+		Format     string  `json:"output_format"`
+		Background string  `json:"background"`
+		facts
+	}{time.Now().Unix(), data, q.format, "opaque", q.facts(first)})
 	return nil
 }

@@ -42,6 +42,7 @@ func TestGenerate(t *testing.T) {
 	}))
 	require.Len(t, got.Data, 6)
 	require.Equal(t, "png", got.Format)
+	require.Equal(t, []any{"64x128", "high", 2}, []any{got.Size, got.Quality, got.Usage.Input})
 	require.Positive(t, got.Created)
 	w, h := size(t, got.Data[5].Base64)
 	require.Equal(t, []int{64, 128}, []int{w, h})
@@ -258,6 +259,12 @@ type event struct {
 	Base64 string `json:"b64_json"`
 	Index  int    `json:"partial_image_index"`
 	Error  *failure
+
+	Size, Quality string
+	Usage         struct {
+		Total int `json:"total_tokens"`
+		Input int `json:"input_tokens"`
+	}
 }
 
 func eventsOf(t *testing.T, w *httptest.ResponseRecorder) (events []event) {
@@ -295,6 +302,11 @@ func TestStream(t *testing.T) {
 	}
 	require.Equal(t, []string{"image_generation.partial_image", "image_generation.partial_image", "image_generation.completed", "image_generation.completed"}, types)
 	require.Equal(t, 1, events[1].Index)
+	require.Equal(t, "64x64", events[0].Size, "of the picture that comes")
+	require.Equal(t, "auto", events[0].Quality)
+	require.Equal(t, "64x64", events[3].Size)
+	require.Equal(t, 2, events[3].Usage.Input, "a fox")
+	require.Equal(t, 2, events[3].Usage.Total)
 }
 
 func TestStreamErrors(t *testing.T) {
@@ -310,4 +322,27 @@ func TestStreamErrors(t *testing.T) {
 	events := eventsOf(t, <-got)
 	require.Equal(t, "error", events[0].Type)
 	require.Equal(t, "server_error", events[0].Error.Type)
+}
+
+func TestVariations(t *testing.T) {
+	f := start(t)
+	raw, err := imageio.EncodePNG(imageio.Fill(64, 72, [3]uint8{1, 2, 3}), imageio.Text{Key: "parameters", Value: "a fox\nNegative prompt: blur\nSteps: 4, Sampler: Euler, CFG scale: 7.0, Seed: 1, Size: 64x72"})
+	require.NoError(t, err)
+	got := pictures(t, f.form("/v1/images/variations", map[string]string{"n": "2", "steps": "1", "model": "dall-e-2"}, file{"image", raw}))
+	require.Len(t, got.Data, 2)
+	require.Equal(t, "64x72", got.Size)
+	require.NotEmpty(t, got.Data[0].URL, "the default of DALL-E 2")
+	req := f.gen.Last()
+	require.Equal(t, []string{"a fox", "blur"}, []string{req.Prompt, req.NegativePrompt}, "what the picture was made with")
+	require.InDelta(t, 0.6, req.DenoisingStrength, 0)
+	require.Nil(t, req.Init.Mask)
+
+	pictures(t, f.form("/v1/images/variations", map[string]string{"steps": "1", "prompt": "a dog", "denoising_strength": "0.3"}, file{"image", raw}))
+	require.Equal(t, "a dog", f.gen.Last().Prompt)
+	require.InDelta(t, 0.3, f.gen.Last().DenoisingStrength, 0)
+	pictures(t, f.form("/v1/images/variations", map[string]string{"steps": "1"}, file{"image", encodeRGBA(t, 64, 64, func(int) uint8 { return 255 })}))
+	require.Empty(t, f.gen.Last().Prompt)
+
+	require.Equal(t, "image", *failed(t, f.form("/v1/images/variations", nil), 400).Param)
+	require.Equal(t, "image", *failed(t, f.form("/v1/images/variations", nil, file{"image", raw}, file{"image", raw}), 400).Param)
 }

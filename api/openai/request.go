@@ -19,6 +19,10 @@ type request struct {
 	asURL   bool   // pictures as data URLs instead of bare base64
 	stream  bool
 	partial int // unfinished pictures wanted in a stream
+
+	size    string // WIDTHxHEIGHT that the request leads to
+	quality string // as sent
+	usage   usage
 }
 
 const (
@@ -38,13 +42,15 @@ var ignored = []string{"user", "quality", "style", "moderation", "input_fidelity
 // translate makes the request of the parameters that both routes share. What is
 // left in b afterwards are fields of A1111.
 func (s *Server) translate(ctx context.Context, b body) (*request, error) {
+	quality, _ := b["quality"].(string)
 	for _, name := range ignored {
 		delete(b, name)
 	}
-	if _, ok := b["prompt"].(string); !ok {
+	prompt, ok := b["prompt"].(string)
+	if !ok {
 		return nil, invalid("prompt", "", "prompt is missing; it must be a text")
 	}
-	q := &request{}
+	q := &request{quality: quality, usage: usageOf(prompt)}
 	model := b.take("model")
 	n, err := b.takeInt("n", 1, maxImages, 1)
 	if err != nil {
@@ -58,7 +64,7 @@ func (s *Server) translate(ctx context.Context, b body) (*request, error) {
 		return nil, err
 	}
 	const none = -1
-	quality, err := b.takeInt("output_compression", 0, 100, none)
+	compression, err := b.takeInt("output_compression", 0, 100, none)
 	if err != nil {
 		return nil, err
 	}
@@ -82,8 +88,8 @@ func (s *Server) translate(ctx context.Context, b body) (*request, error) {
 	}
 
 	settings := map[string]any{"samples_format": q.format}
-	if quality != none {
-		settings["jpeg_quality"] = quality
+	if compression != none {
+		settings["jpeg_quality"] = compression
 	}
 	if title, err := s.checkpoint(ctx, model); err != nil {
 		return nil, err

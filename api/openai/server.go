@@ -3,6 +3,7 @@
 //
 //	POST /v1/images/generations   txt2img
 //	POST /v1/images/edits         img2img; transparent pixels of the mask are repainted
+//	POST /v1/images/variations    img2img of half strength, with the prompt inside the picture
 //	GET  /v1/models               checkpoints
 //	GET  /v1/models/{model}       one of them
 //
@@ -48,6 +49,7 @@ func New(cfg Config) *Server {
 		Routes: []v1.Route{
 			{Method: http.MethodPost, Path: "/v1/images/generations", Handle: s.generate},
 			{Method: http.MethodPost, Path: "/v1/images/edits", Handle: s.edit},
+			{Method: http.MethodPost, Path: "/v1/images/variations", Handle: s.vary},
 			{Method: http.MethodGet, Path: "/v1/models", Handle: s.models},
 			{Method: http.MethodGet, Path: "/v1/models/{model}", Handle: s.model},
 		},

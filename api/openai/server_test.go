@@ -85,6 +85,11 @@ type file struct {
 
 func (f *fixture) edit(fields map[string]string, uploads ...file) *httptest.ResponseRecorder {
 	f.t.Helper()
+	return f.form("/v1/images/edits", fields, uploads...)
+}
+
+func (f *fixture) form(path string, fields map[string]string, uploads ...file) *httptest.ResponseRecorder {
+	f.t.Helper()
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	for k, v := range fields {
@@ -97,7 +102,7 @@ func (f *fixture) edit(fields map[string]string, uploads ...file) *httptest.Resp
 		require.NoError(f.t, err)
 	}
 	require.NoError(f.t, form.Close())
-	r := httptest.NewRequest(http.MethodPost, "/v1/images/edits", &body)
+	r := httptest.NewRequest(http.MethodPost, path, &body)
 	r.Header.Set("Content-Type", form.FormDataContentType())
 	return f.send(r)
 }
@@ -110,6 +115,11 @@ type reply struct {
 		URL    string
 	}
 	Format string `json:"output_format"`
+
+	Size, Quality string
+	Usage         struct {
+		Input int `json:"input_tokens"`
+	}
 }
 
 func pictures(t *testing.T, w *httptest.ResponseRecorder) reply {
@@ -193,7 +203,7 @@ func TestUnknownRoutes(t *testing.T) {
 	require.Equal(t, 405, got.Code)
 	require.Equal(t, "GET, HEAD", got.Header().Get("Allow"))
 	require.JSONEq(t, `{"error":{"message":"PUT is not possible here","type":"invalid_request_error","param":null,"code":null}}`, got.Body.String())
-	got = f.send(httptest.NewRequest(http.MethodPost, "/v1/images/variations", nil))
+	got = f.send(httptest.NewRequest(http.MethodPost, "/v1/images/inventions", nil))
 	require.Equal(t, 404, got.Code)
-	require.Contains(t, got.Body.String(), `"message":"there is no /v1/images/variations here"`)
+	require.Contains(t, got.Body.String(), `"message":"there is no /v1/images/inventions here"`)
 }

@@ -33,7 +33,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *request) erro
 	done := make(chan *a1111.Reply, 1)
 	go func() { done <- s.cfg.API.Post(ctx, q.path, fields) }()
 
-	out := &events{w: w, prefix: q.event, format: q.format}
+	out := &events{w: w, request: q}
 	for seen := 0; ; {
 		select {
 		case e := <-work:
@@ -60,11 +60,11 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *request) erro
 
 // events writes the events of one reply.
 type events struct {
-	w              http.ResponseWriter
-	prefix, format string
-	begun          bool
-	partial        int   // partial images sent
-	err            error // the client went away
+	w       http.ResponseWriter
+	request *request
+	begun   bool
+	partial int   // partial images sent
+	err     error // the client went away
 }
 
 // begin sends the header, so that the client and what is between know that an
@@ -100,8 +100,9 @@ func (e *events) send(event string, fields map[string]any) {
 
 func (e *events) partialImage(dataURL string) {
 	head, data, _ := strings.Cut(dataURL, ";base64,")
-	e.send(e.prefix+".partial_image", map[string]any{
-		"b64_json": data, "partial_image_index": e.partial,
+	facts := e.request.facts("") // of the picture that this becomes
+	e.send(e.request.event+".partial_image", map[string]any{
+		"b64_json": data, "partial_image_index": e.partial, "size": facts.Size, "quality": facts.Quality,
 		"created_at": time.Now().Unix(), "output_format": strings.TrimPrefix(head, "data:image/"), "background": "opaque",
 	})
 	e.partial++
@@ -123,8 +124,10 @@ func (e *events) finish(q *request, reply *a1111.Reply) error {
 		return err
 	}
 	for _, m := range images {
-		e.send(e.prefix+".completed", map[string]any{
-			"b64_json": m.Base64, "created_at": time.Now().Unix(), "output_format": e.format, "background": "opaque",
+		facts := q.facts(m.Base64)
+		e.send(q.event+".completed", map[string]any{
+			"b64_json": m.Base64, "created_at": time.Now().Unix(), "output_format": q.format, "background": "opaque",
+			"size": facts.Size, "quality": facts.Quality, "usage": facts.Usage,
 		})
 	}
 	return nil

@@ -22,11 +22,15 @@ assert generate(response_format="b64_json").data[0].b64_json
 events = list(generate(model="gpt-image-1", stream=True, partial_images=2))
 assert events[-1].type == "image_generation.completed", events
 assert base64.b64decode(events[-1].b64_json).startswith(png)
+assert (events[-1].size, events[-1].quality, events[-1].usage.input_tokens) == ("64x64", "auto", 2), events[-1]
 
 reply = client.images.edit(image=picture, mask=mask, prompt="a hat", extra_body={"steps": 4})
 assert base64.b64decode(reply.data[0].b64_json).startswith(png)
 events = list(client.images.edit(image=[("a.png", picture)], prompt="a hat", stream=True, extra_body={"steps": 4}))
 assert events[-1].type == "image_edit.completed", events
+
+reply = client.images.create_variation(image=picture, n=2, response_format="b64_json", extra_body={"steps": 4})
+assert len(reply.data) == 2 and base64.b64decode(reply.data[1].b64_json).startswith(png)
 
 models = client.models.list().data
 assert [m.id for m in models] == ["v1-5-pruned-emaonly", "other"], models
