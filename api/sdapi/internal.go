@@ -114,11 +114,3 @@ func (s *Server) restart(w http.ResponseWriter, _ *http.Request) error {
 	w.WriteHeader(http.StatusNotImplemented)
 	return nil
 }
-
-// text is a handler for a fixed text.
-func text(contentType, body string) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		write(w, r, http.StatusOK, contentType, []byte(body))
-		return nil
-	}
-}

@@ -1,8 +1,14 @@
 package sdapi
 
 import (
+	"bufio"
+	"bytes"
+	_ "embed"
+	"fmt"
 	"net/http"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sdworker/api/sdapi/pyjson"
@@ -184,4 +190,92 @@ func (s *Server) noTraining(what string) handler {
 		}
 		return pyjson.NewObject("info", what+" error: this server does not train models"), nil
 	})
+}
+
+// memory handles GET /sdapi/v1/memory, in bytes. torch's allocator statistics
+// do not exist here; the device's figures fill them.
+func (s *Server) memory(*http.Request) (any, error) {
+	status := s.cfg.Queue.Generator().Status()
+	return pyjson.NewObject("ram", ramUse(status.Memory.HostUsed), "cuda", cudaUse(status.Engine.Backend, status.Memory.DeviceFree, status.Memory.DeviceTotal)), nil
+}
+
+func ramUse(used int64) *pyjson.Object {
+	total, err := procKB("/proc/meminfo", "MemTotal:")
+	if err == nil && used == 0 {
+		used, err = procKB("/proc/self/status", "VmRSS:")
+	}
+	if err != nil {
+		return pyjson.NewObject("error", "memory use is known on Linux only")
+	}
+	return pyjson.NewObject("free", total-used, "used", used, "total", total)
+}
+
+func cudaUse(backend string, free, total int64) *pyjson.Object {
+	if backend != "cuda" || total == 0 {
+		return pyjson.NewObject("error", "unavailable")
+	}
+	used := total - free
+	both := func() *pyjson.Object { return pyjson.NewObject("current", used, "peak", used) }
+	return pyjson.NewObject(
+		"system", pyjson.NewObject("free", free, "used", used, "total", total),
+		"active", both(), "allocated", both(), "reserved", both(),
+		"inactive", pyjson.NewObject("current", int64(0), "peak", int64(0)),
+		"events", pyjson.NewObject("retries", int64(0), "oom", int64(0)),
+	)
+}
+
+// procKB reads a line such as "VmRSS:   1234 kB" and returns it in bytes.
+func procKB(path, key string) (int64, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	lines := bufio.NewScanner(bytes.NewReader(raw))
+	for lines.Scan() {
+		if rest, ok := strings.CutPrefix(lines.Text(), key); ok {
+			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, os.ErrNotExist
+}
+
+//go:embed cmdflags.json
+var cmdFlagsJSON []byte
+
+// dataDir stands in cmdflags.json for the folder that A1111 is installed in.
+const dataDir = "<data dir>"
+
+// cmdFlags is GET /sdapi/v1/cmd-flags: A1111's flags with the values that this
+// server has. Secrets are never shown, unlike in the original.
+func (s *Server) cmdFlags() *pyjson.Object {
+	v, err := pyjson.Decode(cmdFlagsJSON)
+	if err != nil {
+		panic(fmt.Sprintf("sdapi: cmdflags.json: %v", err))
+	}
+	flags := v.(*pyjson.Object)
+	here := s.cfg.OutputDir
+	if here == "" {
+		here, _ = os.Getwd()
+	}
+	for name, value := range flags.Clone().All() {
+		switch value := value.(type) {
+		case string:
+			flags.Set(name, strings.Replace(value, dataDir, here, 1))
+		case []any:
+			for i := range value {
+				if text, ok := value[i].(string); ok {
+					value[i] = strings.Replace(text, dataDir, here, 1)
+				}
+			}
+		}
+	}
+	flags.Set("api_server_stop", s.cfg.ServerStop != nil)
+	if origins := s.cfg.Origins; len(origins.List) > 0 {
+		flags.Set("cors_allow_origins", strings.Join(origins.List, ","))
+	}
+	if pattern := s.cfg.Origins.Pattern; pattern != nil {
+		flags.Set("cors_allow_origins_regex", pattern.String())
+	}
+	return flags
 }

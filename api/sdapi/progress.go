@@ -2,6 +2,9 @@ package sdapi
 
 import (
 	"net/http"
+	"slices"
+	"strconv"
+	"sync"
 
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
@@ -42,7 +45,7 @@ func stateOf(running inference.JobState) jobState {
 func jobName(j inference.JobState) string {
 	switch {
 	case j.Progress.Jobs > 0 && (j.Name == txt2img.name || j.Name == img2img.name):
-		return "Batch " + itoa(min(j.Progress.Job+1, j.Progress.Jobs)) + " out of " + itoa(j.Progress.Jobs)
+		return "Batch " + strconv.Itoa(min(j.Progress.Job+1, j.Progress.Jobs)) + " out of " + strconv.Itoa(j.Progress.Jobs)
 	case j.Name == txt2img.name || j.Name == img2img.name:
 		return "scripts_" + j.Name
 	}
@@ -123,7 +126,7 @@ func (s *Server) internalProgress(r *http.Request) (any, error) {
 	if !active {
 		text := "Waiting..."
 		if found {
-			text = "In queue: " + itoa(ahead) + "/" + itoa(max(len(s.cfg.Queue.Waiting()), ahead))
+			text = "In queue: " + strconv.Itoa(ahead) + "/" + strconv.Itoa(max(len(s.cfg.Queue.Waiting()), ahead))
 		}
 		reply.Set("textinfo", text)
 		return reply, nil
@@ -168,4 +171,28 @@ func (s *Server) LivePreview(j inference.JobState) (string, error) {
 func (s *Server) pendingTasks(*http.Request) (any, error) {
 	ids := s.cfg.Queue.Waiting()
 	return pyjson.NewObject("size", len(ids), "tasks", ids), nil
+}
+
+// finishedTasks remembers the ids of the last jobs.
+type finishedTasks struct {
+	mu  sync.Mutex
+	ids []string
+}
+
+// rememberedTasks is how many finished tasks A1111 knows.
+const rememberedTasks = 16
+
+func (f *finishedTasks) add(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ids = append(f.ids, id)
+	if len(f.ids) > rememberedTasks {
+		f.ids = slices.Delete(f.ids, 0, 1)
+	}
+}
+
+func (f *finishedTasks) has(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return id != "" && slices.Contains(f.ids, id)
 }

@@ -121,13 +121,13 @@ func (c *call) fill(pattern string, out *output, image int) string {
 		case "[seed]":
 			return strconv.FormatInt(seed, 10)
 		case "[steps]":
-			return itoa(c.req.Steps)
+			return strconv.Itoa(c.req.Steps)
 		case "[cfg]":
 			return strconv.FormatFloat(c.req.CFGScale, 'g', -1, 64)
 		case "[width]":
-			return itoa(c.width)
+			return strconv.Itoa(c.width)
 		case "[height]":
-			return itoa(c.height)
+			return strconv.Itoa(c.height)
 		case "[sampler]":
 			return c.req.Sampler
 		case "[model_name]":
