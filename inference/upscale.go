@@ -2,6 +2,7 @@ package inference
 
 import (
 	"context"
+	"slices"
 
 	"sdworker/fault"
 	"sdworker/inference/batch"
@@ -87,6 +88,9 @@ func upscaleOnce(ctx context.Context, eng PixelUpscaler, req *UpscaleRequest, m 
 	out, factor, err := eng.UpscalePixels(ctx, req.Model, toPlanar(m), m.H, m.W)
 	if err != nil {
 		return m, err
+	}
+	if slices.ContainsFunc(out, func(v float32) bool { return v != v }) {
+		return m, fault.Errorf(fault.Internal, "upscale", "the upscaler %s produced a picture of NaNs", req.Upscaler)
 	}
 	return roundRGB(out, m.H*factor, m.W*factor), nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 
 	"sdworker/api/a1111"
@@ -23,6 +24,8 @@ func inCommandLine(err error) error {
 			usage.Errs = append(usage.Errs, fmt.Errorf("%s: %s", flagOf(field.Path), field.Message))
 		}
 		return usage
+	case filepath.IsAbs(f.Message): // a model file, not a flag, is wrong
+		return errors.New(f.Message)
 	case f.Message != "" && f.Status < http.StatusInternalServerError:
 		return cli.Usagef("%s", inFlags(f.Message))
 	case f.Message != "":

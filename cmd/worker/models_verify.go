@@ -39,23 +39,26 @@ func (c *verifyCommand) Settings() []cli.Settings {
 
 // Run prints a line for each file.
 func (c *verifyCommand) Run(ctx context.Context, p *program, call *cli.Call) error {
-	paths := call.Args
-	if c.options.SHA256 != "" && len(paths) != 1 {
-		return cli.Usagef("--sha256 is for one file, %d are named", len(paths))
+	if c.options.SHA256 != "" && len(call.Args) != 1 {
+		return cli.Usagef("--sha256 is for one file, %d are named", len(call.Args))
 	}
-	if len(paths) == 0 {
+	var files []placed
+	for _, path := range call.Args {
+		files = append(files, placed{path: path})
+	}
+	if len(files) == 0 {
 		listed := c.catalog(p)
 		for _, kind := range models.Kinds() {
 			for _, f := range listed.List(kind) {
 				if !f.Picture() {
-					paths = append(paths, f.Path)
+					files = append(files, placed{f.Path, kind})
 				}
 			}
 		}
 	}
 	bad := 0
-	for _, path := range paths {
-		verdict, err := c.verifyOne(ctx, path)
+	for _, file := range files {
+		verdict, err := c.verifyOne(ctx, file)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -66,21 +69,33 @@ func (c *verifyCommand) Run(ctx context.Context, p *program, call *cli.Call) err
 		fmt.Fprintln(p.Out, verdict)
 	}
 	if bad > 0 {
-		return fmt.Errorf("%d of %d files cannot be used", bad, len(paths))
+		return fmt.Errorf("%d of %d files cannot be used", bad, len(files))
 	}
 	return nil
 }
 
+// placed is a file to verify, with the kind that its folder is for, "" for any.
+type placed struct {
+	path string
+	kind models.Kind
+}
+
 // verifyOne reads a whole file and returns the line that says that it is good.
-func (c *verifyCommand) verifyOne(ctx context.Context, path string) (string, error) {
-	r, err := models.Verify(ctx, path, c.options.SHA256)
+func (c *verifyCommand) verifyOne(ctx context.Context, file placed) (string, error) {
+	r, err := models.Verify(ctx, file.path, c.options.SHA256)
 	if err != nil {
 		return "", err
 	}
-	if err := r.Info.Usable(models.CheckOptions{AllowPickle: c.models.AllowPickle}); err != nil {
+	allowed := models.CheckOptions{AllowPickle: c.models.AllowPickle}
+	if file.kind == "" {
+		err = r.Info.Usable(allowed)
+	} else {
+		err = r.Info.Fits(file.kind, allowed)
+	}
+	if err != nil {
 		return "", err
 	}
-	line := fmt.Sprintf("ok   %s  %s", r.SHA256, printable(path))
+	line := fmt.Sprintf("ok   %s  %s", r.SHA256, printable(file.path))
 	if r.Bad > 0 {
 		line += fmt.Sprintf("  (%d values are not finite, the first in %s)", r.Bad, printable(r.FirstBad))
 	}
