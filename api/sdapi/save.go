@@ -1,14 +1,14 @@
 package sdapi
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"sdworker/internal/atomicfile"
 )
 
 // save writes the pictures of a job into the output folder of the options, which
@@ -44,18 +44,18 @@ func (c *call) save(files [][]byte, out *output) error {
 			pattern = "[seed]-[prompt_spaces]"
 		}
 	}
-	next := nextNumber(folder)
+	next := NextNumber(folder)
 	for i, data := range files[out.firstImage:min(len(files), out.firstImage+len(out.seeds))] {
 		name := c.fill(pattern, out, i) + "." + formatName(o)
 		if o.Bool("save_images_add_number") {
 			name = fmt.Sprintf("%05d-%s", next+i, name)
 		}
-		if err := writeNew(filepath.Join(folder, name), data); err != nil {
+		if err := atomicfile.WriteNew(filepath.Join(folder, name), data); err != nil {
 			return err
 		}
 		if o.Bool("save_txt") {
 			text := strings.TrimSuffix(name, filepath.Ext(name)) + ".txt"
-			if err := writeNew(filepath.Join(folder, text), []byte(out.infotexts[out.firstImage+i]+"\n")); err != nil {
+			if err := atomicfile.WriteNew(filepath.Join(folder, text), []byte(out.infotexts[out.firstImage+i]+"\n")); err != nil {
 				return err
 			}
 		}
@@ -63,39 +63,9 @@ func (c *call) save(files [][]byte, out *output) error {
 	return nil
 }
 
-// writeNew writes a file, whole or not at all, and never replaces one.
-func writeNew(path string, data []byte) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".unfinished-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(data)
-	if err = errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil { // such as a full disk
-		return err
-	}
-	for {
-		err := os.Link(temp.Name(), path)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, fs.ErrExist):
-			ext := filepath.Ext(path)
-			path = strings.TrimSuffix(path, ext) + "-1" + ext
-			continue
-		}
-		// A file system without links.
-		if _, err := os.Lstat(path); err == nil {
-			ext := filepath.Ext(path)
-			path = strings.TrimSuffix(path, ext) + "-1" + ext
-			continue
-		}
-		return os.Rename(temp.Name(), path)
-	}
-}
-
-// nextNumber is one above the highest number that a file name begins with.
-func nextNumber(folder string) int {
+// NextNumber is one above the highest number that a file name in a folder begins with,
+// as A1111 counts: 0 in a folder that is empty or cannot be read.
+func NextNumber(folder string) int {
 	highest := -1
 	entries, _ := os.ReadDir(folder) // a folder that cannot be read fails on writing
 	for _, e := range entries {

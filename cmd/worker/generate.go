@@ -270,7 +270,7 @@ func writeGrid(path string, pictures []madePicture) error {
 	if err != nil {
 		return fmt.Errorf("the grid cannot be made: %w", err)
 	}
-	return writeFile(path, data)
+	return writePicture(path, data)
 }
 
 // maxGridPixels bounds a picture of a grid; the pictures are our own.

@@ -6,9 +6,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
+	"sdworker/api/sdapi"
+	"sdworker/internal/atomicfile"
 	"sdworker/internal/cli"
 )
 
@@ -31,9 +32,8 @@ func (o *outputFiles) check(stdoutIsTerminal bool) error {
 		if err := os.MkdirAll(o.options.Output, 0o755); err != nil {
 			return fmt.Errorf("the output folder cannot be made: %w", err)
 		}
-		next, err := nextNumber(o.options.Output)
-		o.next = next
-		return err
+		o.next = sdapi.NextNumber(o.options.Output)
+		return nil
 	default:
 		dir := filepath.Dir(o.options.Output)
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
@@ -41,23 +41,6 @@ func (o *outputFiles) check(stdoutIsTerminal bool) error {
 		}
 		return nil
 	}
-}
-
-// nextNumber is one above the largest number that a file name in dir begins
-// with, as A1111 counts.
-func nextNumber(dir string) (int, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return 0, fmt.Errorf("the output folder cannot be read: %w", err)
-	}
-	next := 0
-	for _, e := range entries {
-		digits, _, ok := strings.Cut(e.Name(), "-")
-		if n, err := strconv.Atoi(digits); ok && err == nil && n >= next {
-			next = n + 1
-		}
-	}
-	return next, nil
 }
 
 // write stores picture i of n and returns its path, "-" for standard output.
@@ -77,22 +60,11 @@ func (o *outputFiles) write(data []byte, i, n int, seed int64) (string, error) {
 		ext := filepath.Ext(path)
 		path = fmt.Sprintf("%s-%d%s", strings.TrimSuffix(path, ext), i+1, ext)
 	}
-	return path, writeFile(path, data)
+	return path, writePicture(path, data)
 }
 
-// writeFile never leaves half a picture under the final name.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".worker-*")
-	if err != nil {
-		return fmt.Errorf("the picture cannot be written: %w", err)
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
+func writePicture(path string, data []byte) error {
+	if err := atomicfile.Write(path, data); err != nil {
 		return fmt.Errorf("the picture cannot be written: %w", err)
 	}
 	return nil

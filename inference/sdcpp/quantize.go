@@ -10,14 +10,12 @@ import "C"
 
 import (
 	"context"
-	"errors"
-	"os"
-	"path/filepath"
 	"unsafe"
 
 	"github.com/rs/zerolog"
 
 	"sdworker/fault"
+	"sdworker/internal/atomicfile"
 	"sdworker/models"
 )
 
@@ -34,12 +32,11 @@ func Quantize(ctx context.Context, src, dst, typ string, log zerolog.Logger) err
 	}
 	source := newTable(src, weights)
 	defer source.free()
-	tmp, err := os.CreateTemp(filepath.Dir(dst), "."+filepath.Base(dst)+".*.gguf")
+	tmp, err := atomicfile.Create(dst)
 	if err != nil {
 		return &fault.Error{Code: fault.Invalid, Op: op, Msg: dst + " cannot be written", Err: err}
 	}
-	defer os.Remove(tmp.Name())
-	defer tmp.Close()
+	defer tmp.Discard()
 
 	initialize()
 	engineLog.Store(&log)
@@ -58,7 +55,7 @@ func Quantize(ctx context.Context, src, dst, typ string, log zerolog.Logger) err
 	if _, err := models.Inspect(tmp.Name()); err != nil { // the engine does not notice that a disk is full
 		return &fault.Error{Code: fault.Exhausted, Op: op, Msg: dst + " could not be written completely; is the disk full?", Err: err}
 	}
-	if err := errors.Join(tmp.Chmod(0o644), tmp.Sync(), os.Rename(tmp.Name(), dst)); err != nil {
+	if err := tmp.Commit(); err != nil {
 		return &fault.Error{Code: fault.Invalid, Op: op, Msg: dst + " cannot be written", Err: err}
 	}
 	return nil

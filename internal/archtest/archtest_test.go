@@ -76,8 +76,8 @@ func packages(t *testing.T) []pkg {
 }
 
 // ground matches what everything may stand on: errors, the sizes and names of the
-// model, versions of files.
-const ground = `fault|sd1|internal/fileid`
+// model, versions of files, files written whole or not at all.
+const ground = `fault|sd1|internal/(fileid|atomicfile)`
 
 // formats matches the readers of files that tensors come in.
 const formats = `formats(/.*)?`

@@ -2,11 +2,11 @@ package catalog
 
 import (
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"sync"
 
+	"sdworker/internal/atomicfile"
 	"sdworker/internal/fileid"
 )
 
@@ -87,7 +87,7 @@ func (s *hashStore) put(id fileid.ID, set func(*digests)) error {
 	return s.save()
 }
 
-// save writes the store through a temporary file, keeping what other processes
+// save writes the store, keeping what other processes
 // added. The caller holds mu.
 func (s *hashStore) save() error {
 	if s.path == "" {
@@ -98,21 +98,8 @@ func (s *hashStore) save() error {
 	if err != nil {
 		return err
 	}
-	dir := filepath.Dir(s.path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(dir, filepath.Base(s.path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(raw)
-	err = errors.Join(err, tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), s.path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(tmp.Name()))
-	}
-	return nil
+	return atomicfile.Write(s.path, raw)
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"sdworker/fault"
 	"sdworker/formats"
 	"sdworker/formats/safetensors"
+	"sdworker/internal/atomicfile"
 	"sdworker/models"
 	"sdworker/sd1"
 )
@@ -208,14 +208,14 @@ type block struct {
 }
 
 func write(ctx context.Context, dst string, h *safetensors.Header, items []item, progress func(done, total int64)) (err error) {
-	out, err := os.CreateTemp(filepath.Dir(dst), "."+filepath.Base(dst)+".*")
+	out, err := atomicfile.Create(dst)
 	if err != nil {
 		return failed(dst, err)
 	}
 	defer func() {
+		out.Discard()
 		if err != nil {
-			_ = out.Close() // which may be done already
-			err = failed(dst, errors.Join(err, os.Remove(out.Name())))
+			err = failed(dst, err)
 		}
 	}()
 	if _, err := h.WriteTo(out); err != nil {
@@ -244,7 +244,7 @@ func write(ctx context.Context, dst string, h *safetensors.Header, items []item,
 		workers.Go(func() error {
 			var c converter
 			for b := range blocks {
-				n, err := c.copy(out, h, items[b.item], h.Tensors[b.item], b.first)
+				n, err := c.copy(out.File, h, items[b.item], h.Tensors[b.item], b.first)
 				if err != nil {
 					return err
 				}
@@ -258,10 +258,7 @@ func write(ctx context.Context, dst string, h *safetensors.Header, items []item,
 	if err := workers.Wait(); err != nil {
 		return err
 	}
-	if err := errors.Join(out.Chmod(0o644), out.Sync(), out.Close()); err != nil {
-		return err
-	}
-	return os.Rename(out.Name(), dst)
+	return out.Commit()
 }
 
 // converter holds the buffers of one worker.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"sdworker/formats/safetensors"
+	"sdworker/internal/atomicfile"
 	"sdworker/sd1"
 )
 
@@ -35,23 +35,18 @@ func create(ctx context.Context, path string, n sd1.Net, metadata map[string]str
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	f, err := atomicfile.Create(path)
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
+	defer f.Discard()
 	if _, err := h.WriteTo(f); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
 	if err := f.Truncate(h.DataStart + h.DataSize()); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	out := &file{f: f, header: h}
+	out := &file{f: f.File, header: h}
 	out.writes, out.ctx = errgroup.WithContext(ctx)
 	out.writes.SetLimit(runtime.GOMAXPROCS(0))
 	for _, p := range n {
@@ -73,13 +68,7 @@ func create(ctx context.Context, path string, n sd1.Net, metadata map[string]str
 	if err := out.writes.Wait(); err != nil {
 		return err
 	}
-	if err := f.Chmod(0o644); err != nil {
-		return fmt.Errorf("demo: %w", err)
-	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("demo: %w", err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := f.Commit(); err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
 	return nil

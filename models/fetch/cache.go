@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"sdworker/fault"
+	"sdworker/internal/atomicfile"
 )
 
 // Cache records the files that were fetched and keeps their sum below a limit by
@@ -221,11 +222,7 @@ func (c *Cache) update(change func(map[string]Entry)) error {
 	if err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
-	tmp := c.Record + ".tmp"
-	if err := os.WriteFile(tmp, raw, 0o644); err != nil {
-		return fmt.Errorf("fetch: %w", err)
-	}
-	if err := os.Rename(tmp, c.Record); err != nil {
+	if err := atomicfile.Write(c.Record, raw); err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
 	return nil

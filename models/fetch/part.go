@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"sdworker/internal/atomicfile"
 )
 
 // partSuffix ends the name of an unfinished file.
@@ -149,11 +151,7 @@ func (p *part) save() error {
 	if err != nil {
 		return err
 	}
-	tmp := p.statePath() + ".tmp"
-	if err := os.WriteFile(tmp, raw, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, p.statePath())
+	return atomicfile.Write(p.statePath(), raw)
 }
 
 // wait blocks until chunk i is finished; false means that it never will be.

@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sdworker/formats/safetensors"
+	"sdworker/internal/atomicfile"
 	"sdworker/sd1"
 )
 
@@ -142,29 +142,18 @@ func Write(ctx context.Context, path string, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	f, err := atomicfile.Create(path)
 	if err != nil {
 		return fmt.Errorf("synth: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
+	defer f.Discard()
 	if _, err := h.WriteTo(f); err != nil {
 		return fmt.Errorf("synth: %w", err)
 	}
-	if err := o.writeValues(ctx, f, h, params); err != nil {
+	if err := o.writeValues(ctx, f.File, h, params); err != nil {
 		return err
 	}
-	if err := f.Chmod(0o644); err != nil {
-		return fmt.Errorf("synth: %w", err)
-	}
-	if err := f.Close(); err != nil {
-		return fmt.Errorf("synth: %w", err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := f.Commit(); err != nil {
 		return fmt.Errorf("synth: %w", err)
 	}
 	return nil

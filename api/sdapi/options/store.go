@@ -7,10 +7,10 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"sdworker/api/sdapi/pyjson"
+	"sdworker/internal/atomicfile"
 )
 
 // Store keeps the options of a server. It is safe for concurrent use.
@@ -123,19 +123,7 @@ func (s *Store) write(set map[string]any) error {
 	if err != nil {
 		return fmt.Errorf("options: %w", err)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(s.path), ".config-*.json")
-	if err != nil {
-		return fmt.Errorf("options: %w", err)
-	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Close()); err != nil {
-		return fmt.Errorf("options: %w", err)
-	}
-	if err := os.Chmod(temp.Name(), 0o644); err != nil {
-		return fmt.Errorf("options: %w", err)
-	}
-	if err := os.Rename(temp.Name(), s.path); err != nil {
+	if err := atomicfile.Write(s.path, text); err != nil {
 		return fmt.Errorf("options: %w", err)
 	}
 	return nil
