@@ -246,14 +246,8 @@ func (i *Info) upscalerNet() (sd1.Net, string) {
 	if factor > 4 {
 		return nil, "enlarges by 8; accepted are ESRGAN models that enlarge by 1, 2 or 4"
 	}
-	var all, want sd1.Net
-	all.ESRGAN(blocks)
-	for _, p := range all {
-		if factor < 4 && strings.HasPrefix(p.Name, "conv_up2") || factor < 2 && strings.HasPrefix(p.Name, "conv_up1") {
-			continue
-		}
-		want = append(want, p)
-	}
+	var want sd1.Net
+	want.ESRGAN(factor, blocks)
 	return want, ""
 }
 

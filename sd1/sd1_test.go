@@ -23,7 +23,7 @@ func TestCounts(t *testing.T) {
 		"checkpoint": {func(n *sd1.Net) { n.Checkpoint(sd1.UNetWidth, 4, sd1.VAEWidth) }, 1130, 1_066_235_307},
 		"ControlNet": {func(n *sd1.Net) { n.ControlNet("", sd1.UNetWidth) }, 340, 361_279_120},
 		"TAESD":      {func(n *sd1.Net) { n.TAESD() }, 134, 2_445_063},
-		"ESRGAN":     {func(n *sd1.Net) { n.ESRGAN(23) }, 702, 16_697_987},
+		"ESRGAN":     {func(n *sd1.Net) { n.ESRGAN(4, 23) }, 702, 16_697_987},
 		"embedding":  {func(n *sd1.Net) { n.Embedding(8) }, 1, 8 * 768},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -91,7 +91,7 @@ func (o Options) build() (sd1.Net, error) {
 		if o.Size == Full {
 			blocks = 23
 		}
-		n.ESRGAN(blocks)
+		n.ESRGAN(4, blocks)
 	case ControlNet:
 		n.ControlNet("control_model.", width)
 	case Embedding:
