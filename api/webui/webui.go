@@ -26,6 +26,7 @@ type Toys struct {
 	Prompts []string `json:"prompts"`
 	Side    int      `json:"side"` // of a picture, in pixels
 	Steps   int      `json:"steps"`
+	Sampler string   `json:"sampler"`
 }
 
 // Handler answers GET / and the paths below /webui/. The page holds no secret;

@@ -54,11 +54,11 @@ func TestFiles(t *testing.T) {
 func TestToys(t *testing.T) {
 	w := get(t, "/webui/toys.json")
 	require.Equal(t, 200, w.Code)
-	require.JSONEq(t, `{"titles": null, "prompts": null, "side": 0, "steps": 0}`, w.Body.String())
+	require.JSONEq(t, `{"titles": null, "prompts": null, "side": 0, "steps": 0, "sampler": ""}`, w.Body.String())
 	w = httptest.NewRecorder()
-	toys := webui.Toys{Titles: []string{"demo.safetensors"}, Prompts: []string{"a cat"}, Side: 256, Steps: 20}
+	toys := webui.Toys{Titles: []string{"demo.safetensors"}, Prompts: []string{"a cat"}, Side: 256, Steps: 20, Sampler: "Euler a"}
 	webui.Handler(func() webui.Toys { return toys }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/webui/toys.json", nil))
-	require.JSONEq(t, `{"titles": ["demo.safetensors"], "prompts": ["a cat"], "side": 256, "steps": 20}`, w.Body.String())
+	require.JSONEq(t, `{"titles": ["demo.safetensors"], "prompts": ["a cat"], "side": 256, "steps": 20, "sampler": "Euler a"}`, w.Body.String())
 }
 
 // source returns the text of every file of the page.

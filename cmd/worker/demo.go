@@ -75,7 +75,7 @@ func (p *program) prepareDemo(ctx context.Context, c *common, d *demoSettings, l
 
 // toys are the listed checkpoints that are the demo model, for the page.
 func (s *services) toys() webui.Toys {
-	toys := webui.Toys{Prompts: demo.Prompts(), Side: demo.Side, Steps: demo.Steps}
+	toys := webui.Toys{Prompts: demo.Prompts(), Side: demo.Side, Steps: demo.Steps, Sampler: demo.Sampler}
 	for _, f := range s.catalog.Checkpoints() {
 		if info, err := models.Inspect(f.Path); err == nil && info.Demo() {
 			toys.Titles = append(toys.Titles, f.Title())

@@ -43,7 +43,7 @@ func TestGenerateWithoutACheckpoint(t *testing.T) {
 	got := worker(t, "generate", "--prompt", "a cat", "--seed", "1", "--output", "cat.png")
 	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, got.err, warning)
-	require.Contains(t, got.err, "Steps: 20,")
+	require.Contains(t, got.err, "Steps: 20, Sampler: Euler a,")
 	require.Contains(t, got.err, "Size: 256x256, Model hash: "+demo.Digest[:10]+", Model: demo,")
 	got = worker(t, "generate", "--prompt", "a cat", "--width", "64", "--height", "64", "--steps", "2", "--output", "cat.png")
 	require.Equal(t, cli.StatusOK, got.status, got.err)

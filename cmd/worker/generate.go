@@ -24,8 +24,8 @@ var generateVerb = &verb{
 
 The paths of the pictures are printed on standard output, progress on standard
 error. Ctrl-C stops within one step. Without a checkpoint the demo model draws, a toy
-that knows a few objects, colours and places; then pictures have 256x256 pixels and 20
-steps unless other numbers are given.`,
+that knows a few objects, colours and places; then pictures have 256x256 pixels, 20
+steps and the sampler Euler a unless something else is given.`,
 	New: func() cli.Command[*program] { return newGenerateCommand() },
 }
 

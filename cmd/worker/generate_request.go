@@ -84,7 +84,7 @@ func (p *program) readPicture(path string) (string, error) {
 // suitDemo fills in what the demo model draws best and fastest where nothing was
 // asked for.
 func (r *apiRequest) suitDemo() {
-	for field, value := range map[string]int{"width": demo.Side, "height": demo.Side, "steps": demo.Steps} {
+	for field, value := range map[string]any{"width": demo.Side, "height": demo.Side, "steps": demo.Steps, "sampler_name": demo.Sampler} {
 		if _, given := r.body[field]; !given {
 			r.body[field] = value
 		}

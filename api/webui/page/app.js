@@ -60,6 +60,7 @@ const isToy = title => toys.titles?.includes(title)
 function suitToy() {
   field.width.value = field.height.value = toys.side
   field.steps.value = toys.steps
+  field.sampler_name.value = toys.sampler
 }
 
 function tellToy() {
