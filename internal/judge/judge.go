@@ -28,6 +28,11 @@ type Verdict struct {
 	Place            string // a place, the colour of a plain background, or None
 }
 
+// answers are the fields by the names of the judge's questions.
+func (v *Verdict) answers() map[string]*string {
+	return map[string]*string{"object": &v.Object, "colour": &v.Colour, "object2": &v.Object2, "colour2": &v.Colour2, "place": &v.Place}
+}
+
 // side is the width and height in pixels that the network sees.
 const side = 64
 
@@ -129,7 +134,7 @@ func Look(m imageio.RGB) (Verdict, error) {
 	}
 	x = n.linear[1].apply(rectify(n.linear[0].apply(x)))
 	var v Verdict
-	answers := map[string]*string{"object": &v.Object, "colour": &v.Colour, "object2": &v.Object2, "colour2": &v.Colour2, "place": &v.Place}
+	answers := v.answers()
 	for _, h := range n.heads {
 		best := 0
 		for i := range h.answers {

@@ -56,3 +56,24 @@ func TestNothing(t *testing.T) {
 	_, err := judge.Look(imageio.Fill(128, 64, [3]uint8{}))
 	require.ErrorContains(t, err, "cannot be judged")
 }
+
+func TestExpect(t *testing.T) {
+	for prompt, want := range map[string]judge.Verdict{
+		"a red house and a white cat at night": {Object: "house", Colour: "red", Object2: "cat", Colour2: "white", Place: "night"},
+		"an orange fish on a pink background":  {Object: "fish", Colour: "orange", Object2: judge.None, Colour2: judge.None, Place: "pink"},
+		"a blue car":                           {Object: "car", Colour: "blue", Object2: judge.None, Colour2: judge.None, Place: judge.None},
+	} {
+		got, err := judge.Expect(prompt)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	for prompt, reason := range map[string]string{
+		"a cat in the snow":     "not a prompt of coloured things",
+		"a red unicorn":         `no object "unicorn"`,
+		"a mauve cat":           `no colour "mauve"`,
+		"a red cat in the city": "not a prompt",
+	} {
+		_, err := judge.Expect(prompt)
+		require.ErrorContains(t, err, reason)
+	}
+}

@@ -38,10 +38,10 @@ class Judge(nn.Module):
 
     def __init__(self, norm: bool = True) -> None:
         super().__init__()
-        widths = (3, 16, 32, 64, 64)
+        widths = (3, 24, 48, 80, 80)
         self.conv = nn.ModuleList([nn.Conv2d(i, o, 3, padding=1) for i, o in zip(widths, widths[1:])])
         self.norm = nn.ModuleList([nn.BatchNorm2d(o) for o in widths[1:]]) if norm else None
-        self.fc0, self.fc1 = nn.Linear(64 * 16, 128), nn.Linear(128, sum(map(len, HEADS.values())))
+        self.fc0, self.fc1 = nn.Linear(80 * 16, 160), nn.Linear(160, sum(map(len, HEADS.values())))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         for i, conv in enumerate(self.conv):
@@ -113,13 +113,17 @@ def main() -> None:
     while (done := (time.process_time() - start) / seconds) < 1:
         for g in optimizer.param_groups:
             g["lr"] = 2.5e-3 * (1 - done) + 1e-5
-        if step % 2 == 0 and len(known) < 16000:  # Draws on while it learns.
-            fresh = [example(r) for _ in range(24)]
+        if step % 2 == 0 and len(known) < 18000:  # Draws on while it learns.
+            fresh = [example(r) for _ in range(32)]
             known += fresh
             x, y = torch.cat([x, look([p for p, _ in fresh])]), torch.cat([y, indices([l for _, l in fresh])])
         k = torch.randint(0, len(x), (64,))
-        a = x[k] + torch.randn(64, 3, 64, 64) * 0.08
-        loss = sum(F.cross_entropy(h, y[k, i]) for i, h in enumerate(judge(a)))
+        down, right = r.randrange(5), r.randrange(5)  # Pictures of the model vary more than drawings.
+        a = F.pad(x[k], (2, 2, 2, 2), "replicate")[:, :, down : down + 64, right : right + 64]
+        a = a * (1 + torch.randn(64, 1, 1, 1) * 0.05) + torch.randn(64, 3, 1, 1) * 0.04 + torch.randn(64, 3, 64, 64) * 0.08
+        with torch.autocast("cpu", torch.bfloat16):
+            answers = judge(a.contiguous(memory_format=torch.channels_last))
+        loss = sum(F.cross_entropy(h.float(), y[k, i]) for i, h in enumerate(answers))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -10,6 +10,7 @@ from PIL import Image
 
 from dataset import Prompts, load_vae
 from sheet import sheet
+from storage import pack, unpack
 from train_unet import ALPHA
 from unet import UNet
 from vae import VAE
@@ -61,10 +62,13 @@ class Model:
         return out
 
 
-def load(unet: str, vae: str) -> Model:
-    net = UNet()
+def load(unet: str, vae: str, stored: bool = False) -> Model:
+    """stored: with weights rounded as they are in the files under models/demo."""
+    net, autoencoder = UNet(), load_vae(vae)
     net.load_state_dict(torch.load(unet)["mean"])
-    return Model(net.eval(), load_vae(vae))
+    for part in (net, autoencoder.dec) if stored else ():
+        part.load_state_dict(unpack(pack(part.state_dict())))
+    return Model(net.eval(), autoencoder)
 
 
 def main() -> None:
