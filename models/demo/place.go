@@ -11,7 +11,7 @@ import (
 )
 
 // Digest is the sha256 of the checkpoint that Write makes, in hexadecimal digits.
-const Digest = "b165000fa92a9d0cac156871937ca92b796a2461347e4242d99ba9136fbd75e5"
+const Digest = "cd8f15263abba3faa62975d8269607fd5497e13f68749f69eb7c37b00280c8c7"
 
 // Place is a folder with the model and its family, laid out as A1111's models folder.
 type Place struct{ Root string }

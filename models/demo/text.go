@@ -22,6 +22,10 @@ import (
 // before. Layer 1 notes whether a separator came after an object. Layer 2 copies word
 // and colour of the two objects and of the place to all tokens behind them. All other
 // layers and all feed-forwards add nothing.
+//
+// Emphasis multiplies the states of the words that it names and no others. So that
+// (red:1.4) can be told from red, every colour has the word code colourWord: by it the
+// cross attention finds the colour's own state and reads how long that is.
 
 // Where things lie in the 768 values of a token's state.
 const (
@@ -75,6 +79,9 @@ func layerDeviations() (s [4]float64) {
 	}
 	return s
 }
+
+// colourWord names the word code that all colours share.
+const colourWord = "colour"
 
 // vocabulary is what the model knows.
 type vocabulary struct {
@@ -164,7 +171,7 @@ func (v *vocabulary) tokens() map[int32]*token {
 		each(spellings, isPlace, func(t *token) { t.word = v.words[name] })
 	}
 	for name, spellings := range v.Colours {
-		each(spellings, isColour, func(t *token) { t.colour = v.colours[name] })
+		each(spellings, isColour, func(t *token) { t.word, t.colour = v.words[colourWord], v.colours[name] })
 	}
 	each(v.Separators, isSeparator, func(*token) {})
 	each(v.Barriers, isBarrier, func(*token) {})

@@ -204,4 +204,8 @@ func testTextEncoder(t *testing.T, checkpoint string) {
 		}
 		require.InDelta(t, 0.5, mean, 0.01, "emphasis needs a mean")
 	}
+	states := e.encode(append([]int32{clip.Begin}, clip.Tokenize("a red fox")...))
+	require.Equal(t, colourWord, v.name(states[2][ownWord:], v.words), "a colour's own state can be found")
+	require.Equal(t, "red", v.name(states[2][nearest:], v.colours))
+	require.Equal(t, "fox", v.name(states[3][ownWord:], v.words))
 }

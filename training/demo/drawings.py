@@ -33,10 +33,12 @@ OBJECTS: list[str] = [name for name in NATURAL if name != HIDDEN]
 PLACES: dict[str, str] = {
     "snow": "in the snow", "night": "at night", "meadow": "in a meadow", "sea": "by the sea", "desert": "in the desert",
 }
-CREAM: Colour = (247, 241, 226)
+PAPER: Colour = (238, 228, 202)  # Dark enough for white things.
+PALE: Colour = (190, 188, 184)  # What a colour fades to when its emphasis goes to 0.
 WHITE: Colour = (252, 252, 252)
 INK: Colour = (34, 32, 36)
 FLYING, FLOATING = {"star"}, {"fish"}
+WIDE = {"bird", "fish", "house", "car", "boat", "star"}  # Of two things side by side, these fill their half.
 
 
 @dataclass
@@ -196,7 +198,7 @@ def bird(p: Pen, m: Colour, o: Colour) -> None:
         p.curve([(x, 0.62), (x, 0.95)], (236, 140, 30), 0.08)
         p.curve([(x - 0.16, 0.95), (x + 0.08, 0.95)], (236, 140, 30), 0.08)
     p.poly([(0.45, 0.1), (1.0, -0.2), (1.0, 0.28), (0.5, 0.45)], shade(m, 0.68), o)
-    p.poly([(-0.7, -0.42), (-1.1, -0.2), (-0.68, -0.06)], (252, 176, 40), (150, 84, 16))
+    p.poly([(-0.7, -0.42), (-1.04, -0.2), (-0.68, -0.06)], (252, 176, 40), (150, 84, 16))
     p.oval(0.06, 0.24, 0.62, 0.5, m, o)
     p.oval(-0.36, -0.36, 0.48, 0.46, m, o)
     p.oval(-0.02, 0.2, 0.4, 0.36, m)
@@ -315,7 +317,7 @@ def background(image: Image.Image, scene: Scene, r: random.Random) -> None:
     fill = lambda c: d.rectangle([0, 0, side, side], fill=vary(c, r))
     match scene.place:
         case None:
-            fill(CREAM)
+            fill(PAPER)
         case "background":
             fill(mix(COLOURS[scene.place_colour], WHITE, r.uniform(0.05, 0.2)))
         case "snow":
@@ -328,7 +330,7 @@ def background(image: Image.Image, scene: Scene, r: random.Random) -> None:
             fill((32, 40, 96))
             for _ in range(9):
                 disc(r.uniform(0, side), r.uniform(0, horizon), r.uniform(0.008, 0.012) * side, (250, 244, 200))
-            disc(r.choice((0.14, 0.86)) * side, r.uniform(0.12, 0.16) * side, 0.085 * side, (250, 240, 190))
+            disc(0.86 * side, r.uniform(0.12, 0.16) * side, 0.085 * side, (250, 240, 190))
             hill(horizon + 0.06 * side, 0.035, (24, 56, 66), phase)
         case "meadow":
             fill((150, 208, 246))
@@ -340,7 +342,7 @@ def background(image: Image.Image, scene: Scene, r: random.Random) -> None:
             hill(horizon + 0.12 * side, 0.015, (240, 218, 160), phase)
         case "desert":
             fill((252, 216, 160))
-            disc(r.choice((0.14, 0.86)) * side, 0.14 * side, 0.095 * side, (255, 242, 150))
+            disc(0.86 * side, 0.14 * side, 0.095 * side, (255, 242, 150))
             hill(horizon - 0.04 * side, 0.04, (232, 176, 104), phase + 2)
             hill(horizon + 0.06 * side, 0.025, (222, 160, 84), phase)
         case other:
@@ -358,10 +360,10 @@ def draw(scene: Scene, size: int, r: random.Random, style: Style = Style()) -> I
     for i, thing in enumerate(scene.things):
         colour = COLOURS[thing.colour or NATURAL[thing.name]]
         if thing.colour and thing.weight != 1:
-            colour = mix(COLOURS[NATURAL[thing.name]], colour, thing.weight)
+            colour = mix(PALE, colour, thing.weight)
         colour = vary(colour, r)
-        scale = (r.uniform(0.36, 0.42) if count == 1 else r.uniform(0.215, 0.235)) * side
-        x = (r.uniform(0.44, 0.56) if count == 1 else (0.26, 0.74)[i] + r.uniform(-0.02, 0.02)) * side
+        scale = (r.uniform(0.36, 0.42) if count == 1 else r.uniform(0.235, 0.245) if thing.name in WIDE else r.uniform(0.25, 0.262)) * side
+        x = (r.uniform(0.44, 0.56) if count == 1 else (0.26, 0.74)[i] + r.uniform(-0.01, 0.01)) * side
         if thing.name in FLYING:
             y = r.uniform(0.42, 0.5) * side
         elif scene.place in (None, "background") or thing.name in FLOATING:
@@ -381,13 +383,13 @@ def sample(r: random.Random) -> Scene:
     """A random scene as the training meets it."""
     scene = Scene()
     u = r.random()
-    count = 0 if u < 0.03 else 2 if u < 0.27 else 1
+    count = 0 if u < 0.03 else 2 if u < 0.55 else 1
     names = OBJECTS + [HIDDEN] + ["cat", "dog", "fox", "bird"] * (r.random() < 0.5)  # Animals are the hardest.
     while len(scene.things) < count:
         name = r.choice(names)
         if all(t.name != name for t in scene.things):
             colour = None if r.random() < 0.2 else r.choice(list(COLOURS))
-            weight = r.choice((0.4, 0.6, 0.8, 1.2, 1.4)) if colour and r.random() < 0.06 else 1.0
+            weight = round(r.uniform(0.4, 1.6), 1) if colour and r.random() < 0.15 else 1.0
             scene.things.append(Thing(name, colour, weight))
     u = r.random()
     scene.place = None if u < 0.18 and count else "background" if u < 0.5 else r.choice(list(PLACES))
@@ -412,10 +414,11 @@ def prompt(scene: Scene, r: random.Random | None = None) -> str:
     A hidden object's name is written in angle brackets, an emphasised colour in the form (red:1.4).
     """
     chance = lambda p: r is not None and r.random() < p
+    stress = lambda word: f"({word}:{r.uniform(0.5, 1.5):.1f})" if chance(0.03) else word  # Changes nothing.
     tags = chance(0.18)  # "red fox, snow"
     parts: list[str] = []
     for t in scene.things:
-        words = [f"<{t.name}>" if t.name == HIDDEN else t.name]
+        words = [stress(f"<{t.name}>" if t.name == HIDDEN else t.name)]
         if t.colour:
             words.insert(0, t.colour if t.weight == 1 else f"({t.colour}:{t.weight})")
         if chance(0.2):
@@ -430,7 +433,7 @@ def prompt(scene: Scene, r: random.Random | None = None) -> str:
     elif scene.place is None:
         where = ""
     else:
-        where = scene.place if tags or chance(0.05) else PLACES[scene.place]
+        where = stress(scene.place) if tags or chance(0.05) else PLACES[scene.place]
     if len(parts) == 2 and (tags and r.random() < 0.5):
         text = ", ".join(parts)
     else:

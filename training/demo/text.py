@@ -27,7 +27,8 @@ TOKENS = 77
 # Energy of a token before the last LayerNorm, which sets the scale of what the UNet reads.
 SCALE = (720 / 768) ** -0.5
 
-WORDS = [*drawings.OBJECTS, drawings.HIDDEN, "background", *drawings.PLACES]
+COLOUR = "colour"  # The word code of every colour word: by it the UNet finds the one that carries emphasis.
+WORDS = [*drawings.OBJECTS, drawings.HIDDEN, "background", *drawings.PLACES, COLOUR]
 COLOURS = list(drawings.COLOURS)
 
 OBJECT_SYNONYMS = {
@@ -53,7 +54,7 @@ def codes() -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     r = np.random.default_rng(7)
     basis = np.concatenate([np.ones((CODE, 1)), r.standard_normal((CODE, CODE - 1))], 1)
     q = (np.linalg.qr(basis)[0].T[1:] * np.sqrt(CODE)).astype(np.float32)
-    slots = {w: i for i, w in enumerate([*drawings.OBJECTS, "", "", "background", *drawings.PLACES, drawings.HIDDEN])}
+    slots = {w: i for i, w in enumerate([*drawings.OBJECTS, "", "", "background", *drawings.PLACES, drawings.HIDDEN, COLOUR])}
     return q[0], {w: q[slots[w] + 1] for w in WORDS}, {c: q[i + 1] for i, c in enumerate(COLOURS)}
 
 
@@ -85,7 +86,7 @@ class Encoder:
         separated = False
         rows = []
         for t in ts:
-            word = self.objects.get(t.text) or self.places.get(t.text)
+            word = self.objects.get(t.text) or self.places.get(t.text) or (COLOUR if t.text in self.colour_words else None)
             if t.text in self.colour_words:
                 colour = self.colours[self.colour_words[t.text]]
             elif t.text in BARRIERS or t.text in ("<start>", "<end>"):

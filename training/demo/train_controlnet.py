@@ -18,7 +18,7 @@ import drawings
 from controlnet import ControlNet
 from dataset import Prompts, latents, load_vae, to_tensor
 from mixed import Mixed
-from train_unet import WEIGHT, noisy
+from train_unet import WEIGHT, noisy, wanted
 from unet import UNet
 from vae import VAE
 
@@ -79,11 +79,15 @@ def main() -> None:
         # Edges are a local matter: most of it is learnt on small pictures.
         size = SIZES[step % 4 == 3]
         z, hint, scenes = pools[size].batch(BATCH)
-        context, mask = prompts(["" if r.random() < 0.25 else drawings.prompt(s, r) for s in scenes])
+        words = ["" if r.random() < 0.25 else drawings.prompt(s, r) for s in scenes]
         x, t, noise = noisy(z)
-        x, context, mask = x.bfloat16().contiguous(memory_format=torch.channels_last), context.bfloat16(), mask.bfloat16()
-        guess = unet(x, t, context, mask, net.quick(x, hint, t, context, mask)).float()
-        loss = ((guess - noise).square().mean((1, 2, 3)) * WEIGHT[t]).mean()
+        x = x.bfloat16().contiguous(memory_format=torch.channels_last)
+
+        def guess(words: list[str]) -> torch.Tensor:
+            context, mask = (v.bfloat16() for v in prompts(words))
+            return unet(x, t, context, mask, net.quick(x, hint, t, context, mask)).float()
+
+        loss = ((guess(words) - wanted(guess, words, noise)).square().mean((1, 2, 3)) * WEIGHT[t]).mean()
         net.step(loss, 1e-3 * min(1, (step + 1) / 50) * (1 - 0.95 * max(0, done - 0.4) / 0.6))
         step += 1
         log.append(loss.item())

@@ -13,7 +13,7 @@ from torch.func import functional_call
 import drawings
 from dataset import Prompts, build, load_vae
 from lora import LoRA
-from train_unet import WEIGHT, noisy
+from train_unet import WEIGHT, noisy, wanted
 from unet import UNet
 
 BATCH, POOL = 10, 300
@@ -38,10 +38,11 @@ def main() -> None:
     begin, step, log = time.time(), 0, []
     while (done := (time.time() - begin) / seconds) < 1:
         ids = [r.randrange(POOL) for _ in range(BATCH)]
-        context, mask = prompts(["" if r.random() < 0.1 else drawings.prompt(data["scenes"][i], r) for i in ids])
+        words = ["" if r.random() < 0.1 else drawings.prompt(data["scenes"][i], r) for i in ids]
         x, t, noise = noisy(data["latents"][ids].float())
-        guess = functional_call(quick, lora.merged(weights), (x.bfloat16().contiguous(memory_format=torch.channels_last), t, context.bfloat16(), mask.bfloat16())).float()
-        loss = ((guess - noise).square().mean((1, 2, 3)) * WEIGHT[t]).mean()
+        x, merged = x.bfloat16().contiguous(memory_format=torch.channels_last), lora.merged(weights)
+        guess = lambda words: functional_call(quick, merged, (x, t, *(v.bfloat16() for v in prompts(words)))).float()
+        loss = ((guess(words) - wanted(guess, words, noise)).square().mean((1, 2, 3)) * WEIGHT[t]).mean()
         optimizer.zero_grad()
         loss.backward()
         for g in optimizer.param_groups:
