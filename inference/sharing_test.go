@@ -56,14 +56,18 @@ func newCompany(t *testing.T, o inference.PipelineOptions, hooks ...enginetest.H
 
 // outcome is what became of a request.
 type outcome struct {
-	res *inference.Result
-	err error
+	res  *inference.Result
+	err  error
+	done chan struct{} // closed when they are there
 }
 
 // start makes the pictures of a request on a goroutine of its own.
 func (c *company) start(ctx context.Context, req *inference.Request, hooks inference.Hooks) *outcome {
-	out := new(outcome)
-	c.wg.Go(func() { out.res, out.err = c.Generate(ctx, req, hooks) })
+	out := &outcome{done: make(chan struct{})}
+	c.wg.Go(func() {
+		defer close(out.done)
+		out.res, out.err = c.Generate(ctx, req, hooks)
+	})
 	synctest.Wait() // so that the order of arrival is known
 	return out
 }
@@ -433,9 +437,7 @@ func TestInterruptSkipAndCancelAreEachJobsOwn(t *testing.T) {
 		skip.Skip()
 		began := time.Now()
 		cancel()
-		for canceled.err == nil {
-			time.Sleep(step / 10)
-		}
+		<-canceled.done
 		require.Less(t, time.Since(began), step, "within the call in hand")
 		c.wg.Wait()
 		require.NoError(t, undisturbed.err)
