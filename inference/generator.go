@@ -41,6 +41,19 @@ type Status struct {
 
 	UNetCalls int64 // since the start
 	UNetRows  int64 // in those calls together
+
+	Devices []DeviceStatus // of a generator on several devices; nil for one
+}
+
+// DeviceStatus is what is known of one of several devices.
+type DeviceStatus struct {
+	Name       string // as it was asked for, such as cuda0
+	Ready      bool   // a job can start without waiting for a process
+	Checkpoint string // that is loaded, "" for none
+	Device     string // as the engine calls it
+	Jobs       int    // that it has
+	Memory     Memory
+	Err        string // why its last start or load failed
 }
 
 // Memory is in bytes; zero means unknown.

@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"sdworker/inference"
+	"sdworker/inference/fleet"
 	"sdworker/inference/remote"
 	"sdworker/inference/sdcpp"
 	"sdworker/internal/cli"
@@ -51,7 +52,8 @@ func (c *engineCommand) Run(ctx context.Context, p *program, _ *cli.Call) error 
 // newPipeline returns the generator of this process.
 func (p *program) newPipeline(cfg *common, log zerolog.Logger) *inference.Pipeline {
 	return inference.NewPipeline(p.opener(cfg, log), inference.PipelineOptions{
-		Warm: cfg.engine.WarmModels, WarmBytes: cfg.engine.WarmBytes, Jobs: cfg.engine.BatchJobs, CallCells: cfg.engine.callCells(), Memory: memory,
+		Warm: cfg.engine.WarmModels, WarmBytes: cfg.engine.WarmBytes, Jobs: cfg.engine.BatchJobs, CallCells: cfg.engine.callCells(),
+		Memory: func() inference.Memory { return memory(cfg.engine.devices()[0]) },
 	})
 }
 
@@ -61,11 +63,11 @@ func (p *program) newPipeline(cfg *common, log zerolog.Logger) *inference.Pipeli
 // (measured: 16 rows cost 2.5 times what 2 cost, and at 256x256 there is no gain). On
 // a GPU it is bounded by memory before that: 16 rows of 512x512 for each 24 GB.
 func (e *engineSettings) callCells() int {
-	if sdcpp.OnCPU(e.Device) {
+	if sdcpp.OnCPU(e.devices()[0]) {
 		return 512 * sdcpp.Threads(e.Threads)
 	}
 	const usual = 24e9
-	share := min(float64(memory().DeviceTotal)/usual, 4)
+	share := min(float64(memory(e.devices()[0]).DeviceTotal)/usual, 4)
 	return int(share * inference.DefaultCallCells)
 }
 
@@ -76,7 +78,7 @@ func (p *program) opener(cfg *common, log zerolog.Logger) inference.OpenFunc {
 	}
 	return func(ctx context.Context, checkpoint string, progress func(done, total int)) (inference.Engine, error) {
 		engine, err := sdcpp.Open(ctx, sdcpp.Options{
-			Checkpoint: checkpoint, AllowPickle: cfg.models.AllowPickle, Device: cfg.engine.Device, Threads: cfg.engine.Threads,
+			Checkpoint: checkpoint, AllowPickle: cfg.models.AllowPickle, Device: cfg.engine.devices()[0], Threads: cfg.engine.Threads,
 			Tiles: tileModes[cfg.engine.VAETiles], Log: log, Progress: progress,
 		})
 		if err != nil {
@@ -148,15 +150,63 @@ func engineProcess(environ map[string]string, cfg *common) *exec.Cmd {
 	return cmd
 }
 
-// newSupervisor returns the generator that lives in a child process. started is
-// called at each start of one.
-func newSupervisor(environ map[string]string, cfg *common, s *supervisionSettings, log zerolog.Logger, started func()) *remote.Supervisor {
-	return remote.Start(remote.Config{
-		Command: func() *exec.Cmd {
-			started()
-			return engineProcess(environ, cfg)
-		},
-		Stall: s.Stall,
-		Log:   log.With().Str("process", "engine").Logger(),
-	})
+// newSupervisor returns the generator that lives in a child process, or in one for
+// each device when there are several. started is called at each start of one. DEVICE
+// all becomes the list of what there is.
+func newSupervisor(environ map[string]string, cfg *common, s *supervisionSettings, log zerolog.Logger, started func()) inference.Generator {
+	if cfg.engine.Device == allDevices {
+		cfg.engine.Device = strings.Join(gpus(environ, cfg, log), ",")
+	}
+	devices := cfg.engine.devices()
+	supervise := func(cfg *common, log zerolog.Logger) inference.Generator {
+		return remote.Start(remote.Config{
+			Command: func() *exec.Cmd {
+				started()
+				return engineProcess(environ, cfg)
+			},
+			Stall: s.Stall,
+			Log:   log.With().Str("process", "engine").Logger(),
+		})
+	}
+	if len(devices) == 1 {
+		return supervise(cfg, log)
+	}
+	var list []fleet.Device
+	onCPU := len(slices.DeleteFunc(slices.Clone(devices), func(d string) bool { return !sdcpp.OnCPU(d) }))
+	for i, device := range devices {
+		own := *cfg
+		own.engine.Device = device
+		if sdcpp.OnCPU(device) { // they share the cores
+			own.engine.Threads = max(sdcpp.Threads(cfg.engine.Threads)/onCPU, 1)
+		}
+		name := device
+		if slices.Index(devices, device) < i {
+			name = fmt.Sprintf("%s-%d", device, i)
+		}
+		list = append(list, fleet.Device{Name: name, Generator: supervise(&own, log.With().Str("device", name).Logger())})
+	}
+	return fleet.New(cfg.engine.BatchJobs, list...)
+}
+
+// allDevices is the DEVICE for all GPUs of the machine.
+const allDevices = "all"
+
+// gpus lists the GPUs of the machine, or what "auto" finds when there is none or they
+// cannot be listed.
+func gpus(environ map[string]string, cfg *common, log zerolog.Logger) []string {
+	b, err := listDevices(context.Background(), environ, cfg)
+	if err != nil {
+		log.Warn().Err(err).Msg("DEVICE all is taken for auto")
+		return []string{"auto"}
+	}
+	var names []string
+	for _, d := range b.Engine.Devices {
+		if d.GPU {
+			names = append(names, strings.ToLower(d.Name))
+		}
+	}
+	if names == nil {
+		return []string{"auto"}
+	}
+	return names
 }

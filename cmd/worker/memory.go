@@ -9,11 +9,12 @@ import (
 	"sdworker/inference/sdcpp"
 )
 
-// memory tells what this process uses and what the first GPU has left.
-func memory() inference.Memory {
+// memory tells what this process uses and what its GPU, by default the first one, has
+// left.
+func memory(device string) inference.Memory {
 	m := inference.Memory{HostUsed: statusBytes("VmRSS")}
 	for _, d := range sdcpp.Devices() {
-		if d.GPU {
+		if d.GPU && (!strings.HasPrefix(device, "cuda") || strings.EqualFold(d.Name, device)) {
 			m.DeviceFree, m.DeviceTotal = int64(d.FreeBytes), int64(d.TotalBytes)
 			break
 		}

@@ -97,13 +97,13 @@ func (r *runpodCommand) Run(ctx context.Context, p *program, c *cli.Call) error 
 	r.chooseLogLevel(cfg)
 	log := r.logger(cfg)
 	cfg.Log = log
-	if _, chosen := p.Environ["RUNPOD_CONCURRENCY"]; !chosen && !sdcpp.OnCPU(r.common.engine.Device) {
-		cfg.Concurrency = r.common.engine.BatchJobs // a GPU does them in little more time than one
-	}
-	log.Info().Int("jobs", cfg.Concurrency).Msg("jobs taken at the same time")
 	cfg.Overlap = true // the queue in front of the engine keeps the order
 
 	gen := newSupervisor(r.program.Environ, &r.common, &r.engine, log, func() {})
+	if _, chosen := p.Environ["RUNPOD_CONCURRENCY"]; !chosen && !sdcpp.OnCPU(r.common.engine.devices()[0]) {
+		cfg.Concurrency = r.common.engine.jobs() // a GPU does them in little more time than one
+	}
+	log.Info().Int("jobs", cfg.Concurrency).Msg("jobs taken at the same time")
 	defer gen.Close()
 	ctx, stop := context.WithCancel(ctx)
 	var background sync.WaitGroup

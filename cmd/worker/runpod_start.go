@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,28 +58,43 @@ func (r *runpodCommand) look(ctx context.Context, phases *runpod.Phases, log zer
 // deviceTimeout bounds the device check; a driver in a bad state may hang.
 const deviceTimeout = time.Minute
 
-// checkDevice asks another process which devices there are, so that an abort of
-// the driver ends that and not this one, and tells whether the chosen one will do.
+// checkDevice tells whether the chosen devices will do.
 func (r *runpodCommand) checkDevice(ctx context.Context, log zerolog.Logger) error {
-	if r.common.engine.Device == "cpu" {
+	devices := slices.DeleteFunc(r.common.engine.devices(), func(d string) bool { return d == "cpu" })
+	if len(devices) == 0 {
 		return nil
 	}
+	b, err := listDevices(ctx, r.program.Environ, &r.common)
+	if err != nil {
+		return err
+	}
+	for _, device := range devices {
+		if err := b.fits(device, log); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listDevices asks another process which devices there are, so that an abort of the
+// driver ends that and not this one.
+func listDevices(ctx context.Context, environ map[string]string, cfg *common) (*build, error) {
 	ctx, cancel := context.WithTimeout(ctx, deviceTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "/proc/self/exe", "version", "--json")
-	cmd.Env = engineProcess(r.program.Environ, &r.common).Env
+	cmd.Env = engineProcess(environ, cfg).Env
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
 		lines := strings.Split(strings.TrimSpace(stderr.String()), "\n")
-		return fmt.Errorf("the devices cannot be listed (%w): %s", err, lines[0])
+		return nil, fmt.Errorf("the devices cannot be listed (%w): %s", err, lines[0])
 	}
-	var b build
-	if err := json.Unmarshal(out, &b); err != nil {
-		return fmt.Errorf("the devices cannot be listed: %w", err)
+	b := new(build)
+	if err := json.Unmarshal(out, b); err != nil {
+		return nil, fmt.Errorf("the devices cannot be listed: %w", err)
 	}
-	return b.fits(r.common.engine.Device, log)
+	return b, nil
 }
 
 // minGPUMemory is what a checkpoint of Stable Diffusion 1.5 in 16 bits (2 GiB)

@@ -115,7 +115,7 @@ func newServices(p *program, cfg *common, api *apiSettings, gen inference.Genera
 		chosen = found.Title()
 	}
 	used := newRecentModels(gen, &fetch.Cache{Record: p.fetchRecord()})
-	s := &services{gen: gen, queue: inference.NewQueue(used, inference.QueueOptions{Depth: api.QueueDepth, Jobs: cfg.engine.BatchJobs}), catalog: files, log: log}
+	s := &services{gen: gen, queue: inference.NewQueue(used, inference.QueueOptions{Depth: api.QueueDepth, Jobs: cfg.engine.jobs()}), catalog: files, log: log}
 	config := sdapi.Config{
 		Queue: s.queue, Catalog: files, Checkpoint: chosen,
 		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, Wildcards: cfg.models.wildcards(p.Environ), OutputDir: api.OutputDir, ImageURLs: api.ImageURLs,

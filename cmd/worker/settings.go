@@ -29,7 +29,7 @@ func (m *modelSettings) settings() cli.Settings {
 // engineSettings say what makes the pictures.
 type engineSettings struct {
 	Model      string `env:"MODEL" doc:"checkpoint: a file, or a title, name, file name or hash in the model folders; without it the first one found"`
-	Device     string `env:"DEVICE" envDefault:"auto" doc:"auto, cpu, cuda0, cuda1 ..."`
+	Device     string `env:"DEVICE" envDefault:"auto" doc:"auto, cpu, cuda0, cuda1 ..., several of them with commas between, each with an engine process of its own behind one queue, or all GPUs by all; commands without an engine process take the first"`
 	Threads    int    `env:"THREADS" envDefault:"0" doc:"CPU threads of the engine, 0 = one for each physical core"`
 	BatchJobs  int    `env:"BATCH_JOBS" envDefault:"8" doc:"jobs in work at once: those with the same checkpoint, VAE, LoRAs and size share the steps of the UNet, as far as the device does more of them in less time; 1 = one after another"`
 	WarmModels int    `env:"WARM_MODELS" envDefault:"1" doc:"checkpoints kept in memory, the one unused for longest goes first"`
@@ -40,6 +40,17 @@ type engineSettings struct {
 func (e *engineSettings) settings() cli.Settings {
 	return cli.Settings{Title: "Engine:", Target: e, Environment: true}
 }
+
+// devices are the names in DEVICE; all is auto where they were not listed.
+func (e *engineSettings) devices() []string {
+	if e.Device == allDevices {
+		return []string{"auto"}
+	}
+	return strings.Split(e.Device, ",")
+}
+
+// jobs is how many jobs are in work at once on all devices.
+func (e *engineSettings) jobs() int { return e.BatchJobs * len(e.devices()) }
 
 // tileModes are the values of VAE_TILES.
 var tileModes = map[string]inference.TileMode{"auto": inference.TileAuto, "always": inference.TileAlways, "never": inference.TileNever}
@@ -89,7 +100,10 @@ func (e *engineSettings) Validate() []error {
 	if _, ok := tileModes[e.VAETiles]; !ok {
 		errs = append(errs, fmt.Errorf("VAE_TILES %q is none of auto, always, never", e.VAETiles))
 	}
-	if d := e.Device; d != "auto" && d != "cpu" && !strings.HasPrefix(d, "cuda") {
+	for _, d := range e.devices() {
+		if d == "auto" && len(e.devices()) == 1 || d == "cpu" || strings.HasPrefix(d, "cuda") {
+			continue
+		}
 		errs = append(errs, fmt.Errorf("DEVICE %q is none of auto, cpu, cuda0, cuda1 and so on", d))
 	}
 	return errs

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"reflect"
 	"sync"
 	"syscall"
 	"time"
@@ -210,7 +211,7 @@ func (s *server) tellStatus() {
 	s.telling.Lock()
 	defer s.telling.Unlock()
 	status := s.gen.Status()
-	if status == s.last {
+	if reflect.DeepEqual(status, s.last) {
 		return
 	}
 	s.last = status
