@@ -107,8 +107,10 @@ func TestMemory(t *testing.T) {
 	m := metrics.New()
 	m.Watch(inference.NewQueue(statusOnly{status: inference.Status{
 		Memory: inference.Memory{DeviceFree: 5, DeviceTotal: 10}, Engine: inference.EngineInfo{WeightBytes: 7}, UNetCalls: 3, UNetRows: 14,
+		Devices: []inference.DeviceStatus{{Name: "cuda0", Ready: true, Jobs: 2}, {Name: "cuda1"}},
 	}}, inference.QueueOptions{}))
-	requireLines(t, scrape(t, m), "sdworker_device_memory_free_bytes 5", "sdworker_device_memory_total_bytes 10", "sdworker_model_weight_bytes 7", "sdworker_engine_ready 0", "sdworker_unet_calls_total 3", "sdworker_unet_rows_total 14")
+	requireLines(t, scrape(t, m), "sdworker_device_memory_free_bytes 5", "sdworker_device_memory_total_bytes 10", "sdworker_model_weight_bytes 7", "sdworker_engine_ready 0", "sdworker_unet_calls_total 3", "sdworker_unet_rows_total 14",
+		`sdworker_device_ready{device="cuda0"} 1`, `sdworker_device_ready{device="cuda1"} 0`, `sdworker_device_jobs{device="cuda0"} 2`)
 }
 
 func TestRequests(t *testing.T) {

@@ -13,6 +13,7 @@ type state struct {
 	jobs, ready, loaded, weights *prometheus.Desc
 	calls, rows                  *prometheus.Desc
 	free, total                  *prometheus.Desc
+	deviceReady, deviceJobs      *prometheus.Desc
 }
 
 func newState(q *inference.Queue) *state {
@@ -27,8 +28,12 @@ func newState(q *inference.Queue) *state {
 		weights: desc("model_weight_bytes", "Size of the loaded weights."),
 		calls:   desc("unet_calls_total", "Calls of the UNet since the engine process started."),
 		rows:    desc("unet_rows_total", "Rows in those calls together: two for a picture with guidance, more where jobs share a call."),
-		free:    desc("device_memory_free_bytes", "Free memory of the device; absent when it is not known."),
-		total:   desc("device_memory_total_bytes", "Memory of the device; absent when it is not known."),
+
+		deviceReady: desc("device_ready", "Of each of several devices: 1 when a job can start there without waiting for its engine process.", "device"),
+		deviceJobs:  desc("device_jobs", "Of each of several devices: jobs that it has.", "device"),
+
+		free:  desc("device_memory_free_bytes", "Free memory of the device; absent when it is not known."),
+		total: desc("device_memory_total_bytes", "Memory of the device; absent when it is not known."),
 	}
 }
 
@@ -47,6 +52,10 @@ func (s *state) Collect(ch chan<- prometheus.Metric) {
 	gauge(s.weights, float64(status.Engine.WeightBytes))
 	ch <- prometheus.MustNewConstMetric(s.calls, prometheus.CounterValue, float64(status.UNetCalls))
 	ch <- prometheus.MustNewConstMetric(s.rows, prometheus.CounterValue, float64(status.UNetRows))
+	for _, d := range status.Devices {
+		gauge(s.deviceReady, one(d.Ready), d.Name)
+		gauge(s.deviceJobs, float64(d.Jobs), d.Name)
+	}
 	if status.Memory.DeviceTotal > 0 {
 		gauge(s.free, float64(status.Memory.DeviceFree))
 		gauge(s.total, float64(status.Memory.DeviceTotal))

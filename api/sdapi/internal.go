@@ -91,6 +91,13 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
 			reply.Set("error", status.Err)
 		}
 	}
+	if status.Devices != nil {
+		devices := []any{}
+		for _, d := range status.Devices {
+			devices = append(devices, pyjson.NewObject("name", d.Name, "ready", d.Ready && d.Checkpoint != "", "checkpoint", orNull(d.Checkpoint), "error", orNull(d.Err)))
+		}
+		reply.Set("devices", devices)
+	}
 	s.writeJSON(w, r, code, reply)
 	return nil
 }

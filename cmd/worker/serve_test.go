@@ -321,10 +321,33 @@ func TestServeHurriesAfterItsGrace(t *testing.T) {
 	require.Equal(t, cli.StatusOK, r.wait())
 }
 
+func TestServeWorksOnSeveralDevices(t *testing.T) {
+	home := newHome(t)
+	g := newGate(t, enginetest.OpPredictNoise)
+	r, c := serve(t, home, g.environ(), "--device", "cpu,cpu", "--batch-jobs", "1")
+	require.Eventually(t, func() bool { return strings.Count(c.get("/readyz").body, `"ready":true`) == 2 }, patience, 5*time.Millisecond, "both")
+	require.Contains(t, c.get("/readyz").body, `"name":"cpu-1"`)
+	first, second := c.later(small), c.later(small)
+	a, b := g.next(), g.next()
+	require.NotEqual(t, a.pid, b.pid, "each device has a process of its own, and both work at once")
+	require.NoError(t, syscall.Kill(a.pid, syscall.SIGKILL))
+	g.open()
+	b.release()
+	one, other := <-first, <-second
+	lost, made := one, other
+	if one.status == http.StatusOK {
+		lost, made = other, one
+	}
+	require.Contains(t, lost.body, "ended by signal 9")
+	require.Equal(t, 1, made.pictures(t), "the other device goes on")
+	require.Equal(t, 1, (<-c.later(small)).pictures(t))
+	require.Contains(t, r.err.String(), `"device":"cpu`)
+}
+
 func TestServeSurvivesItsEngine(t *testing.T) {
 	home := newHome(t)
 	g := newGate(t, enginetest.OpPredictNoise)
-	r, c := serve(t, home, g.environ())
+	r, c := serve(t, home, g.environ(), "--batch-jobs", "1")
 	running := c.later(small)
 	step := g.next()
 	waiting := c.later(small)

@@ -95,6 +95,7 @@ var rules = []struct {
 	{`inference/(clip|imageio)`, leaf + `|` + formats, "embeddings and texts of pictures come in files"},
 	{leaf, leaf, "leaves know neither engines nor jobs nor transports"},
 	{`inference`, leaf + `|formats/embedding`, "the domain stands on its leaves and on nothing else"},
+	{`inference/fleet`, `inference|` + leaf, "several generators are one more implementation of inference.Generator"},
 	{`inference/enginetest`, `inference|formats/embedding|` + leaf, "a fake must not need what it stands for"},
 	{`inference/sdcpp/tiles`, leaf, "a leaf of the binding"},
 	{`inference/sdcpp`, `inference(/clip)?|inference/sdcpp/tiles|models(/.*)?|` + ground + `|` + formats, "the binding knows the engine's interface and the files it opens"},
