@@ -33,6 +33,7 @@ var optionKeys = map[string]string{
 	"Sigma noise":                      "s_noise",
 	"Sigma tmax":                       "s_tmax",
 	"Sigma tmin":                       "s_tmin",
+	"CFG Rescale":                      "cfg_rescale",
 	"Step cache":                       "step_cache",
 	"Tiling":                           "tiling",
 	"Token merging ratio":              "token_merging_ratio",

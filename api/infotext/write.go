@@ -233,6 +233,7 @@ func (p Params) samplingEntries(t *table, schedule string) {
 		p.setArguments(t, p.Hires.sampler(p))
 	}
 	t.set("VAE Decoder", vae(s.VAEDecoder))
+	t.set("CFG Rescale", nonZero(o.CFGRescale))
 	t.set("Step cache", nonZero(o.StepCache))
 }
 

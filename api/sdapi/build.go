@@ -44,6 +44,9 @@ func (c *call) build(ctx context.Context) error {
 		c.req.DenoisingStrength = *d
 	}
 	c.buildPrompts()
+	if err := c.applyGuidance(); err != nil {
+		return err
+	}
 	if err := c.checkRefiner(); err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ var effects = []effect{
 	{"eta_ancestral", 0.5, "Eta: 0.5", func(r *inference.Request) any { return r.Settings.Eta }, 0.5},
 	{"eta_ddim", 0.25, "Eta DDIM: 0.25", func(r *inference.Request) any { return r.Settings.EtaDDIM }, 0.25},
 	{"eta_tcd", 0.5, "Eta TCD: 0.5", func(r *inference.Request) any { return r.Settings.EtaTCD }, 0.5},
+	{"cfg_rescale", 0.4, "CFG Rescale: 0.4", func(r *inference.Request) any { return r.Settings.CFGRescale }, 0.4},
 	{"step_cache", 0.1, "Step cache: 0.1", func(r *inference.Request) any { return r.Settings.StepCache }, 0.1},
 	{"s_churn", 1.5, "Sigma churn: 1.5", func(r *inference.Request) any { return r.Settings.SChurn }, 1.5},
 	{"s_tmin", 0.5, "Sigma tmin: 0.5", func(r *inference.Request) any { return r.Settings.STmin }, 0.5},

@@ -132,6 +132,7 @@ func settings(o options.Values, in *fields) inference.Settings {
 	st.EtaDDIM = first(in.maybeNumber("eta"), o.Float("eta_ddim"))
 	st.EtaTCD = first(in.maybeNumber("eta"), o.Float("eta_tcd"))
 	st.StepCache = o.Float("step_cache")
+	st.CFGRescale = o.Float("cfg_rescale")
 	st.SMinUncond = first(in.maybeNumber("s_min_uncond"), o.Float("s_min_uncond"))
 	st.SChurn = sigmaOption(in.maybeNumber("s_churn"), o.Float("s_churn"), 0)
 	st.STmin = sigmaOption(in.maybeNumber("s_tmin"), o.Float("s_tmin"), 0)

@@ -152,7 +152,7 @@ func TestSettings(t *testing.T) {
 	set := map[string]any{
 		"CLIP_stop_at_last_layers": 2, "emphasis": "No norm", "comma_padding_backtrack": 0, "randn_source": "CPU", "eta_noise_seed_delta": 31337,
 		"img2img_color_correction": true, "overlay_inpaint": false, "pad_cond_uncond": true, "pad_cond_uncond_v0": true,
-		"use_old_scheduling": true, "upscaler_for_img2img": "Lanczos", "eta_ancestral": 0.5, "eta_ddim": 0.25, "eta_tcd": 0.5, "step_cache": 0.1,
+		"use_old_scheduling": true, "upscaler_for_img2img": "Lanczos", "eta_ancestral": 0.5, "eta_ddim": 0.25, "eta_tcd": 0.5, "step_cache": 0.1, "cfg_rescale": 0.5,
 		"s_churn": 1, "s_tmin": 2, "s_tmax": 3, "s_noise": 1.5, "s_min_uncond": 4, "sigma_min": 0.1, "sigma_max": 10, "rho": 6,
 		"use_old_karras_scheduler_sigmas": true, "always_discard_next_to_last_sigma": true, "sgm_noise_multiplier": true, "enable_quantization": true,
 		"img2img_fix_steps": true, "img2img_extra_noise": 0.1, "inpainting_mask_weight": 0.5,
@@ -163,7 +163,8 @@ func TestSettings(t *testing.T) {
 	got, standard := f.gen.Last().Settings, inference.DefaultSettings()
 	differs(t, "Settings", reflect.ValueOf(got), reflect.ValueOf(standard), map[string]bool{
 		"BetaAlpha": true, "BetaBeta": true, // no option of v1.9.3
-		"Tiles": true, // ours
+		"Tiles":        true, // ours
+		"Thresholding": true, // of a script
 	})
 
 	f.post("/sdapi/v1/txt2img", small(map[string]any{"eta": 0.4, "s_churn": 5, "s_noise": 1.1})).generated(t)

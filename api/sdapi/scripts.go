@@ -72,6 +72,8 @@ var allScripts = []*script{
 	{name: "controlnet", alwayson: true, silent: true, tabs: both},
 	{name: "adetailer", alwayson: true, tabs: both},
 	dynamicScript(),
+	guidanceScript(rescaleName, rescaleFields),
+	guidanceScript(thresholdName, thresholdFields),
 }
 
 var both = []*tab{txt2img, img2img}
@@ -97,8 +99,11 @@ func (s *script) run() scriptRun {
 }
 
 func findScript(t *tab, name string) *script {
-	if isDynamic(name) {
+	switch {
+	case isDynamic(name):
 		name = dynamicName
+	case strings.EqualFold(name, thresholdForge):
+		name = thresholdName
 	}
 	for _, s := range allScripts {
 		if s.name == strings.ToLower(name) && slices.Contains(s.tabs, t) {
@@ -119,7 +124,8 @@ type scriptCall struct {
 	texts      []infotext.Entry // what the script adds to the infotext
 	control    []any            // args of ControlNet
 	units      []*fields        // those of them that act
-	dynamic    *dynamicArgs     // nil: braces are plain text
+	guidance   guidance
+	dynamic    *dynamicArgs // nil: braces are plain text
 }
 
 // chooseScript resolves script_name.
@@ -159,6 +165,14 @@ func (c *call) readAlwaysOn() error {
 			c.control = args
 		case found.name == dynamicName:
 			if err := c.readDynamic(args); err != nil {
+				return err
+			}
+		case found.name == rescaleName:
+			if err := c.readRescale(args); err != nil {
+				return err
+			}
+		case found.name == thresholdName:
+			if err := c.readThreshold(args); err != nil {
 				return err
 			}
 		case !found.silent && len(args) > 0 && args[0] != false:

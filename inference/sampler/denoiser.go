@@ -165,7 +165,7 @@ func (d *denoiser) call(ctx context.Context, dst []float32, level float32, scale
 	case skip:
 		guide(guided, out, d.size, d.parts, nil, 1)
 	default:
-		guide(guided, out, d.size, d.parts, out[len(out)-len(guided):], d.job.CFGScale)
+		d.guideWithin(guided, out, out[len(out)-len(guided):])
 	}
 	if !all {
 		for i, image := range d.images {

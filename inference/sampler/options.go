@@ -21,6 +21,11 @@ type Options struct {
 	// docs/performance.md for what it saves.
 	StepCache float64
 
+	// CFGRescale brings the contrast of guided predictions back to that of the prompt
+	// alone, 0 (not at all) to 1.
+	CFGRescale   float64
+	Thresholding Thresholding
+
 	SigmaMin, SigmaMax, Rho float64 // of the schedulers that have them; 0 = their own
 
 	OldKarrasSigmas    bool // use_old_karras_scheduler_sigmas: sigmas 0.1 to 10

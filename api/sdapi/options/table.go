@@ -67,6 +67,7 @@ var builtin = []schema.Field{
 	{Name: "dp_wildcard_manager_no_sort", Kind: schema.Boolean, Default: false, Nullable: true},
 	{Name: "dp_wildcard_manager_shuffle", Kind: schema.Boolean, Default: false, Nullable: true},
 	{Name: "eta_tcd", Kind: schema.Number, Default: sampler.DefaultOptions().EtaTCD, Nullable: true},
+	{Name: "cfg_rescale", Kind: schema.Number, Default: 0.0, Nullable: true},
 	{Name: "step_cache", Kind: schema.Number, Default: sampler.DefaultOptions().StepCache, Nullable: true},
 	{Name: "enable_prompt_comments", Kind: schema.Boolean, Default: true, Nullable: true},
 	{Name: "lora_add_hashes_to_infotext", Kind: schema.Boolean, Default: true, Nullable: true},

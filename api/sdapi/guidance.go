@@ -1,0 +1,159 @@
+package sdapi
+
+import (
+	"slices"
+	"strings"
+
+	"sdworker/api/infotext"
+	"sdworker/api/sdapi/schema"
+	"sdworker/inference/sampler"
+)
+
+// Scripts of extensions that change guidance, as their titles stand in the lists.
+const (
+	rescaleName   = "cfg rescale extension"
+	thresholdName = "dynamic thresholding (cfg scale fix)"
+)
+
+// thresholdForge is what Forge calls the extension that it has built in.
+const thresholdForge = "dynamicthresholding (cfg-fix) integrated"
+
+var rescaleFields = []schema.Field{
+	{Name: "CFG Rescale", Kind: schema.Number, Default: 0.0},
+	{Name: "DDIM Trailing", Kind: schema.Boolean, Default: false},
+}
+
+// thresholdFields are the arguments of sd-dynamic-thresholding in its order.
+var thresholdFields = []schema.Field{
+	{Name: "Enable Dynamic Thresholding (CFG Scale Fix)", Kind: schema.Boolean, Default: false},
+	{Name: "Mimic CFG Scale", Kind: schema.Number, Default: 7.0},
+	{Name: "Top percentile of latents to clamp", Kind: schema.Number, Default: 100.0},
+	{Name: "Mimic Scale Scheduler", Kind: schema.String, Default: "Constant"},
+	{Name: "Minimum value of the Mimic Scale Scheduler", Kind: schema.Number, Default: 0.0},
+	{Name: "CFG Scale Scheduler", Kind: schema.String, Default: "Constant"},
+	{Name: "Minimum value of the CFG Scale Scheduler", Kind: schema.Number, Default: 0.0},
+	{Name: "Scheduler Value", Kind: schema.Number, Default: 4.0},
+	{Name: "Separate Feature Channels", Kind: schema.Any, Default: true},
+	{Name: "Scaling Startpoint", Kind: schema.String, Default: "MEAN"},
+	{Name: "Variability Measure", Kind: schema.String, Default: "AD"},
+	{Name: "Interpolate Phi", Kind: schema.Number, Default: 1.0},
+}
+
+// guidance is what the scripts of guidance ask for.
+type guidance struct {
+	rescale   *float64 // nil: the option
+	threshold sampler.Thresholding
+}
+
+// guidanceScript is an entry of the lists of scripts.
+func guidanceScript(name string, list []schema.Field) *script {
+	s := &script{name: name, alwayson: true, silent: true, tabs: both}
+	for _, f := range list {
+		s.args = append(s.args, scriptArg{label: f.Name, value: f.Default})
+	}
+	return s
+}
+
+// argValues reads the arguments of a script; those that are missing at the end have
+// their default.
+func argValues(name string, list []schema.Field, args []any) ([]any, error) {
+	out := make([]any, len(list))
+	for i, f := range list {
+		out[i] = f.Default
+		if i >= len(args) || args[i] == nil {
+			continue
+		}
+		v, errs := f.Coerce(args[i])
+		if len(errs) > 0 {
+			return nil, crash("TypeError", "argument %d of %s: %s", i, name, errs[0].Msg)
+		}
+		if out[i] = v; f.Kind == schema.Number {
+			if n, whole := args[i].(int64); whole { // texts show it as it came
+				out[i] = n
+			}
+		}
+	}
+	return out, nil
+}
+
+func floatOf(v any) float64 {
+	if n, ok := v.(int64); ok {
+		return float64(n)
+	}
+	f, _ := v.(float64)
+	return f
+}
+
+// readRescale reads the arguments of the extension CFG Rescale.
+func (c *call) readRescale(args []any) error {
+	v, err := argValues(rescaleName, rescaleFields, args)
+	if err != nil {
+		return err
+	}
+	if v[1] == true {
+		c.note("CFG rescale: DDIM Trailing is not available on this server and did nothing")
+	}
+	phi := floatOf(v[0])
+	c.guidance.rescale = &phi
+	return nil
+}
+
+// readThreshold reads the arguments of Dynamic Thresholding, and writes its texts.
+func (c *call) readThreshold(args []any) error {
+	v, err := argValues(thresholdName, thresholdFields, args)
+	if err != nil || v[0] != true {
+		return err
+	}
+	t := sampler.Thresholding{
+		Enabled: true, MimicScale: floatOf(v[1]), Percentile: floatOf(v[2]) / 100,
+		MimicMode: v[3].(string), MimicMin: floatOf(v[4]), CFGMode: v[5].(string), CFGMin: floatOf(v[6]), SchedValue: floatOf(v[7]),
+		AllChannels: !slices.Contains([]any{true, "enable", "True", "true"}, v[8]), FromZero: v[9] == "ZERO", Deviation: v[10] == "STD", Phi: floatOf(v[11]),
+	}
+	for i, allowed := range map[int][]string{3: sampler.ThresholdModes, 5: sampler.ThresholdModes, 9: {"MEAN", "ZERO"}, 10: {"AD", "STD"}} {
+		if !slices.Contains(allowed, v[i].(string)) {
+			return crash("ValueError", "argument %d of %s is %s, want one of %s", i, thresholdName, quoted(v[i].(string)), strings.Join(allowed, ", "))
+		}
+	}
+	if !(t.Percentile > 0 && t.Percentile <= 1 && t.Phi >= 0 && t.Phi <= 1 && t.MimicScale >= 0) {
+		return crash("ValueError", "%s takes a percentile above 0 to 100, a phi of 0 to 1 and scales of 0 or more", thresholdName)
+	}
+	c.guidance.threshold = t
+	add := func(key string, value any) { c.texts = append(c.texts, infotext.Entry{Key: key, Value: value}) }
+	add("Dynamic thresholding enabled", true)
+	add("Mimic scale", v[1])
+	add("Separate Feature Channels", !t.AllChannels)
+	add("Scaling Startpoint", v[9])
+	add("Variability Measure", v[10])
+	add("Interpolate Phi", v[11])
+	add("Threshold percentile", v[2])
+	if t.MimicMode != sampler.ThresholdModes[0] {
+		add("Mimic mode", t.MimicMode)
+		add("Mimic scale minimum", v[4])
+	}
+	if t.CFGMode != sampler.ThresholdModes[0] {
+		add("CFG mode", t.CFGMode)
+		add("CFG scale minimum", v[6])
+	}
+	if hasSchedule(t.MimicMode) || hasSchedule(t.CFGMode) {
+		add("Scheduler value", v[7])
+	}
+	return nil
+}
+
+// hasSchedule reports whether a mode depends on the scheduler's value.
+func hasSchedule(mode string) bool {
+	return strings.HasPrefix(mode, "Power") || strings.HasSuffix(mode, "Repeating") || mode == "Sawtooth"
+}
+
+// applyGuidance puts what the scripts ask for into the request.
+func (c *call) applyGuidance() error {
+	g, s := c.guidance, &c.req.Settings
+	if g.rescale != nil {
+		s.CFGRescale = *g.rescale
+	}
+	s.Thresholding = g.threshold
+	if !(s.CFGRescale >= 0 && s.CFGRescale <= 1) {
+		return crash("ValueError", "CFG rescale is %g, want 0 (off) to 1", s.CFGRescale)
+	}
+	return nil
+}

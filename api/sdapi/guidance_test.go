@@ -1,0 +1,56 @@
+package sdapi_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/inference/sampler"
+)
+
+func scriptsOf(name string, args ...any) map[string]any {
+	return map[string]any{"alwayson_scripts": map[string]any{name: map[string]any{"args": append([]any{}, args...)}}}
+}
+
+func TestCFGRescale(t *testing.T) {
+	f := start(t)
+	g := f.post("/sdapi/v1/txt2img", small(scriptsOf("CFG Rescale Extension", 0.7, true))).generated(t)
+	require.InDelta(t, 0.7, f.gen.Last().Settings.CFGRescale, 0)
+	require.Contains(t, g.info["infotexts"].([]any)[0], "CFG Rescale: 0.7")
+	require.Equal(t, []any{"CFG rescale: DDIM Trailing is not available on this server and did nothing"}, g.info["notes"])
+
+	g = f.post("/sdapi/v1/txt2img", small(map[string]any{"override_settings": map[string]any{"cfg_rescale": 0.25}})).generated(t)
+	require.InDelta(t, 0.25, f.gen.Last().Settings.CFGRescale, 0)
+	text := g.info["infotexts"].([]any)[0].(string)
+	require.Contains(t, text, "CFG Rescale: 0.25")
+	f.post("/sdapi/v1/txt2img", small(map[string]any{"infotext": text})).generated(t)
+	require.InDelta(t, 0.25, f.gen.Last().Settings.CFGRescale, 0, "a pasted text has it, too")
+
+	g = f.post("/sdapi/v1/txt2img", small(scriptsOf("cfg rescale extension", 0))).generated(t)
+	require.NotContains(t, g.info["infotexts"].([]any)[0], "CFG Rescale")
+	for _, v := range []any{2, -1, "x"} {
+		got := f.post("/sdapi/v1/txt2img", small(scriptsOf("CFG Rescale Extension", v)))
+		require.Equal(t, 500, got.status)
+	}
+}
+
+func TestDynamicThresholding(t *testing.T) {
+	f := start(t)
+	for _, name := range []string{"Dynamic Thresholding (CFG Scale Fix)", "DynamicThresholding (CFG-Fix) Integrated"} {
+		g := f.post("/sdapi/v1/txt2img", small(scriptsOf(name, true, 7, 99.5, "Half Cosine Up", 3, "Power Down", 4.5, 2, true, "ZERO", "STD", 0.8))).generated(t)
+		require.Equal(t, sampler.Thresholding{
+			Enabled: true, MimicScale: 7, Percentile: 0.995, MimicMode: "Half Cosine Up", MimicMin: 3, CFGMode: "Power Down", CFGMin: 4.5, SchedValue: 2, FromZero: true, Deviation: true, Phi: 0.8,
+		}, f.gen.Last().Settings.Thresholding)
+		require.Contains(t, g.info["infotexts"].([]any)[0], "Dynamic thresholding enabled: True, Mimic scale: 7, Separate Feature Channels: True, Scaling Startpoint: ZERO, Variability Measure: STD, "+
+			"Interpolate Phi: 0.8, Threshold percentile: 99.5, Mimic mode: Half Cosine Up, Mimic scale minimum: 3, CFG mode: Power Down, CFG scale minimum: 4.5, Scheduler value: 2")
+	}
+	f.post("/sdapi/v1/txt2img", small(scriptsOf("Dynamic Thresholding (CFG Scale Fix)", true))).generated(t)
+	require.Equal(t, sampler.Thresholding{Enabled: true, MimicScale: 7, Percentile: 1, MimicMode: "Constant", CFGMode: "Constant", SchedValue: 4, Phi: 1}, f.gen.Last().Settings.Thresholding)
+	g := f.post("/sdapi/v1/txt2img", small(scriptsOf("Dynamic Thresholding (CFG Scale Fix)", false, 7))).generated(t)
+	require.Zero(t, f.gen.Last().Settings.Thresholding)
+	require.NotContains(t, g.info["infotexts"].([]any)[0], "Mimic")
+	for _, args := range [][]any{{true, 7, 0}, {true, 7, 100, "Sideways"}, {true, 7, 100, "Constant", 0, "Constant", 0, 4, true, "MIDDLE"}, {true, "x"}} {
+		got := f.post("/sdapi/v1/txt2img", small(scriptsOf("Dynamic Thresholding (CFG Scale Fix)", args...)))
+		require.Equal(t, 500, got.status, args)
+	}
+}
