@@ -38,6 +38,7 @@ type output struct {
 // reply makes the body of a generation reply. The engine is free meanwhile.
 func (c *call) reply(ctx context.Context, made *outcome) ([]byte, error) {
 	out := c.collect(made)
+	c.mark(out.images)
 	files, err := encodeAll(ctx, out.images, c.opts)
 	if err != nil {
 		return nil, err
@@ -287,6 +288,7 @@ type encodable struct {
 	pixels imageio.RGB
 	text   string
 	more   []imageio.Text // further texts, which only PNG keeps
+	xmp    string         // packet of metadata, "" for none
 }
 
 // imageFormats are the values of option samples_format that can be sent.
@@ -331,11 +333,11 @@ func encodeAs(format string, m encodable, o options.Values) ([]byte, error) {
 		if m.text != "" {
 			texts = append([]imageio.Text{{Key: "parameters", Value: m.text}}, texts...)
 		}
-		return imageio.EncodePNG(m.pixels, texts...)
+		return m.marked(imageio.EncodePNG(m.pixels, texts...))
 	case "jpg", "jpeg":
-		return imageio.EncodeJPEG(m.pixels, quality, m.text)
+		return m.marked(imageio.EncodeJPEG(m.pixels, quality, m.text))
 	case "webp":
-		return imageio.EncodeWebP(m.pixels, quality, o.Bool("webp_lossless"), m.text)
+		return m.marked(imageio.EncodeWebP(m.pixels, quality, o.Bool("webp_lossless"), m.text))
 	}
 	return nil, refuse(http.StatusInternalServerError, "Invalid image format")
 }

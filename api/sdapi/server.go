@@ -35,6 +35,8 @@ type Config struct {
 	StylesFiles []string
 	// Wildcards are the folders of the files that dynamic prompts choose from.
 	Wildcards []string
+	// Provenance is told in the files of generated pictures.
+	Provenance Provenance
 	// GridFont writes the legends of grids; nil is the built-in one.
 	GridFont *gridtext.Font
 	// OutputDir is where save_images and the output folders of the options

@@ -41,6 +41,7 @@ type apiSettings struct {
 	OutputDir   string `env:"OUTPUT_DIR" doc:"where pictures of requests with save_images go"`
 	QueueDepth  int    `env:"QUEUE_DEPTH" envDefault:"64" doc:"jobs that may wait or run, 0 = no limit; more are refused"`
 	Memory      int64  `env:"MEMORY_BUDGET" doc:"bytes that requests in flight may hold together, in bodies and decoded pictures; without it half of what the container may use"`
+	Provenance  string `env:"PROVENANCE" doc:"iptc: files of generated pictures have an XMP packet with IPTC's DigitalSourceType trainedAlgorithmicMedia; without it they are as A1111's"`
 	ImageURLs   bool   `env:"IMAGE_URLS" doc:"let requests name pictures by http and https addresses, never private ones"`
 }
 
@@ -52,6 +53,9 @@ func (a *apiSettings) Validate() []error {
 	var errs []error
 	if a.QueueDepth < 0 {
 		errs = append(errs, fmt.Errorf("QUEUE_DEPTH is %d, it must not be negative", a.QueueDepth))
+	}
+	if p := sdapi.Provenance(a.Provenance); p != sdapi.ProvenanceNone && p != sdapi.ProvenanceIPTC {
+		errs = append(errs, fmt.Errorf("PROVENANCE is %q, it must be iptc or nothing", a.Provenance))
 	}
 	if _, _, err := options.Open(a.OptionsFile); err != nil {
 		errs = append(errs, fmt.Errorf("OPTIONS_FILE cannot be used: %w", err))
@@ -118,7 +122,7 @@ func newServices(p *program, cfg *common, api *apiSettings, gen inference.Genera
 	s := &services{gen: gen, queue: inference.NewQueue(used, inference.QueueOptions{Depth: api.QueueDepth, Jobs: cfg.engine.jobs()}), catalog: files, log: log}
 	config := sdapi.Config{
 		Queue: s.queue, Catalog: files, Checkpoint: chosen,
-		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, Wildcards: cfg.models.wildcards(p.Environ), OutputDir: api.OutputDir, ImageURLs: api.ImageURLs,
+		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, Wildcards: cfg.models.wildcards(p.Environ), OutputDir: api.OutputDir, ImageURLs: api.ImageURLs, Provenance: sdapi.Provenance(api.Provenance),
 		Log: log,
 	}
 	if more != nil {
