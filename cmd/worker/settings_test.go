@@ -117,6 +117,7 @@ func secrets() map[string]string {
 		}
 	}
 	out["API_AUTH"] = "user:secret-API_AUTH"
+	out["WEBHOOK_SECRET"] = "whsec_secretsecretsecretsecretsecretsecret" // of the form that is asked for
 	return out
 }
 
@@ -139,6 +140,7 @@ func TestEngineProcessGetsNoSecrets(t *testing.T) {
 	require.NotEqual(t, os.Getpid(), call.pid)
 	require.Contains(t, string(text), "HOME="+home)
 	require.NotContains(t, string(text), "secret-")
+	require.NotContains(t, string(text), "secretsecret")
 	for name := range all {
 		require.NotContains(t, "\x00"+string(text), "\x00"+name+"=")
 	}
