@@ -66,11 +66,11 @@ func newControlUnit(u ControlUnit, picture imageio.RGB, hires bool) controlUnit 
 		end:      u.End,
 		rows:     float32(u.Weight),
 		layers:   make([]float32, ControlLayers),
-		condOnly: u.Mode == ControlNet,
+		condOnly: u.Mode == ControlModeControlNet,
 	}
 	for i := range c.layers {
 		c.layers[i] = 1
-		if u.Mode != ControlBalanced || hires && softInHires(u.Module) {
+		if u.Mode != ControlModeBalanced || hires && softInHires(u.Module) {
 			c.layers[i] = float32(math.Pow(softFalloff, float64(ControlLayers-1-i)))
 		}
 	}

@@ -419,7 +419,7 @@ func TestControlUnitsActInTheirPartOfTheRun(t *testing.T) {
 	b := newBench(t, nil)
 	res := b.run(t, txt2img(func(r *inference.Request) {
 		r.Control = []inference.ControlUnit{
-			{Model: "/c/a.safetensors", Module: "none", Image: gradient(64, 48), Weight: 0.5, End: 1, LowRes: true, Mode: inference.ControlNet, ReturnMap: true},
+			{Model: "/c/a.safetensors", Module: "none", Image: gradient(64, 48), Weight: 0.5, End: 1, LowRes: true, Mode: inference.ControlModeControlNet, ReturnMap: true},
 			{Model: "/c/b.safetensors", Module: "canny", Image: gradient(64, 48), Weight: 1, Start: 0.5, End: 1, LowRes: true},
 		}
 	}))

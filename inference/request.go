@@ -122,9 +122,9 @@ type ControlMode int
 
 // Control modes of the ControlNet extension.
 const (
-	ControlBalanced ControlMode = iota
-	ControlPrompt
-	ControlNet
+	ControlModeBalanced ControlMode = iota
+	ControlModePrompt
+	ControlModeControlNet
 )
 
 // Settings are the A1111 options that shape a picture, those of sampling

@@ -100,15 +100,15 @@ func (m *Metrics) Requests(h http.Handler) http.Handler {
 }
 
 // Observe counts what gen does.
-func (m *Metrics) Observe(gen inference.Generator) inference.Generator { return &observed{gen, m} }
+func (m *Metrics) Observe(gen inference.Generator) inference.Generator { return &instrumented{gen, m} }
 
-// observed is a generator whose calls are counted.
-type observed struct {
+// instrumented is a generator whose calls are counted.
+type instrumented struct {
 	inference.Generator
 	m *Metrics
 }
 
-func (o *observed) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+func (o *instrumented) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
 	kind := "txt2img"
 	if req.Init != nil {
 		kind = "img2img"
@@ -132,7 +132,7 @@ func (o *observed) Generate(ctx context.Context, req *inference.Request, hooks i
 	return res, nil
 }
 
-func (o *observed) Upscale(ctx context.Context, req *inference.UpscaleRequest, hooks inference.Hooks) (imageio.RGB, error) {
+func (o *instrumented) Upscale(ctx context.Context, req *inference.UpscaleRequest, hooks inference.Hooks) (imageio.RGB, error) {
 	var out imageio.RGB
 	err := o.m.timed("upscale", func() (err error) {
 		out, err = o.Generator.Upscale(ctx, req, hooks)
@@ -141,11 +141,11 @@ func (o *observed) Upscale(ctx context.Context, req *inference.UpscaleRequest, h
 	return out, err
 }
 
-func (o *observed) Load(ctx context.Context, files inference.Files, hooks inference.Hooks) error {
+func (o *instrumented) Load(ctx context.Context, files inference.Files, hooks inference.Hooks) error {
 	return o.m.timed("load", func() error { return o.Generator.Load(ctx, files, hooks) }, never)
 }
 
-func (o *observed) Unload(ctx context.Context) error {
+func (o *instrumented) Unload(ctx context.Context) error {
 	return o.m.timed("unload", func() error { return o.Generator.Unload(ctx) }, never)
 }
 

@@ -96,7 +96,7 @@ func TestControlNetUnit(t *testing.T) {
 	got.Image = defaults.Image
 	require.Equal(t, inference.ControlUnit{
 		Model: "/models/ControlNet/canny.safetensors", Module: "canny", Weight: 0.5, ResizeMode: 2, End: 0.75,
-		Mode: inference.ControlPrompt, PixelPerfect: true, Resolution: 256, ThresholdA: 50, ThresholdB: -1, LowRes: true,
+		Mode: inference.ControlModePrompt, PixelPerfect: true, Resolution: 256, ThresholdA: 50, ThresholdB: -1, LowRes: true,
 	}, got)
 }
 

@@ -105,7 +105,7 @@ func TestReference(t *testing.T) {
 		{"controlnet", func(r *inference.Request) {
 			r.Control = []inference.ControlUnit{{
 				Model: control, Module: "none", Image: pictures(t, "square")[0], Weight: 0.8,
-				Start: 0.1, End: 0.7, Mode: inference.ControlNet, LowRes: true,
+				Start: 0.1, End: 0.7, Mode: inference.ControlModeControlNet, LowRes: true,
 			}}
 		}},
 	} {
