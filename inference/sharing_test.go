@@ -279,6 +279,67 @@ func mixed(random *rand.Rand, i int, sampler string) *inference.Request {
 	return txt2img(change)
 }
 
+// FuzzCompany lets jobs of all kinds arrive, be canceled and meet a failing engine at
+// random: each ends once, with its own pictures or an error that it was given.
+func FuzzCompany(f *testing.F) {
+	for seed := range uint64(4) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			var mu sync.Mutex
+			trouble := func(_ context.Context, call enginetest.Call) error {
+				mu.Lock()
+				defer mu.Unlock()
+				switch random.IntN(60) {
+				case 0:
+					return fault.Errorf(fault.Broken, "unet", "broken")
+				case 1:
+					return fault.Errorf(fault.Internal, "unet", "a fault")
+				case 2, 3:
+					if call.Op == enginetest.OpPredictNoise && call.UNet.Rows() > 2 {
+						return fault.Errorf(fault.Exhausted, "unet", "out of memory")
+					}
+				}
+				return nil
+			}
+			limit := 1 + random.IntN(5)
+			c := newCompany(t, jobs(limit), trouble)
+			q := inference.NewQueue(c, inference.QueueOptions{Jobs: limit})
+			samplers := []string{"Euler a", "DPM++ 2M", "Heun"}
+			var wg sync.WaitGroup
+			for i := range 8 {
+				req := mixed(random, i, samplers[random.IntN(len(samplers))])
+				want := alone(t, req)
+				arrives, leaves := time.Duration(random.IntN(1500))*time.Millisecond, time.Duration(random.IntN(6000))*time.Millisecond
+				wg.Go(func() {
+					time.Sleep(arrives)
+					ctx, cancel := context.WithTimeout(t.Context(), leaves+time.Millisecond)
+					defer cancel()
+					ends := 0
+					res, err := q.Generate(ctx, inference.Job{Observer: func(e inference.Event) {
+						if e.Kind == inference.Done {
+							ends++
+						}
+					}}, req)
+					assert.Equal(t, 1, ends)
+					switch fault.CodeOf(err) {
+					case fault.Canceled:
+						assert.Error(t, ctx.Err())
+					case fault.Broken, fault.Internal, fault.Exhausted:
+					default:
+						assert.NoError(t, err)
+						assert.True(t, reflect.DeepEqual(want, res.Images), "job %d has other pictures", i)
+					}
+				})
+			}
+			wg.Wait()
+			require.Empty(t, q.IDs())
+		})
+	})
+}
+
 func TestAFailingMemberDoesNotDisturbOthers(t *testing.T) {
 	nan := func(prompt float32) enginetest.Hook {
 		return func(_ context.Context, call enginetest.Call) error {

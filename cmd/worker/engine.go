@@ -60,7 +60,7 @@ func (p *program) newPipeline(cfg *common, log zerolog.Logger) *inference.Pipeli
 // callCells is how many latent cells the rows of a shared UNet call may have
 // together. Sharing pays where weights are read for few cells: on a CPU the more
 // cores wait for the same memory the longer, on 2 up to 16 rows of 64x64 pixels
-// (measured: 16 rows cost 2.5 times what 2 cost, and at 256x256 there is no gain). On
+// (docs/performance.md: 16 cost 3.2 times what 2 cost; at 256x256 there is no gain). On
 // a GPU it is bounded by memory before that: 16 rows of 512x512 for each 24 GB.
 func (e *engineSettings) callCells() int {
 	if sdcpp.OnCPU(e.devices()[0]) {
