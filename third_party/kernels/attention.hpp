@@ -15,27 +15,6 @@ SDW_INLINE int64_t query_block(const sdw_attention *at) {
     return most(floats / at->width / NR * NR, 256);
 }
 
-typedef int32_t vi __attribute__((vector_size(VL * 4)));
-
-/* exp(x) for x <= 0 by Cody and Waite's reduction and the polynomial of Cephes'
- * expf; the relative error is below 2e-7. Below -87 it is that of -87, which is
- * nothing beside the largest weight, 1. NaN stays NaN. */
-SDW_INLINE vf exp_negative(vf x) {
-    const vf limit = splat(-87), shift = splat(12582912); /* 1.5 * 2^23 makes whole numbers */
-    x = x < limit ? limit : x;
-    vf whole = x * 1.44269504088896341f + shift, n = whole - shift;
-    vf r = x - n * 0.693359375f;
-    r = r + n * 2.12194440e-4f;
-    vf p = splat(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1;
-    return (vf)((vi)p + ((vi)whole << 23));
-}
-
 static size_t attention_work(const sdw_attention *at) {
     const int64_t width = round_up(at->width, VL), queries = least(query_block(at), round_up(at->queries, NR));
     const int64_t floats = 2 * queries * width + 2 * queries /* queries, results; maxima, sums */

@@ -1,4 +1,4 @@
-/* How fast matrix products and attention are. Usage: bench_products [threads] [repetitions] */
+/* How fast matrix products, attention and gates are. Usage: bench_products [threads] [repetitions] */
 #include "products.h"
 #include "team.hpp"
 
@@ -56,5 +56,11 @@ int main(int argc, char **argv) {
         double best = fastest(nth, repetitions, [&] { run(nth, bytes, [&](int ith, void *work) { sdw_attention_run(&at, ith, nth, work); }); });
         printf("attention %d x 8 heads %3d wide, %4d queries, %4d keys %8.2f ms %7.1f\n", s[0], s[3], s[1], s[2], best * 1e3,
                4e-9 * s[0] * 8 * s[1] * s[2] * s[3] / best / nth);
+    }
+    for (auto &s : std::vector<std::vector<int>>{{8192, 1280}, {2048, 2560}, {512, 5120}}) {
+        std::vector<float> src((size_t)s[0] * s[1] * 2, 0.5f), dst((size_t)s[0] * s[1]);
+        const sdw_geglu gate = {s[0], s[1], src.data(), dst.data()};
+        double best = fastest(nth, repetitions, [&] { run(nth, 0, [&](int ith, void *) { sdw_geglu_run(&gate, ith, nth); }); });
+        printf("geglu %4d rows, %4d wide %33.2f ms %7.2f results/ns\n", s[0], s[1], best * 1e3, 1e-9 * s[0] * s[1] / best / nth);
     }
 }

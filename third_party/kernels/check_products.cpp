@@ -1,4 +1,4 @@
-/* Compares matrix products and attention with naive loops. Exits 1 after a
+/* Compares matrix products, attention and gates with naive loops. Exits 1 after a
  * difference. */
 #include "products.h"
 #include "team.hpp"
@@ -131,6 +131,21 @@ static void attention(int images, int heads, int queries, int keys, int width, f
     compare(what, dst, want, spread > 1 ? 1e-4 : 2e-5);
 }
 
+static void geglu(int rows, int m, float spread, int nth) {
+    std::vector<float> src = noise((size_t)rows * 2 * m, spread), dst((size_t)rows * m, NAN);
+    const sdw_geglu gate = {rows, m, src.data(), dst.data()};
+    run(nth, 0, [&](int ith, void *) { sdw_geglu_run(&gate, ith, nth); });
+    std::vector<double> want;
+    for (int j = 0; j < rows; j++)
+        for (int i = 0; i < m; i++) {
+            const double x = src[(size_t)j * 2 * m + m + i];
+            want.push_back(src[(size_t)j * 2 * m + i] * 0.5 * x * erfc(-x / sqrt(2)));
+        }
+    char what[100];
+    snprintf(what, sizeof what, "geglu %d rows, %d wide, spread %g, %d threads", rows, m, spread, nth);
+    compare(what, dst, want, 5e-6);
+}
+
 int main() {
     printf("kernels: %s\n", sdw_kernels_isa());
     int count = 0;
@@ -159,6 +174,8 @@ int main() {
     all(1, 2, 40, 40, 40, 100);
     for (int i = 0; i < 150; i++)
         all(pick(1, 3), pick(1, 4), pick(1, 90), pick(1, 300), pick(1, 70), pick(0, 1) ? 1 : 20);
+    for (int i = 0; i < 50; i++, count++)
+        geglu(pick(1, 9), pick(1, 99), pick(0, 1) ? 1 : 20, pick(1, 6));
     printf("%d products, %d wrong\n", count, failures);
     return failures > 0;
 }

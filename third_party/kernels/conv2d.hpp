@@ -40,10 +40,10 @@ static void choose_blocks(plan &p) {
     const int64_t share = div_up(p.conv->oc, p.split_k);
     if (p.block >= 256 || p.products == 1) {
         p.depth_block = least(p.depth, round_up(div_up(p.depth, div_up(p.depth, depth_limit)), VL));
-        p.rows = VL == 16 ? 320 : 96;
+        p.rows = p.products == 1 && p.block <= 2 * NR ? MR : VL == 16 ? 320 : 96;
     } else {
-        p.rows = 4 * MR;
-        p.depth_block = 64;
+        p.rows = VL == 16 ? 2 * MR : 4 * MR;
+        p.depth_block = VL == 16 && p.block > 2 * NR ? 192 : 64;
     }
     p.rows = least(p.rows, share);
     int64_t chunks = div_up(share, p.rows);
@@ -297,6 +297,11 @@ static void write_weights(const plan &p, int64_t k, int64_t r0, int64_t count, f
     const char *next_row = (const char *)conv.weight + (begin + p.depth * cells) * (conv.weight_f16 ? 2 : 4);
     for (int64_t i = 0; i < count * cells * (conv.weight_f16 ? 2 : 4); i += 64)
         __builtin_prefetch(next_row + i);
+    if (tile == 1 && conv.weight_f16 && whole == count) {
+        for (int64_t r = 0; r < count; r += VL)
+            store(u + r * m, load_as_float((const uint16_t *)conv.weight + begin + r));
+        return;
+    }
     if (conv.weight_f16)
         halves_to_floats((const uint16_t *)conv.weight + begin, line, count * cells);
     else if (whole == count)
@@ -311,9 +316,10 @@ static void write_weights(const plan &p, int64_t k, int64_t r0, int64_t count, f
             continue;
         }
         enum { side = tile + 2 };
-        vf half[3][side]; /* [column][row] */
+        vf cell[9], half[3][side]; /* [column][row] */
+        columns9(from, cell);
         for (int j = 0; j < 3; j++)
-            transform_weights<tile>(gather(from + j, 9), gather(from + 3 + j, 9), gather(from + 6 + j, 9), half[j], 1);
+            transform_weights<tile>(cell[j], cell[3 + j], cell[6 + j], half[j], 1);
         for (int i = 0; i < side; i++) {
             vf row[side];
             transform_weights<tile>(half[0][i], half[1][i], half[2][i], row, 1);

@@ -64,3 +64,7 @@ void sdw_matmul_run(const sdw_matmul *mul, int ith, int nth, void *work) { table
 size_t sdw_attention_work(const sdw_attention *attention) { return table().attention_work(attention); }
 
 void sdw_attention_run(const sdw_attention *attention, int ith, int nth, void *work) { table().attention_run(attention, ith, nth, work); }
+
+void sdw_geglu_run(const sdw_geglu *geglu, int ith, int nth) { table().geglu_run(geglu, ith, nth); }
+
+double sdw_multiply_adds(int64_t rounds) { return table().multiply_adds(rounds); }

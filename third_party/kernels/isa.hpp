@@ -16,11 +16,13 @@
 namespace SDW_ISA {
 #include "simd.hpp"
 #include "product.hpp"
-#include "conv2d.hpp"
-#include "norm.hpp"
 #include "transpose.hpp"
+#include "conv2d.hpp"
+#include "exponential.hpp"
+#include "norm.hpp"
 #include "matmul.hpp"
 #include "attention.hpp"
+#include "geglu.hpp"
 } // namespace SDW_ISA
 
 extern const sdw_table SDW_JOIN(sdw_table_, SDW_ISA);
@@ -33,4 +35,6 @@ const sdw_table SDW_JOIN(sdw_table_, SDW_ISA) = {
     SDW_ISA::matmul_run,
     SDW_ISA::attention_work,
     SDW_ISA::attention_run,
+    SDW_ISA::geglu_run,
+    SDW_ISA::multiply_adds,
 };

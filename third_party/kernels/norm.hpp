@@ -1,25 +1,5 @@
 /* Group normalisation, its affine map and SiLU in one go. */
 
-/* e to the power of x: 2^n times a polynomial (Cephes' expf) of what is left;
- * relative error 2e-7. Below -87 the result is about 1e-38. */
-SDW_INLINE vf exponential(vf x) {
-    typedef int32_t vi __attribute__((vector_size(VL * 4)));
-    const vf low = splat(-87.0f), high = splat(88.0f), magic = splat(12582912.0f); /* 1.5 * 2^23 rounds to whole numbers */
-    x = x < low ? low : x;
-    x = x > high ? high : x;
-    vf shifted = x * 1.44269504f + magic;
-    vf n = shifted - magic;
-    x = x - n * 0.693359375f + n * 2.12194440e-4f;
-    vf y = splat(1.9875691500e-4f);
-    y = y * x + 1.3981999507e-3f;
-    y = y * x + 8.3334519073e-3f;
-    y = y * x + 4.1665795894e-2f;
-    y = y * x + 1.6666665459e-1f;
-    y = y * x + 5.0000001201e-1f;
-    y = y * x * x + x + 1.0f;
-    return (vf)((vi)y + ((vi)shifted << 23));
-}
-
 SDW_INLINE vf silu(vf x) { return x / (1.0f + exponential(-x)); }
 
 SDW_INLINE float sum_lanes(vf v) {

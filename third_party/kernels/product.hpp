@@ -65,3 +65,24 @@ static const product_function products[MR + 1] = {
     product<13>, product<14>,
 #endif
 };
+
+/* What product() could do if it never waited for memory: the peak of the processor. */
+static double multiply_adds(int64_t rounds) {
+    enum { sums = 10 }; /* enough to hide the latency of four cycles on two units */
+    vf sum[sums];
+    for (int i = 0; i < sums; i++)
+        sum[i] = splat(1.0f + i);
+    vf factor = splat(0.5f), term = splat(1.0f);
+    for (int64_t r = 0; r < rounds; r++) {
+#pragma GCC unroll 10
+        for (int i = 0; i < sums; i++)
+            sum[i] = sum[i] * factor + term;
+        /* The compiler may not know what becomes of them. */
+        __asm__ volatile("" : "+r"(r));
+    }
+    vf total = {};
+    for (int i = 0; i < sums; i++)
+        total += sum[i];
+    __asm__ volatile("" : : "m"(total));
+    return 2.0 * VL * sums * (double)rounds;
+}

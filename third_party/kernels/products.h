@@ -55,6 +55,22 @@ size_t sdw_attention_work(const sdw_attention *attention);
 /* Like sdw_matmul_run. */
 void sdw_attention_run(const sdw_attention *attention, int ith, int nth, void *work);
 
+/* The gate of a transformer's feed-forward layer (Shazeer, arXiv:2002.05202): for
+ * each row of src, [rows][2 * m], dst is the first half times GELU of the second,
+ * GELU(x) being x times the share of a normal distribution below x. */
+typedef struct sdw_geglu {
+    int64_t rows, m;
+    const float *src;
+    float *dst;
+} sdw_geglu;
+
+/* Like sdw_matmul_run. */
+void sdw_geglu_run(const sdw_geglu *geglu, int ith, int nth);
+
+/* Multiplies and adds in registers as fast as the processor can, rounds times, and
+ * returns how many f32 operations that were. */
+double sdw_multiply_adds(int64_t rounds);
+
 #ifdef __cplusplus
 }
 #endif

@@ -14,6 +14,8 @@ struct sdw_table {
     void (*matmul_run)(const sdw_matmul *, int ith, int nth, void *work);
     size_t (*attention_work)(const sdw_attention *);
     void (*attention_run)(const sdw_attention *, int ith, int nth, void *work);
+    void (*geglu_run)(const sdw_geglu *, int ith, int nth);
+    double (*multiply_adds)(int64_t rounds);
 };
 
 #endif
