@@ -175,3 +175,26 @@ type PreviewDecoder interface {
 type PixelUpscaler interface {
 	UpscalePixels(ctx context.Context, model string, pixels []float32, h, w int) (out []float32, factor int, err error)
 }
+
+// Profiler tells where the time of an engine's calls goes.
+type Profiler interface {
+	// Profile makes calls and sums up what their operations took. They run one after
+	// the other meanwhile, which takes longer where a device would overlap them.
+	Profile(ctx context.Context, calls func(context.Context) error) ([]Operation, error)
+
+	// PeakFLOPS measures what the processor could do at most, in f32 operations a
+	// second; 0 where that is not known.
+	PeakFLOPS(ctx context.Context) (float64, error)
+}
+
+// Operation is all operations of one kind and shape.
+type Operation struct {
+	Kind    string  `json:"kind"`  // such as "convolution 3x3", "linear", "attention"
+	Shape   string  `json:"shape"` // for people
+	Calls   int     `json:"calls"`
+	Seconds float64 `json:"seconds"`
+	CPU     float64 `json:"cpu_s"` // of all threads together
+	// FLOPs of the direct arithmetic, a multiplication and an addition being two; 0 for
+	// what is no product. A kernel that needs fewer seems faster than the processor.
+	FLOPs float64 `json:"flops"`
+}

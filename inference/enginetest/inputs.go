@@ -110,8 +110,8 @@ func requireFinite(tb testing.TB, values []float32) {
 	}
 }
 
-// relativeError returns the root mean square difference relative to that of want.
-func relativeError(want, got []float32) float64 {
+// RelativeError returns the root mean square difference relative to that of want.
+func RelativeError(want, got []float32) float64 {
 	var difference, size float64
 	for i := range want {
 		d := float64(got[i]) - float64(want[i])
@@ -132,5 +132,5 @@ func meanDifference(want, got []float32) float64 {
 func (r runner) requireClose(tb testing.TB, want, got []float32, format string, args ...any) {
 	tb.Helper()
 	require.Len(tb, got, len(want), append([]any{format}, args...)...)
-	require.LessOrEqual(tb, relativeError(want, got), r.Tolerance, append([]any{format}, args...)...)
+	require.LessOrEqual(tb, RelativeError(want, got), r.Tolerance, append([]any{format}, args...)...)
 }

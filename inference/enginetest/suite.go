@@ -110,8 +110,8 @@ func (r runner) textVectors(t *testing.T) {
 	a := must(r.engine.EncodeText(t.Context(), plain))(t)
 	b := must(r.engine.EncodeText(t.Context(), custom))(t)
 	requireFinite(t, b)
-	require.Greater(t, relativeError(a, b[:len(a)]), 1e-3, "a vector in place of a token")
-	require.Greater(t, relativeError(b[:len(a)], b[len(a):]), 1e-3, "two different vectors")
+	require.Greater(t, RelativeError(a, b[:len(a)]), 1e-3, "a vector in place of a token")
+	require.Greater(t, RelativeError(b[:len(a)], b[len(a):]), 1e-3, "two different vectors")
 	require.InDeltaSlice(t, a[:inference.TextWidth], b[:inference.TextWidth], 1e-3, "the state before the vector")
 }
 
@@ -131,7 +131,7 @@ func (r runner) unet(t *testing.T) {
 		changed := r.input(2, 8, 8, 1, 1)
 		change(&changed)
 		other := must(r.engine.PredictNoise(t.Context(), changed))(t)
-		require.Greater(t, relativeError(out, other), 0.0, "another %s", name)
+		require.Greater(t, RelativeError(out, other), 0.0, "another %s", name)
 	}
 	long := must(r.engine.PredictNoise(t.Context(), r.input(2, 8, 8, 3, 1)))(t)
 	requireFinite(t, long)
@@ -179,7 +179,7 @@ func (r runner) tiling(t *testing.T) {
 	}
 	in.Tiling = true
 	round := must(r.engine.PredictNoise(t.Context(), in))(t)
-	require.Greater(t, relativeError(plain, round), 0.0, "circular padding")
+	require.Greater(t, RelativeError(plain, round), 0.0, "circular padding")
 
 	// A picture without borders may be rotated by whole steps of the deepest level:
 	// the result rotates with it.
@@ -228,7 +228,7 @@ func (r runner) vaeTiles(t *testing.T) {
 	}
 	moments := must(r.engine.Encode(t.Context(), inference.PixelInput{Pixels: pixels, H: 8 * h, W: 8 * w, Tiles: inference.TileNever}))(t)
 	parts := must(r.engine.Encode(t.Context(), inference.PixelInput{Pixels: pixels, H: 8 * h, W: 8 * w, Tiles: inference.TileAlways}))(t)
-	require.Less(t, relativeError(moments, parts), 0.2, "encoded in tiles")
+	require.Less(t, RelativeError(moments, parts), 0.2, "encoded in tiles")
 }
 
 func (r runner) invalid(t *testing.T) {
@@ -338,15 +338,15 @@ func (r runner) lora(t *testing.T) {
 
 	set(inference.LoRA{Path: r.LoRA, UNet: 1, TextEncoder: 1})
 	both := predict()
-	require.Greater(t, relativeError(noise, both), 1e-4, "the LoRA changes the UNet")
-	require.Greater(t, relativeError(states, encode()), 1e-4, "the LoRA changes the text encoder")
+	require.Greater(t, RelativeError(noise, both), 1e-4, "the LoRA changes the UNet")
+	require.Greater(t, RelativeError(states, encode()), 1e-4, "the LoRA changes the text encoder")
 
 	set(inference.LoRA{Path: r.LoRA, UNet: 1})
 	require.True(t, slices.Equal(states, encode()), "text encoder strength 0")
-	require.Greater(t, relativeError(noise, predict()), 1e-4)
+	require.Greater(t, RelativeError(noise, predict()), 1e-4)
 	set(inference.LoRA{Path: r.LoRA, TextEncoder: 1})
 	require.True(t, slices.Equal(noise, predict()), "UNet strength 0")
-	require.Greater(t, relativeError(states, encode()), 1e-4)
+	require.Greater(t, RelativeError(states, encode()), 1e-4)
 
 	set(inference.LoRA{Path: r.LoRA, UNet: 0.25, TextEncoder: 1}, inference.LoRA{Path: r.LoRA, UNet: 0.75})
 	r.requireClose(t, both, predict(), "two quarters and three quarters")
@@ -374,7 +374,7 @@ func (r runner) otherVAE(t *testing.T) {
 	own := must(r.engine.Decode(t.Context(), in))(t)
 	require.NoError(t, switcher.SetVAE(t.Context(), r.VAE))
 	other := must(r.engine.Decode(t.Context(), in))(t)
-	require.Greater(t, relativeError(own, other), 1e-3)
+	require.Greater(t, RelativeError(own, other), 1e-3)
 	require.NoError(t, switcher.SetVAE(t.Context(), ""))
 	require.True(t, slices.Equal(own, must(r.engine.Decode(t.Context(), in))(t)), "the checkpoint's own VAE again")
 }
@@ -420,7 +420,7 @@ func (r runner) controlNet(t *testing.T) {
 	}
 	in.Control = []inference.ControlInput{unit}
 	first := must(r.engine.PredictNoise(t.Context(), in))(t)
-	require.Greater(t, relativeError(plain[:half], first[:half]), 1e-4, "the row with strength 1")
+	require.Greater(t, RelativeError(plain[:half], first[:half]), 1e-4, "the row with strength 1")
 	r.requireClose(t, plain[half:], first[half:], "the row with strength 0")
 
 	zero := unit
@@ -436,7 +436,7 @@ func (r runner) controlNet(t *testing.T) {
 	other := unit
 	other.Hint = make([]float32, len(unit.Hint))
 	in.Control = []inference.ControlInput{other}
-	require.Greater(t, relativeError(first[:half], must(r.engine.PredictNoise(t.Context(), in))(t)[:half]), 0.0, "another hint")
+	require.Greater(t, RelativeError(first[:half], must(r.engine.PredictNoise(t.Context(), in))(t)[:half]), 0.0, "another hint")
 
 	in.Control = nil
 	require.True(t, slices.Equal(plain, must(r.engine.PredictNoise(t.Context(), in))(t)), "without ControlNet again")

@@ -24,7 +24,7 @@ import (
 )
 
 // abi is the version of shim.h that this file was written for.
-const abi = 5
+const abi = 6
 
 var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
 
@@ -66,6 +66,7 @@ var (
 	_ inference.PreviewDecoder = (*Engine)(nil)
 	_ inference.PixelUpscaler  = (*Engine)(nil)
 	_ inference.FileKeeper     = (*Engine)(nil)
+	_ inference.Profiler       = (*Engine)(nil)
 )
 
 // Open loads every network of a checkpoint onto a device. It fails with Invalid
@@ -99,7 +100,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: mapsWeights(o), thread: newThread(), workers: Threads(o.Threads)}
 	e.thread.run(func() {
 		err = src.named(status(op, func(buf *C.char, n C.int) C.sdw_status {
-			return C.sdw_open(checkpoint.c, device, C.int(e.workers), fused(o), C.uintptr_t(handle), &e.c, buf, n)
+			return C.sdw_open(checkpoint.c, device, C.int(e.workers), fused(o), flag(o.GPUGraphs), C.uintptr_t(handle), &e.c, buf, n)
 		}))
 	})
 	if src.overwritten() {

@@ -21,6 +21,7 @@
 #include "model_loader.h"
 #include "model_manager.h"
 
+#include "profile.hpp"
 #include "shim.h"
 
 namespace sdw {
@@ -63,7 +64,9 @@ struct Device {
     ggml_backend_t backend = nullptr;
     int threads            = 1;
     bool cpu               = true;
+    bool gpu_graphs        = false;  // graphs are built for a GPU's kernels, not for ours
     std::atomic<bool> cancel{false};
+    std::unique_ptr<Profile> profile;  // of the runs from now on; none unless it is asked for
 
     Device() = default;
     Device(const Device&) = delete;
@@ -83,6 +86,10 @@ struct Input {
 // fuse folds bias, sums, affine maps and SiLU of a graph without memory into the
 // convolutions and group norms before them, which the CPU's kernels take along.
 void fuse(ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs);
+
+// suit_gpu changes a graph without memory so that CUDA's best kernels take its
+// attention and convolutions. New tensors come from context.
+void suit_gpu(ggml_context* context, ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs);
 
 // Graph is a runner of the engine that keeps the graph of the last shape with its
 // buffer, so that a call of the same shape only copies its inputs in, computes
@@ -124,7 +131,7 @@ struct Graph : Runner {
             return;
         }
         drop();
-        this->set_conv2d_direct_enabled(device.cpu);
+        this->set_conv2d_direct_enabled(true);
         this->reset_compute_ctx();
         graph = this->get_compute_graph([&]() -> ggml_cgraph* {
             ggml_cgraph* gf = this->new_graph_custom(nodes);
@@ -133,7 +140,9 @@ struct Graph : Runner {
                 ggml_set_output(out);
                 ggml_build_forward_expand(gf, out);
             }
-            if (device.cpu) {
+            if (device.gpu_graphs) {
+                suit_gpu(this->compute_ctx, gf, outputs);
+            } else {
                 fuse(gf, outputs);
             }
             return gf;
@@ -171,7 +180,7 @@ struct Graph : Runner {
             ggml_backend_cpu_set_abort_callback(
                 device.backend, [](void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(); }, &device.cancel);
         }
-        ggml_status status = ggml_backend_graph_compute(device.backend, graph);
+        ggml_status status = device.profile ? device.profile->compute(device.backend, graph) : ggml_backend_graph_compute(device.backend, graph);
         if (status == GGML_STATUS_ABORTED) {
             fail(SDW_CANCELED, "canceled");
         }

@@ -68,15 +68,17 @@ func TestEngine(t *testing.T) {
 	for name, tc := range map[string]struct {
 		kind      synth.Kind
 		attention sdcpp.Attention
+		graphs    bool
 	}{
 		"text to image":   {kind: synth.Checkpoint},
 		"fused attention": {kind: synth.Checkpoint, attention: sdcpp.AttentionFused},
+		"as on a GPU":     {kind: synth.Checkpoint, attention: sdcpp.AttentionFused, graphs: true},
 		"inpainting":      {kind: synth.Inpainting},
 	} {
 		t.Run(name, func(t *testing.T) {
 			enginetest.Run(t, enginetest.Suite{
 				Open: func(tb testing.TB) inference.Engine {
-					return open(tb, sdcpp.Options{Checkpoint: model(tb, tc.kind), Attention: tc.attention})
+					return open(tb, sdcpp.Options{Checkpoint: model(tb, tc.kind), Attention: tc.attention, GPUGraphs: tc.graphs})
 				},
 				LoRA:       model(t, synth.LoRA),
 				VAE:        model(t, synth.VAE),

@@ -149,6 +149,15 @@ struct Fuser {
     // rows below which a weight is not worth being packed
     static constexpr int64_t few_rows = 16;
 
+    // geglu takes the gate of a feed-forward layer.
+    static void geglu(ggml_tensor* gate) {
+        const bool swapped = gate->op_params[1] != 0;  // the second half is the gate
+        if (ggml_get_glu_op(gate) == GGML_GLU_OP_GEGLU_ERF && swapped && gate->src[1] == nullptr && gate->type == GGML_TYPE_F32 &&
+            ggml_is_contiguous(gate->src[0])) {
+            make_geglu(gate, gate->src[0]);
+        }
+    }
+
     // heads returns the tensor [width * heads][tokens][images] that t was made of by
     // splitting heads and moving them before the tokens, with or without a copy.
     static ggml_tensor* heads(ggml_tensor* t, int axis0, int axis1, int axis2) {
@@ -216,6 +225,8 @@ void fuse(ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs) {
             fuser.group_norm(node);
         } else if (node->op == GGML_OP_CONV_2D) {
             fuser.conv(node);
+        } else if (node->op == GGML_OP_GLU) {
+            Fuser::geglu(node);
         } else if (node->op == GGML_OP_MUL_MAT) {
             fuser.attention(node);
             fuser.linear(node);

@@ -30,6 +30,7 @@ type Options struct {
 	Threads     int                // of the CPU; 0 is one for each physical core
 	Attention   Attention          // see the constants
 	Tiles       inference.TileMode // what inference.TileAuto means in a call
+	GPUGraphs   bool               // a CPU computes the graphs that a GPU would get, with ggml's kernels; for tests
 	Log         zerolog.Logger     // receives the engine's own log; process-wide, the last Open wins
 
 	// Progress, unless nil, is called while weights load and before Open returns,

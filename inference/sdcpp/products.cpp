@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <initializer_list>
 #include <iterator>
 #include <vector>
@@ -72,8 +73,16 @@ void attention(ggml_tensor* dst, int ith, int nth, void*) {
     sdw_attention_run(&at, ith, nth, scratch(sdw_attention_work(&at)));
 }
 
+// geglu computes a custom node of rows twice as long as its own.
+void geglu(ggml_tensor* dst, int ith, int nth, void*) {
+    const sdw_geglu gate = {ggml_nrows(dst), dst->ne[0], floats(dst->src[0]), static_cast<float*>(dst->data)};
+    sdw_geglu_run(&gate, ith, nth);
+}
+
+constexpr char linear_name[] = "linear", attention_name[] = "attention";
+
 // custom turns t into a custom operation of some sources, keeping its shape.
-void custom(ggml_tensor* t, ggml_custom_op_t function, std::initializer_list<ggml_tensor*> sources) {
+void custom(ggml_tensor* t, const char* name, ggml_custom_op_t function, std::initializer_list<ggml_tensor*> sources) {
     // What the library stores for a custom operation is its own affair.
     ggml_init_params params = {2 * ggml_tensor_overhead(), nullptr, true};
     ggml_context* context   = ggml_init(params);
@@ -81,14 +90,21 @@ void custom(ggml_tensor* t, ggml_custom_op_t function, std::initializer_list<ggm
     t->op                   = made->op;
     std::copy(std::begin(made->op_params), std::end(made->op_params), t->op_params);
     ggml_free(context);
+    ggml_set_name(t, name);
     std::fill(std::begin(t->src), std::end(t->src), nullptr);
     std::copy(sources.begin(), sources.end(), t->src);
 }
 
 }  // namespace
 
-void make_linear(ggml_tensor* t, ggml_tensor* weight, ggml_tensor* input, ggml_tensor* bias) { custom(t, linear, {weight, input, bias}); }
+void make_linear(ggml_tensor* t, ggml_tensor* weight, ggml_tensor* input, ggml_tensor* bias) { custom(t, linear_name, linear, {weight, input, bias}); }
 
-void make_attention(ggml_tensor* t, ggml_tensor* q, ggml_tensor* k, ggml_tensor* v) { custom(t, attention, {q, k, v}); }
+void make_attention(ggml_tensor* t, ggml_tensor* q, ggml_tensor* k, ggml_tensor* v) { custom(t, attention_name, attention, {q, k, v}); }
+
+void make_geglu(ggml_tensor* t, ggml_tensor* input) { custom(t, "geglu", geglu, {input}); }
+
+bool is_linear(const ggml_tensor* t) { return t->op == GGML_OP_CUSTOM && std::strcmp(t->name, linear_name) == 0; }
+
+bool is_attention(const ggml_tensor* t) { return t->op == GGML_OP_CUSTOM && std::strcmp(t->name, attention_name) == 0; }
 
 }  // namespace sdw

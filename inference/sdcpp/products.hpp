@@ -12,4 +12,11 @@ void make_linear(ggml_tensor* t, ggml_tensor* weight, ggml_tensor* input, ggml_t
 // [width * heads][tokens][images]. The first axis of t is the width of a head.
 void make_attention(ggml_tensor* t, ggml_tensor* q, ggml_tensor* k, ggml_tensor* v);
 
+// make_geglu turns t into the first half of input's rows times GELU of the second.
+void make_geglu(ggml_tensor* t, ggml_tensor* input);
+
+// is_linear and is_attention tell whether t was made so.
+bool is_linear(const ggml_tensor* t);
+bool is_attention(const ggml_tensor* t);
+
 }  // namespace sdw

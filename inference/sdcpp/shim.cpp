@@ -235,8 +235,8 @@ void sdw_init(void) {
     ggml_set_abort_callback(on_abort);
 }
 
-sdw_status sdw_open(const sdw_file* checkpoint, const char* device, int threads, int flash_attention, uintptr_t progress,
-                    sdw_engine** out, char* err, int cap) {
+sdw_status sdw_open(const sdw_file* checkpoint, const char* device, int threads, int flash_attention, int gpu_graphs,
+                    uintptr_t progress, sdw_engine** out, char* err, int cap) {
     progress_handle = progress;
     sdw_status status = guard(err, cap, [&] {
         auto e = std::make_unique<sdw_engine>();
@@ -251,6 +251,7 @@ sdw_status sdw_open(const sdw_file* checkpoint, const char* device, int threads,
         }
         e->device.cpu     = ggml_backend_dev_type(dev) == GGML_BACKEND_DEVICE_TYPE_CPU;
         e->device.threads = threads;
+        e->device.gpu_graphs = !e->device.cpu || gpu_graphs != 0;
         e->device_name    = std::string(ggml_backend_dev_name(dev)) + " (" + ggml_backend_dev_description(dev) + ")";
 
         e->weights->set_n_threads(threads);

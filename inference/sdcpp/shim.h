@@ -14,7 +14,7 @@
 #endif
 
 // SDW_ABI changes with this header; the Go side names the one it was written for.
-#define SDW_ABI 5
+#define SDW_ABI 6
 
 // SDW_CONTROLS is how many ControlNets stay loaded.
 #define SDW_CONTROLS 3
@@ -74,9 +74,10 @@ void sdw_init(void);
 
 // sdw_open loads a checkpoint onto a device ("auto", "cpu" or a name such as
 // "cuda0"). Without a VAE in it, sdw_encode and sdw_decode need one of sdw_set_vae.
-// progress is handed to sdwProgress while weights load.
+// progress is handed to sdwProgress while weights load. gpu_graphs makes a CPU compute
+// what is computed on a GPU.
 sdw_status sdw_open(const sdw_file *checkpoint, const char *device, int threads, int flash_attention,
-	uintptr_t progress, sdw_engine **out, char *err, int cap);
+	int gpu_graphs, uintptr_t progress, sdw_engine **out, char *err, int cap);
 
 // sdw_close frees the engine, NULL included. No call may be in progress.
 void sdw_close(sdw_engine *e);
@@ -146,6 +147,21 @@ sdw_status sdw_upscale(sdw_engine *e, const float *pixels, int h, int w, float *
 
 // sdw_weights_hash digests every weight as it lies on the device.
 uint64_t sdw_weights_hash(sdw_engine *e);
+
+// sdw_operation is what the operations of one kind and shape took.
+typedef struct {
+	char kind[64], shape[128];
+	double seconds, cpu_seconds, flops; // cpu_seconds of all threads together
+	int32_t calls;
+} sdw_operation;
+
+// sdw_profile begins a profile, during which calls run one operation after the other,
+// or ends it. sdw_profiled copies its operation i and returns 0 when there is none.
+void sdw_profile(sdw_engine *e, int on);
+int sdw_profiled(const sdw_engine *e, int i, sdw_operation *out);
+
+// sdw_peak measures the f32 operations a second of the CPU's threads, 0 on other devices.
+double sdw_peak(const sdw_engine *e);
 
 // sdw_live counts open engines; sdw_heap is what malloc has given out, in bytes.
 int sdw_live(void);
