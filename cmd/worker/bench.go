@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"runtime"
-	"strconv"
 	"time"
 
-	"sdworker/inference"
 	"sdworker/internal/bench"
 	"sdworker/internal/cli"
 	"sdworker/models/catalog"
@@ -19,11 +18,6 @@ import (
 // generate_image.
 const baselineProgram = "third_party/build/baseline/baseline"
 
-// peersProgram runs the networks in another framework, which is its argument.
-const peersProgram = "scripts/bench-peers"
-
-var peersFrameworks = []string{"pytorch", "openvino"}
-
 // benchOptions are the flags of worker bench.
 type benchOptions struct {
 	Width    int           `env:"WIDTH" envDefault:"256" doc:"of the whole picture, pixels"`
@@ -32,9 +26,12 @@ type benchOptions struct {
 	Batch    int           `env:"BATCH" envDefault:"1" doc:"pictures at the same time"`
 	Budget   time.Duration `env:"BUDGET" envDefault:"3s" doc:"time for each figure, roughly"`
 	Peers    bool          `env:"PEERS" doc:"compare with PyTorch and OpenVINO instead, by scripts/bench-peers"`
-	Sides    []int         `env:"SIDES" envDefault:"256,512" doc:"of the pictures that --peers compares, pixels"`
+	Profile  bool          `env:"PROFILE" doc:"tell where the time goes instead, by operation"`
+	Sides    []int         `env:"SIDES" envDefault:"256,512" doc:"of the pictures of --peers and --profile, pixels"`
 	Rounds   int           `env:"ROUNDS" envDefault:"3" doc:"of --peers, in each of which every program has its turn"`
 	Baseline string        `env:"BASELINE" doc:"program to compare with; without it the one that make baseline builds, if it exists; none = no comparison"`
+	Chart    string        `env:"CHART" doc:"SVG file that gets a drawing of the figures"`
+	Before   string        `env:"BEFORE" doc:"what an earlier build printed with --json, for the drawing"`
 	JSON     bool          `env:"JSON" doc:"print it as JSON"`
 }
 
@@ -54,6 +51,12 @@ func (o *benchOptions) Validate() []error {
 		if n < 1 {
 			errs = append(errs, fmt.Errorf("%s is %d, it must be at least 1", name, n))
 		}
+	}
+	if o.Profile && (o.Peers || o.Chart != "") {
+		errs = append(errs, errors.New("--profile goes neither with --peers nor with --chart"))
+	}
+	if o.Before != "" && o.Chart == "" {
+		errs = append(errs, errors.New("--before needs --chart"))
 	}
 	return errs
 }
@@ -76,8 +79,9 @@ func (o *benchOptions) baseline() []string {
 var benchVerb = &verb{
 	Name: "bench", Short: "measure the engine on this machine",
 	Long: `Figures: opening the checkpoint, a step with guidance at 64x64 and 256x256, VAE
-decode, whole pictures, peak memory. Subcommands measure the rest: bench load,
-bench lora, bench throughput, bench http, bench runpod.`,
+decode, whole pictures, peak memory. With --peers it compares with PyTorch and
+OpenVINO, with --profile it tells where the time goes. Subcommands measure the
+rest: bench load, bench lora, bench throughput, bench http, bench runpod.`,
 	Verbs: []*verb{benchLoadVerb, benchLoRAVerb, benchThroughputVerb, benchHTTPVerb, benchRunPodVerb},
 	New:   func() cli.Command[*program] { return new(benchCommand) },
 }
@@ -99,14 +103,24 @@ func (c *benchCommand) Run(ctx context.Context, p *program, _ *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	if c.options.Peers {
-		return benchPeers(ctx, p, &c.options, checkpoint, p.opener(&c.common, p.logger(&c.common.log)), c.common.engine.Threads)
+	switch {
+	case c.options.Profile:
+		return c.profile(ctx, p, checkpoint)
+	case c.options.Peers:
+		return c.peers(ctx, p, checkpoint)
+	}
+	before, err := earlier[bench.EngineReport](c.options.Before)
+	if err != nil {
+		return err
 	}
 	r, err := bench.Engine(ctx, bench.EngineOptions{
 		Checkpoint: checkpoint, Open: p.opener(&c.common, p.logger(&c.common.log)), Width: c.options.Width, Height: c.options.Height,
 		Steps: c.options.Steps, Batch: c.options.Batch, Budget: c.options.Budget, Baseline: c.options.baseline(), Progress: p.Err,
 	})
 	if err != nil {
+		return err
+	}
+	if err := c.draw(r.Chart(before)); err != nil {
 		return err
 	}
 	if c.options.JSON {
@@ -116,40 +130,34 @@ func (c *benchCommand) Run(ctx context.Context, p *program, _ *cli.Call) error {
 	return nil
 }
 
-// benchPeers compares the engine with other programs.
-func benchPeers(ctx context.Context, p *program, o *benchOptions, checkpoint string, open inference.OpenFunc, threads int) error {
-	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
+// earlier reads what another build printed as JSON; nil without a file.
+func earlier[Report any](path string) (*Report, error) {
+	if path == "" {
+		return nil, nil
 	}
-	options := bench.PeersOptions{Checkpoint: checkpoint, Open: open, Sides: o.Sides, Rounds: o.Rounds, Progress: p.Err}
-	for _, framework := range peersFrameworks {
-		options.Commands = append(options.Commands, []string{peersProgram, framework, "--threads", strconv.Itoa(threads)})
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
 	}
-	r, err := bench.Peers(ctx, options)
+	var r Report
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, fmt.Errorf("%s is no report of worker bench --json: %w", path, err)
+	}
+	return &r, nil
+}
+
+// draw writes a chart if one was asked for.
+func (c *benchCommand) draw(chart *bench.Chart) (err error) {
+	if c.options.Chart == "" {
+		return nil
+	}
+	f, err := os.Create(c.options.Chart)
 	if err != nil {
 		return err
 	}
-	if o.JSON {
-		return printJSON(p.Out, r)
-	}
-	printMachine(p.Out, r.Machine)
-	fmt.Fprintf(p.Out, "engine          %s on %s\n", r.Engine.EngineVersion, r.Engine.Device)
-	for _, peer := range r.Peers {
-		fmt.Fprintf(p.Out, "%-15s %s, %s\n", peer.Name, peer.Version, peer.Notes)
-	}
-	fmt.Fprintf(p.Out, "\n%-38s %22s", "shortest of the runs, processor time", "this program")
-	for _, peer := range r.Peers {
-		fmt.Fprintf(p.Out, " %30s", peer.Name)
-	}
-	fmt.Fprintln(p.Out)
-	for _, row := range r.Rows {
-		fmt.Fprintf(p.Out, "%-38s %9.3f s, %8.3f s", fmt.Sprintf("%s, %dx%d", row.Name, row.Width, row.Height), row.Own.Seconds.Min, row.Own.CPU)
-		for _, f := range row.Peers {
-			fmt.Fprintf(p.Out, " %9.3f s, %8.3f s, %5.2fx", f.Seconds.Min, f.CPU, f.Ratio)
-		}
-		fmt.Fprintln(p.Out)
-	}
-	return nil
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = chart.WriteTo(f)
+	return err
 }
 
 // checkpoint is the path of the chosen model.
