@@ -80,7 +80,7 @@ const (
 	chartWidth    = 760
 	chartTop      = 70 // of the first row
 	chartNames    = 120
-	chartLongest  = 440 // bar
+	chartLongest  = 400 // bar
 	chartBar      = 24
 	chartRowTitle = 30
 	chartRowGap   = 16

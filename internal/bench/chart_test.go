@@ -74,9 +74,9 @@ func TestPeersChart(t *testing.T) {
 		"this program", "5.00 s", "before", "20.0 s, 4.0 times as long",
 		"PyTorch", "12.0 s, 2.4 times as long", "OpenVINO", "10.0 s, 2.0 times as long",
 	}, d.texts)
-	require.Equal(t, []int{110, 440, 264, 220}, d.widths)
+	require.Equal(t, []int{100, 400, 240, 200}, d.widths)
 
-	require.Equal(t, []int{183, 440, 367}, read(t, r.Chart(nil)).widths, "the longest fills the row")
+	require.Equal(t, []int{167, 400, 333}, read(t, r.Chart(nil)).widths, "the longest fills the row")
 }
 
 func TestEngineChart(t *testing.T) {
@@ -90,9 +90,9 @@ func TestEngineChart(t *testing.T) {
 	now := figures(1, 256)
 	now.Baseline = &bench.Comparison{Picture: bench.Series{Min: 2}}
 	d := read(t, now.Chart(figures(4, 256)))
-	require.Equal(t, []int{110, 440, 110, 440, 110, 440, 110, 440, 220}, d.widths)
+	require.Equal(t, []int{100, 400, 100, 400, 100, 400, 100, 400, 200}, d.widths)
 	require.Equal(t, "2.00 s, 2.0 times as long", d.texts[len(d.texts)-1])
 
 	d = read(t, now.Chart(figures(4, 512)))
-	require.Equal(t, []int{110, 440, 110, 440, 110, 440, 220, 440}, d.widths, "pictures of other sizes are not compared")
+	require.Equal(t, []int{100, 400, 100, 400, 100, 400, 200, 400}, d.widths, "pictures of other sizes are not compared")
 }
