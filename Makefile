@@ -1,9 +1,7 @@
 # BACKEND is cpu or cuda.
 BACKEND   ?= cpu
 CUDA_HOME ?= /usr/local/cuda
-comma      = ,
-# nodynamic: WebP by the library inside the program, never by one of the system.
-TAGS       = sdcpp,nodynamic$(if $(filter cuda,$(BACKEND)),$(comma)cuda)
+TAGS      := $(shell scripts/tags $(BACKEND))
 LINTER     = 2.12.2
 # Those in front of the engine: the engine itself runs on one goroutine.
 RACY       = ./api/budget ./api/jobs ./api/runpod/... ./inference ./inference/batch ./inference/remote ./models/fetch

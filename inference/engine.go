@@ -5,17 +5,18 @@ import (
 
 	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
+	"sdworker/sd1"
 )
 
 // Sizes that every Stable Diffusion 1.x checkpoint shares.
 const (
-	LatentChannels = 4       // channels of a VAE latent
-	LatentScale    = 8       // pixels per latent cell, along each side
-	VAEScale       = 0.18215 // UNet latent = VAE latent * VAEScale (scale_factor of v1-inference.yaml)
-	TextWidth      = 768     // width of a CLIP ViT-L/14 hidden state
-	ChunkTokens    = 77      // begin token, 75 prompt tokens, end token
-	VocabSize      = 49408   // ids from here on address TextInput.Vectors
-	ControlLayers  = 13      // residuals of a ControlNet: 12 of the encoder and the middle one
+	LatentChannels = sd1.LatentChannels // channels of a VAE latent
+	LatentScale    = sd1.LatentScale    // pixels per latent cell, along each side
+	VAEScale       = 0.18215            // UNet latent = VAE latent * VAEScale (scale_factor of v1-inference.yaml)
+	TextWidth      = sd1.TextWidth      // width of a CLIP ViT-L/14 hidden state
+	ChunkTokens    = sd1.ChunkTokens    // begin token, 75 prompt tokens, end token
+	VocabSize      = sd1.Vocabulary     // ids from here on address TextInput.Vectors
+	ControlLayers  = 13                 // residuals of a ControlNet: 12 of the encoder and the middle one
 )
 
 // Engine runs the networks of one loaded Stable Diffusion 1.x checkpoint.
@@ -58,6 +59,7 @@ type EngineInfo struct {
 	ZeroTerminalSNR bool   // it was trained on noise levels that end in pure noise
 	Device          string // such as "CPU" or "CUDA0 (NVIDIA H100)"
 	Backend         string // cpu or cuda
+	GPU             bool   // the device has memory of its own
 	WeightBytes     int64  // bytes of weights held
 	EngineVersion   string // the engine's pin and commit
 }

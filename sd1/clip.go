@@ -2,16 +2,14 @@ package sd1
 
 // Sizes of the CLIP ViT-L/14 text encoder (openai/clip-vit-large-patch14).
 const (
-	vocabulary = 49408
-	positions  = 77
 	clipLayers = 12
 	clipMLP    = 3072
 )
 
 // CLIP adds the text encoder.
 func (n *Net) CLIP(prefix string) {
-	n.add(prefix+"embeddings.token_embedding.weight", Embedding, vocabulary, TextWidth)
-	n.add(prefix+"embeddings.position_embedding.weight", Embedding, positions, TextWidth)
+	n.add(prefix+"embeddings.token_embedding.weight", Embedding, Vocabulary, TextWidth)
+	n.add(prefix+"embeddings.position_embedding.weight", Embedding, ChunkTokens, TextWidth)
 	for i := range clipLayers {
 		layer := at(prefix+"encoder.layers", i)
 		for _, p := range []string{"q", "k", "v", "out"} {

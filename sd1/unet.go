@@ -2,9 +2,8 @@ package sd1
 
 // Sizes of the Stable Diffusion 1.x UNet that no file changes (v1-inference.yaml).
 const (
-	TextWidth = 768 // width of the CLIP states that cross attention reads
-	levels    = 4   // resolutions
-	resBlocks = 2   // residual blocks per resolution
+	levels    = 4 // resolutions
+	resBlocks = 2 // residual blocks per resolution
 )
 
 // channelMult scales the width at each resolution.

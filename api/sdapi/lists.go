@@ -196,7 +196,7 @@ func (s *Server) noTraining(what string) handler {
 // do not exist here; the device's figures fill them.
 func (s *Server) memory(*http.Request) (any, error) {
 	status := s.cfg.Queue.Generator().Status()
-	return pyjson.NewObject("ram", ramUse(status.Memory.HostUsed), "cuda", cudaUse(status.Engine.Backend, status.Memory.DeviceFree, status.Memory.DeviceTotal)), nil
+	return pyjson.NewObject("ram", ramUse(status.Memory.HostUsed), "cuda", deviceUse(status.Engine.GPU, status.Memory.DeviceFree, status.Memory.DeviceTotal)), nil
 }
 
 func ramUse(used int64) *pyjson.Object {
@@ -210,8 +210,8 @@ func ramUse(used int64) *pyjson.Object {
 	return pyjson.NewObject("free", total-used, "used", used, "total", total)
 }
 
-func cudaUse(backend string, free, total int64) *pyjson.Object {
-	if backend != "cuda" || total == 0 {
+func deviceUse(gpu bool, free, total int64) *pyjson.Object {
+	if !gpu || total == 0 {
 		return pyjson.NewObject("error", "unavailable")
 	}
 	used := total - free

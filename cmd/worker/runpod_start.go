@@ -176,7 +176,7 @@ const (
 // warmUp makes a picture of one step.
 func (s *services) warmUp(ctx context.Context) error {
 	side := warmUpCPU
-	if s.gen.Status().Engine.Backend == "cuda" {
+	if s.gen.Status().Engine.GPU {
 		side = warmUpGPU
 	}
 	var reply generated

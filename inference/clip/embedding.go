@@ -6,10 +6,11 @@ import (
 	"strings"
 
 	"sdworker/formats/embedding"
+	"sdworker/sd1"
 )
 
 // Width is the number of values of a token's vector in the text encoder.
-const Width = 768
+const Width = sd1.TextWidth
 
 // Embeddings is a set of embeddings that prompts can name. It does not change.
 type Embeddings struct {

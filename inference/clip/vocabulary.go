@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+
+	"sdworker/sd1"
 )
 
 // Token ids with a meaning of their own.
@@ -14,7 +16,7 @@ const (
 
 	// VocabularySize is the number of rows of the token embedding table. Ids from here
 	// on address the vectors of a [Batch].
-	VocabularySize = 49408
+	VocabularySize = sd1.Vocabulary
 )
 
 // merges holds the merges of the vocabulary, best first, as pairs of 16-bit symbols. It

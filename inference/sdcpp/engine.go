@@ -21,12 +21,20 @@ import (
 	"sdworker/inference"
 	"sdworker/internal/fileid"
 	"sdworker/models"
+	"sdworker/sd1"
 )
 
 // abi is the version of shim.h that this file was written for.
 const abi = 6
 
 var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
+
+// The sizes that both sides go by are the same, or this does not compile.
+var (
+	_ = [1]struct{}{}[C.SDW_TEXT_WIDTH-sd1.TextWidth]
+	_ = [1]struct{}{}[C.SDW_CHUNK_TOKENS-sd1.ChunkTokens]
+	_ = [1]struct{}{}[C.SDW_VOCABULARY-sd1.Vocabulary]
+)
 
 var initialize = sync.OnceFunc(func() { C.sdw_init() })
 
@@ -139,6 +147,7 @@ func (e *Engine) describe(checkpoint *models.Info) {
 		ZeroTerminalSNR: checkpoint.ZeroTerminalSNR,
 		Device:          C.GoString(&c.device[0]),
 		Backend:         backend,
+		GPU:             c.on_host == 0,
 		WeightBytes:     int64(c.weight_bytes),
 		EngineVersion:   C.GoString(C.sdw_pin()) + " (" + C.GoString(C.sdw_key()) + ")",
 	}

@@ -14,4 +14,7 @@ package sdcpp
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cpu/include/thirdparty
 import "C"
 
-const backend = "cpu"
+const (
+	backend = "cpu"
+	gpu     = false // the backend has a device of its own
+)

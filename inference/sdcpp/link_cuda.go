@@ -19,4 +19,7 @@ package sdcpp
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/cuda/include/thirdparty
 import "C"
 
-const backend = "cuda"
+const (
+	backend = "cuda"
+	gpu     = true // the backend has a device of its own
+)

@@ -20,9 +20,9 @@ struct Preview : Module<PreviewDecoder> {};
 
 namespace {
 
-constexpr int chunk_tokens = 77;
-constexpr int text_width   = 768;
-constexpr int vocab_size   = 49408;
+constexpr int chunk_tokens = SDW_CHUNK_TOKENS;
+constexpr int text_width   = SDW_TEXT_WIDTH;
+constexpr int vocab_size   = SDW_VOCABULARY;
 
 constexpr size_t graph_nodes = 16384; // the UNet has about 3000
 

@@ -39,8 +39,8 @@ type Options struct {
 }
 
 // OnCPU tells whether an engine on a device, as Options.Device names it, runs on the
-// CPU. A program for CUDA that finds no GPU is taken for one with.
-func OnCPU(device string) bool { return backend != "cuda" || device == "cpu" }
+// CPU. A program for a GPU that finds none is taken for one with.
+func OnCPU(device string) bool { return !gpu || device == "cpu" }
 
 // Build says which engine this program contains and where it runs.
 type Build struct {

@@ -16,6 +16,11 @@
 // SDW_ABI changes with this header; the Go side names the one it was written for.
 #define SDW_ABI 6
 
+// Sizes of Stable Diffusion 1.x, which the Go side compares with its own.
+#define SDW_TEXT_WIDTH 768
+#define SDW_CHUNK_TOKENS 77
+#define SDW_VOCABULARY 49408
+
 // SDW_CONTROLS is how many ControlNets stay loaded.
 #define SDW_CONTROLS 3
 

@@ -12,7 +12,10 @@ import (
 )
 
 // backend of a program without the engine.
-const backend = "none"
+const (
+	backend = "none"
+	gpu     = false
+)
 
 // Engine is the native engine. This program was built without it.
 type Engine struct{ absent }

@@ -68,3 +68,16 @@ func read(t *testing.T, path string) string {
 	require.NoError(t, err)
 	return string(text)
 }
+
+// TestOnlyTheBindingKnowsBackends keeps "is it a GPU?" from being asked by the name of
+// a backend again: the engine says so (EngineInfo.GPU).
+func TestOnlyTheBindingKnowsBackends(t *testing.T) {
+	asks := regexp.MustCompile(`[Bb]ackend [!=]= "(cuda|cpu)"`)
+	require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		require.NotRegexp(t, asks, read(t, path), path)
+		return nil
+	}))
+}

@@ -12,11 +12,11 @@ import (
 
 var (
 	walkRow  = regexp.MustCompile(`(?m)^\| ([a-z][^|]*) \| (.*) \|$`)
-	walkFile = regexp.MustCompile("`((?:api|cmd|inference|internal|models)/[^`]+)`")
+	walkFile = regexp.MustCompile("`((?:api|cmd|formats|inference|internal|models|scripts|third_party)/[^`]+)`")
 )
 
 // TestWalks holds what CONTRIBUTING.md says that a change touches: the files are
-// there, and none of the changes needs more than five.
+// there, and none of the changes needs more than six.
 func TestWalks(t *testing.T) {
 	_, table, ok := strings.Cut(read(t, filepath.Join(root, "CONTRIBUTING.md")), "## What some changes touch")
 	require.True(t, ok)
@@ -26,7 +26,7 @@ func TestWalks(t *testing.T) {
 	for _, row := range rows {
 		files := walkFile.FindAllStringSubmatch(row[2], -1)
 		require.NotEmpty(t, files, row[1])
-		require.LessOrEqual(t, len(files), 5, row[1])
+		require.LessOrEqual(t, len(files), 6, row[1])
 		for _, f := range files {
 			require.FileExists(t, filepath.Join(root, f[1]), row[1])
 		}
