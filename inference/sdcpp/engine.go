@@ -280,6 +280,8 @@ func (e *Engine) Renew() bool {
 	for _, s := range e.sources() {
 		s.stale = s.stale || s.id.Replaced() || s.overwritten()
 	}
+	// What the config says of the weights is asked for when they are read.
+	e.checkpoint.stale = e.checkpoint.stale || configOf(e.checkpoint.id.Path) != e.checkpoint.config
 	return !e.checkpoint.stale
 }
 

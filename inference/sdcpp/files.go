@@ -29,8 +29,9 @@ type modelFile struct {
 // check reports NotFound or Invalid, with a sentence that says what is wrong,
 // unless a file can be used as the given kind.
 func (c *checker) check(path string, kind models.Kind) (*modelFile, error) {
+	configured := kind == models.Checkpoint && models.ConfigBeside(path) != "" // what it says may change without the file
 	id, err := fileid.Stat(path)
-	if known := c.passed[use{id, kind}]; err == nil && known != nil {
+	if known := c.passed[use{id, kind}]; err == nil && known != nil && !configured {
 		return known, nil
 	}
 	info, err := models.Inspect(path)
@@ -45,8 +46,8 @@ func (c *checker) check(path string, kind models.Kind) (*modelFile, error) {
 		return nil, fault.Errorf(fault.NotFound, "open", "there is no file %s", path)
 	}
 	f := &modelFile{id, info, weights}
-	if kind == models.Checkpoint && models.ConfigBeside(path) != "" {
-		return f, nil // what the config says may change without the file
+	if configured {
+		return f, nil
 	}
 	if c.passed == nil {
 		c.passed = map[use]*modelFile{}

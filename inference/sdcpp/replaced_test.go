@@ -182,3 +182,29 @@ func BenchmarkRenew(b *testing.B) {
 		require.True(b, e.Renew())
 	}
 }
+
+// The config beside a checkpoint says how its weights are meant: a new one, another
+// one and none make the checkpoint be read again.
+func TestAConfigIsHeededAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "model.safetensors")
+	require.NoError(t, os.Symlink(model(t, synth.Checkpoint), path))
+	config := filepath.Join(filepath.Dir(path), "model.yaml")
+	for _, step := range []struct {
+		text string // "" removes it
+		v    bool
+	}{{"model: {params: {parameterization: v}}", true}, {"model: {params: {parameterization: eps}}", false}, {"", false}} {
+		e := open(t, sdcpp.Options{Checkpoint: path})
+		require.True(t, e.Renew())
+		if step.text == "" {
+			require.NoError(t, os.Remove(config))
+		} else {
+			require.NoError(t, os.WriteFile(config, []byte(step.text), 0o600))
+		}
+		require.False(t, e.Renew())
+		require.NoError(t, e.Close())
+		e = open(t, sdcpp.Options{Checkpoint: path})
+		require.True(t, e.Renew())
+		require.Equal(t, step.v, e.Info().VPrediction)
+		require.NoError(t, e.Close())
+	}
+}

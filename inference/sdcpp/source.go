@@ -18,6 +18,17 @@ type source struct {
 	file  *os.File
 	model *modelFile // what its header says
 	stale bool       // another version has its name by now, so the next use reads that
+
+	config fileid.ID // of the config beside a checkpoint as it was, zero for none
+}
+
+// configOf is the version of the config beside a checkpoint, zero for none.
+func configOf(checkpoint string) fileid.ID {
+	id, err := fileid.Stat(models.ConfigName(checkpoint))
+	if err != nil {
+		return fileid.ID{}
+	}
+	return id
 }
 
 // tries is how often a file that is replaced while it is looked at is opened.
@@ -26,6 +37,10 @@ const tries = 3
 // open checks a model file and opens it; the two are of one version.
 func (c *checker) open(path string, kind models.Kind) (*source, error) {
 	for range tries {
+		var config fileid.ID
+		if kind == models.Checkpoint {
+			config = configOf(path)
+		}
 		model, err := c.check(path, kind)
 		if err != nil {
 			return nil, err
@@ -36,7 +51,7 @@ func (c *checker) open(path string, kind models.Kind) (*source, error) {
 		}
 		info, err := f.Stat()
 		if err == nil && fileid.Of(path, info) == model.id {
-			return &source{id: model.id, file: f, model: model}, nil
+			return &source{id: model.id, file: f, model: model, config: config}, nil
 		}
 		f.Close()
 	}
