@@ -17,7 +17,7 @@ const forget = id => remember(known().filter(job => job.id !== id))
 export async function submit(endpoint, input) {
   const { id } = await call('POST', 'v1/jobs', { endpoint, input })
   remember([...known(), { id, prompt: input.prompt }])
-  show(id, input.prompt)
+  show(id, input.prompt).scrollIntoView({ block: 'start' }) // on a phone it is far below the button
 }
 
 // restore shows the jobs of before the page was loaded.
@@ -30,6 +30,7 @@ function show(id, prompt) {
   list.prepend(card)
   empty.hidden = true
   new Card(id, card, prompt).follow()
+  return card
 }
 
 class Card {
