@@ -288,11 +288,12 @@ func FuzzCompany(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		synctest.Test(t, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
+			luck := rand.New(rand.NewPCG(seed, 2)) // of the engine, under mu
 			var mu sync.Mutex
 			trouble := func(_ context.Context, call enginetest.Call) error {
 				mu.Lock()
 				defer mu.Unlock()
-				switch random.IntN(60) {
+				switch luck.IntN(60) {
 				case 0:
 					return fault.Errorf(fault.Broken, "unet", "broken")
 				case 1:
