@@ -44,7 +44,7 @@ func TestProfile(t *testing.T) {
 	require.Positive(t, kinds["attention"].FLOPs)
 	require.Positive(t, kinds["linear"].FLOPs)
 	require.Equal(t, 52, kinds["convolution 3x3"].Calls)
-	if e.Info().Backend == "cpu" {
+	if !e.Info().GPU {
 		require.Equal(t, 16, kinds["geglu"].Calls)
 		peak, err := e.PeakFLOPS(t.Context())
 		require.NoError(t, err)
