@@ -52,6 +52,9 @@ docs: ## rewrite the tables of docs/configuration.md
 baseline: ## the unpatched engine's own pipeline, for bench to compare with
 	@third_party/build.sh baseline
 
+benchstat: ## Go benchmarks of two revisions; OLD=main PKG=./inference/sampler BENCH=.
+	@BENCH=$(BENCH) scripts/benchstat $(or $(OLD),main) $(PKG)
+
 bench: build $(TINY) ## how fast this machine is; MODEL=file for a real checkpoint
 	bin/worker bench --model $(or $(MODEL),$(TINY))
 
@@ -70,4 +73,4 @@ licences: ## write third_party/LICENSES.md after a change of dependencies
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: help engine build demo test race check style lint docs baseline bench release engine-bump cuda-check licences clean
+.PHONY: help engine build demo test race check style lint docs baseline bench benchstat release engine-bump cuda-check licences clean

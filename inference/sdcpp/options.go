@@ -6,10 +6,6 @@ import (
 	"sdworker/inference"
 )
 
-// AbortPrefix begins the line that is written to stderr just before the engine
-// ends the process.
-const AbortPrefix = "engine aborted: "
-
 // Attention says whether attention runs as one fused kernel.
 type Attention int
 
