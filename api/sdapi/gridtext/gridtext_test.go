@@ -2,7 +2,6 @@ package gridtext_test
 
 import (
 	"bytes"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -96,12 +95,6 @@ func TestEveryScript(t *testing.T) {
 			require.False(t, bytes.Equal(legend.Pix, []byte(pix)), "%q looks like %q", text, other)
 		}
 		seen[text] = string(legend.Pix)
-	}
-	if name := os.Getenv("GRIDTEXT_PICTURE"); name != "" {
-		m := gridtext.Annotate(grid, 300, 300, lines("Prompt S/R: a 中文 картина 日本語 한국어 עברית, Ω"), lines("Sampler: Euler a"), 0, style)
-		raw, err := imageio.EncodePNG(m)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(name, raw, 0o644))
 	}
 }
 

@@ -1,6 +1,8 @@
 """Writes recorded.json: what dynamicprompts 0.31.0 makes of templates.
 
-pip install dynamicprompts==0.31.0 pyyaml; python record.py [cases of random templates]
+pip install dynamicprompts==0.31.0 pyyaml; python record.py [cases of random templates [FILE]]
+
+DYNAMICPROMPTS_CASES=FILE makes the test read more cases than are kept here.
 """
 import json
 import logging
