@@ -142,6 +142,7 @@ func TestWebhookTellsTheEnd(t *testing.T) {
 		require.InDelta(t, 200, state["response_status"], 0)
 		require.Equal(t, "https://example.com/hook", state["url"], "without its query")
 		time.Sleep(12 * time.Hour)
+		synctest.Wait()
 		require.Len(t, h.receiver.got, 1, "once")
 	})
 }
@@ -155,6 +156,7 @@ func TestWebhookIsTriedAgain(t *testing.T) {
 		require.Equal(t, "pending", state["status"])
 		require.Equal(t, "connection reset", state["error"])
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		require.Len(t, h.receiver.got, 4)
 		require.Equal(t, "delivered", h.webhook(id)["status"])
 		ids := map[string]bool{}
@@ -186,6 +188,7 @@ func TestWebhookGivesUp(t *testing.T) {
 				h := startHooked(t, tc.status)
 				id := h.submit("")
 				time.Sleep(6 * time.Hour)
+				synctest.Wait()
 				require.Len(t, h.receiver.got, tc.tries)
 				state := h.webhook(id)
 				require.Equal(t, "failed", state["status"])

@@ -147,16 +147,22 @@ func (s scope) combinedVariants(c variants) values {
 	}
 }
 
-func valuesOf(c variants) []command {
-	list := make([]command, len(c.options))
+func valuesOf(c variants) []keyed {
+	list := make([]keyed, len(c.options))
 	for i, o := range c.options {
-		list[i] = o.value
+		list[i] = keyed{o.value, o.value.key()}
 	}
 	return list
 }
 
+// keyed is a command with its key, which takes time to write.
+type keyed struct {
+	command
+	is string
+}
+
 // choices gives every ordered choice of n commands, no two of them equal.
-func (s scope) choices(list []command, n int) func(yield func([]command) bool) {
+func (s scope) choices(list []keyed, n int) func(yield func([]command) bool) {
 	return func(yield func([]command) bool) {
 		if n <= 0 {
 			yield(nil)
@@ -166,15 +172,14 @@ func (s scope) choices(list []command, n int) func(yield func([]command) bool) {
 			if !s.e.spend() {
 				return
 			}
-			key := c.key()
-			var others []command
+			var others []keyed
 			for _, o := range list {
-				if o.key() != key {
+				if o.is != c.is {
 					others = append(others, o)
 				}
 			}
 			for rest := range s.choices(others, n-1) {
-				if !yield(append([]command{c}, rest...)) {
+				if !yield(append([]command{c.command}, rest...)) {
 					return
 				}
 			}
