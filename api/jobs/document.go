@@ -45,6 +45,11 @@ func (d *document) withoutOutput() *document {
 func (j *job) document() *document {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	return j.documentLocked()
+}
+
+// documentLocked is document for a caller that holds the job's lock.
+func (j *job) documentLocked() *document {
 	d := &document{ID: j.id, Object: "job", Status: j.state, Endpoint: j.endpoint.path, Created: j.created.UTC()}
 	d.Webhook = j.webhook.look()
 	d.Started, d.Finished = shown(j.started), shown(j.finished)

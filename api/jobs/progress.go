@@ -29,10 +29,9 @@ const unseen = -1
 
 // look describes j as it is now. changed is closed at the next event.
 func (j *job) look() (d *document, state inference.JobState, changed <-chan struct{}) {
-	d = j.document()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	state = j.event.Job
+	d, state = j.documentLocked(), j.event.Job
 	switch {
 	case d.Status == Running:
 		d.Progress = progressOf(state)
