@@ -38,6 +38,8 @@ func Serve(ctx context.Context, conn net.Conn, gen inference.Generator) error {
 	defer stop()
 	if err := s.out.send(message{Kind: kindHello, Protocol: protocol}); errors.Is(err, syscall.EPIPE) {
 		return nil // the parent has ended
+	} else if ctx.Err() != nil {
+		return fmt.Errorf("greet the parent process: %w", ctx.Err()) // which also ended the writing
 	} else if err != nil {
 		return fmt.Errorf("greet the parent process: %w", err)
 	}
