@@ -100,7 +100,7 @@ runpod.serverless.start({"handler": handler})
 func TestScenariosOfTheSDK(t *testing.T) {
 	python := os.Getenv("RUNPOD_SDK_PYTHON")
 	if python == "" {
-		t.Skip("RUNPOD_SDK_PYTHON does not name a Python interpreter that has the package runpod")
+		t.Skip("checks the test server against RunPod's SDK, which takes minutes: RUNPOD_SDK_PYTHON names a Python interpreter that has the package runpod")
 	}
 	script := filepath.Join(t.TempDir(), "worker.py")
 	require.NoError(t, os.WriteFile(script, []byte(sdkWorker), 0o600))
