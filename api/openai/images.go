@@ -47,24 +47,41 @@ func (s *Server) generate(w http.ResponseWriter, r *http.Request) error {
 	return s.answer(w, r, q)
 }
 
+// pictured is a form that brings one picture.
+type pictured struct {
+	body    body
+	form    *multipart.Form
+	data    []byte // the file of the picture
+	picture imageio.Decoded
+}
+
+// withPicture handles forms with one picture by next, once there is a place in the
+// queue for their job.
+func (s *Server) withPicture(next func(http.ResponseWriter, *http.Request, pictured) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		r, release, err := s.reserve(r)
+		if err != nil {
+			return err
+		}
+		defer release()
+		b, form, err := readForm(r)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = form.RemoveAll() }()
+		data, picture, err := onePicture(form)
+		if err != nil {
+			return err
+		}
+		return next(w, r, pictured{body: b, form: form, data: data, picture: picture})
+	}
+}
+
 // edit handles POST /v1/images/edits.
-func (s *Server) edit(w http.ResponseWriter, r *http.Request) error {
-	r, release, err := s.reserve(r)
-	if err != nil {
-		return err
-	}
-	defer release()
-	b, form, err := readForm(r)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = form.RemoveAll() }()
-	data, picture, err := onePicture(form)
-	if err != nil {
-		return err
-	}
+func (s *Server) edit(w http.ResponseWriter, r *http.Request, sent pictured) error {
+	picture := sent.picture
 	mask := picture // its own transparency stands for a missing mask
-	masks, err := files(form, "mask")
+	masks, err := files(sent.form, "mask")
 	if err != nil {
 		return err
 	}
@@ -80,12 +97,12 @@ func (s *Server) edit(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 
-	q, err := s.translate(r.Context(), b)
+	q, err := s.translate(r.Context(), sent.body)
 	if err != nil {
 		return err
 	}
 	q.path, q.event = a1111.Img2Img, "image_edit"
-	q.fields["init_images"] = []string{base64.StdEncoding.EncodeToString(data)}
+	q.fields["init_images"] = []string{base64.StdEncoding.EncodeToString(sent.data)}
 	setDefault(q.fields, "width", picture.W)
 	setDefault(q.fields, "height", picture.H)
 	if holes, any := repainted(mask); any {

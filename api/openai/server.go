@@ -48,8 +48,8 @@ func New(cfg Config) *Server {
 	s.api = v1.API{
 		Routes: []v1.Route{
 			{Method: http.MethodPost, Path: "/v1/images/generations", Handle: s.generate},
-			{Method: http.MethodPost, Path: "/v1/images/edits", Handle: s.edit},
-			{Method: http.MethodPost, Path: "/v1/images/variations", Handle: s.vary},
+			{Method: http.MethodPost, Path: "/v1/images/edits", Handle: s.withPicture(s.edit)},
+			{Method: http.MethodPost, Path: "/v1/images/variations", Handle: s.withPicture(s.vary)},
 			{Method: http.MethodGet, Path: "/v1/models", Handle: s.models},
 			{Method: http.MethodGet, Path: "/v1/models/{model}", Handle: s.model},
 		},

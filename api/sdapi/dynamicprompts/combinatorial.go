@@ -229,17 +229,26 @@ func unique(texts []string) []string {
 	return out
 }
 
+// wildcardList is the scope within a wildcard and its values. Without any it yields
+// what stands for them.
+func (s scope) wildcardList(c wildcard, yield func(string) bool) (scope, []Value) {
+	path, ok := s.path(c.path)
+	if !ok {
+		return s, nil
+	}
+	s = s.forWildcard(c)
+	list := s.e.wildcardValues(path)
+	if len(list) == 0 {
+		s.missing(c, yield)
+	}
+	return s, list
+}
+
 // combinedWildcard gives the prompts of every value.
 func (s scope) combinedWildcard(c wildcard) values {
 	return func(yield func(string) bool) {
-		path, ok := s.path(c.path)
-		if !ok {
-			return
-		}
-		s = s.forWildcard(c)
-		list := s.e.wildcardValues(path)
+		s, list := s.wildcardList(c, yield)
 		if len(list) == 0 {
-			s.missing(c, yield)
 			return
 		}
 		for text := range repeated(list) {

@@ -81,14 +81,8 @@ const draws = 10
 // randomWildcard chooses among values of files, for ever.
 func (s scope) randomWildcard(c wildcard) values {
 	return func(yield func(string) bool) {
-		path, ok := s.path(c.path)
-		if !ok {
-			return
-		}
-		s = s.forWildcard(c)
-		list := s.e.wildcardValues(path)
+		s, list := s.wildcardList(c, yield)
 		if len(list) == 0 {
-			s.missing(c, yield)
 			return
 		}
 		for {
