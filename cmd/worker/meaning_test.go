@@ -289,6 +289,8 @@ func testPromptLanguage(t *testing.T, a *artist) {
 	t.Run("AND", func(t *testing.T) {
 		pictures := a.draw(ask("a red mushroom AND in the snow").with(body{"cfg_scale": 4}))
 		requireShown(t, most, pictures, func(v judge.Verdict) bool { return v.Place == "snow" && v.Colour == "red" }, "both prompts")
+		pictures = a.draw(ask("a red mushroom AND in the snow :0").with(body{"cfg_scale": 4}))
+		requireShown(t, most, pictures, func(v judge.Verdict) bool { return v.Place != "snow" && v.Colour == "red" }, "without its weight the second prompt is not heard")
 	})
 }
 
