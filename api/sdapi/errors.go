@@ -126,8 +126,11 @@ func asReply(ctx context.Context, err error) *replyError {
 		reply.header = http.Header{"Retry-After": {strconv.Itoa(retryAfter)}}
 	case fault.Canceled:
 		reply.status, reply.class = http.StatusServiceUnavailable, httpException
-		if errors.Is(context.Cause(ctx), gate.ErrDeadline) {
+		switch cause := context.Cause(ctx); {
+		case errors.Is(cause, gate.ErrDeadline):
 			reply.status, reply.text = http.StatusGatewayTimeout, gate.ErrDeadline.Error()
+		case cause == context.Canceled: //nolint:errorlint // of the request itself, which net/http ends with its connection
+			reply.status, reply.text = statusClientClosed, "the client closed the connection, or its half of it, before the reply; keep it open until the reply has come"
 		}
 	case fault.Exhausted:
 		reply.class = "OutOfMemoryError"
@@ -141,6 +144,10 @@ func asReply(ctx context.Context, err error) *replyError {
 	}
 	return reply
 }
+
+// statusClientClosed is the answer to a client that has closed its half of the
+// connection, which looks like one that has gone: nginx's number, since HTTP has none.
+const statusClientClosed = 499
 
 // retryAfter is what a client whose request found the queue full is told to
 // wait, in seconds.

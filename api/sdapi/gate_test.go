@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"image/png"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"sdworker/api/budget"
 	"sdworker/api/gate"
 	"sdworker/api/sdapi"
+	"sdworker/internal/disktest"
 )
 
 func TestAuthAll(t *testing.T) {
@@ -114,6 +116,46 @@ func TestPicturesAreSavedWhole(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Equal(t, []string{"same-1-1.png", "same-1.png", "same.png"}, names)
+}
+
+// TestFullDisk: what does not fit is not there, and all goes on once there is room.
+func TestFullDisk(t *testing.T) {
+	folder := t.TempDir()
+	f := start(t, func(c *sdapi.Config) {
+		c.OutputDir, c.OptionsFile = folder, filepath.Join(folder, "config.json")
+	})
+	files := func() (paths []string) {
+		require.NoError(t, filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				paths = append(paths, path)
+			}
+			return err
+		}))
+		return paths
+	}
+	picture := small(map[string]any{"save_images": true})
+	setting := func(skip int) map[string]any { return map[string]any{"CLIP_stop_at_last_layers": skip} }
+	require.Equal(t, 200, f.post("/sdapi/v1/options", setting(2)).status)
+	before, err := os.ReadFile(filepath.Join(folder, "config.json"))
+	require.NoError(t, err)
+	for _, room := range []uint64{0, 100} {
+		free := disktest.Fill(t, room)
+		refused, made := f.post("/sdapi/v1/options", setting(3)), f.post("/sdapi/v1/txt2img", picture)
+		require.Equal(t, 500, refused.status)
+		require.JSONEq(t, `{"error":"OSError","detail":"","body":"","errors":"file too large"}`, string(refused.body))
+		require.Equal(t, 200, made.status, "the picture is there all the same")
+		require.Contains(t, string(made.body), "images could not be saved: OSError: file too large")
+		require.NotContains(t, string(made.body), folder)
+		free()
+		require.Equal(t, []string{filepath.Join(folder, "config.json")}, files())
+		after, err := os.ReadFile(filepath.Join(folder, "config.json"))
+		require.NoError(t, err)
+		require.Equal(t, before, after)
+		require.Contains(t, string(f.get("/sdapi/v1/options").body), `"CLIP_stop_at_last_layers":2`)
+	}
+	require.Equal(t, 200, f.post("/sdapi/v1/options", setting(3)).status)
+	require.Equal(t, 200, f.post("/sdapi/v1/txt2img", picture).status)
+	require.Len(t, files(), 2)
 }
 
 // TestOptionsThatCannotBeWritten: what the reply says is what counts.

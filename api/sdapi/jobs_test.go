@@ -232,7 +232,7 @@ func TestClientGoesAway(t *testing.T) {
 	job := f.later(ctx, "/sdapi/v1/txt2img", map[string]any{"steps": 100, "width": 64, "height": 64})
 	<-h.at
 	leave()
-	require.Equal(t, 503, (<-job).status)
+	require.Equal(t, 499, (<-job).status)
 	require.Empty(t, f.queue.IDs(), "the job is gone")
 }
 

@@ -67,7 +67,7 @@ func (s *Server) setOptions(r *http.Request) (any, error) {
 	}
 	before := s.options.Values()
 	if err := s.options.Save(sent); err != nil {
-		return nil, err
+		return nil, unwritten(err)
 	}
 	after := s.options.Values()
 	same := func(name string) bool { return reflect.DeepEqual(before.Get(name), after.Get(name)) }

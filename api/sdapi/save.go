@@ -1,12 +1,14 @@
 package sdapi
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"sdworker/internal/atomicfile"
 )
@@ -35,7 +37,7 @@ func (c *call) save(files [][]byte, out *output) error {
 	}
 	folder = filepath.Join(base, folder)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
+		return unwritten(err)
 	}
 	pattern := o.Text("samples_filename_pattern")
 	if pattern == "" {
@@ -51,16 +53,28 @@ func (c *call) save(files [][]byte, out *output) error {
 			name = fmt.Sprintf("%05d-%s", next+i, name)
 		}
 		if err := atomicfile.WriteNew(filepath.Join(folder, name), data); err != nil {
-			return err
+			return unwritten(err)
 		}
 		if o.Bool("save_txt") {
 			text := strings.TrimSuffix(name, filepath.Ext(name)) + ".txt"
 			if err := atomicfile.WriteNew(filepath.Join(folder, text), []byte(out.infotexts[out.firstImage+i]+"\n")); err != nil {
-				return err
+				return unwritten(err)
 			}
 		}
 	}
 	return nil
+}
+
+// unwritten is what a client is told of a file that the disk does not take: why, but
+// not where it would have been.
+func unwritten(err error) error {
+	var why syscall.Errno
+	if !errors.As(err, &why) {
+		return err
+	}
+	reply := crash("OSError", "%s", why)
+	reply.cause = err
+	return reply
 }
 
 // NextNumber is one above the highest number that a file name in a folder begins with,

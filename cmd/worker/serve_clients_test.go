@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"sdworker/inference/enginetest"
 	"sdworker/internal/cli"
 	"sdworker/internal/httpd"
 
@@ -52,6 +53,29 @@ func TestServeAndBodiesThatNeverCome(t *testing.T) {
 	r.signal(syscall.SIGTERM)
 	require.Equal(t, cli.StatusOK, r.wait())
 	require.Less(t, time.Since(began), 20*time.Second)
+}
+
+// TestHalfClosedConnection: a client that closes its half of the connection looks like one
+// that has gone, so that its job ends. It is told so, and the next one has the engine.
+func TestHalfClosedConnection(t *testing.T) {
+	g := newGate(t, enginetest.OpPredictNoise)
+	_, c := serve(t, newHome(t), g.environ(), "--batch-jobs", "1")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(c.base, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "POST /sdapi/v1/txt2img HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(small), small)
+	require.NoError(t, err)
+	step := g.next()
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	reply, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	text, err := io.ReadAll(reply.Body)
+	require.NoError(t, err)
+	require.Equal(t, 499, reply.StatusCode, "%s", text)
+	require.Contains(t, string(text), "keep it open until the reply has come")
+	g.open()
+	step.release()
+	require.Equal(t, 1, c.do(http.MethodPost, "/sdapi/v1/txt2img", small).pictures(t))
 }
 
 // TestHangupIsNoEnd: a terminal that is closed sends SIGHUP.

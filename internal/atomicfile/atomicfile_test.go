@@ -3,11 +3,13 @@ package atomicfile_test
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"sdworker/internal/atomicfile"
+	"sdworker/internal/disktest"
 )
 
 // names are all files of a folder.
@@ -85,4 +87,19 @@ func TestWriteNewReplacesNothing(t *testing.T) {
 	got, err := os.ReadFile(filepath.Join(dir, "a.png"))
 	require.NoError(t, err)
 	require.Equal(t, "1", string(got))
+}
+
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.json")
+	require.NoError(t, atomicfile.Write(path, []byte("old")))
+	free := disktest.Fill(t, 10)
+	for _, write := range []func(string, []byte) error{atomicfile.Write, atomicfile.WriteNew} {
+		require.ErrorIs(t, write(path, make([]byte, 20)), syscall.EFBIG)
+	}
+	free()
+	require.Equal(t, []string{"a.json"}, names(t, dir))
+	got, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, "old", string(got))
 }

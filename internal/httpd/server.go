@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	stdlog "log"
 	"net"
@@ -37,7 +38,7 @@ type Server struct {
 	local    bool // only this machine can reach it
 	listener net.Listener
 	requests context.Context //nolint:containedctx // the base context of all requests, as http.Server keeps it
-	abort    context.CancelFunc
+	abort    context.CancelCauseFunc
 }
 
 // Listen opens the port.
@@ -46,7 +47,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with --addr", cfg.Addr, err)
 	}
-	requests, abort := context.WithCancel(context.WithoutCancel(ctx))
+	requests, abort := context.WithCancelCause(context.WithoutCancel(ctx))
 	at, ok := listener.Addr().(*net.TCPAddr)
 	return &Server{cfg: cfg, local: ok && at.IP.IsLoopback(), listener: writeDeadlineListener{listener, PieceWait}, requests: requests, abort: abort}, nil
 }
@@ -60,6 +61,9 @@ func (s *Server) URL() string {
 	return scheme + "://" + s.listener.Addr().String()
 }
 
+// errAborted is the cause of a request's context that the end of the server ended.
+var errAborted = errors.New("the server has ended")
+
 // How long the stages of the end after the grace time may take.
 const (
 	hurryWait = 30 * time.Second // jobs that finish with what they have: a step and a decoding, slow on a CPU
@@ -69,7 +73,7 @@ const (
 // Serve answers requests until ctx ends, then lets those in hand finish within
 // the grace time. After it they are asked to hurry, and at last aborted.
 func (s *Server) Serve(ctx context.Context, h http.Handler) error {
-	defer s.abort()
+	defer s.abort(nil)
 	if s.local || len(s.cfg.Hosts) > 0 {
 		h = gate.Hosts(s.cfg.Hosts, refuseHost)(h)
 	}
@@ -110,7 +114,7 @@ func (s *Server) Serve(ctx context.Context, h http.Handler) error {
 	}{
 		{"shutting down, waiting for the requests in hand", func() {}, s.cfg.Grace},
 		{"the grace time is over, asking the jobs in hand to finish with what they have", s.cfg.Hurry, hurryWait},
-		{"aborting the requests in hand", s.abort, abortWait},
+		{"aborting the requests in hand", func() { s.abort(errAborted) }, abortWait},
 	} {
 		if stage.before == nil {
 			continue

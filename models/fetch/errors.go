@@ -96,7 +96,7 @@ func isCertificate(err error) bool {
 }
 
 func isDisk(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO)
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO)
 }
 
 // failure gives an error its final form for the caller.
@@ -113,6 +113,8 @@ func (f *Fetcher) failure(src Source, err error) error {
 		return &fault.Error{Code: fault.Invalid, Op: "fetch", Msg: "the model folder cannot be written to; choose another one or change its permissions", Err: err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &fault.Error{Code: fault.Exhausted, Op: "fetch", Msg: "the disk is full; free some space, the download goes on where it stopped", Err: err}
+	case errors.Is(err, syscall.EFBIG):
+		return &fault.Error{Code: fault.Exhausted, Op: "fetch", Msg: "the file system takes no file of this size; choose another folder", Err: err}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &fault.Error{Code: fault.Canceled, Op: "fetch", Msg: "the download of " + src.label() + " was stopped; it goes on from there next time", Err: err}
 	}

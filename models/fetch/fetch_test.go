@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sdworker/fault"
+	"sdworker/internal/disktest"
 	"sdworker/models/fetch"
 )
 
@@ -591,6 +592,24 @@ func TestDiskFull(t *testing.T) {
 	_, err := fetcher(t, nil).Fetch(context.Background(), fetch.Source{URL: s.URL}, filepath.Join(dir, "m"), fetch.Options{})
 	require.Equal(t, fault.Exhausted, fault.CodeOf(err), "%v", err)
 	only(t, dir)
+}
+
+// TestDiskFullOnTheWay: what has come stays, and is gone on with once there is room.
+func TestDiskFullOnTheWay(t *testing.T) {
+	body, _ := random(1<<20, 15)
+	s := serve(t, body)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "m")
+	free := disktest.Fill(t, 64<<10)
+	_, err := fetcher(t, nil).Fetch(context.Background(), fetch.Source{URL: s.URL}, path, fetch.Options{})
+	require.Equal(t, fault.Exhausted, fault.CodeOf(err), "%v", err)
+	require.NoFileExists(t, path)
+	free()
+	_, err = fetcher(t, nil).Fetch(context.Background(), fetch.Source{URL: s.URL}, path, fetch.Options{})
+	require.NoError(t, err)
+	got, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, body, got)
 }
 
 func TestRetryAfterIsHeeded(t *testing.T) {
