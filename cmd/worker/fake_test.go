@@ -235,6 +235,25 @@ func (w *transcript) String() string {
 	return w.text.String()
 }
 
+// await waits for a text.
+func (w *transcript) await(t *testing.T, mark string) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		w.mu.Lock()
+		text, more := w.text.String(), w.more
+		w.mu.Unlock()
+		if strings.Contains(text, mark) {
+			return
+		}
+		select {
+		case <-more:
+		case <-deadline:
+			require.Fail(t, "not written", "%q in:\n%s", mark, text)
+		}
+	}
+}
+
 // await returns the rest of the line after mark.
 func (r *run) await(mark string) string {
 	r.t.Helper()

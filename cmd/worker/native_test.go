@@ -86,6 +86,22 @@ func TestNative(t *testing.T) {
 		require.Contains(t, got.err, "cut.safetensors is ")
 		require.NotContains(t, got.err, "goroutine")
 	})
+	t.Run("a file cut short while it is in use", func(t *testing.T) {
+		whole, err := os.ReadFile(model)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile("cut.safetensors", whole, 0o600))
+		cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "generate", "--prompt", "a cat", "--model", "cut.safetensors", "--steps", "150", "--width", "64", "--height", "64")
+		cmd.Env = nativeEnviron(home)
+		said := newTranscript()
+		cmd.Stderr = said
+		require.NoError(t, cmd.Start())
+		said.await(t, "sampling")
+		require.NoError(t, os.Truncate("cut.safetensors", 0))
+		_ = cmd.Wait() // the status tells
+		require.Equal(t, cli.StatusError, cmd.ProcessState.ExitCode(), said)
+		require.Contains(t, said.String(), "a model file was cut short while it was in use\n")
+		require.NotContains(t, said.String(), "goroutine")
+	})
 	t.Run("serve", func(t *testing.T) {
 		variables := map[string]string{}
 		for _, pair := range nativeEnviron(home) {

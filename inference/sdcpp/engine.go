@@ -36,7 +36,10 @@ var (
 	_ = [1]struct{}{}[C.SDW_VOCABULARY-sd1.Vocabulary]
 )
 
-var initialize = sync.OnceFunc(func() { C.sdw_init() })
+var initialize = sync.OnceFunc(func() {
+	C.sdw_init()
+	C.sdw_explain_bus_errors()
+})
 
 // Engine is one loaded checkpoint.
 type Engine struct {

@@ -77,6 +77,10 @@ typedef struct {
 // sdw_init installs the process-wide log sink and the abort message.
 void sdw_init(void);
 
+// sdw_explain_bus_errors ends the process with a sentence on stderr where a mapped
+// model file is cut short.
+void sdw_explain_bus_errors(void);
+
 // sdw_open loads a checkpoint onto a device ("auto", "cpu" or a name such as
 // "cuda0"). Without a VAE in it, sdw_encode and sdw_decode need one of sdw_set_vae.
 // progress is handed to sdwProgress while weights load. gpu_graphs makes a CPU compute
