@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"sdworker/formats/embedding"
+	"sdworker/inference/detect"
+	"sdworker/inference/imageio"
 	"sdworker/internal/fileid"
 	"sdworker/sd1"
 )
@@ -176,6 +178,13 @@ type PreviewDecoder interface {
 // model's own factor. The file is loaded at first use and kept.
 type PixelUpscaler interface {
 	UpscalePixels(ctx context.Context, model string, pixels []float32, h, w int) (out []float32, factor int, err error)
+}
+
+// ObjectDetector finds objects in a picture with a YOLOv8 model: those whose confidence
+// is above the given one, 0..1, the most confident first. The file is loaded at first
+// use and kept.
+type ObjectDetector interface {
+	Detect(ctx context.Context, model string, m imageio.RGB, confidence float64) ([]detect.Found, error)
 }
 
 // Profiler tells where the time of an engine's calls goes.

@@ -6,6 +6,8 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference/batch"
+	"sdworker/inference/detect"
+	"sdworker/inference/imageio"
 	"sdworker/internal/fileid"
 )
 
@@ -144,6 +146,19 @@ func (s *seat) SetVAE(ctx context.Context, path string) error {
 		}
 		return nil
 	})
+}
+
+// Detect is ObjectDetector.Detect.
+func (s *seat) Detect(ctx context.Context, model string, m imageio.RGB, confidence float64) (found []detect.Found, err error) {
+	err = s.do(ctx, "detect", func() error {
+		d, ok := s.model.eng.(ObjectDetector)
+		if !ok {
+			return fault.Errorf(fault.Invalid, "detect", "this engine finds no objects")
+		}
+		found, err = d.Detect(ctx, model, m, confidence)
+		return err
+	})
+	return found, err
 }
 
 // DecodePreview is PreviewDecoder.DecodePreview.

@@ -68,7 +68,7 @@ func (i *Info) Usable(o CheckOptions) error {
 }
 
 func (i *Info) permitted(o CheckOptions) error {
-	if i.Format == formats.Pickle && !o.AllowPickle {
+	if i.Format == formats.Pickle && !o.AllowPickle && i.Kind != Detector { // detectors come as nothing else
 		return Forbidden(i.Path)
 	}
 	return nil

@@ -161,6 +161,7 @@ func TestRefusals(t *testing.T) {
 		{"upscaler of 12 channels", models.Upscaler, []safetensors.Tensor{f("conv_first.weight", 64, 12, 3, 3), f("body.0.rdb1.conv1.weight", 32, 64, 3, 3)}, "12 channels"},
 		{"narrow upscaler", models.Upscaler, []safetensors.Tensor{f("conv_first.weight", 32, 3, 3, 3), f("body.0.rdb1.conv1.weight", 32, 32, 3, 3)}, "32 features"},
 		{"incomplete upscaler", models.Upscaler, parameters(t, synth.Options{Kind: synth.ESRGAN, Size: synth.Full}, without("body.3.")), "missing, the first is body.3."},
+		{"YOLO of another version", models.Detector, []safetensors.Tensor{f("model.0.conv.weight", 16, 3, 3, 3), f("model.1.conv.weight", 32, 16, 3, 3), f("model.23.cv2.0.0.conv.weight", 64, 64, 3, 3)}, "is a YOLO model of another kind; accepted are YOLOv8"},
 		{"preview of 16 channels", models.Preview, []safetensors.Tensor{f("decoder.layers.0.weight", 64, 16, 3, 3)}, "of shape [64 16 3 3]"},
 		{"preview with old names, cut", models.Preview, []safetensors.Tensor{f("1.weight", 64, 4, 3, 3), f("3.conv.0.weight", 64, 64, 3, 3)}, "is incomplete"},
 		{"diffusers ControlNet", models.ControlNet, []safetensors.Tensor{f("controlnet_cond_embedding.conv_in.weight", 16, 3, 3, 3), f("conv_in.weight", 320, 4, 3, 3), f("down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight", 320, 768)}, "is incomplete"},

@@ -21,12 +21,13 @@ const (
 	ControlNet Kind = "controlnet"
 	Upscaler   Kind = "upscaler" // ESRGAN family
 	Preview    Kind = "preview"  // TAESD
+	Detector   Kind = "detector" // YOLO, which finds faces and other objects
 	Unknown    Kind = "unknown"
 )
 
 // Kinds lists the kinds that there are folders for.
 func Kinds() []Kind {
-	return []Kind{Checkpoint, VAE, LoRA, Embedding, ControlNet, Upscaler, Preview}
+	return []Kind{Checkpoint, VAE, LoRA, Embedding, ControlNet, Upscaler, Preview, Detector}
 }
 
 // label is how a message names a file of this kind.
@@ -46,6 +47,8 @@ func (k Kind) label() string {
 		return "an ESRGAN upscaler"
 	case Preview:
 		return "a TAESD preview decoder"
+	case Detector:
+		return "a YOLO detector"
 	default:
 		return "no model that is known here"
 	}

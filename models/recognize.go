@@ -3,6 +3,7 @@ package models
 import (
 	"strings"
 
+	"sdworker/convnet/yolo"
 	"sdworker/formats"
 	"sdworker/formats/torchfile"
 	"sdworker/models/adapter"
@@ -25,6 +26,7 @@ var markers = []struct {
 	{Upscaler, func(i *Info) bool {
 		return i.has("body.0.rdb1.conv1.weight") || i.has("model.1.sub.0.RDB1.conv1.0.weight")
 	}},
+	{Detector, func(i *Info) bool { return yolo.Is(i.has) }},
 	{Preview, func(i *Info) bool {
 		return i.has("decoder.layers.0.weight") || i.has("3.conv.0.weight") && i.has("1.weight") ||
 			i.has("decoder.3.conv.0.weight") && i.has("decoder.1.weight")

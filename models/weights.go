@@ -78,6 +78,8 @@ func (i *Info) weights(kind Kind) ([]Weight, string) {
 		want, problem = i.upscalerNet()
 	case Preview:
 		want, problem = i.previewNet()
+	case Detector:
+		want, problem = i.detectorNet()
 	case LoRA:
 		return nil, i.loraProblem()
 	case Embedding:

@@ -434,13 +434,24 @@ func (t Tensor) Float32s(r io.ReaderAt) ([]float32, error) {
 	return values, nil
 }
 
-// notes are the small values beside the tensors at the top of the tree.
+// notes are the small values beside the tensors at the top of the tree, and those
+// that ultralytics keeps of a training one level below, such as train_args.imgsz.
 func notes(root any) map[string]string {
 	d, ok := asDict(root)
 	if !ok {
 		return nil
 	}
 	out := map[string]string{}
+	d.notes(out, "")
+	if args, ok := d.get("train_args"); ok {
+		if d, ok := asDict(args); ok {
+			d.notes(out, "train_args.")
+		}
+	}
+	return out
+}
+
+func (d *dict) notes(out map[string]string, prefix string) {
 	for i, k := range d.keys {
 		name, ok := k.(string)
 		if !ok {
@@ -448,10 +459,9 @@ func notes(root any) map[string]string {
 		}
 		switch v := d.values[i].(type) {
 		case string:
-			out[name] = v
+			out[prefix+name] = v
 		case int64:
-			out[name] = strconv.FormatInt(v, 10)
+			out[prefix+name] = strconv.FormatInt(v, 10)
 		}
 	}
-	return out
 }

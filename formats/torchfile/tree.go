@@ -14,7 +14,52 @@ func choose(root any) (*dict, error) {
 	if !ok {
 		return nil, malformed("it holds a Python object and not a dictionary of tensors")
 	}
+	for _, key := range []string{"ema", "model"} { // what a trainer keeps of a model as a whole
+		if v, ok := d.get(key); ok {
+			if tree := moduleTree(v); tree.tensors() > 0 {
+				return tree, nil
+			}
+		}
+	}
 	return unwrap(d, 0), nil
+}
+
+// moduleTree lists the tensors of a torch.nn.Module that was stored as an object, by
+// the names that its state_dict has.
+func moduleTree(v any) *dict {
+	out := &dict{}
+	budget := maxTensors
+	var walk func(v any, prefix string, depth int)
+	walk = func(v any, prefix string, depth int) {
+		o, ok := v.(*object)
+		if budget--; !ok || budget < 0 || depth > maxModules {
+			return
+		}
+		state, ok := asDict(o.state)
+		if !ok {
+			return
+		}
+		for _, key := range []string{"_parameters", "_buffers"} {
+			inner, _ := state.get(key)
+			if d, ok := asDict(inner); ok {
+				for i, k := range d.keys {
+					if name, ok := k.(string); ok {
+						out.set(prefix+name, d.values[i])
+					}
+				}
+			}
+		}
+		inner, _ := state.get("_modules")
+		if d, ok := asDict(inner); ok {
+			for i, k := range d.keys {
+				if name, ok := k.(string); ok {
+					walk(d.values[i], prefix+name+".", depth+1)
+				}
+			}
+		}
+	}
+	walk(v, "", 0)
+	return out
 }
 
 // unwrap looks for the dictionary of tensors under the known keys, also for one
@@ -80,6 +125,9 @@ func parameters(v any) (*dict, bool) {
 // maxDepth bounds how deep a tree is searched; a pickle can be as deep as it is
 // long, or contain itself.
 const maxDepth = 6
+
+// maxModules bounds how deep modules lie in each other.
+const maxModules = 24
 
 // storageSizes notes the width of the values of every storage in a tree.
 func storageSizes(root any, sizes map[string]int64) error {

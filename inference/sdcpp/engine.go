@@ -6,6 +6,7 @@ package sdcpp
 #cgo CXXFLAGS: -std=c++17 -O2 -DGGML_MAX_NAME=128
 #include <stdlib.h>
 #include "shim.h"
+#include "netgraph.h"
 */
 import "C"
 
@@ -63,6 +64,7 @@ type Engine struct {
 	taesd       *source
 	upscaler    *source
 	factor      int // of upscaler
+	detectors   []*detector
 	loras       []inference.LoRA
 	loraFiles   []*source // of those of loras that act
 	loraReports []inference.LoRAReport
@@ -76,6 +78,7 @@ var (
 	_ inference.VAESwitcher    = (*Engine)(nil)
 	_ inference.PreviewDecoder = (*Engine)(nil)
 	_ inference.PixelUpscaler  = (*Engine)(nil)
+	_ inference.ObjectDetector = (*Engine)(nil)
 	_ inference.FileKeeper     = (*Engine)(nil)
 	_ inference.Profiler       = (*Engine)(nil)
 )
@@ -304,6 +307,9 @@ func (e *Engine) Files() []fileid.ID {
 func (e *Engine) sources() []*source {
 	all := append([]*source{e.checkpoint, e.vae, e.taesd, e.upscaler}, e.controls[:]...)
 	all = append(all, e.loraFiles...)
+	for _, d := range e.detectors {
+		all = append(all, d.src)
+	}
 	return slices.DeleteFunc(all, func(s *source) bool { return s == nil })
 }
 
@@ -349,7 +355,12 @@ func (e *Engine) Close() error {
 	if e.thread == nil {
 		return nil
 	}
-	e.thread.run(func() { C.sdw_close(e.c) })
+	e.thread.run(func() {
+		for _, d := range e.detectors {
+			C.sdw_net_close(d.graph.c)
+		}
+		C.sdw_close(e.c)
+	})
 	e.thread.stop()
 	e.c, e.thread = nil, nil
 	for _, s := range e.sources() {

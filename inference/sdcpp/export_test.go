@@ -2,6 +2,12 @@
 
 package sdcpp
 
+import (
+	"context"
+
+	"sdworker/convnet"
+)
+
 // WeightsHash digests every weight as it lies on the device.
 func (e *Engine) WeightsHash() uint64 { return e.weightsHash() }
 
@@ -13,3 +19,13 @@ var Native = native{}
 
 // NativeHeap returns how many bytes C++ has allocated and not freed.
 var NativeHeap = nativeHeap
+
+// RunNet opens a network, runs it once and closes it.
+func RunNet(ctx context.Context, e *Engine, net *convnet.Net, weights [][]float32, picture []float32, h, w int) ([][]float32, error) {
+	g, err := e.openNet(ctx, "test", net, weights)
+	if err != nil {
+		return nil, err
+	}
+	defer g.close(e)
+	return g.run(ctx, e, "test", picture, h, w)
+}

@@ -27,6 +27,7 @@ type absent interface {
 	inference.VAESwitcher
 	inference.PreviewDecoder
 	inference.PixelUpscaler
+	inference.ObjectDetector
 }
 
 // Open fails: this program was built without the engine.

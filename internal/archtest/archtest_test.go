@@ -83,7 +83,10 @@ const ground = `fault|sd1|internal/(fileid|atomicfile)`
 const formats = `formats(/.*)?`
 
 // leaf matches the packages that know nothing above them.
-const leaf = ground + `|inference/(prompt|clip|textfix|rng|sampler|latent|imageio|hint|batch)`
+const leaf = ground + `|inference/(prompt|clip|textfix|rng|sampler|latent|imageio|hint|detect|batch)|` + networks
+
+// networks matches the small networks that are described as data.
+const networks = `convnet(/.*)?`
 
 // rules say what a package may import of the module. The first rule that matches
 // a package counts, and every package needs one.
@@ -91,6 +94,7 @@ var rules = []struct {
 	from, may, because string
 }{
 	{ground, `$^`, "what everything stands on stands on nothing"},
+	{networks, `convnet`, "what a network is does not depend on where its file lies, nor on what runs it"},
 	{formats, `fault|` + formats, "a file format knows nothing of what is made of its tensors"},
 	{`inference/(clip|imageio)`, leaf + `|` + formats, "embeddings and texts of pictures come in files"},
 	{leaf, leaf, "leaves know neither engines nor jobs nor transports"},
@@ -98,10 +102,10 @@ var rules = []struct {
 	{`inference/fleet`, `inference|` + leaf, "several generators are one more implementation of inference.Generator"},
 	{`inference/enginetest`, `inference|formats/embedding|` + leaf, "a fake must not need what it stands for"},
 	{`inference/sdcpp/tiles`, leaf, "a leaf of the binding"},
-	{`inference/sdcpp`, `inference(/clip)?|inference/sdcpp/tiles|models(/.*)?|` + ground + `|` + formats, "the binding knows the engine's interface and the files it opens"},
+	{`inference/sdcpp`, `inference(/clip|/detect|/imageio)?|inference/sdcpp/tiles|models(/.*)?|` + ground + `|` + networks + `|` + formats, "the binding knows the engine's interface and the files it opens"},
 	{`inference/remote`, `inference|` + leaf, "a supervised child is a second implementation of inference.Generator, not a new layer"},
 	{`internal/publicnet`, `$^`, "a rule about addresses"},
-	{`models`, `models/(adapter|diskread)|` + ground + `|` + formats, "what a file holds does not depend on where it lies"},
+	{`models`, `models/(adapter|diskread)|` + ground + `|` + formats + `|` + networks, "what a file holds does not depend on where it lies"},
 	{`models/(adapter|diskread)`, ground + `|` + formats, "what is done with tensors and files, whatever they are for"},
 	{`models/catalog`, `models(/diskread)?|` + ground + `|` + formats, "what there is does not depend on who wants it"},
 	{`models/demo`, `inference/clip|models(/.*)?|` + ground + `|` + formats, "its text encoder is made of the words that prompts are read as"},

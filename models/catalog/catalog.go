@@ -190,9 +190,9 @@ func (c *Catalog) List(kind models.Kind) []File {
 }
 
 // listed hides pickles from those who do not allow them, unless they name one:
-// then it is refused with a reason.
+// then it is refused with a reason. Detectors come as nothing else.
 func (c *Catalog) listed(f File) bool {
-	return c.config.AllowPickle || f.place == 0 || formats.OfName(f.Name) != formats.Pickle
+	return c.config.AllowPickle || f.place == 0 || f.Kind == models.Detector || formats.OfName(f.Name) != formats.Pickle
 }
 
 // snapshot is what one scan found. It never changes.

@@ -23,6 +23,8 @@ var folderKinds = map[string]models.Kind{
 	"upscale_models":   models.Upscaler,
 	"vae-approx":       models.Preview,
 	"vae_approx":       models.Preview,
+	"adetailer":        models.Detector,
+	"ultralytics":      models.Detector,
 }
 
 // FolderFor is where a new file of a kind goes below a root.
@@ -40,6 +42,8 @@ func FolderFor(kind models.Kind) string {
 		return "ESRGAN"
 	case models.Preview:
 		return "VAE-approx"
+	case models.Detector:
+		return "adetailer"
 	default:
 		return "Stable-diffusion"
 	}

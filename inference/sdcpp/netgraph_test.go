@@ -1,0 +1,138 @@
+//go:build sdcpp
+
+package sdcpp_test
+
+import (
+	"encoding/json"
+	"image"
+	_ "image/png"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"sdworker/convnet"
+	"sdworker/fault"
+	"sdworker/inference/imageio"
+	"sdworker/inference/sdcpp"
+	"sdworker/models/synth"
+)
+
+// every builds a network that has every kind of layer, in sizes that no vector divides.
+func every(t *testing.T) (*convnet.Net, [][]float32) {
+	t.Helper()
+	shapes := convnet.Shapes{
+		"a.weight": {7, 3, 3, 3}, "a.bias": {7}, "slope.weight": {7},
+		"n.weight": {10, 7, 1, 1}, "norm.weight": {10}, "norm.bias": {10}, "norm.running_mean": {10}, "norm.running_var": {10},
+		"one.weight": {1, 5, 3, 3}, "up.weight": {5, 3, 2, 2}, "up.bias": {3},
+		"last.weight": {12, 19, 3, 3},
+	}
+	b := convnet.New(shapes, 3)
+	x := b.PReLU(b.Conv(0, "a", 1), "slope")
+	y := b.SiLU(b.ConvNorm(x, "n", "norm", 2, 1e-3))
+	z := b.Slice(y, 5, 5)
+	double := b.LeakyReLU(b.Double(z, "up"), 0.2)
+	one := b.Sigmoid(b.Conv(z, "one", 1))
+	pool := b.MaxPool(b.Enlarge(z, 2), 5)
+	joined := b.Concat(double, b.Mul(pool, pool), b.Enlarge(one, 2), b.Unshuffle(b.Enlarge(b.Slice(x, 1, 2), 2), 2), b.Slice(pool, 1, 2))
+	sum := b.Add(joined, b.Affine(joined, 0.5, -0.25))
+	net, problem := b.Build(b.Shuffle(b.Conv(sum, "last", 1), 2), y)
+	require.Empty(t, problem)
+	random := rand.New(rand.NewPCG(1, 2))
+	weights, err := net.Load(func(name string) ([]float32, error) {
+		n := int64(1)
+		for _, side := range shapes[name] {
+			n *= side
+		}
+		out := make([]float32, n)
+		for i := range out {
+			out[i] = random.Float32() - 0.5
+			if name == "norm.running_var" {
+				out[i] += 1
+			}
+		}
+		return out, nil
+	})
+	require.NoError(t, err)
+	return net, weights
+}
+
+// Every layer gives on the engine what plain arithmetic gives.
+func TestEngineRunsNetworks(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	net, weights := every(t)
+	for _, size := range [][2]int{{8, 8}, {14, 22}, {8, 8}} {
+		h, w := size[0], size[1]
+		picture := make([]float32, 3*h*w)
+		for i := range picture {
+			picture[i] = float32(i*7919%1009) / 1009
+		}
+		got, err := sdcpp.RunNet(t.Context(), e, net, weights, picture, h, w)
+		require.NoError(t, err)
+		for i, want := range net.Evaluate(weights, picture, h, w) {
+			require.InDeltaSlice(t, want, got[i], 2e-4, "output %d at %dx%d", i, w, h)
+		}
+	}
+}
+
+// The engine finds what ultralytics finds, and takes files as they come.
+func TestEngineDetects(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	const folder = "../detect/testdata"
+	raw, err := os.ReadFile(filepath.Join(folder, "found.json"))
+	require.NoError(t, err)
+	var recorded struct {
+		Cases []struct {
+			File          string
+			Width, Height int
+			Confidence    float64
+			Boxes         [][4]float32
+			Confidences   []float32
+		}
+	}
+	require.NoError(t, json.Unmarshal(raw, &recorded))
+	f, err := os.Open(filepath.Join(folder, "picture.png"))
+	require.NoError(t, err)
+	defer f.Close()
+	decoded, _, err := image.Decode(f)
+	require.NoError(t, err)
+	m := imageio.NewRGB(decoded.Bounds().Dx(), decoded.Bounds().Dy())
+	for i := range m.W * m.H {
+		r, g, b, _ := decoded.At(i%m.W, i/m.W).RGBA()
+		m.Pix[3*i], m.Pix[3*i+1], m.Pix[3*i+2] = uint8(r>>8), uint8(g>>8), uint8(b>>8)
+	}
+	for _, c := range recorded.Cases {
+		found, err := e.Detect(t.Context(), filepath.Join(folder, c.File), m.Resize(c.Width, c.Height, imageio.Nearest), c.Confidence)
+		require.NoError(t, err)
+		require.Len(t, found, len(c.Boxes))
+		for i, f := range found {
+			require.InDeltaSlice(t, c.Boxes[i][:], []float32{f.Box.X1, f.Box.Y1, f.Box.X2, f.Box.Y2}, 0.3)
+			require.InDelta(t, c.Confidences[i], f.Confidence, 2e-3)
+		}
+	}
+
+	path := filepath.Join(t.TempDir(), "face.pt")
+	whole, err := os.ReadFile(filepath.Join(folder, "detect.pt"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, whole[:len(whole)/2], 0o600))
+	_, err = e.Detect(t.Context(), path, m, 0.3)
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
+	require.ErrorContains(t, err, "face.pt is not a readable PyTorch file")
+
+	require.NoError(t, os.WriteFile(path, whole, 0o600))
+	plain, err := e.Detect(t.Context(), path, m, 0.3)
+	require.NoError(t, err)
+	require.NotEmpty(t, plain)
+	require.NoError(t, os.Remove(path))
+	other, err := os.ReadFile(filepath.Join(folder, "segment.pt"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, other, 0o600))
+	e.Renew()
+	replaced, err := e.Detect(t.Context(), path, m, 0.3)
+	require.NoError(t, err)
+	require.NotEqual(t, len(plain), len(replaced), "the file that has the name now counts")
+}
