@@ -1,12 +1,15 @@
 package inference
 
 import (
+	"context"
 	"math"
+	"slices"
 	"strings"
 
 	"sdworker/fault"
 	"sdworker/inference/hint"
 	"sdworker/inference/imageio"
+	"sdworker/inference/sampler"
 )
 
 // softFalloff is the factor per layer by which the ControlNet extension weakens
@@ -16,40 +19,160 @@ const softFalloff = 0.825
 // controlUnit is a ControlNet unit prepared for one pass.
 type controlUnit struct {
 	model      string
-	hint       []float32 // [3,8h,8w]
+	seen       []float32 // [3,8h,8w], what the ControlNet gets
 	start, end float64
+	off        bool    // does nothing to the UNet in this pass
 	rows       float32 // strength of conditional rows
 	layers     []float32
 	condOnly   bool // leaves the unconditional rows alone
+
+	hint hint.Hint
+	fix  *correction // of what the UNet predicts; nil for most preprocessors
 }
 
-// prepareControl runs the preprocessors for a pass of w by h pixels and adds
-// their pictures to the result when it is asked to.
-func (j *job) prepareControl(w, h int, hires bool) ([]controlUnit, error) {
+// hintKey names the hint of a unit at a size.
+type hintKey struct{ unit, w, h int }
+
+// prepareControl makes the units ready for a pass of w by h pixels.
+func (j *job) prepareControl(ctx context.Context, p *pass) ([]controlUnit, error) {
+	w, h := p.size.w*LatentScale, p.size.h*LatentScale
 	var units []controlUnit
-	for _, u := range j.req.Control {
-		if hires && !u.HighRes || !hires && !u.LowRes {
-			continue
-		}
-		picture, err := hint.Make(u.Image, hint.Options{
-			Module:       u.Module,
-			Resolution:   u.Resolution,
-			PixelPerfect: u.PixelPerfect,
-			ThresholdA:   u.ThresholdA,
-			ThresholdB:   u.ThresholdB,
-			ResizeMode:   u.ResizeMode,
-			Width:        w,
-			Height:       h,
-		})
+	for i, u := range j.req.Control {
+		made, err := j.hint(i, w, h)
 		if err != nil {
-			return nil, &fault.Error{Code: fault.Invalid, Op: "controlnet", Field: "alwayson_scripts", Msg: err.Error()}
+			return nil, err
 		}
-		units = append(units, newControlUnit(u, picture, hires))
-		if u.ReturnMap && len(j.res.Maps) < len(j.req.Control) {
-			j.res.Maps = append(j.res.Maps, picture)
+		unit := newControlUnit(u, made, p.hires)
+		if unit.fix, err = j.correction(ctx, u, made, p.hires); err != nil {
+			return nil, err
 		}
+		if made.Mask != nil && j.inpainting() {
+			if err := j.concatFromHint(ctx, p, made); err != nil {
+				return nil, err
+			}
+		}
+		units = append(units, unit)
 	}
 	return units, nil
+}
+
+// hint makes the hint of a unit, once for each size.
+func (j *job) hint(i, w, h int) (hint.Hint, error) {
+	key := hintKey{i, w, h}
+	if made, ok := j.hints[key]; ok {
+		return made, nil
+	}
+	u := &j.req.Control[i]
+	picture, mode, err := j.controlPicture(u)
+	if err != nil {
+		return hint.Hint{}, err
+	}
+	sliders := u.sliders()
+	sliders.Seed = j.hintSeed()
+	made, err := hint.Make(picture, hint.Options{
+		Module:       u.Module,
+		Sliders:      sliders,
+		PixelPerfect: u.PixelPerfect,
+		ResizeMode:   mode,
+		Width:        w,
+		Height:       h,
+	})
+	if err != nil {
+		return hint.Hint{}, &fault.Error{Code: fault.Invalid, Op: "controlnet", Field: "alwayson_scripts", Msg: err.Error()}
+	}
+	if j.hints == nil {
+		j.hints = map[hintKey]hint.Hint{}
+	}
+	j.hints[key] = made
+	return made, nil
+}
+
+// sliders are the parameters of the unit's preprocessor, within its bounds.
+func (u *ControlUnit) sliders() hint.Sliders {
+	mod, _ := hint.Lookup(u.Module)
+	return mod.Bounded(hint.Sliders{Resolution: u.Resolution, A: u.ThresholdA, B: u.ThresholdB})
+}
+
+// hintSeed is what the extension seeds numpy with: the sum of the job's seeds, where
+// an open variation seed counts as the seed.
+func (j *job) hintSeed() uint32 {
+	subseed := j.req.Subseed
+	if j.req.SubseedOpen {
+		subseed = j.req.Seed
+	}
+	return uint32(j.req.Seed + subseed)
+}
+
+// controlPicture is the picture of a unit before its preprocessor, and the mode that it
+// is resized by: its own, or the init image with the job's mask and mode, cut like the
+// init image where only what is masked is painted.
+func (j *job) controlPicture(u *ControlUnit) (hint.Picture, int, error) {
+	p, mode := hint.Picture{RGB: u.Image, Mask: u.Mask}, u.ResizeMode
+	mod, _ := hint.Lookup(u.Module)
+	if u.OfInit {
+		if mode = j.req.Init.ResizeMode; mode == latentResize {
+			mode = hint.Stretch
+		}
+		p.RGB = j.req.Init.Images[0]
+		if mask := j.blurredMask(); mod.Masked && mask != nil {
+			if mask.W != p.W || mask.H != p.H {
+				return p, 0, fault.FieldError("mask", "the mask has %dx%d pixels and the init image %dx%d: ControlNet inpainting needs the same size", mask.W, mask.H, p.W, p.H)
+			}
+			p.Mask = mask
+		}
+	}
+	if mod.Masked && p.Mask == nil {
+		blank := imageio.NewGray(p.W, p.H)
+		p.Mask = &blank
+	}
+	if !u.CropToMask || j.init == nil || j.init.pasteTo == nil {
+		return p, mode, nil
+	}
+	return j.cutToMask(p, mode), mode, nil
+}
+
+// cutToMask cuts a unit's picture as an only-masked job cuts its init image.
+func (j *job) cutToMask(p hint.Picture, mode int) hint.Picture {
+	whole, box := j.req.Init.Mask.Image, *j.init.pasteTo
+	w, h := j.req.Width, j.req.Height
+	// Without an upscaler that could fail there are no errors.
+	m, _ := imageio.ResizeMode(mode, p.RGB, whole.W, whole.H, nil)
+	m, _ = imageio.ResizeMode(fillResize, m.Crop(box), w, h, nil)
+	out := hint.Picture{RGB: m}
+	if p.Mask != nil {
+		mask := imageio.ResizeMaskMode(mode, *p.Mask, whole.W, whole.H)
+		mask = imageio.ResizeMaskMode(fillResize, mask.Crop(box), w, h)
+		out.Mask = &mask
+	}
+	return out
+}
+
+// controlMaps lists the hints that the request asks to see, for each unit that of the
+// hires pass before that of the first one.
+func (j *job) controlMaps() ([]imageio.RGBA, error) {
+	var out []imageio.RGBA
+	show := func(i, w, h int) error {
+		made, err := j.hint(i, w, h)
+		if err == nil {
+			out = append(out, made.Shown())
+		}
+		return err
+	}
+	for i, u := range j.req.Control {
+		if !u.ReturnMap {
+			continue
+		}
+		if hr := j.req.Hires; hr != nil {
+			w, h := hr.Width-hr.TruncateX*LatentScale, hr.Height-hr.TruncateY*LatentScale
+			if err := show(i, w, h); err != nil {
+				return nil, err
+			}
+		}
+		if err := show(i, j.req.Width, j.req.Height); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // softInHires reports whether the extension weakens the layers of a preprocessor's
@@ -58,15 +181,24 @@ func softInHires(module string) bool {
 	return strings.Contains(module, "canny") || strings.Contains(module, "mlsd")
 }
 
-func newControlUnit(u ControlUnit, picture imageio.RGB, hires bool) controlUnit {
+func newControlUnit(u ControlUnit, made hint.Hint, hires bool) controlUnit {
 	c := controlUnit{
 		model:    u.Model,
-		hint:     toPlanar(picture),
+		hint:     made,
+		seen:     made.Seen(),
 		start:    u.Start,
 		end:      u.End,
+		off:      hires && !u.HighRes || !hires && !u.LowRes,
 		rows:     float32(u.Weight),
 		layers:   make([]float32, ControlLayers),
 		condOnly: u.Mode == ControlModeControlNet,
+	}
+	if u.LayerWeights != nil {
+		c.rows = 1
+		for i := range c.layers {
+			c.layers[i] = float32(u.LayerWeights[i])
+		}
+		return c
 	}
 	for i := range c.layers {
 		c.layers[i] = 1
@@ -79,17 +211,161 @@ func newControlUnit(u ControlUnit, picture imageio.RGB, hires bool) controlUnit 
 
 // active reports whether the unit acts at this fraction of the pass.
 func (c *controlUnit) active(fraction float64) bool {
-	return fraction >= c.start && fraction <= c.end
+	return !c.off && fraction >= c.start && fraction <= c.end
 }
 
 // input is the unit's part in a UNet call; conditional says which rows have the
 // prompt.
 func (c *controlUnit) input(conditional []bool) ControlInput {
-	in := ControlInput{Model: c.model, Hint: c.hint, Layers: c.layers, Rows: make([]float32, len(conditional))}
+	in := ControlInput{Model: c.model, Hint: c.seen, Layers: c.layers, Rows: make([]float32, len(conditional))}
 	for i, cond := range conditional {
 		if cond || !c.condOnly {
 			in.Rows[i] = c.rows
 		}
 	}
 	return in
+}
+
+// concatFromHint replaces the extra channels of an inpainting checkpoint by a unit's
+// mask and masked picture.
+func (j *job) concatFromHint(ctx context.Context, p *pass, made hint.Hint) error {
+	masked := slices.Clone(made.Pixels)
+	for i := range masked {
+		masked[i] += made.Mask[i%len(made.Mask)] * (0.5 - masked[i]) // grey is the zero of the VAE's -1..1
+	}
+	encoded, err := j.encode(ctx, [][]float32{masked}, made.H, made.W)
+	if err != nil {
+		return err
+	}
+	concat := slices.Concat(largest(made.Mask, made.H, made.W, 8, 8, 0), encoded.data)
+	p.concat = slices.Repeat(concat, p.size.n)
+	return nil
+}
+
+// largest is the greatest value of windows of size cells that begin at multiples of
+// stride less pad, which is what max_pool2d gives for values of 0 or more.
+func largest(x []float32, h, w, size, stride, pad int) []float32 {
+	var out []float32
+	for top := -pad; top+size <= h+pad; top += stride {
+		for left := -pad; left+size <= w+pad; left += stride {
+			var most float32
+			for y := max(top, 0); y < min(top+size, h); y++ {
+				for _, v := range x[y*w+max(left, 0) : y*w+min(left+size, w)] {
+					most = max(most, v)
+				}
+			}
+			out = append(out, most)
+		}
+	}
+	return out
+}
+
+// correction changes what the UNet predicts so that the picture it implies is like the
+// unit's own: the same colours (tile_colorfix), or the same outside of the mask
+// (inpaint_only). It acts on all steps, whatever the part of the run in which the
+// ControlNet does.
+type correction struct {
+	origin []float32 // [4,h,w] the encoded picture
+	h, w   int
+	weight float32   // 0..1
+	mask   []float32 // [h,w] of inpaint_only; nil for the colours
+	radius int       // of the blur that tells colours from details
+	soften float32   // of the negative prompt's details, "+sharp"; 0 = no
+}
+
+// correction prepares what a unit's preprocessor does to predictions; nil for nothing.
+func (j *job) correction(ctx context.Context, u ControlUnit, made hint.Hint, hires bool) (*correction, error) {
+	colour := strings.Contains(u.Module, "colorfix")
+	restore := u.Module == "inpaint_only" && made.Mask != nil
+	if !colour && !restore {
+		return nil, nil
+	}
+	origin, err := j.encode(ctx, [][]float32{made.Pixels}, made.H, made.W)
+	if err != nil {
+		return nil, err
+	}
+	c := &correction{origin: origin.data, h: origin.h, w: origin.w, weight: float32(min(max(u.Weight, 0), 1))}
+	if restore {
+		c.mask = largest(made.Mask, made.H, made.W, 10, 8, 1)
+		return c, nil
+	}
+	sliders := u.sliders()
+	c.radius = int(sliders.A)
+	if hires && u.HighRes {
+		c.radius *= 2
+	}
+	c.origin = blurred(c.origin, c.h, c.w, c.radius)
+	if strings.Contains(u.Module, "+sharp") {
+		c.soften = float32(sliders.B * 0.01)
+	}
+	return c, nil
+}
+
+// apply changes the predictions out [rows,4,h,w] of a batch.
+func (c *correction) apply(out []float32, b *sampler.Batch) {
+	size := LatentChannels * c.h * c.w
+	for row := range b.Rows {
+		x, eps := b.X[row*size:][:size], out[row*size:][:size]
+		a := sampler.SignalPower(b.Timestep[row])
+		recip, recipm1 := float32(math.Sqrt(1/a)), float32(math.Sqrt(1/a-1))
+		picture := make([]float32, size)
+		for i := range picture {
+			picture[i] = recip*x[i] - recipm1*eps[i]
+		}
+		c.correct(picture, b.Rows[row].Kind == sampler.Prompt)
+		for i := range eps {
+			eps[i] = (recip*x[i]-picture[i])/recipm1*c.weight + eps[i]*(1-c.weight)
+		}
+	}
+}
+
+// correct changes the picture that a row implies.
+func (c *correction) correct(picture []float32, conditional bool) {
+	if c.mask != nil {
+		for i := range picture {
+			m := c.mask[i%len(c.mask)]
+			picture[i] = picture[i]*m + c.origin[i]*(1-m)
+		}
+		return
+	}
+	coarse := blurred(picture, c.h, c.w, c.radius)
+	for i := range picture {
+		picture[i] += c.origin[i] - coarse[i]
+	}
+	if c.soften != 0 && !conditional {
+		for i, v := range blurred(picture, c.h, c.w, c.radius) {
+			picture[i] = c.soften*v + (1-c.soften)*picture[i]
+		}
+	}
+}
+
+// blurred is the mean of the square of 2k+1 cells around each cell of planes [h,w],
+// borders repeated.
+func blurred(x []float32, h, w, k int) []float32 {
+	out := make([]float32, len(x))
+	across := make([]float64, h*w)
+	n := float64(2*k + 1)
+	for at := 0; at < len(x); at += h * w {
+		plane := x[at : at+h*w]
+		for y := range h {
+			row := plane[y*w : (y+1)*w]
+			for i := range row {
+				var sum float64
+				for d := -k; d <= k; d++ {
+					sum += float64(row[min(max(i+d, 0), w-1)])
+				}
+				across[y*w+i] = sum
+			}
+		}
+		for y := range h {
+			for i := range w {
+				var sum float64
+				for d := -k; d <= k; d++ {
+					sum += across[min(max(y+d, 0), h-1)*w+i]
+				}
+				out[at+y*w+i] = float32(sum / (n * n))
+			}
+		}
+	}
+	return out
 }

@@ -54,7 +54,7 @@ func (j *job) enlarge(ctx context.Context, first latents) (big, concat latents, 
 		concat, err = j.concatOf(ctx, big)
 		return big, concat, err
 	}
-	pictures, err := j.decode(ctx, first)
+	pictures, err := j.decode(ctx, first, nil)
 	if err != nil {
 		return big, concat, err
 	}
@@ -80,7 +80,7 @@ func (j *job) concatOf(ctx context.Context, l latents) (latents, error) {
 	if j.req.Settings.ConditionWeight >= 1 || !j.inpainting() {
 		return j.blankConcat(ctx, l.n, l.h, l.w)
 	}
-	pictures, err := j.decode(ctx, l)
+	pictures, err := j.decode(ctx, l, nil)
 	if err != nil {
 		return latents{}, err
 	}

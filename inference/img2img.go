@@ -153,11 +153,7 @@ func (j *job) prepareMask() *preparedMask {
 	if m == nil {
 		return nil
 	}
-	img := m.Image
-	if m.Invert {
-		img = img.Invert()
-	}
-	img = imageio.BlurMask(img, m.BlurX, m.BlurY)
+	img := *j.blurredMask()
 	w, h := j.initSize()
 	if !m.OnlyMasked {
 		img = imageio.ResizeMaskMode(maskMode(in.ResizeMode), img, w, h)
@@ -173,6 +169,21 @@ func (j *job) prepareMask() *preparedMask {
 		overlay: img,
 		crop:    &box,
 	}
+}
+
+// blurredMask is the mask of the request after inversion and blur, at its own size; nil
+// without one.
+func (j *job) blurredMask() *imageio.Gray {
+	if j.req.Init.Mask == nil {
+		return nil
+	}
+	m := j.req.Init.Mask
+	img := m.Image
+	if m.Invert {
+		img = img.Invert()
+	}
+	img = imageio.BlurMask(img, m.BlurX, m.BlurY)
+	return &img
 }
 
 // sized gives a mask the size of a picture that keeps its own (latent resize).

@@ -11,6 +11,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/formats/embedding"
+	"sdworker/inference/hint"
 	"sdworker/inference/imageio"
 	"sdworker/inference/prompt"
 	"sdworker/inference/rng"
@@ -38,6 +39,7 @@ type job struct {
 	progress Progress
 	skips    int          // skip requests heeded so far
 	init     *initPicture // img2img only
+	hints    map[hintKey]hint.Hint
 }
 
 // run makes all pictures of the request.
@@ -72,6 +74,9 @@ func (j *job) run(ctx context.Context) error {
 		if err := j.runBatch(ctx, n); err != nil {
 			return j.pipeline.broken(j.turn, j.eng.model, err)
 		}
+	}
+	if j.res.Maps, err = j.controlMaps(); err != nil {
+		return err
 	}
 	j.res.Interrupted = j.hooks.Control.Interrupted()
 	j.res.Skipped = j.hooks.Control.Skips() > 0
@@ -140,7 +145,7 @@ func (j *job) runBatch(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	pictures, err := j.decode(ctx, out)
+	pictures, err := j.decode(ctx, out, j.paintOver)
 	if err != nil {
 		return err
 	}
@@ -230,14 +235,15 @@ func promptSteps(name string, steps int) int {
 	return info.PromptSteps(steps)
 }
 
-// decode turns latents into pictures, each decoded alone.
-func (j *job) decode(ctx context.Context, l latents) ([]imageio.RGB, error) {
+// decode turns latents into pictures, each decoded alone. over, which may be nil, is
+// called with the pixels of each before they become bytes.
+func (j *job) decode(ctx context.Context, l latents, over func(pixels []float32, h, w int) error) ([]imageio.RGB, error) {
 	defer j.clock(&j.res.Timings.Decode)()
 	out := make([]imageio.RGB, l.n)
 	for i := range out {
 		j.report(PhaseDecoding, i, l.n)
 		var err error
-		if out[i], err = j.decodeOne(ctx, l.at(i), l.h, l.w); err != nil {
+		if out[i], err = j.decodeOne(ctx, l.at(i), l.h, l.w, over); err != nil {
 			return nil, err
 		}
 	}
@@ -246,7 +252,7 @@ func (j *job) decode(ctx context.Context, l latents) ([]imageio.RGB, error) {
 }
 
 // decodeOne decodes a UNet-scale latent [4,h,w].
-func (j *job) decodeOne(ctx context.Context, latent []float32, h, w int) (imageio.RGB, error) {
+func (j *job) decodeOne(ctx context.Context, latent []float32, h, w int, over func(pixels []float32, h, w int) error) (imageio.RGB, error) {
 	z := make([]float32, len(latent))
 	for i, v := range latent {
 		z[i] = v / VAEScale
@@ -258,7 +264,13 @@ func (j *job) decodeOne(ctx context.Context, latent []float32, h, w int) (imagei
 	if len(pixels) > 0 && math.IsNaN(float64(pixels[0])) {
 		return imageio.RGB{}, fault.Errorf(fault.Internal, "decode", "the VAE produced a picture of NaNs; try another VAE or checkpoint")
 	}
-	return toRGB(pixels, h*LatentScale, w*LatentScale), nil
+	h, w = h*LatentScale, w*LatentScale
+	if over != nil {
+		if err := over(pixels, h, w); err != nil {
+			return imageio.RGB{}, err
+		}
+	}
+	return toRGB(pixels, h, w), nil
 }
 
 // encode turns pictures [3,h,w] into UNet-scale latents, each encoded alone. The mean of the posterior is taken: A1111 draws from it with unseeded

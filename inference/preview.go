@@ -55,7 +55,7 @@ func (j *job) preview(ctx context.Context, latent []float32, h, w int) (imageio.
 		}
 		return toRGB(pixels, h*LatentScale, w*LatentScale), nil
 	case PreviewFull:
-		return j.decodeOne(ctx, latent, h, w)
+		return j.decodeOne(ctx, latent, h, w, nil)
 	}
 	return approximate(latent, h, w), nil
 }

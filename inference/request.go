@@ -20,6 +20,7 @@ type Request struct {
 
 	Seed            int64 // of the first image, never negative
 	Subseed         int64 // variation seed, never negative
+	SubseedOpen     bool  // the client left the variation seed to chance
 	SubseedStrength float64
 	SeedResizeW     int // pixels; both above 0 switch seed resize on
 	SeedResizeH     int
@@ -104,9 +105,13 @@ type ControlUnit struct {
 	Model        string // path of the ControlNet file
 	Module       string // preprocessor: none, canny, invert ...
 	Image        imageio.RGB
+	Mask         *imageio.Gray // for inpainting, of the image's size: white = repaint; nil without one
+	OfInit       bool          // image, mask and resize mode are those of Init; Image and Mask are not used
+	CropToMask   bool          // the image is cut as an only-masked job cuts its init image
 	Weight       float64
-	ResizeMode   int     // 0 stretch, 1 crop, 2 fill
-	Start, End   float64 // fraction of the steps during which it acts
+	LayerWeights []float64 // ControlLayers strengths instead of Weight and of what Mode does to layers; nil for none
+	ResizeMode   int       // 0 stretch, 1 crop, 2 fill
+	Start, End   float64   // fraction of the steps during which it acts
 	Mode         ControlMode
 	PixelPerfect bool
 	Resolution   int // of the preprocessor, pixels of the short side
@@ -181,8 +186,8 @@ const (
 // Result is what a job produced.
 type Result struct {
 	Images      []Image
-	Maps        []imageio.RGB // preprocessed ControlNet pictures
-	Interrupted bool          // ended early by Interrupt; Images holds what there was
+	Maps        []imageio.RGBA // preprocessed ControlNet pictures; what an inpainting mask covers is half transparent
+	Interrupted bool           // ended early by Interrupt; Images holds what there was
 	Skipped     bool
 
 	UsedLoRAs      []string    // names, in the order of their tags
@@ -263,9 +268,23 @@ func (r *Request) Check() error {
 		}
 	}
 	for _, u := range r.Control {
-		if u.Image.W < 1 || u.Image.H < 1 {
-			return fault.FieldError("alwayson_scripts", "a ControlNet unit has no image")
+		if err := u.check(r); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func (u *ControlUnit) check(r *Request) error {
+	switch {
+	case u.OfInit && r.Init != nil:
+	case u.OfInit || u.Image.W < 1 || u.Image.H < 1 || len(u.Image.Pix) != 3*u.Image.W*u.Image.H:
+		return fault.FieldError("alwayson_scripts", "a ControlNet unit has no image")
+	case u.Mask != nil && (u.Mask.W != u.Image.W || u.Mask.H != u.Image.H):
+		return fault.FieldError("alwayson_scripts", "the mask of a ControlNet unit has %dx%d pixels, its image %dx%d", u.Mask.W, u.Mask.H, u.Image.W, u.Image.H)
+	}
+	if u.LayerWeights != nil && len(u.LayerWeights) != ControlLayers {
+		return fault.FieldError("alwayson_scripts", "a ControlNet unit has %d layer weights, want %d", len(u.LayerWeights), ControlLayers)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	defer j.clock(&j.res.Timings.Sample)()
 	defer j.eng.End()
 	var err error
-	if p.control, err = j.prepareControl(p.size.w*LatentScale, p.size.h*LatentScale, p.hires); err != nil {
+	if p.control, err = j.prepareControl(ctx, p); err != nil {
 		return latents{}, err
 	}
 	var predictions sampler.Predictions
@@ -44,7 +44,7 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 		Steps:       p.steps,
 		CFGScale:    p.cfg,
 		RNG:         p.noise,
-		UNet:        func(ctx context.Context, b *sampler.Batch) ([]float32, error) { return j.unet(ctx, p, b) },
+		UNet:        func(ctx context.Context, b *sampler.Batch) ([]float32, error) { return j.predict(ctx, p, b) },
 		Inputs:      p.activeUnits,
 		Options:     j.req.Settings.Options,
 		Img2Img:     p.start,
@@ -107,6 +107,22 @@ func (j *job) onStep(ctx context.Context, p *pass, step, total int, predicted []
 		}
 	}
 	j.hooks.Report(j.progress)
+}
+
+// predict is unet with what preprocessors do to its predictions.
+func (j *job) predict(ctx context.Context, p *pass, b *sampler.Batch) ([]float32, error) {
+	out, err := j.unet(ctx, p, b)
+	if err != nil {
+		return nil, err
+	}
+	for _, colours := range []bool{true, false} { // the extension restores last
+		for i := range p.control {
+			if fix := p.control[i].fix; fix != nil && (fix.mask == nil) == colours {
+				fix.apply(out, b)
+			}
+		}
+	}
+	return out, nil
 }
 
 // unet runs the UNet for one batch of the sampler: in one call when prompt and

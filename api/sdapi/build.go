@@ -23,6 +23,7 @@ func (c *call) build(ctx context.Context) error {
 	c.req = &inference.Request{
 		Seed:            c.seed("seed"),
 		Subseed:         c.seed("subseed"),
+		SubseedOpen:     c.open("subseed"),
 		SubseedStrength: in.number("subseed_strength"),
 		SeedResizeW:     in.whole("seed_resize_from_w"),
 		SeedResizeH:     in.whole("seed_resize_from_h"),
@@ -123,11 +124,16 @@ func (c *call) checkRefiner() error {
 
 // seed reads a seed field; null and negative numbers mean a random one.
 func (c *call) seed(name string) int64 {
-	v := c.in.maybeWhole(name)
-	if v == nil || *v < 0 {
+	if c.open(name) {
 		return c.server.cfg.Seed()
 	}
-	return *v
+	return *c.in.maybeWhole(name)
+}
+
+// open reports whether a seed field leaves its seed to chance.
+func (c *call) open(name string) bool {
+	v := c.in.maybeWhole(name)
+	return v == nil || *v < 0
 }
 
 // buildPrompts merges styles into the prompts and removes comments.

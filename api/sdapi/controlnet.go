@@ -2,8 +2,8 @@ package sdapi
 
 import (
 	"context"
-	"math"
 	"net/http"
+	"slices"
 	"strings"
 
 	"sdworker/api/sdapi/pyjson"
@@ -47,37 +47,89 @@ func (s *Server) listControlModels(r *http.Request) (any, error) {
 
 // listControlModules handles GET /controlnet/module_list.
 func listControlModules(r *http.Request) (any, error) {
-	if _, err := schema.QueryBool("alias_names", r.URL.Query()["alias_names"], false); err != nil {
+	labels, err := schema.QueryBool("alias_names", r.URL.Query()["alias_names"], false)
+	if err != nil {
 		return nil, err
 	}
 	detail := pyjson.NewObject()
+	names := []string{}
 	for _, m := range hint.Modules() {
+		name := m.Name
+		if labels {
+			name = m.Label
+		}
+		names = append(names, name)
 		sliders := []any{}
 		for _, sl := range m.Sliders {
-			sliders = append(sliders, pyjson.NewObject("name", sl.Name, "value", sl.Value, "min", sl.Min, "max", sl.Max, "step", sl.Step))
+			if sl.Name != "" {
+				sliders = append(sliders, pyjson.NewObject("name", sl.Name, "value", sl.Value, "min", sl.Min, "max", sl.Max, "step", sl.Step))
+			}
 		}
-		detail.Set(m.Name, pyjson.NewObject("model_free", false, "sliders", sliders))
+		detail.Set(name, pyjson.NewObject("model_free", false, "sliders", sliders))
 	}
-	return pyjson.NewObject("module_list", moduleNames(), "module_detail", detail), nil
+	return pyjson.NewObject("module_list", names, "module_detail", detail), nil
 }
 
-func moduleNames() []string {
-	var names []string
-	for _, m := range hint.Modules() {
-		names = append(names, m.Name)
-	}
-	return names
-}
-
-// listControlTypes handles GET /controlnet/control_types.
+// listControlTypes handles GET /controlnet/control_types: for each tag of a
+// preprocessor those that have it, and the models whose names say so.
 func (s *Server) listControlTypes(*http.Request) (any, error) {
-	models := append([]string{"None"}, s.controlModels()...)
-	first := models[min(1, len(models)-1)]
-	types := pyjson.NewObject(
-		"All", pyjson.NewObject("module_list", moduleNames(), "model_list", models, "default_option", "none", "default_model", "None"),
-		"Canny", pyjson.NewObject("module_list", []string{"none", "canny"}, "model_list", models, "default_option", "canny", "default_model", first),
-	)
+	all := append([]string{"None"}, s.controlModels()...)
+	types := pyjson.NewObject("All", pyjson.NewObject("module_list", moduleLabels(""), "model_list", all, "default_option", "none", "default_model", "None"))
+	var tags []string
+	for _, m := range hint.Modules() {
+		tags = append(tags, m.Tags...)
+	}
+	slices.Sort(tags)
+	for _, tag := range slices.Compact(tags) {
+		modules, models := moduleLabels(tag), modelsFor(tag, all)
+		option := modules[0]
+		if len(modules) > 1 {
+			option = modules[1]
+		}
+		types.Set(tag, pyjson.NewObject("module_list", modules, "model_list", models, "default_option", option, "default_model", defaultModel(models)))
+	}
 	return pyjson.NewObject("control_types", types), nil
+}
+
+// moduleLabels lists the preprocessors with a tag, "none" always first; "" lists all.
+func moduleLabels(tag string) []string {
+	var labels []string
+	for _, m := range hint.Modules() {
+		if tag == "" || m.Name == "none" || slices.Contains(m.Tags, tag) {
+			labels = append(labels, m.Label)
+		}
+	}
+	return labels
+}
+
+// tagNames are other names of a tag in names of models.
+var tagNames = map[string]string{"InstructP2P": "ip2p", "Scribble": "sketch", "Tile": "blur"}
+
+// modelsFor lists the models whose names have a tag in them, or that are for several.
+func modelsFor(tag string, all []string) []string {
+	var out []string
+	for _, name := range all {
+		lower := strings.ToLower(name)
+		other := tagNames[tag]
+		if lower == "none" || strings.Contains(lower, strings.ToLower(tag)) || other != "" && strings.Contains(lower, other) ||
+			strings.Contains(lower, "union") && slices.Contains(unionTags, tag) {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// unionTags are those that a ControlNet for several kinds of pictures knows.
+var unionTags = []string{"Canny", "Lineart", "MLSD", "Scribble", "Inpaint", "Tile"}
+
+// defaultModel is the first model whose name says version 1.1, else the first.
+func defaultModel(models []string) string {
+	for _, name := range models[1:] {
+		if head, _, _ := strings.Cut(name, "["); strings.Contains(head, "11") {
+			return name
+		}
+	}
+	return models[min(1, len(models)-1)]
 }
 
 var detectRequest = &schema.Model{Name: "Body_detect_controlnet_detect_post", Fields: []schema.Field{
@@ -111,24 +163,40 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	masks := in.list("controlnet_masks")
+	if module.Masked && len(masks) != len(images) {
+		return refuse(http.StatusUnprocessableEntity, "Preprocessor %s requires `controlnet_masks` param.", in.text("controlnet_module"))
+	}
+	sliders := module.Bounded(hint.Sliders{
+		Resolution: in.whole("controlnet_processor_res"), A: in.number("controlnet_threshold_a"), B: in.number("controlnet_threshold_b"),
+		Seed: uint32(s.cfg.Seed()),
+	})
+	if in.err != nil {
+		return in.err
+	}
 	var made []encodable
-	for _, m := range decoded {
-		picture := m.RGB([3]uint8{255, 255, 255})
-		width, height := detectSize(picture, in.whole("controlnet_processor_res"), module.Name != "none")
-		if max(width, height) > maxExtrasSide || width*height > maxDetectPixels {
+	for i, m := range decoded {
+		white := [3]uint8{255, 255, 255}
+		out, err := hint.Preprocess(module, m.RGB(white), sliders)
+		if err != nil {
+			return refuse(http.StatusUnprocessableEntity, "%s", err.Error())
+		}
+		if max(out.W, out.H) > maxExtrasSide {
 			return refuse(http.StatusUnprocessableEntity, "controlnet_processor_res is too large")
 		}
-		out, err := hint.Make(picture, hint.Options{
-			Module: module.Name, Resolution: min(width, height), Width: width, Height: height,
-			ThresholdA: in.number("controlnet_threshold_a"), ThresholdB: in.number("controlnet_threshold_b"),
-		})
+		if !module.Masked {
+			made = append(made, encodable{pixels: out})
+			continue
+		}
+		mask, _, err := s.picture(r.Context(), masks[i], o)
 		if err != nil {
 			return err
 		}
-		made = append(made, encodable{pixels: out})
-	}
-	if in.err != nil {
-		return in.err
+		alpha := firstChannel(mask.DropAlpha())
+		if alpha.W != out.W || alpha.H != out.H {
+			return refuse(http.StatusUnprocessableEntity, "image shape ((%d, %d)) not aligned with mask shape ((%d, %d))", out.H, out.W, alpha.H, alpha.W)
+		}
+		made = append(made, transparent(hint.ShowMask(hint.Picture{RGB: out, Mask: &alpha})))
 	}
 	files, err := encodeAll(r.Context(), made, o)
 	if err != nil {
@@ -142,20 +210,13 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// maxDetectPixels bounds a picture that a preprocessor makes in this process.
-const maxDetectPixels = 1 << 24
-
-// detectSize is the size at which a preprocessor shows its result: the short side
-// at its resolution, 512 unless the request says otherwise.
-func detectSize(m imageio.RGB, resolution int, sized bool) (w, h int) {
-	if !sized {
-		return m.W, m.H
+// firstChannel is what the extension takes of a mask.
+func firstChannel(m imageio.RGB) imageio.Gray {
+	out := imageio.NewGray(m.W, m.H)
+	for i := range out.Pix {
+		out.Pix[i] = m.Pix[3*i]
 	}
-	if resolution <= 0 {
-		resolution = 512
-	}
-	k := float64(resolution) / float64(min(m.W, m.H))
-	return max(1, int(math.RoundToEven(float64(m.W)*k))), max(1, int(math.RoundToEven(float64(m.H)*k)))
+	return out
 }
 
 // controlUnit is one unit of ControlNet (Mikubill v1.1.455). Keys that it does
@@ -276,16 +337,20 @@ func (c *call) controlUnit(ctx context.Context, i int, unit *fields) (inference.
 	if !ok {
 		return inference.ControlUnit{}, crash("RuntimeError", "model %s not found", quoted(name))
 	}
-	if _, known := hint.Lookup(unit.text("module")); !known {
+	module, known := hint.Lookup(unit.text("module"))
+	if !known {
 		return inference.ControlUnit{}, refuse(http.StatusUnprocessableEntity,
 			"ControlNet preprocessor %s is not available: send the preprocessed picture with module none", quoted(unit.text("module")))
 	}
-	image, mask := unitImage(unit)
+	if module.Name == "inpaint_only" && c.req.Init != nil && c.req.Init.Mask != nil {
+		module, _ = hint.Lookup("inpaint") // as in the extension: the job's own mask keeps the rest
+	}
 	out := inference.ControlUnit{
 		Model:        model.Path,
-		Module:       unit.text("module"),
+		Module:       module.Name,
 		Weight:       unit.number("weight"),
 		ResizeMode:   choice(unit, "resize_mode", []string{"Just Resize", "Crop and Resize", "Resize and Fill"}, oldResizeModes, 1),
+		CropToMask:   unit.flag("inpaint_crop_input_image", true) || c.tiled(),
 		Start:        unit.number("guidance_start"),
 		End:          unit.number("guidance_end"),
 		Mode:         inference.ControlMode(choice(unit, "control_mode", []string{"Balanced", "My prompt is more important", "ControlNet is more important"}, nil, 0)),
@@ -297,52 +362,147 @@ func (c *call) controlUnit(ctx context.Context, i int, unit *fields) (inference.
 	}
 	pass := choice(unit, "hr_option", []string{"Both", "Low res only", "High res only"}, nil, 0)
 	out.LowRes, out.HighRes = pass != 2, pass != 1
-	switch {
-	case image != nil:
-		m, _, err := c.server.picture(ctx, image, c.opts)
-		if err != nil {
-			return out, err
-		}
-		out.Image = m.RGB([3]uint8{})
-	case c.req.Init != nil:
-		out.Image = c.req.Init.Images[0]
-	default:
-		return out, refuse(http.StatusUnprocessableEntity, "ControlNet unit %d has no image", i)
+	if err := c.unitPicture(ctx, i, unit, module, &out); err != nil {
+		return out, err
 	}
-	if mask != nil {
-		c.note("the mask of ControlNet unit %d is ignored", i)
+	var err error
+	if out.LayerWeights, err = layerWeights(i, unit); err != nil {
+		return out, err
 	}
+	if region, _ := unit.Get("effective_region_mask"); region != nil && region != "" {
+		c.note("the effective region mask of ControlNet unit %d is ignored", i)
+	}
+	showBounds(unit, module)
 	return out, unit.err
+}
+
+// tiled reports whether the job paints a picture in tiles: "SD upscale" and its kin, whose
+// units always get the part of the tile.
+func (c *call) tiled() bool { return c.script != nil && strings.Contains(c.script.name, "upscale") }
+
+// unitPicture reads image and mask of a unit: its own, or those of the init image.
+func (c *call) unitPicture(ctx context.Context, i int, unit *fields, module hint.Module, out *inference.ControlUnit) error {
+	sent, sentMask, err := unitImage(unit)
+	if err != nil {
+		return err
+	}
+	if sent == nil {
+		if sentMask != nil {
+			return refuse(http.StatusUnprocessableEntity, "ControlNet unit %d has a mask and no image", i)
+		}
+		if out.OfInit = c.req.Init != nil; !out.OfInit {
+			return refuse(http.StatusUnprocessableEntity, "ControlNet unit %d has no image", i)
+		}
+		return nil
+	}
+	white := [3]uint8{255, 255, 255}
+	image, _, err := c.server.picture(ctx, sent, c.opts)
+	if err != nil {
+		return err
+	}
+	out.Image = image.RGB(white)
+	if sentMask == nil {
+		return nil
+	}
+	picture, _, err := c.server.picture(ctx, sentMask, c.opts)
+	if err != nil {
+		return err
+	}
+	mask := firstChannel(picture.RGB(white))
+	if mask.W != out.Image.W || mask.H != out.Image.H {
+		return refuse(http.StatusUnprocessableEntity, "ControlNet unit %d: image shape ((%d, %d)) not aligned with mask shape ((%d, %d))",
+			i, out.Image.H, out.Image.W, mask.H, mask.W)
+	}
+	switch few, most := slices.Min(mask.Pix), slices.Max(mask.Pix); {
+	case module.Masked:
+		out.Mask = &mask
+	case most > 5 && few < 250: // a drawing: the mask is what the preprocessor gets
+		out.Image = mask.RGB()
+	}
+	return nil
+}
+
+// layerWeights reads advanced_weighting, a strength for each residual of a ControlNet.
+func layerWeights(i int, unit *fields) ([]float64, error) {
+	v, _ := unit.Get("advanced_weighting")
+	if v == nil {
+		return nil, nil
+	}
+	list, _ := v.([]any)
+	weights := make([]float64, 0, len(list))
+	for _, item := range list {
+		switch item := item.(type) {
+		case float64:
+			weights = append(weights, item)
+		case int64:
+			weights = append(weights, float64(item))
+		}
+	}
+	if len(weights) != inference.ControlLayers || len(weights) != len(list) {
+		return nil, refuse(http.StatusUnprocessableEntity, "ControlNet unit %d: advanced_weighting must be a list of %d numbers", i, inference.ControlLayers)
+	}
+	return weights, nil
+}
+
+// showBounds replaces parameters out of their bounds in the unit, whose infotext says
+// what was used.
+func showBounds(unit *fields, module hint.Module) {
+	sent := hint.Sliders{Resolution: unit.whole("processor_res"), A: unit.number("threshold_a"), B: unit.number("threshold_b")}
+	used := module.Bounded(sent)
+	for _, f := range []struct {
+		name       string
+		sent, used float64
+		slider     hint.Slider
+	}{
+		{"processor_res", float64(sent.Resolution), float64(used.Resolution), module.Sliders[0]},
+		{"threshold_a", sent.A, used.A, module.Sliders[1]},
+		{"threshold_b", sent.B, used.B, module.Sliders[2]},
+	} {
+		switch {
+		case f.sent == f.used:
+		case f.slider.Whole():
+			unit.Set(f.name, int64(f.slider.Value))
+		default:
+			unit.Set(f.name, f.slider.Value)
+		}
+	}
 }
 
 // unitImage returns image and mask, which older clients send together in one
 // object or list.
-func unitImage(unit *fields) (image, mask any) {
+func unitImage(unit *fields) (image, mask any, err error) {
 	image, _ = unit.Get("image")
 	for _, name := range []string{"mask_image", "mask"} {
 		if v, _ := unit.Get(name); v != nil && v != "" {
 			mask = v
 		}
 	}
-	switch v := image.(type) {
-	case *pyjson.Object:
-		image, _ = v.Get("image")
-		if inner, _ := v.Get("mask"); inner != nil && mask == nil {
-			mask = inner
-		}
-	case []any:
+	if list, ok := image.([]any); ok {
 		image = nil
-		if len(v) > 0 {
-			image = v[0]
+		if len(list) > 0 {
+			image = list[0]
 		}
-		if len(v) > 1 && mask == nil {
-			mask = v[1]
+		_, objects := image.(*pyjson.Object)
+		switch {
+		case objects && len(list) > 1 || len(list) > 2:
+			return nil, nil, refuse(http.StatusUnprocessableEntity, "a ControlNet unit takes one image, %d were sent", len(list))
+		case len(list) > 1 && mask == nil:
+			mask = list[1]
+		}
+	}
+	if both, ok := image.(*pyjson.Object); ok {
+		image, _ = both.Get("image")
+		if inner, _ := both.Get("mask"); inner != nil && mask == nil {
+			mask = inner
 		}
 	}
 	if image == "" {
 		image = nil
 	}
-	return image, mask
+	if mask == "" {
+		mask = nil
+	}
+	return image, mask, nil
 }
 
 // oldResizeModes are captions of earlier versions.

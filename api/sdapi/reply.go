@@ -102,7 +102,7 @@ func (c *call) collect(made *outcome) *output {
 	}
 	for _, r := range made.runs {
 		for _, m := range r.result.Maps {
-			out.images = append(out.images, encodable{pixels: m})
+			out.images = append(out.images, transparent(m))
 		}
 	}
 	return out
@@ -286,9 +286,20 @@ func phases(t inference.Timings) []phase {
 // encodable is a picture with the text that goes into its file.
 type encodable struct {
 	pixels imageio.RGB
+	alpha  *imageio.Gray // of pixels, which only PNG keeps; nil for an opaque picture
 	text   string
 	more   []imageio.Text // further texts, which only PNG keeps
 	xmp    string         // packet of metadata, "" for none
+}
+
+// transparent is a picture with its alpha, if it has one that counts.
+func transparent(m imageio.RGBA) encodable {
+	out := encodable{pixels: m.DropAlpha()}
+	if !m.Opaque() {
+		alpha := m.Alpha()
+		out.alpha = &alpha
+	}
+	return out
 }
 
 // imageFormats are the values of option samples_format that can be sent.
@@ -332,6 +343,9 @@ func encodeAs(format string, m encodable, o options.Values) ([]byte, error) {
 		texts := m.more
 		if m.text != "" {
 			texts = append([]imageio.Text{{Key: "parameters", Value: m.text}}, texts...)
+		}
+		if m.alpha != nil {
+			return m.marked(imageio.EncodeAlphaPNG(m.pixels, *m.alpha, texts...))
 		}
 		return m.marked(imageio.EncodePNG(m.pixels, texts...))
 	case "jpg", "jpeg":

@@ -1,12 +1,14 @@
 package sdapi_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference"
+	"sdworker/inference/imageio"
 	"sdworker/internal/vectors"
 )
 
@@ -73,7 +75,7 @@ func TestControlNetUnit(t *testing.T) {
 	}
 	defaults := inference.ControlUnit{
 		Model: "/models/ControlNet/canny.safetensors", Module: "none", Weight: 1, ResizeMode: 1, End: 1,
-		Resolution: -1, ThresholdA: -1, ThresholdB: -1, LowRes: true, HighRes: true, ReturnMap: true,
+		Resolution: -1, ThresholdA: -1, ThresholdB: -1, LowRes: true, HighRes: true, ReturnMap: true, CropToMask: true,
 	}
 	g, got := send(unit)
 	require.Equal(t, 16, got.Image.W)
@@ -84,7 +86,7 @@ func TestControlNetUnit(t *testing.T) {
 	bare := map[string]any{"enabled": true, "model": "canny", "input_image": encoded(t, 16, 16)}
 	g, got = send(bare)
 	require.Contains(t, g.info["infotexts"].([]any)[0], `ControlNet 0: "Module: none, Model: canny, Weight: 1.0, Resize Mode: Crop and Resize, `+
-		`Processor Res: -1, Threshold A: -1, Threshold B: -1, Guidance Start: 0, Guidance End: 1, Pixel Perfect: False, Control Mode: Balanced"`)
+		`Processor Res: 512, Threshold A: 0.5, Threshold B: 0.5, Guidance Start: 0, Guidance End: 1, Pixel Perfect: False, Control Mode: Balanced"`)
 	got.Image = defaults.Image
 	require.Equal(t, defaults, got, "fields left out have the same defaults")
 
@@ -96,7 +98,7 @@ func TestControlNetUnit(t *testing.T) {
 	got.Image = defaults.Image
 	require.Equal(t, inference.ControlUnit{
 		Model: "/models/ControlNet/canny.safetensors", Module: "canny", Weight: 0.5, ResizeMode: 2, End: 0.75,
-		Mode: inference.ControlModePrompt, PixelPerfect: true, Resolution: 256, ThresholdA: 50, ThresholdB: -1, LowRes: true,
+		Mode: inference.ControlModePrompt, PixelPerfect: true, Resolution: 256, ThresholdA: 50, ThresholdB: -1, LowRes: true, CropToMask: true,
 	}, got)
 }
 
@@ -189,12 +191,91 @@ func TestDetect(t *testing.T) {
 	for body, detail := range map[string]string{
 		`{"controlnet_module": "zzz"}`:   "Module not available",
 		`{"controlnet_module": "canny"}`: "No image selected",
-		`{"controlnet_module": "canny", "controlnet_processor_res": 5000, "controlnet_input_images": ["` + image + `"]}`: "too large",
+		`{"controlnet_module": "inpaint", "controlnet_input_images": ["` + image + `"]}`: "Preprocessor inpaint requires `controlnet_masks` param.",
 	} {
 		got := f.post("/controlnet/detect", body)
 		require.Equal(t, 422, got.status)
 		require.Contains(t, string(got.body), detail)
 	}
-	require.Contains(t, f.get("/controlnet/module_list?alias_names=false").object(t)["module_list"], "canny")
-	require.Contains(t, f.get("/controlnet/control_types").object(t)["control_types"], "Canny")
+	sized := func(body map[string]any) [2]int {
+		t.Helper()
+		body["controlnet_input_images"] = []string{image}
+		m, _ := reply{}.picture(t, f.post("/controlnet/detect", body).object(t)["images"].([]any)[0])
+		return [2]int{m.W, m.H}
+	}
+	require.Equal(t, [2]int{1024, 512}, sized(map[string]any{"controlnet_module": "canny", "controlnet_processor_res": 5000}), "out of bounds")
+	require.Equal(t, [2]int{32, 16}, sized(map[string]any{"controlnet_module": "invert", "controlnet_processor_res": 64}))
+	require.Equal(t, [2]int{16, 8}, sized(map[string]any{"controlnet_module": "tile_resample", "controlnet_threshold_a": 2}))
+	require.Equal(t, [2]int{32, 16}, sized(map[string]any{"controlnet_module": "inpaint_only", "controlnet_masks": []string{image}}))
+
+	list := f.get("/controlnet/module_list?alias_names=false").object(t)
+	require.Equal(t, []any{
+		"none", "tile_resample", "recolor_luminance", "lineart_standard", "inpaint_only", "canny", "invert", "tile_colorfix+sharp", "tile_colorfix",
+		"threshold", "shuffle", "scribble_xdog", "recolor_intensity", "inpaint", "blur_gaussian",
+	}, list["module_list"])
+	require.Equal(t, map[string]any{"model_free": false, "sliders": []any{
+		map[string]any{"name": "Resolution", "value": 512.0, "min": 64.0, "max": 2048.0, "step": 8.0},
+		map[string]any{"name": "Variation", "value": 8.0, "min": 3.0, "max": 32.0, "step": 1.0},
+		map[string]any{"name": "Sharpness", "value": 1.0, "min": 0.0, "max": 2.0, "step": 0.01},
+	}}, list["module_detail"].(map[string]any)["tile_colorfix+sharp"])
+	require.Contains(t, f.get("/controlnet/module_list?alias_names=true").object(t)["module_list"], "inpaint_global_harmonious")
+	types := f.get("/controlnet/control_types").object(t)["control_types"].(map[string]any)
+	require.Equal(t, []any{"none", "tile_resample", "tile_colorfix+sharp", "tile_colorfix", "blur_gaussian"}, types["Tile"].(map[string]any)["module_list"])
+	require.Equal(t, "tile_resample", types["Tile"].(map[string]any)["default_option"])
+}
+
+func TestControlNetPictures(t *testing.T) {
+	f := start(t)
+	send := func(path string, body, unit map[string]any) reply {
+		unit["enabled"], unit["model"] = true, "canny"
+		body["alwayson_scripts"] = map[string]any{"ControlNet": map[string]any{"args": []any{unit}}}
+		return f.post(path, small(body))
+	}
+	grey, white := coloured(t, 16, 16, [3]uint8{100, 100, 100}), coloured(t, 16, 16, [3]uint8{255, 255, 255})
+
+	send("/sdapi/v1/txt2img", map[string]any{}, map[string]any{"module": "inpaint_only", "image": white, "mask": grey}).generated(t)
+	got := f.gen.Last().Control[0]
+	require.Equal(t, uint8(100), got.Mask.Pix[0])
+	require.Equal(t, uint8(255), got.Image.Pix[0])
+
+	send("/sdapi/v1/txt2img", map[string]any{}, map[string]any{"module": "canny", "image": []any{white, grey}}).generated(t)
+	got = f.gen.Last().Control[0]
+	require.Nil(t, got.Mask)
+	require.Equal(t, uint8(100), got.Image.Pix[0], "a drawn mask is the picture")
+
+	send("/sdapi/v1/txt2img", map[string]any{}, map[string]any{"module": "canny", "image": map[string]any{"image": grey, "mask": white}}).generated(t)
+	require.Equal(t, uint8(100), f.gen.Last().Control[0].Image.Pix[0], "a mask of all is none")
+
+	body := map[string]any{"init_images": []any{grey}, "mask": white}
+	send("/sdapi/v1/img2img", body, map[string]any{"module": "inpaint_only"}).generated(t)
+	got = f.gen.Last().Control[0]
+	require.True(t, got.OfInit)
+	require.Equal(t, "inpaint", got.Module, "the job inpaints itself")
+
+	weights := make([]any, inference.ControlLayers)
+	for i := range weights {
+		weights[i] = float64(i)
+	}
+	g := send("/sdapi/v1/txt2img", map[string]any{}, map[string]any{"module": "tile_colorfix", "image": grey, "advanced_weighting": weights, "threshold_a": 99}).generated(t)
+	require.InDelta(t, 12, f.gen.Last().Control[0].LayerWeights[12], 0)
+	require.Contains(t, g.info["infotexts"].([]any)[0], "Threshold A: 8.0, Threshold B: 0.5")
+
+	for detail, unit := range map[string]map[string]any{
+		"advanced_weighting must be a list of 13 numbers": {"image": grey, "advanced_weighting": []any{1, 2}},
+		"not aligned with mask shape":                     {"image": grey, "mask": coloured(t, 8, 16, [3]uint8{9, 9, 9})},
+		"has a mask and no image":                         {"mask": grey},
+		"takes one image, 3 were sent":                    {"image": []any{grey, grey, grey}},
+	} {
+		got := send("/sdapi/v1/txt2img", map[string]any{}, unit)
+		require.Equal(t, 422, got.status)
+		require.Contains(t, string(got.body), detail)
+	}
+}
+
+// coloured is a picture of one colour as clients send it.
+func coloured(t *testing.T, w, h int, colour [3]uint8) string {
+	t.Helper()
+	file, err := imageio.EncodePNG(imageio.Fill(w, h, colour))
+	require.NoError(t, err)
+	return base64.StdEncoding.EncodeToString(file)
 }

@@ -18,75 +18,17 @@ const (
 	Pad            // Resize and Fill
 )
 
-// Module is one preprocessor.
-type Module struct {
-	Name     string
-	Aliases  []string // other names that requests use
-	Sliders  []Slider // its parameters, as /controlnet/module_list shows them
-	run      func(m imageio.RGB, a, b float64) imageio.RGB
-	defaultA float64
-	defaultB float64
-}
-
-// Slider describes one parameter of a preprocessor.
-type Slider struct {
-	Name            string
-	Value, Min, Max float64
-	Step            float64
-}
-
-var resolutionSlider = Slider{Name: "Preprocessor Resolution", Value: defaultResolution, Min: 64, Max: 2048, Step: 8}
-
-// defaultResolution is the short side, in pixels, at which preprocessors work
-// unless the unit says otherwise.
-const defaultResolution = 512
-
-var modules = []Module{
-	{Name: "none", Aliases: []string{"None"}},
-	{
-		Name:     "canny",
-		run:      func(m imageio.RGB, low, high float64) imageio.RGB { return Canny(m, low, high).RGB() },
-		defaultA: 100, defaultB: 200,
-		Sliders: []Slider{
-			resolutionSlider,
-			{Name: "Canny Low Threshold", Value: 100, Min: 1, Max: 255, Step: 1},
-			{Name: "Canny High Threshold", Value: 200, Min: 1, Max: 255, Step: 1},
-		},
-	},
-	{
-		Name:    "invert (from white bg & black line)",
-		Aliases: []string{"invert"},
-		run:     func(m imageio.RGB, _, _ float64) imageio.RGB { return invert(m) },
-		Sliders: []Slider{resolutionSlider},
-	},
-	{
-		Name:     "threshold",
-		run:      func(m imageio.RGB, level, _ float64) imageio.RGB { return threshold(m, level) },
-		defaultA: 127,
-		Sliders:  []Slider{resolutionSlider, {Name: "Binarization Threshold", Value: 127, Min: 0, Max: 255, Step: 1}},
-	},
-}
-
-// Modules lists the preprocessors that are built in.
-func Modules() []Module { return slices.Clone(modules) }
-
-// Lookup finds a preprocessor by name or alias.
-func Lookup(name string) (Module, bool) {
-	for _, m := range modules {
-		if m.Name == name || slices.Contains(m.Aliases, name) {
-			return m, true
-		}
-	}
-	return Module{}, false
+// Picture is what a preprocessor works on.
+type Picture struct {
+	imageio.RGB
+	Mask *imageio.Gray // for inpainting, of the picture's size: above 127 is painted anew; nil without one
 }
 
 // Options say how a hint is made.
 type Options struct {
-	Module       string  // name of the preprocessor
-	Resolution   int     // short side in pixels at which it works; 0 or less = its default
-	PixelPerfect bool    // choose Resolution from Width and Height
-	ThresholdA   float64 // parameters of the preprocessor; below 0 = its default
-	ThresholdB   float64
+	Module string // name of the preprocessor
+	Sliders
+	PixelPerfect bool // choose Resolution from Width and Height
 	ResizeMode   int
 	Width        int // pixels of the hint
 	Height       int
@@ -94,52 +36,59 @@ type Options struct {
 
 // maxPixels bounds the pictures in between, which grow without limit with the
 // resolution and for a long narrow picture: 16 million pixels, or 8 times the hint.
-func (o Options) maxPixels() int { return max(1<<24, 8*o.Width*o.Height) }
+func (o Options) maxPixels() int { return max(MaxPixels, 8*o.Width*o.Height) }
 
-// check reports a picture in between that is too large.
-func (o Options) check(w, h int) error {
-	if limit := o.maxPixels(); w > limit/max(h, 1) {
+// MaxPixels is how large a picture may become by a preprocessor's resolution.
+const MaxPixels = 1 << 24
+
+func checkSize(w, h, limit int) error {
+	if w > limit/max(h, 1) {
 		return fmt.Errorf("the ControlNet picture would be enlarged to %dx%d pixels, want at most %d: crop it or lower processor_res", w, h, limit)
 	}
 	return nil
 }
 
-// Make returns a picture of exactly Width by Height pixels. It fails for an
-// unknown preprocessor, and for a picture that would grow too large on the way.
-func Make(m imageio.RGB, o Options) (imageio.RGB, error) {
+// Make returns a hint of exactly Width by Height pixels. It fails for an unknown
+// preprocessor, and for a picture that would grow too large on the way.
+func Make(p Picture, o Options) (Hint, error) {
 	mod, ok := Lookup(o.Module)
 	if !ok {
-		return imageio.RGB{}, fmt.Errorf("ControlNet preprocessor %q is not built in: send the preprocessed picture with module \"none\"", o.Module)
+		return Hint{}, fmt.Errorf("ControlNet preprocessor %q is not built in: send the preprocessed picture with module \"none\"", o.Module)
 	}
-	if mod.run == nil {
-		return fit(m, o)
+	if o.PixelPerfect {
+		o.Resolution = pixelPerfect(p.RGB, o)
 	}
-	a, b := o.ThresholdA, o.ThresholdB
-	if a < 0 {
-		a = mod.defaultA
+	if !mod.Masked {
+		p.Mask = nil
 	}
-	if b < 0 {
-		b = mod.defaultB
-	}
-	made, err := mod.atResolution(m, o, a, b)
+	made, err := mod.run(p.RGB, mod.withDefaults(o.Sliders), o.maxPixels())
 	if err != nil {
-		return made, err
+		return Hint{}, err
 	}
-	return fit(made, o)
+	if p.Mask != nil {
+		return fitMasked(Picture{made, p.Mask}, o)
+	}
+	fitted, err := fit(made, o)
+	if err != nil {
+		return Hint{}, err
+	}
+	return plainHint(fitted), nil
 }
 
-// atResolution runs the module's function on the picture at the preprocessor's
-// resolution. As in the extension, the picture is extended by its border to
-// multiples of 64 meanwhile, which edges at the right and the bottom feel.
-func (mod *Module) atResolution(m imageio.RGB, o Options, a, b float64) (imageio.RGB, error) {
-	m, err := scaleShortSide(m, o)
-	if err != nil {
-		return m, err
+// Preprocess runs a preprocessor alone, as /controlnet/detect shows it: at its own
+// resolution, before the picture is fitted to a latent.
+func Preprocess(mod Module, m imageio.RGB, s Sliders) (imageio.RGB, error) {
+	return mod.run(m, mod.withDefaults(s), MaxPixels)
+}
+
+// pixelPerfect is the resolution at which nothing is resized twice.
+func pixelPerfect(m imageio.RGB, o Options) int {
+	x, y := float64(o.Width)/float64(m.W), float64(o.Height)/float64(m.H)
+	k := max(x, y)
+	if o.ResizeMode == Pad {
+		k = min(x, y)
 	}
-	const multiple = 64
-	w, h := m.W, m.H
-	m = extended(m, (w+multiple-1)/multiple*multiple, (h+multiple-1)/multiple*multiple)
-	return mod.run(m, a, b).Crop(imageio.Box{X1: w, Y1: h}), nil
+	return int(math.RoundToEven(k * float64(min(m.W, m.H))))
 }
 
 // extended repeats the last column and row up to the size.
@@ -158,24 +107,24 @@ func extended(m imageio.RGB, w, h int) imageio.RGB {
 	return out
 }
 
-// scaleShortSide brings the picture to the preprocessor's resolution.
-func scaleShortSide(m imageio.RGB, o Options) (imageio.RGB, error) {
-	short := min(m.W, m.H)
-	res := o.Resolution
-	if o.PixelPerfect {
-		x, y := float64(o.Width)/float64(m.W), float64(o.Height)/float64(m.H)
-		k := max(x, y)
-		if o.ResizeMode == Pad {
-			k = min(x, y)
-		}
-		res = int(math.RoundToEven(k * float64(short)))
+// padded brings the short side of the picture to the resolution and extends it by its
+// border to multiples of 64, which edges at the right and the bottom feel, while fn runs.
+func padded(m imageio.RGB, resolution, limit int, fn func(imageio.RGB) imageio.RGB) (imageio.RGB, error) {
+	m, err := scaleShortSide(m, resolution, limit)
+	if err != nil {
+		return m, err
 	}
-	if res <= 0 {
-		res = defaultResolution
-	}
-	k := float64(res) / float64(short)
-	size := scaled(m, k)
-	if err := o.check(size[0], size[1]); err != nil {
+	const multiple = 64
+	w, h := m.W, m.H
+	m = extended(m, (w+multiple-1)/multiple*multiple, (h+multiple-1)/multiple*multiple)
+	return fn(m).Crop(imageio.Box{X1: w, Y1: h}), nil
+}
+
+// scaleShortSide brings the picture to a preprocessor's resolution.
+func scaleShortSide(m imageio.RGB, resolution, limit int) (imageio.RGB, error) {
+	k := float64(resolution) / float64(min(m.W, m.H))
+	size := scaled(m.W, m.H, k)
+	if err := checkSize(size[0], size[1], limit); err != nil {
 		return m, err
 	}
 	if m.W == size[0] && m.H == size[1] {
@@ -193,8 +142,8 @@ func fit(m imageio.RGB, o Options) (imageio.RGB, error) {
 	x, y := float64(o.Width)/float64(m.W), float64(o.Height)/float64(m.H)
 	switch o.ResizeMode {
 	case Crop:
-		size := scaled(m, max(x, y))
-		if err := o.check(size[0], size[1]); err != nil {
+		size := scaled(m.W, m.H, max(x, y))
+		if err := checkSize(size[0], size[1], o.maxPixels()); err != nil {
 			return m, err
 		}
 		m = resize(m, size[0], size[1])
@@ -202,7 +151,7 @@ func fit(m imageio.RGB, o Options) (imageio.RGB, error) {
 		return m.Crop(imageio.Box{X0: left, Y0: top, X1: left + o.Width, Y1: top + o.Height}), nil
 	case Pad:
 		out := imageio.Fill(o.Width, o.Height, borderColour(m))
-		size := scaled(m, min(x, y))
+		size := scaled(m.W, m.H, min(x, y))
 		m = resize(m, size[0], size[1])
 		out.Paste(m, max(0, (o.Width-m.W)/2), max(0, (o.Height-m.H)/2))
 		return out, nil
@@ -210,10 +159,10 @@ func fit(m imageio.RGB, o Options) (imageio.RGB, error) {
 	return resize(m, o.Width, o.Height), nil
 }
 
-func scaled(m imageio.RGB, k float64) [2]int {
+func scaled(w, h int, k float64) [2]int {
 	const beyond = 1 << 31 // any use
 	side := func(n int) int { return int(min(max(math.RoundToEven(float64(n)*k), 1), beyond)) }
-	return [2]int{side(m.W), side(m.H)}
+	return [2]int{side(w), side(h)}
 }
 
 // fewColours is the number below which a picture counts as a map whose colours
@@ -227,33 +176,43 @@ func resize(m imageio.RGB, w, h int) imageio.RGB {
 	if m.W == w && m.H == h {
 		return m
 	}
-	how := cubic
-	if w*h < m.W*m.H {
-		how = area
-	}
-	colours := countColours(m, fewColours)
-	if 2 < colours && colours < fewColours {
-		return resample(m, w, h, nearest)
-	}
+	how, drawing := wayToResize(m, w, h)
 	out := resample(m, w, h, how)
-	if colours != 2 || !isDrawing(m) {
+	if !drawing {
 		return out
 	}
 	grey := &plane{w: w, h: h, pix: make([]uint8, w*h)}
 	for i := range grey.pix {
 		grey.pix[i] = uint8((int(out.Pix[3*i]) + int(out.Pix[3*i+1]) + int(out.Pix[3*i+2])) / 3)
 	}
+	return grey.redrawn(m).RGB()
+}
+
+// wayToResize chooses the interpolation for a picture, and tells whether the result
+// must become black and white again.
+func wayToResize(m imageio.RGB, w, h int) (how interpolation, drawing bool) {
+	colours := countColours(m, fewColours)
+	switch {
+	case 2 < colours && colours < fewColours:
+		return nearest, false
+	case w*h < m.W*m.H:
+		how = area
+	default:
+		how = cubic
+	}
+	return how, colours == 2 && isDrawing(m)
+}
+
+// redrawn makes a resized drawing of m black and white again.
+func (p *plane) redrawn(m imageio.RGB) imageio.Gray {
 	if hasThinLines(m) {
-		grey.keepRidges()
-		grey.binarize()
-		grey.thin(w*h > m.W*m.H)
+		p.keepRidges()
+		p.binarize()
+		p.thin(p.w*p.h > m.W*m.H)
 	} else {
-		grey.binarize()
+		p.binarize()
 	}
-	for i, v := range grey.pix {
-		out.Pix[3*i], out.Pix[3*i+1], out.Pix[3*i+2] = v, v, v
-	}
-	return out
+	return imageio.Gray{W: p.w, H: p.h, Pix: p.pix}
 }
 
 // countColours counts the colours of a picture up to enough.
@@ -302,7 +261,13 @@ func hasThinLines(m imageio.RGB) bool {
 
 // borderColour is the median colour of the outermost pixels.
 func borderColour(m imageio.RGB) [3]uint8 {
-	var colour [3]uint8
+	median := borderMedian(m)
+	return [3]uint8{uint8(median[0]), uint8(median[1]), uint8(median[2])}
+}
+
+// borderMedian is the median of the outermost pixels in each channel.
+func borderMedian(m imageio.RGB) [3]float32 {
+	var colour [3]float32
 	for c := range colour {
 		var edge []uint8
 		for x := range m.W {
@@ -313,25 +278,7 @@ func borderColour(m imageio.RGB) [3]uint8 {
 		}
 		slices.Sort(edge)
 		middle := len(edge) / 2 // there is an even number
-		colour[c] = uint8((int(edge[middle-1]) + int(edge[middle])) / 2)
+		colour[c] = (float32(edge[middle-1]) + float32(edge[middle])) / 2
 	}
 	return colour
-}
-
-func invert(m imageio.RGB) imageio.RGB {
-	out := imageio.NewRGB(m.W, m.H)
-	for i, v := range m.Pix {
-		out.Pix[i] = 255 - v
-	}
-	return out
-}
-
-func threshold(m imageio.RGB, level float64) imageio.RGB {
-	out := imageio.NewRGB(m.W, m.H)
-	for i, v := range m.Pix {
-		if float64(v) > level {
-			out.Pix[i] = 255
-		}
-	}
-	return out
 }

@@ -40,7 +40,7 @@ func TestMakeFitsTheSize(t *testing.T) {
 	m := imageio.Fill(50, 30, [3]uint8{10, 20, 30})
 	for mode := range 3 {
 		for _, mod := range hint.Modules() {
-			got, err := hint.Make(m, hint.Options{Module: mod.Name, ResizeMode: mode, Width: 64, Height: 72, ThresholdA: -1, ThresholdB: -1, Resolution: -1})
+			got, err := hint.Make(hint.Picture{RGB: m}, hint.Options{Module: mod.Name, ResizeMode: mode, Width: 64, Height: 72, Sliders: hint.Sliders{A: -1, B: -1, Resolution: -1}})
 			require.NoError(t, err)
 			require.Equal(t, 64, got.W)
 			require.Equal(t, 72, got.H)
@@ -53,26 +53,27 @@ func TestMakeKeepsAPictureOfTheRightSize(t *testing.T) {
 	for i := range m.Pix {
 		m.Pix[i] = uint8(i)
 	}
-	got, err := hint.Make(m, hint.Options{Module: "none", Width: 8, Height: 8})
+	got, err := hint.Make(hint.Picture{RGB: m}, hint.Options{Module: "none", Width: 8, Height: 8})
 	require.NoError(t, err)
-	require.Equal(t, m, got)
-	got, err = hint.Make(m, hint.Options{Module: "invert", Resolution: 8, Width: 8, Height: 8})
+	require.Equal(t, m, got.Shown().DropAlpha())
+	require.Equal(t, got.Pixels, got.Seen())
+	got, err = hint.Make(hint.Picture{RGB: m}, hint.Options{Module: "invert", Width: 8, Height: 8})
 	require.NoError(t, err)
-	require.Equal(t, uint8(255-17), got.Pix[17])
+	require.Equal(t, uint8(255-17), got.Shown().DropAlpha().Pix[17])
 }
 
 func TestMakeRefusesAnUnknownModule(t *testing.T) {
-	_, err := hint.Make(imageio.NewRGB(8, 8), hint.Options{Module: "openpose_full", Width: 8, Height: 8})
+	_, err := hint.Make(hint.Picture{RGB: imageio.NewRGB(8, 8)}, hint.Options{Module: "openpose_full", Width: 8, Height: 8})
 	require.ErrorContains(t, err, `"openpose_full" is not built in`)
 }
 
 func TestEdgesStayBlackAndWhiteWhenResized(t *testing.T) {
 	m := imageio.NewRGB(9, 9)
 	copy(m.Pix[3*40:], []uint8{255, 255, 255})
-	got, err := hint.Make(m, hint.Options{Module: "none", Width: 24, Height: 24})
+	got, err := hint.Make(hint.Picture{RGB: m}, hint.Options{Module: "none", Width: 24, Height: 24})
 	require.NoError(t, err)
-	for _, v := range got.Pix {
-		require.True(t, v == 0 || v == 255)
+	for _, v := range got.Pixels {
+		require.True(t, v == 0 || v == 1)
 	}
 }
 
@@ -82,18 +83,18 @@ func TestMakeRefusesWhatGrowsTooLarge(t *testing.T) {
 		m imageio.RGB
 		o hint.Options
 	}{
-		{square, hint.Options{Module: "canny", Resolution: 1e9}},
-		{square, hint.Options{Module: "canny", Resolution: math.MaxInt}},
-		{narrow, hint.Options{Module: "canny", Resolution: 512}},
-		{narrow, hint.Options{Module: "invert", PixelPerfect: true}},
+		{square, hint.Options{Module: "canny", Sliders: hint.Sliders{Resolution: 1e9}}},
+		{square, hint.Options{Module: "canny", Sliders: hint.Sliders{Resolution: math.MaxInt}}},
+		{narrow, hint.Options{Module: "canny", Sliders: hint.Sliders{Resolution: 512}}},
+		{narrow, hint.Options{Module: "canny", PixelPerfect: true}},
 		{narrow, hint.Options{Module: "none", ResizeMode: hint.Crop}},
 	} {
 		tc.o.Width, tc.o.Height = 512, 512
-		_, err := hint.Make(tc.m, tc.o)
+		_, err := hint.Make(hint.Picture{RGB: tc.m}, tc.o)
 		require.ErrorContains(t, err, "processor_res", "%+v", tc.o)
 	}
 	for _, mode := range []int{hint.Stretch, hint.Pad} {
-		m, err := hint.Make(narrow, hint.Options{Module: "none", ResizeMode: mode, Width: 512, Height: 512})
+		m, err := hint.Make(hint.Picture{RGB: narrow}, hint.Options{Module: "none", ResizeMode: mode, Width: 512, Height: 512})
 		require.NoError(t, err)
 		require.Equal(t, 512, m.H)
 	}

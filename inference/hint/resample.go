@@ -33,19 +33,24 @@ func resample(m imageio.RGB, w, h int, how interpolation) imageio.RGB {
 }
 
 func pickNearest(m imageio.RGB, w, h int) imageio.RGB {
-	column := make([]int, w)
-	scale := 1 / (float64(w) / float64(m.W))
-	for x := range column {
-		column[x] = min(int(float64(x)*scale), m.W-1)
-	}
+	columns := nearestTaps(w, m.W)
 	out := imageio.NewRGB(w, h)
-	scale = 1 / (float64(h) / float64(m.H))
-	for y := range h {
-		row := m.Pix[3*m.W*min(int(float64(y)*scale), m.H-1):]
+	for y, from := range nearestTaps(h, m.H) {
+		row := m.Pix[3*m.W*from:]
 		to := out.Pix[3*w*y:]
-		for x, from := range column {
+		for x, from := range columns {
 			copy(to[3*x:3*x+3], row[3*from:3*from+3])
 		}
+	}
+	return out
+}
+
+// nearestTaps computes the source of all n positions of a side of size pixels.
+func nearestTaps(n, size int) []int {
+	out := make([]int, n)
+	scale := 1 / (float64(n) / float64(size))
+	for i := range out {
+		out[i] = min(int(float64(i)*scale), size-1)
 	}
 	return out
 }
@@ -132,8 +137,11 @@ func (f *filteredRows[T]) at(y int) []T {
 }
 
 // linearTap is what one position of a linear filter takes: two source indices and
-// their weights in units of 1/2048, OpenCV's fixed point.
-type linearTap struct{ first, second, weight0, weight1 int }
+// their weights in units of 1/2048, OpenCV's fixed point, the second one also exact.
+type linearTap struct {
+	first, second, weight0, weight1 int
+	exact                           float32
+}
 
 // linearTaps computes the taps of INTER_AREA when a side grows: a pixel of the
 // result that lies in one pixel of the source is its colour, and one on the border
@@ -154,7 +162,7 @@ func linearTaps(n, size int) []linearTap {
 			first, x = size-1, 0
 		}
 		weight := func(v float32) int { return int(math.RoundToEven(float64(v * one))) }
-		out[i] = linearTap{first, min(first+1, size-1), weight(1 - x), weight(x)}
+		out[i] = linearTap{first, min(first+1, size-1), weight(1 - x), weight(x), x}
 	}
 	return out
 }

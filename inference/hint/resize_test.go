@@ -13,13 +13,11 @@ import (
 // resizeCase is a picture that OpenCV, or the ControlNet extension's rules on top
 // of it, brought to another size; see testdata/README.md.
 type resizeCase struct {
-	Name       string
-	From, To   [2]int
-	RGB, Want  []byte
-	How        string // interpolation; else Mode or Module
-	Mode       string
-	Module     string
-	Resolution int
+	Name      string
+	From, To  [2]int
+	RGB, Want []byte
+	How       string // interpolation; else Mode
+	Mode      string
 }
 
 func (c *resizeCase) picture() imageio.RGB {
@@ -42,17 +40,14 @@ func TestResizingEqualsOpenCV(t *testing.T) {
 	for _, tc := range resizeCases(t) {
 		t.Run(tc.Name, func(t *testing.T) {
 			var got imageio.RGB
-			var err error
-			switch {
-			case tc.How != "":
+			if tc.How != "" {
 				got = resample(tc.picture(), tc.To[0], tc.To[1], map[string]interpolation{"nearest": nearest, "area": area, "cubic": cubic}[tc.How])
-			case tc.Mode != "":
+			} else {
 				mode := map[string]int{"stretch": Stretch, "crop": Crop, "pad": Pad}[tc.Mode]
-				got, err = Make(tc.picture(), Options{Module: "none", ResizeMode: mode, Width: tc.To[0], Height: tc.To[1]})
-			default:
-				got, err = Make(tc.picture(), Options{Module: tc.Module, Resolution: tc.Resolution, ThresholdA: -1, ThresholdB: -1, Width: tc.To[0], Height: tc.To[1]})
+				hint, err := Make(Picture{RGB: tc.picture()}, Options{Module: "none", ResizeMode: mode, Width: tc.To[0], Height: tc.To[1]})
+				require.NoError(t, err)
+				got = hint.Shown().DropAlpha()
 			}
-			require.NoError(t, err)
 			require.Equal(t, tc.To, [2]int{got.W, got.H})
 			require.Len(t, got.Pix, len(tc.Want))
 			for i, v := range got.Pix {

@@ -10,7 +10,7 @@ type ColorTarget struct {
 // NewColorTarget measures a picture.
 func NewColorTarget(m RGB) ColorTarget {
 	t := ColorTarget{total: m.W * m.H}
-	for c, plane := range toLab(m) {
+	for c, plane := range ToLab(m) {
 		for _, v := range plane {
 			t.counts[c][v]++
 		}
@@ -21,11 +21,11 @@ func NewColorTarget(m RGB) ColorTarget {
 // Apply matches the histograms of L, a and b to the target's and then takes the
 // brightness of the picture as it was, as A1111's apply_color_correction does.
 func (t ColorTarget) Apply(m RGB) RGB {
-	planes := toLab(m)
+	planes := ToLab(m)
 	for c, plane := range planes {
 		t.match(c, plane)
 	}
-	return luminosity(fromLab(planes, m.W, m.H), m)
+	return luminosity(FromLab(planes, m.W, m.H), m)
 }
 
 // match maps the values of a plane so that their cumulative distribution follows

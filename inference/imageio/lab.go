@@ -100,8 +100,8 @@ func descale(v, shift int) int { return (v + 1<<(shift-1)) >> shift }
 
 func clip8(v int) uint8 { return uint8(min(max(v, 0), 255)) }
 
-// toLab converts in three planes: L, a, b.
-func toLab(m RGB) [3][]uint8 {
+// ToLab converts to three planes: L times 2.55, a and b plus 128.
+func ToLab(m RGB) [3][]uint8 {
 	const lScale, lShift = (116*255 + 50) / 100, -((16*255*(1<<fShift) + 50) / 100)
 	t := lab()
 	var out [3][]uint8
@@ -121,7 +121,8 @@ func toLab(m RGB) [3][]uint8 {
 	return out
 }
 
-func fromLab(planes [3][]uint8, w, h int) RGB {
+// FromLab converts what ToLab gives back, w by h pixels.
+func FromLab(planes [3][]uint8, w, h int) RGB {
 	t := lab()
 	out := NewRGB(w, h)
 	for i := range planes[0] {

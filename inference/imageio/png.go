@@ -16,6 +16,7 @@ import (
 const (
 	pngGray = 0
 	pngRGB  = 2
+	pngRGBA = 6
 )
 
 // EncodePNG returns the picture as an 8-bit PNG file with the texts before the
@@ -30,6 +31,15 @@ func EncodePNG(m RGB, texts ...Text) ([]byte, error) {
 // EncodeGrayPNG is EncodePNG for a mask.
 func EncodeGrayPNG(m Gray, texts ...Text) ([]byte, error) {
 	return encodePNG(m.Pix, m.W, m.H, 1, pngGray, texts)
+}
+
+// EncodeAlphaPNG is EncodePNG for a picture with alpha, which has the same size.
+func EncodeAlphaPNG(m RGB, alpha Gray, texts ...Text) ([]byte, error) {
+	pix := make([]uint8, 0, 4*len(alpha.Pix))
+	for i, a := range alpha.Pix {
+		pix = append(append(pix, m.Pix[3*i:3*i+3]...), a)
+	}
+	return encodePNG(pix, m.W, m.H, 4, pngRGBA, texts)
 }
 
 func encodePNG(pix []uint8, w, h, channels int, colourType byte, texts []Text) ([]byte, error) {

@@ -57,8 +57,12 @@ func (m *mersenne) seedArray(key []uint32) {
 }
 
 // Float64 is random.random(): a number in [0,1) with 53 random bits.
-func (p *Python) Float64() float64 {
-	a, b := p.engine.uint32()>>5, p.engine.uint32()>>6
+func (p *Python) Float64() float64 { return p.engine.pythonFloat64() }
+
+// pythonFloat64 returns a uniform number in [0,1) with 53 random bits of two words,
+// the top bits of each: the rule of Python and NumPy.
+func (m *mersenne) pythonFloat64() float64 {
+	a, b := m.uint32()>>5, m.uint32()>>6
 	return (float64(a)*(1<<26) + float64(b)) / (1 << 53)
 }
 

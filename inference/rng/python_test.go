@@ -40,3 +40,16 @@ func TestPython(t *testing.T) {
 	_, err := rng.NewPython(1).Weighted([]float64{0, 0})
 	require.ErrorIs(t, err, rng.ErrWeights)
 }
+
+// Values of numpy 1.26: numpy.random.seed(s), then numpy.random.random_sample() twice.
+func TestNumPy(t *testing.T) {
+	for seed, want := range map[uint32][2]float64{
+		0:          {0.5488135039273248, 0.7151893663724195},
+		1:          {0.417022004702574, 0.7203244934421581},
+		42:         {0.3745401188473625, 0.9507143064099162},
+		4294967295: {0.0976320289940138, 0.9123828453026218},
+	} {
+		n := rng.NewNumPy(seed)
+		require.Equal(t, want, [2]float64{n.Float64(), n.Float64()}, seed)
+	}
+}

@@ -1,6 +1,9 @@
 package sampler
 
-import "math"
+import (
+	"math"
+	"sync"
+)
 
 // trainingSteps is the number of timesteps a Stable Diffusion model learnt.
 const trainingSteps = 1000
@@ -76,6 +79,15 @@ func sd15Alphas() []float32 {
 	}
 	return alphas
 }
+
+// SignalPower is the share of signal power at a training timestep, rounded to a whole
+// one, of Stable Diffusion 1.x checkpoints.
+func SignalPower(timestep float32) float64 {
+	i := min(max(int(math.RoundToEven(float64(timestep))), 0), trainingSteps-1)
+	return float64(sd15Powers()[i])
+}
+
+var sd15Powers = sync.OnceValue(sd15Alphas)
 
 // newNoiseModel derives the noise levels; round is applied after each operation.
 func newNoiseModel(alphasCumprod []float32, skip int, round func(float32) float32) *noiseModel {

@@ -132,7 +132,7 @@ func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks 
 		res.Images = append(res.Images, inference.Image{Pixels: imageio.Fill(w, h, [3]uint8{v, v, v}), Seed: seeds[i], Subseed: subseeds[i]})
 	}
 	for range req.Control {
-		res.Maps = append(res.Maps, imageio.NewRGB(w, h))
+		res.Maps = append(res.Maps, imageio.NewRGBA(w, h))
 	}
 	_, networks := prompt.ExtractNetworks(req.Prompt)
 	loras, _ := prompt.LoRAs(networks)

@@ -109,18 +109,6 @@ def fit(m, w, h, mode):
     return out
 
 
-def preprocessed(m, module, resolution):
-    k = resolution / min(m.shape[:2])
-    h, w = (int(np.round(n * k)) for n in m.shape[:2])
-    m = cv2.resize(m, (w, h), interpolation=cv2.INTER_CUBIC if k > 1 else cv2.INTER_AREA)
-    m = np.pad(m, ((0, -h % 64), (0, -w % 64), (0, 0)), mode="edge")
-    if module == "canny":
-        m = np.stack([cv2.Canny(m, 100, 200)] * 3, axis=2)
-    else:
-        m = 255 - m
-    return m[:h, :w]
-
-
 cases = []
 
 
@@ -150,12 +138,6 @@ for name, m in PICTURES.items():
     for w, h in [(40, 48), (24, 16), (31, 27)]:
         for mode in ("stretch", "crop", "pad"):
             case(f"{name} to {w}x{h}, {mode}", m, w, h, fit(m, w, h, mode), mode=mode)
-
-for module in ("canny", "invert"):
-    for resolution in (24, 32, 44):
-        for m in (smooth(40, 30), smooth(32, 32)):
-            out = preprocessed(m, module, resolution)
-            case(f"{module} of {m.shape[1]}x{m.shape[0]} at {resolution}", m, out.shape[1], out.shape[0], out, module=module, resolution=resolution)
 
 print("{\n \"about\": \"OpenCV %s, numpy %s\",\n \"cases\": [" % (cv2.__version__, np.__version__))
 print(",\n".join("  " + json.dumps(c) for c in cases))
