@@ -52,6 +52,10 @@ type Engine interface {
 	Close() error
 }
 
+// AbortPrefix begins the last line that a native engine writes to stderr before it ends
+// the process, which is what it does on errors that it cannot return.
+const AbortPrefix = "engine aborted: "
+
 // EngineInfo is what an Engine tells about itself.
 type EngineInfo struct {
 	Checkpoint      string // path of the file
@@ -60,8 +64,10 @@ type EngineInfo struct {
 	VPrediction     bool   // the UNet predicts v instead of eps
 	ZeroTerminalSNR bool   // it was trained on noise levels that end in pure noise
 	Device          string // such as "CPU" or "CUDA0 (NVIDIA H100)"
-	Backend         string // cpu or cuda
-	GPU             bool   // the device has memory of its own
+	Backend         string // what the engine is built for, such as cpu or cuda
+	GPU             bool   // the device is a GPU
+	HostMemory      bool   // the device's memory is that of the machine: a CPU, or a GPU on the same chip
+	Fused           bool   // attention runs as one fused kernel
 	WeightBytes     int64  // bytes of weights held
 	EngineVersion   string // the engine's pin and commit
 }

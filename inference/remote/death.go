@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"sdworker/fault"
+	"sdworker/inference"
 )
 
 // deathOf explains why a child ended: the process's own status, and the last
@@ -131,7 +132,7 @@ func (o *output) line(s string) {
 		return
 	}
 	o.log.Warn().Str("line", s).Msg("engine output")
-	o.keep(strings.TrimPrefix(s, abortPrefix), rankOf(s))
+	o.keep(strings.TrimPrefix(s, inference.AbortPrefix), rankOf(s))
 }
 
 // keep prefers lines that tell more, and the first of equals, since what follows
@@ -150,12 +151,8 @@ const (
 	rankEngine  // ggml or CUDA say why
 )
 
-// abortPrefix begins the line in which package sdcpp says why the engine ends the
-// process.
-const abortPrefix = "engine aborted: "
-
 func rankOf(line string) int {
-	for _, mark := range []string{abortPrefix, "GGML_ASSERT", "CUDA error", "ggml_abort", "cudaMalloc failed", "out of memory", "terminate called", "what():"} {
+	for _, mark := range []string{inference.AbortPrefix, "GGML_ASSERT", "CUDA error", "ggml_abort", "cudaMalloc failed", "out of memory", "terminate called", "what():"} {
 		if strings.Contains(line, mark) {
 			return rankEngine
 		}

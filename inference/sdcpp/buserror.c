@@ -20,7 +20,7 @@ static void explain(int sig, siginfo_t *info, void *context) {
 		}
 		return;
 	}
-	static const char sentence[] = "engine aborted: a model file was cut short while it was in use\n";
+	static const char sentence[] = SDW_ABORT_PREFIX "a model file was cut short while it was in use\n";
 	ssize_t written = write(STDERR_FILENO, sentence, sizeof sentence - 1);
 	(void)written; // nothing else can be done here
 	_exit(1);

@@ -12,6 +12,6 @@
 // read or written by C++ only during a call. One call runs at a time; a context
 // that ends stops a CPU computation between two operations and a CUDA one after
 // it. ggml ends the process on errors it cannot return (an assertion, a CUDA
-// failure); it then writes one line that begins with "engine aborted: " to stderr, for
+// failure); it then writes one line that begins with inference.AbortPrefix to stderr, for
 // a supervising parent to report.
 package sdcpp

@@ -26,12 +26,13 @@ import (
 )
 
 // abi is the version of shim.h that this file was written for.
-const abi = 6
+const abi = 7
 
 var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
 
-// The sizes that both sides go by are the same, or this does not compile.
+// What both sides go by is the same, or this does not compile.
 var (
+	_ = map[bool]struct{}{false: {}, C.SDW_ABORT_PREFIX == inference.AbortPrefix: {}}
 	_ = [1]struct{}{}[C.SDW_TEXT_WIDTH-sd1.TextWidth]
 	_ = [1]struct{}{}[C.SDW_CHUNK_TOKENS-sd1.ChunkTokens]
 	_ = [1]struct{}{}[C.SDW_VOCABULARY-sd1.Vocabulary]
@@ -99,23 +100,27 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	initialize()
 	engineLog.Store(&o.Log)
 
+	device, err := findDevice(o.Device)
+	if err != nil {
+		return nil, err
+	}
 	watch := &observer{progress: o.Progress}
 	handle := cgo.NewHandle(watch)
 	defer handle.Delete()
-	checkpoint, device := src.table(), C.CString(deviceName(o.Device))
+	checkpoint := src.table()
 	defer checkpoint.free()
-	defer C.free(unsafe.Pointer(device))
 
 	var populating sync.WaitGroup
-	if mapsWeights(o) {
+	if device.cpu {
 		populating.Go(func() { populate(ctx, o.Checkpoint) })
 	}
 	defer populating.Wait()
-	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: mapsWeights(o), thread: newThread(), workers: Threads(o.Threads)}
+	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: device.cpu, thread: newThread(), workers: Threads(o.Threads)}
+	options := C.sdw_options{
+		device: device.number, threads: C.int(e.workers), attention: attention[o.Attention], gpu_graphs: flag(o.GPUGraphs), progress: C.uintptr_t(handle),
+	}
 	e.thread.run(func() {
-		err = src.named(status(op, func(buf *C.char, n C.int) C.sdw_status {
-			return C.sdw_open(checkpoint.c, device, C.int(e.workers), fused(o), flag(o.GPUGraphs), C.uintptr_t(handle), &e.c, buf, n)
-		}))
+		err = src.named(status(op, func(buf *C.char, n C.int) C.sdw_status { return C.sdw_open(checkpoint.c, options, &e.c, buf, n) }))
 	})
 	if src.overwritten() {
 		err = beingWritten(o.Checkpoint) // whatever came of it
@@ -142,7 +147,7 @@ func (e *Engine) describe(checkpoint *models.Info) {
 	var c C.sdw_info
 	C.sdw_describe(e.c, &c)
 	e.memory = uint64(c.device_bytes)
-	if c.on_host != 0 {
+	if c.host_memory != 0 {
 		e.memory = hostMemory(e.memory, memoryLimits)
 	}
 	e.info = inference.EngineInfo{
@@ -153,7 +158,9 @@ func (e *Engine) describe(checkpoint *models.Info) {
 		ZeroTerminalSNR: checkpoint.ZeroTerminalSNR,
 		Device:          C.GoString(&c.device[0]),
 		Backend:         backend,
-		GPU:             c.on_host == 0,
+		GPU:             c.kind == C.SDW_GPU,
+		HostMemory:      c.host_memory != 0,
+		Fused:           c.fused != 0,
 		WeightBytes:     int64(c.weight_bytes),
 		EngineVersion:   C.GoString(C.sdw_pin()) + " (" + C.GoString(C.sdw_key()) + ")",
 	}
@@ -174,8 +181,10 @@ func (e *Engine) EncodeText(ctx context.Context, in inference.TextInput) ([]floa
 	vectors := slices.Concat(in.Vectors...)
 	out := make([]float32, len(ids)*inference.TextWidth)
 	err := e.call(ctx, "encode text", func(buf *C.char, n C.int) C.sdw_status {
-		return C.sdw_text(e.c, (*C.int32_t)(unsafe.SliceData(ids)), C.int(len(in.Chunks)),
-			floats(vectors), C.int(len(in.Vectors)), C.int(in.Skip), floats(out), buf, n)
+		return C.sdw_text(e.c, C.sdw_text_input{
+			n_chunks: C.int(len(in.Chunks)), n_vectors: C.int(len(in.Vectors)), skip: C.int(in.Skip),
+			ids: (*C.int32_t)(unsafe.SliceData(ids)), vectors: floats(vectors),
+		}, floats(out), buf, n)
 	}, e.checkpoint)
 	return result(out, err)
 }
@@ -185,26 +194,29 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 	if err := in.Check(e.info.UNetChannels); err != nil {
 		return nil, err
 	}
-	b, c := in.Rows(), e.info.UNetChannels
-	tokens := len(in.Context) / b / inference.TextWidth
-	out := make([]float32, b*inference.LatentChannels*in.H*in.W)
+	rows := in.Rows()
+	out := make([]float32, rows*inference.LatentChannels*in.H*in.W)
+	// C takes it by value, as it takes the slices in it: for the length of a call.
+	input := C.sdw_unet_input{
+		rows: C.int(rows), channels: C.int(e.info.UNetChannels), h: C.int(in.H), w: C.int(in.W),
+		tokens: C.int(len(in.Context) / rows / inference.TextWidth), tiling: flag(in.Tiling),
+		latent: floats(in.Latent), timestep: floats(in.Timestep), context: floats(in.Context),
+	}
 	for i, u := range in.Control {
 		slot, err := e.control(ctx, u.Model)
 		if err != nil {
 			return nil, err
 		}
+		unit := C.sdw_control_unit{slot: C.int(slot), hint: floats(u.Hint), rows: floats(u.Rows), layers: floats(u.Layers)}
 		err = e.call(ctx, "controlnet", func(buf *C.char, n C.int) C.sdw_status {
-			return C.sdw_control(e.c, C.int(slot), flag(i == 0), floats(in.Latent), floats(in.Timestep), floats(in.Context),
-				floats(u.Hint), floats(u.Rows), floats(u.Layers), C.int(b), C.int(c), C.int(in.H), C.int(in.W),
-				C.int(tokens), flag(in.Tiling), buf, n)
+			return C.sdw_control(e.c, input, unit, flag(i == 0), buf, n)
 		}, e.controls[slot])
 		if err != nil {
 			return nil, err
 		}
 	}
 	err := e.call(ctx, "unet", func(buf *C.char, n C.int) C.sdw_status {
-		return C.sdw_unet(e.c, floats(in.Latent), floats(in.Timestep), floats(in.Context), C.int(b), C.int(c),
-			C.int(in.H), C.int(in.W), C.int(tokens), flag(in.Tiling), flag(len(in.Control) > 0), floats(out), buf, n)
+		return C.sdw_unet(e.c, input, flag(len(in.Control) > 0), floats(out), buf, n)
 	}, e.checkpoint)
 	return result(out, err)
 }
@@ -440,24 +452,6 @@ func result(out []float32, err error) ([]float32, error) {
 	return out, nil
 }
 
-func deviceName(name string) string {
-	if name == "" {
-		return "auto"
-	}
-	return name
-}
-
-// mapsWeights tells whether the engine will run on the CPU, where it maps weights
-// that need no conversion.
-func mapsWeights(o Options) bool { return OnCPU(o.Device) }
-
-func fused(o Options) C.int {
-	if o.Attention == AttentionAuto {
-		return flag(!mapsWeights(o))
-	}
-	return flag(o.Attention == AttentionFused)
-}
-
 // Threads returns n, or the number of physical cores within what the scheduler
 // and the container allow: what an engine takes for Options.Threads.
 func Threads(n int) int {
@@ -465,6 +459,11 @@ func Threads(n int) int {
 		return n
 	}
 	return max(1, min(int(C.sdw_physical_cores()), runtime.GOMAXPROCS(0)))
+}
+
+// attention are the native side's choices.
+var attention = map[Attention]C.sdw_attention_kind{
+	AttentionAuto: C.SDW_ATTENTION_AUTO, AttentionFused: C.SDW_ATTENTION_FUSED, AttentionPlain: C.SDW_ATTENTION_PLAIN,
 }
 
 func floats(s []float32) *C.float { return (*C.float)(unsafe.SliceData(s)) }

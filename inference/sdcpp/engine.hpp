@@ -3,7 +3,6 @@
 #define SDW_ENGINE_HPP
 
 #include <atomic>
-#include <cstdio>
 #include <list>
 #include <memory>
 #include <string>
@@ -12,7 +11,6 @@
 #include "ggml-backend.h"
 #include "ggml-cpu.h"
 
-#include "model/adapter/lora.hpp"
 #include "model/diffusion/control.hpp"
 #include "model/diffusion/unet.hpp"
 #include "model/te/clip.hpp"
@@ -21,49 +19,18 @@
 #include "model_loader.h"
 #include "model_manager.h"
 
+#include "failure.hpp"
 #include "profile.hpp"
 #include "shim.h"
 
 namespace sdw {
-
-struct Failure {
-    sdw_status status;
-    std::string message;
-};
-
-[[noreturn]] void fail(sdw_status status, const char* format, ...) __attribute__((format(printf, 2, 3)));
-
-// first_error returns and forgets the first error line that the engine logged
-// since the last time; empty if there was none.
-std::string first_error();
-
-// guard runs f, which may throw, and turns what it throws into a status.
-template <class F>
-sdw_status guard(char* err, int cap, F f) {
-    try {
-        first_error();
-        f();
-        return SDW_OK;
-    } catch (const Failure& e) {
-        snprintf(err, cap, "%s", e.message.c_str());
-        return e.status;
-    } catch (const std::bad_alloc&) {
-        snprintf(err, cap, "out of memory");
-        return SDW_OOM;
-    } catch (const std::exception& e) {
-        snprintf(err, cap, "%s", e.what());
-        return SDW_BROKEN;
-    } catch (...) {
-        snprintf(err, cap, "unknown exception");
-        return SDW_BROKEN;
-    }
-}
 
 // Device is a ggml backend with what a graph run needs.
 struct Device {
     ggml_backend_t backend = nullptr;
     int threads            = 1;
     bool cpu               = true;
+    bool fused             = false;  // attention runs as one fused kernel
     bool gpu_graphs        = false;  // graphs are built for a GPU's kernels, not for ours
     std::atomic<bool> cancel{false};
     std::unique_ptr<Profile> profile;  // of the runs from now on; none unless it is asked for
@@ -75,12 +42,6 @@ struct Device {
             ggml_backend_free(backend);
         }
     }
-};
-
-// Input is one host array that a graph reads; its ggml tensor has as many values.
-struct Input {
-    ggml_tensor* tensor;
-    const float* data;
 };
 
 // fuse folds bias, sums, affine maps and SiLU of a graph without memory into the
@@ -200,7 +161,7 @@ struct Graph : Runner {
 // Text is the CLIP text encoder with embedding vectors of the caller.
 struct Text : Graph<CLIPTextModelRunner> {
     using Graph::Graph;
-    void encode(Device& device, const int32_t* ids, int chunks, const float* vectors, int n_vectors, int skip, float* out);
+    void encode(Device& device, const sdw_text_input& in, float* out);
 };
 
 struct UNet : Graph<UNetModelRunner> {
@@ -249,6 +210,33 @@ struct Module {
 // of the engine has functions that a program may contain once only.
 struct Preview;
 
+// Reading says how the weights of a file are read.
+struct Reading {
+    const char* what;    // for messages
+    std::string prefix;  // before the names of the file's tensors
+    bool mapped;         // a CPU may use values where they lie in the file
+    bool half;           // wide matrices become f16
+};
+
+// read_header gives the loader of weights the tensors of a file, which load_weights
+// reads then, and returns them by name.
+const String2TensorStorage& read_header(ModelManager& weights, const Device& device, const sdw_file& file, const Reading& how);
+
+// load_weights registers the tensors of a runner and reads them onto the device.
+size_t load_weights(ModelManager& weights, Device& device, const char* what, std::map<std::string, ggml_tensor*> tensors);
+
+// load_module reads a file of one network. make returns the runner for the tensors
+// that the file has, and checks them if it must.
+template <class M, class Make>
+std::unique_ptr<M> load_module(Device& device, const sdw_file& file, const Reading& how, Make make) {
+    auto module    = std::make_unique<M>();
+    module->runner = make(read_header(*module->weights, device, file, how), module->weights);
+    std::map<std::string, ggml_tensor*> tensors;
+    module->runner->get_param_tensors(tensors);
+    load_weights(*module->weights, device, how.what, std::move(tensors));
+    return module;
+}
+
 // read_tensors gives an empty loader the tensors of a file, with a prefix before
 // their names, and returns whether the file can be mapped: its values lie as their
 // types demand.
@@ -256,12 +244,6 @@ bool read_tensors(ModelLoader& loader, const sdw_file& file, const std::string& 
 
 // copy_tensors gives an empty loader the tensors of another one, of one file.
 void copy_tensors(ModelLoader& loader, const ModelLoader& from, const std::string& file);
-
-// load_weights registers the tensors of a runner and reads them onto the device.
-size_t load_weights(ModelManager& weights, Device& device, const char* what, std::map<std::string, ggml_tensor*> tensors);
-
-// half_precision makes the loader store wide matrices as f16.
-void half_precision(ModelLoader& loader);
 
 // LoRAs knows the weights that adapters can change and where they come from.
 struct LoRAs {
@@ -288,7 +270,6 @@ struct sdw_engine {
     std::string checkpoint;
     SDVersion version  = VERSION_COUNT;
     int64_t weight_bytes = 0;
-    std::string device_name;
 
     // Freed from the last to the first: weights let go of the runners' tensors, and
     // both need the device.

@@ -40,11 +40,11 @@ void set_tiling(GGMLRunner& runner, bool tiling) { runner.set_circular_axes(tili
 
 }  // namespace
 
-void Text::encode(Device& device, const int32_t* ids, int chunks, const float* vectors, int n_vectors, int skip, float* out) {
-    const int n = chunks * chunk_tokens;
-    const bool custom = n_vectors > 0;
+void Text::encode(Device& device, const sdw_text_input& in, float* out) {
+    const int n       = in.n_chunks * chunk_tokens;
+    const bool custom = in.n_vectors > 0;
 
-    prepare(device, {chunks, skip, custom}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+    prepare(device, {in.n_chunks, in.skip, custom}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
         auto context    = get_context();
         auto encoder    = std::dynamic_pointer_cast<CLIPEncoder>(Blocks::child(model, "encoder"));
         auto norm       = std::dynamic_pointer_cast<LayerNorm>(Blocks::child(model, "final_layer_norm"));
@@ -52,10 +52,10 @@ void Text::encode(Device& device, const int32_t* ids, int chunks, const float* v
 
         ggml_tensor* tokens = input(n, 1, 1, 1, GGML_TYPE_I32);
         ggml_tensor* x = ggml_get_rows(compute_ctx, Blocks::param(*embeddings, "token_embedding.weight"), tokens);
-        x              = ggml_reshape_3d(compute_ctx, x, text_width, chunk_tokens, chunks);
+        x              = ggml_reshape_3d(compute_ctx, x, text_width, chunk_tokens, in.n_chunks);
         if (custom) {
-            ggml_tensor* keep = input(1, chunk_tokens, chunks);
-            ggml_tensor* put  = input(text_width, chunk_tokens, chunks);
+            ggml_tensor* keep = input(1, chunk_tokens, in.n_chunks);
+            ggml_tensor* put  = input(text_width, chunk_tokens, in.n_chunks);
             x                 = ggml_add(compute_ctx, ggml_mul(compute_ctx, x, keep), put);
         }
         x = ggml_add(compute_ctx, x, Blocks::param(*embeddings, "position_embedding.weight"));
@@ -69,28 +69,28 @@ void Text::encode(Device& device, const int32_t* ids, int chunks, const float* v
         ggml_tensor* mask = ggml_new_tensor_2d(compute_ctx, GGML_TYPE_F32, chunk_tokens, chunk_tokens);
         set_backend_tensor_data(mask, attention_mask_vec.data());
 
-        x = encoder->forward(&context, x, mask, skip);
+        x = encoder->forward(&context, x, mask, in.skip);
         return {norm->forward(&context, x)};
     });
 
-    std::vector<int32_t> rows(ids, ids + n);
+    std::vector<int32_t> rows(in.ids, in.ids + n);
     std::vector<float> keep, put;
-    std::vector<const void*> in{rows.data()};
+    std::vector<const void*> values{rows.data()};
     if (custom) {
         keep.assign(n, 1.f);
         put.assign(static_cast<size_t>(n) * text_width, 0.f);
         for (int i = 0; i < n; i++) {
             if (rows[i] >= vocab_size) {
-                memcpy(&put[static_cast<size_t>(i) * text_width], vectors + static_cast<size_t>(rows[i] - vocab_size) * text_width,
+                memcpy(&put[static_cast<size_t>(i) * text_width], in.vectors + static_cast<size_t>(rows[i] - vocab_size) * text_width,
                        text_width * sizeof(float));
                 keep[i] = 0.f;
                 rows[i] = 0;
             }
         }
-        in.push_back(keep.data());
-        in.push_back(put.data());
+        values.push_back(keep.data());
+        values.push_back(put.data());
     }
-    run(device, in);
+    run(device, values);
     result(0, out);
 }
 
@@ -122,35 +122,24 @@ const std::vector<float>& Control::guide(Device& device, const float* hint, int 
 
 using namespace sdw;
 
-sdw_status sdw_text(sdw_engine* e, const int32_t* ids, int chunks, const float* vectors, int n_vectors, int skip, float* out,
-                    char* err, int cap) {
-    return guard(err, cap, [&] { e->text->encode(e->device, ids, chunks, vectors, n_vectors, skip, out); });
+sdw_status sdw_text(sdw_engine* e, sdw_text_input in, float* out, char* err, int cap) {
+    return guard(err, cap, [&] { e->text->encode(e->device, in, out); });
 }
 
 sdw_status sdw_load_control(sdw_engine* e, int slot, const sdw_file* file, char* err, int cap) {
     return guard(err, cap, [&] {
         e->controls[slot].reset(); // before another one needs its room
-        auto module         = std::make_unique<Module<Control>>();
-        ModelLoader& loader = module->weights->loader();
-        const bool aligned  = read_tensors(loader, *file);
-        module->weights->set_enable_mmap(e->device.cpu && aligned);
-        const auto& map = loader.get_tensor_storage_map();
-        const int width = static_cast<int>(map.at("input_blocks.0.0.weight").ne[3]);
-        if (width != e->unet->config.model_channels) {
-            fail(SDW_INVALID, "%s is a ControlNet of width %d, the checkpoint has width %d", file->path, width, e->unet->config.model_channels);
-        }
-        half_precision(loader);
-        module->runner = std::make_unique<Control>(e->device.backend, e->device.backend, map, VERSION_SD1, "", module->weights);
-        std::map<std::string, ggml_tensor*> tensors;
-        module->runner->get_param_tensors(tensors);
-        load_weights(*module->weights, e->device, "ControlNet", std::move(tensors));
-        e->controls[slot] = std::move(module);
+        e->controls[slot] = load_module<Module<Control>>(e->device, *file, {"ControlNet", "", true, true}, [&](const auto& map, const auto& weights) {
+            const int width = static_cast<int>(map.at("input_blocks.0.0.weight").ne[3]);
+            if (width != e->unet->config.model_channels) {
+                fail(SDW_INVALID, "%s is a ControlNet of width %d, the checkpoint has width %d", file->path, width, e->unet->config.model_channels);
+            }
+            return std::make_unique<Control>(e->device.backend, e->device.backend, map, VERSION_SD1, "", weights);
+        });
     });
 }
 
-sdw_status sdw_control(sdw_engine* e, int slot, int first, const float* latent, const float* timestep, const float* context,
-                       const float* hint, const float* rows, const float* layers, int b, int c, int h, int w, int tokens,
-                       int tiling, char* err, int cap) {
+sdw_status sdw_control(sdw_engine* e, sdw_unet_input in, sdw_control_unit unit, int first, char* err, int cap) {
     return guard(err, cap, [&] {
         if (first) {
             e->residuals.clear();
@@ -158,33 +147,33 @@ sdw_status sdw_control(sdw_engine* e, int slot, int first, const float* latent, 
         if (e->unet->config.tiny_unet) {
             fail(SDW_INVALID, "this checkpoint has a reduced UNet, which takes no ControlNet");
         }
-        Control& net         = *e->controls[slot]->runner;
-        const auto& features = net.guide(e->device, hint, h, w, tiling);
+        Control& net         = *e->controls[unit.slot]->runner;
+        const auto& features = net.guide(e->device, unit.hint, in.h, in.w, in.tiling);
 
-        net.prepare(e->device, {1, b, h, w, tokens, tiling}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
-            set_tiling(net, tiling);
+        net.prepare(e->device, {1, in.rows, in.h, in.w, in.tokens, in.tiling}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+            set_tiling(net, in.tiling);
             auto run_context     = net.get_context();
-            ggml_tensor* x       = net.input(w, h, 4, b);
-            ggml_tensor* t       = net.input(b);
-            ggml_tensor* text    = net.input(text_width, tokens, b);
-            ggml_tensor* guiding = net.input(w, h, net.control_net.model_channels);
+            ggml_tensor* x       = net.input(in.w, in.h, 4, in.rows);
+            ggml_tensor* t       = net.input(in.rows);
+            ggml_tensor* text    = net.input(text_width, in.tokens, in.rows);
+            ggml_tensor* guiding = net.input(in.w, in.h, net.control_net.model_channels);
             auto outs            = net.control_net.forward(&run_context, x, nullptr, guiding, t, text);
             outs.erase(outs.begin()); // the hint's features
             return outs;
         });
 
         // An inpainting checkpoint's mask channels are not for the ControlNet.
-        const size_t area = static_cast<size_t>(h) * w;
+        const size_t area = static_cast<size_t>(in.h) * in.w;
         std::vector<float> four;
-        const float* x = latent;
-        if (c != 4) {
-            four.resize(4 * area * b);
-            for (int i = 0; i < b; i++) {
-                memcpy(&four[4 * area * i], latent + c * area * i, 4 * area * sizeof(float));
+        const float* x = in.latent;
+        if (in.channels != 4) {
+            four.resize(4 * area * in.rows);
+            for (int i = 0; i < in.rows; i++) {
+                memcpy(&four[4 * area * i], in.latent + in.channels * area * i, 4 * area * sizeof(float));
             }
             x = four.data();
         }
-        net.run(e->device, {x, timestep, context, features.data()});
+        net.run(e->device, {x, in.timestep, in.context, features.data()});
 
         e->residuals.resize(net.outputs.size());
         std::vector<float> values;
@@ -194,9 +183,9 @@ sdw_status sdw_control(sdw_engine* e, int slot, int first, const float* latent, 
             net.result(i, values.data());
             std::copy_n(net.outputs[i]->ne, 4, sum.ne);
             sum.values.resize(values.size());
-            const size_t row = values.size() / b;
-            for (int r = 0; r < b; r++) {
-                const float scale = rows[r] * layers[i];
+            const size_t row = values.size() / in.rows;
+            for (int r = 0; r < in.rows; r++) {
+                const float scale = unit.rows[r] * unit.layers[i];
                 for (size_t j = r * row; j < (r + 1) * row; j++) {
                     sum.values[j] += scale * values[j];
                 }
@@ -205,31 +194,30 @@ sdw_status sdw_control(sdw_engine* e, int slot, int first, const float* latent, 
     });
 }
 
-sdw_status sdw_unet(sdw_engine* e, const float* latent, const float* timestep, const float* context, int b, int c, int h, int w,
-                    int tokens, int tiling, int control, float* out, char* err, int cap) {
+sdw_status sdw_unet(sdw_engine* e, sdw_unet_input in, int control, float* out, char* err, int cap) {
     return guard(err, cap, [&] {
         UNet& net = *e->unet;
-        net.prepare(e->device, {b, c, h, w, tokens, tiling, control}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
-            set_tiling(net, tiling);
+        net.prepare(e->device, {in.rows, in.channels, in.h, in.w, in.tokens, in.tiling, control}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+            set_tiling(net, in.tiling);
             auto run_context  = net.get_context();
-            ggml_tensor* x    = net.input(w, h, c, b);
-            ggml_tensor* t    = net.input(b);
-            ggml_tensor* text = net.input(text_width, tokens, b);
+            ggml_tensor* x    = net.input(in.w, in.h, in.channels, in.rows);
+            ggml_tensor* t    = net.input(in.rows);
+            ggml_tensor* text = net.input(text_width, in.tokens, in.rows);
             std::vector<ggml_tensor*> controls;
             if (control) {
                 for (const Residual& r : e->residuals) {
                     controls.push_back(net.input(r.ne[0], r.ne[1], r.ne[2], r.ne[3]));
                 }
             }
-            return {net.unet.forward(&run_context, x, t, text, nullptr, nullptr, b, controls, 1.f)};
+            return {net.unet.forward(&run_context, x, t, text, nullptr, nullptr, in.rows, controls, 1.f)};
         });
-        std::vector<const void*> in{latent, timestep, context};
+        std::vector<const void*> values{in.latent, in.timestep, in.context};
         if (control) {
             for (const Residual& r : e->residuals) {
-                in.push_back(r.values.data());
+                values.push_back(r.values.data());
             }
         }
-        net.run(e->device, in);
+        net.run(e->device, values);
         net.result(0, out);
     });
 }
@@ -270,16 +258,9 @@ sdw_status sdw_set_vae(sdw_engine* e, const sdw_file* file, char* err, int cap) 
             e->other_vae.reset();
             return;
         }
-        auto module         = std::make_unique<Module<Autoencoder>>();
-        ModelLoader& loader = module->weights->loader();
-        const bool aligned  = read_tensors(loader, *file, "first_stage_model.");
-        module->weights->set_enable_mmap(e->device.cpu && aligned);
-        half_precision(loader);
-        module->runner = std::make_unique<Autoencoder>(e->device.backend, loader.get_tensor_storage_map(), "first_stage_model", false,
-                                                       false, VERSION_SD1, module->weights);
-        std::map<std::string, ggml_tensor*> tensors;
-        module->runner->get_param_tensors(tensors);
-        load_weights(*module->weights, e->device, "VAE", std::move(tensors));
+        auto module = load_module<Module<Autoencoder>>(e->device, *file, {"VAE", "first_stage_model.", true, true}, [&](const auto& map, const auto& weights) {
+            return std::make_unique<Autoencoder>(e->device.backend, map, "first_stage_model", false, false, VERSION_SD1, weights);
+        });
         if (e->vae) {
             e->vae->drop();
         }
@@ -289,15 +270,9 @@ sdw_status sdw_set_vae(sdw_engine* e, const sdw_file* file, char* err, int cap) 
 
 sdw_status sdw_load_preview(sdw_engine* e, const sdw_file* file, char* err, int cap) {
     return guard(err, cap, [&] {
-        auto module         = std::make_shared<Preview>();
-        ModelLoader& loader = module->weights->loader();
-        read_tensors(loader, *file, "tae.");
-        module->runner = std::make_unique<PreviewDecoder>(e->device.backend, loader.get_tensor_storage_map(), "tae", true,
-                                                          VERSION_SD1, module->weights);
-        std::map<std::string, ggml_tensor*> tensors;
-        module->runner->get_param_tensors(tensors);
-        load_weights(*module->weights, e->device, "TAESD decoder", std::move(tensors));
-        e->preview = std::move(module);
+        e->preview = load_module<Preview>(e->device, *file, {"TAESD decoder", "tae.", false, false}, [&](const auto& map, const auto& weights) {
+            return std::make_unique<PreviewDecoder>(e->device.backend, map, "tae", true, VERSION_SD1, weights);
+        });
     });
 }
 
@@ -316,17 +291,10 @@ sdw_status sdw_preview(sdw_engine* e, const float* latent, int h, int w, float* 
 
 sdw_status sdw_load_upscaler(sdw_engine* e, const sdw_file* file, int* factor, char* err, int cap) {
     return guard(err, cap, [&] {
-        auto module         = std::make_unique<Module<Upscaler>>();
-        ModelLoader& loader = module->weights->loader();
-        read_tensors(loader, *file);
-        half_precision(loader);
-        const auto& map = loader.get_tensor_storage_map();
-        module->runner = std::make_unique<Upscaler>(e->device.backend, map, module->weights);
-        std::map<std::string, ggml_tensor*> tensors;
-        module->runner->get_param_tensors(tensors);
-        load_weights(*module->weights, e->device, "upscaler", std::move(tensors));
-        e->upscaler = std::move(module);
-        *factor     = e->upscaler->runner->config.scale;
+        e->upscaler = load_module<Module<Upscaler>>(e->device, *file, {"upscaler", "", false, true}, [&](const auto& map, const auto& weights) {
+            return std::make_unique<Upscaler>(e->device.backend, map, weights);
+        });
+        *factor = e->upscaler->runner->config.scale;
     });
 }
 

@@ -14,12 +14,15 @@
 #endif
 
 // SDW_ABI changes with this header; the Go side names the one it was written for.
-#define SDW_ABI 6
+#define SDW_ABI 7
 
 // Sizes of Stable Diffusion 1.x, which the Go side compares with its own.
 #define SDW_TEXT_WIDTH 768
 #define SDW_CHUNK_TOKENS 77
 #define SDW_VOCABULARY 49408
+
+// SDW_ABORT_PREFIX begins the line on stderr that says why the engine ends the process.
+#define SDW_ABORT_PREFIX "engine aborted: "
 
 // SDW_CONTROLS is how many ControlNets stay loaded.
 #define SDW_CONTROLS 3
@@ -56,14 +59,73 @@ typedef struct {
 	char *texts; // where names and types of the tensors are
 } sdw_file;
 
+// sdw_attention_kind says whether attention runs as one fused kernel, which is faster on
+// a GPU and slower on a CPU.
+typedef enum {
+	SDW_ATTENTION_AUTO = 0, // as the device has it faster
+	SDW_ATTENTION_FUSED,
+	SDW_ATTENTION_PLAIN,
+} sdw_attention_kind;
+
+// sdw_options says how a checkpoint is opened.
+typedef struct {
+	int device;  // of sdw_find_device
+	int threads; // of the CPU
+	sdw_attention_kind attention;
+	int gpu_graphs;     // a CPU computes the graphs that a GPU gets
+	uintptr_t progress; // handed to sdwProgress while weights load
+} sdw_options;
+
+// sdw_device_kind is what a device is.
+typedef enum {
+	SDW_HOST = 0, // the CPU
+	SDW_GPU,
+} sdw_device_kind;
+
+// sdw_info describes an open engine.
 typedef struct {
 	int32_t unet_channels;
 	int32_t has_vae;
 	int64_t weight_bytes;
 	uint64_t device_bytes;
-	int32_t on_host; // the device is the CPU
+	sdw_device_kind kind;
+	int32_t host_memory; // the device's memory is that of the machine: a CPU, or a GPU beside it on the chip
+	int32_t fused;       // attention runs as one fused kernel
 	char device[192];
 } sdw_info;
+
+// sdw_device is something that an engine can run on.
+typedef struct {
+	char name[64], description[160];
+	uint64_t free_bytes, total_bytes;
+	sdw_device_kind kind;
+} sdw_device;
+
+// sdw_text_input is n_chunks chunks of token ids.
+typedef struct {
+	int n_chunks, n_vectors;
+	int skip;             // layers from the end, 1 is the last layer
+	const int32_t *ids;   // [n_chunks][77]; id 49408+i stands for vectors[i]
+	const float *vectors; // [n_vectors][768]
+} sdw_text_input;
+
+// sdw_unet_input is one batch of rows of h x w latent cells.
+typedef struct {
+	int rows, channels, h, w;
+	int tokens; // of each row's context
+	int tiling; // pictures go on at their opposite border
+	const float *latent;   // [rows][channels][h][w]
+	const float *timestep; // [rows]
+	const float *context;  // [rows][tokens][768]
+} sdw_unet_input;
+
+// sdw_control_unit is a ControlNet that acts on a UNet call.
+typedef struct {
+	int slot;            // that it was loaded into
+	const float *hint;   // [3][8h][8w]
+	const float *rows;   // [rows] strength for each row of the batch
+	const float *layers; // [13] strength for each residual
+} sdw_control_unit;
 
 typedef struct {
 	char name[160];
@@ -81,12 +143,17 @@ void sdw_init(void);
 // model file is cut short.
 void sdw_explain_bus_errors(void);
 
-// sdw_open loads a checkpoint onto a device ("auto", "cpu" or a name such as
-// "cuda0"). Without a VAE in it, sdw_encode and sdw_decode need one of sdw_set_vae.
-// progress is handed to sdwProgress while weights load. gpu_graphs makes a CPU compute
-// what is computed on a GPU.
-sdw_status sdw_open(const sdw_file *checkpoint, const char *device, int threads, int flash_attention,
-	int gpu_graphs, uintptr_t progress, sdw_engine **out, char *err, int cap);
+// sdw_find_device returns the number of a device: of "auto", "cpu", "gpu" (the first
+// one), a device's name such as "cuda0", or a kind such as "cuda" (the first of it).
+// It returns -1 and a text when there is none.
+int sdw_find_device(const char *name, char *err, int cap);
+
+// sdw_describe_device describes device i and returns 0 when there is no such device.
+int sdw_describe_device(int i, sdw_device *out);
+
+// sdw_open loads a checkpoint onto a device. Without a VAE in it, sdw_encode and
+// sdw_decode need one of sdw_set_vae.
+sdw_status sdw_open(const sdw_file *checkpoint, sdw_options options, sdw_engine **out, char *err, int cap);
 
 // sdw_close frees the engine, NULL included. No call may be in progress.
 void sdw_close(sdw_engine *e);
@@ -98,25 +165,20 @@ void sdw_describe(const sdw_engine *e, sdw_info *out);
 void sdw_arm(sdw_engine *e);
 void sdw_cancel(sdw_engine *e);
 
-// ids[chunks][77], vectors[n_vectors][768]; id 49408+i stands for vectors[i].
-// out[chunks][77][768].
-sdw_status sdw_text(sdw_engine *e, const int32_t *ids, int chunks, const float *vectors, int n_vectors, int skip,
-	float *out, char *err, int cap);
+// out[n_chunks][77][768].
+sdw_status sdw_text(sdw_engine *e, sdw_text_input in, float *out, char *err, int cap);
 
 // sdw_load_control reads a ControlNet file into slot 0..SDW_CONTROLS-1, which is
 // empty after a failure.
 sdw_status sdw_load_control(sdw_engine *e, int slot, const sdw_file *file, char *err, int cap);
 
-// sdw_control runs the ControlNet of a slot and keeps its residuals, times rows[b]
-// and layers[13], for the next sdw_unet. They are added to those kept already
-// unless first is set. hint[3][8h][8w].
-sdw_status sdw_control(sdw_engine *e, int slot, int first, const float *latent, const float *timestep,
-	const float *context, const float *hint, const float *rows, const float *layers, int b, int c, int h, int w,
-	int tokens, int tiling, char *err, int cap);
+// sdw_control runs a ControlNet on the input of a UNet call and keeps its residuals,
+// times the unit's strengths, for the next sdw_unet. They are added to those kept
+// already unless first is set.
+sdw_status sdw_control(sdw_engine *e, sdw_unet_input in, sdw_control_unit unit, int first, char *err, int cap);
 
-// latent[b][c][h][w], timestep[b], context[b][tokens][768], out[b][4][h][w].
-sdw_status sdw_unet(sdw_engine *e, const float *latent, const float *timestep, const float *context, int b, int c,
-	int h, int w, int tokens, int tiling, int control, float *out, char *err, int cap);
+// sdw_unet runs the UNet, with the residuals kept if control is set. out[rows][4][h][w].
+sdw_status sdw_unet(sdw_engine *e, sdw_unet_input in, int control, float *out, char *err, int cap);
 
 // pixels[3][h][w] in 0..1, out[8][h/8][w/8].
 sdw_status sdw_encode(sdw_engine *e, const float *pixels, int h, int w, int tiling, float *out, char *err, int cap);
@@ -176,14 +238,12 @@ double sdw_peak(const sdw_engine *e);
 int sdw_live(void);
 uint64_t sdw_heap(void);
 
-// Facts about build and machine. sdw_device describes device i and returns 0 when
-// there is no such device.
+// Facts about build and machine.
 const char *sdw_key(void);
 const char *sdw_pin(void);
 const char *sdw_ggml_version(void);
 const char *sdw_cpu_features(void);
 int sdw_physical_cores(void);
-int sdw_device(int i, char *name, char *description, int cap, uint64_t *free_bytes, uint64_t *total_bytes, int *gpu);
 
 #ifdef __cplusplus
 }

@@ -2,10 +2,15 @@
 
 package sdcpp
 
+// #include <stdlib.h>
 // #include "shim.h"
 import "C"
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+	"unsafe"
+)
 
 // Version describes the build and the devices it sees.
 func Version() Build {
@@ -49,21 +54,41 @@ func cpuFeatures(info string) []string {
 // Devices lists what an Engine can run on, with the memory each has now.
 func Devices() []Device {
 	initialize()
-	const size = 256
 	var list []Device
-	for i := 0; ; i++ {
-		var name, description [size]C.char
-		var free, total C.uint64_t
-		var gpu C.int
-		if C.sdw_device(C.int(i), &name[0], &description[0], size, &free, &total, &gpu) == 0 {
+	for i := C.int(0); ; i++ {
+		var d C.sdw_device
+		if C.sdw_describe_device(i, &d) == 0 {
 			return list
 		}
 		list = append(list, Device{
-			Name:        C.GoString(&name[0]),
-			Description: C.GoString(&description[0]),
-			GPU:         gpu != 0,
-			FreeBytes:   uint64(free),
-			TotalBytes:  uint64(total),
+			Name:        C.GoString(&d.name[0]),
+			Description: C.GoString(&d.description[0]),
+			GPU:         d.kind == C.SDW_GPU,
+			FreeBytes:   uint64(d.free_bytes),
+			TotalBytes:  uint64(d.total_bytes),
 		})
 	}
+}
+
+// found is a device that an engine is to run on.
+type found struct {
+	number C.int
+	cpu    bool
+}
+
+// findDevice returns the device that Options.Device names.
+func findDevice(name string) (found, error) {
+	c := C.CString(cmp.Or(name, "auto"))
+	defer C.free(unsafe.Pointer(c))
+	var d found
+	err := status("open", func(buf *C.char, n C.int) C.sdw_status {
+		if d.number = C.sdw_find_device(c, buf, n); d.number < 0 {
+			return C.SDW_INVALID
+		}
+		var info C.sdw_device
+		C.sdw_describe_device(d.number, &info)
+		d.cpu = info.kind == C.SDW_HOST
+		return C.SDW_OK
+	})
+	return d, err
 }
