@@ -32,7 +32,7 @@ baseline) patches=$here/baseline ;;
 esac
 
 # digest tells which patches an engine has, also one that was built elsewhere.
-digest=$(cat "$patches"/* | sha256sum | cut -d' ' -f1)
+digest=$("$here/apply" "$patches")
 
 # patched tells whether a source has the patches already.
 patched() { [[ -n $1 && -f $1/patched && $(<"$1/patched") == "$digest" ]]; }
@@ -98,7 +98,8 @@ layout=1
 key=$({
 	echo "$layout"
 	source_id
-	cat "$patches"/* ${hooks:+"$hooks"}
+	echo "$digest"
+	if [[ $backend == baseline ]]; then cat "$patches/baseline.cpp"; else cat "$hooks"; fi
 	printf '%s\n' "${flags[@]}"
 	machine || true
 } | sha256sum | cut -c1-16)
@@ -196,10 +197,7 @@ else
 fi
 
 say "2/4 applying $(find "$patches" -name '*.patch' | wc -l) patches"
-patched "${ENGINE_SRC:-}" || for patch in "$patches"/*.patch; do
-	patch --directory="$work/src" --strip=1 --quiet --no-backup-if-mismatch <"$patch" ||
-		die "patch $(basename "$patch") does not fit this source"
-done
+"$here/apply" "$patches" "$work/src" || die "the patches do not fit this source"
 
 [[ -z $hooks ]] || cp "$hooks" "$work/src/ggml/src/ggml-cpu/"
 
