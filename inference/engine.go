@@ -5,6 +5,7 @@ import (
 
 	"sdworker/formats/embedding"
 	"sdworker/inference/detect"
+	"sdworker/inference/footprint"
 	"sdworker/inference/imageio"
 	"sdworker/internal/fileid"
 	"sdworker/sd1"
@@ -69,7 +70,10 @@ type EngineInfo struct {
 	HostMemory      bool   // the device's memory is that of the machine: a CPU, or a GPU on the same chip
 	Fused           bool   // attention runs as one fused kernel
 	WeightBytes     int64  // bytes of weights held
-	EngineVersion   string // the engine's pin and commit
+	MemoryBytes     int64  // of the device; of the machine's as far as the container may use it; 0 = unknown
+
+	Networks      footprint.Networks // what the memory of a call depends on
+	EngineVersion string             // the engine's pin and commit
 }
 
 // TextInput is one batch of text chunks.

@@ -61,6 +61,9 @@ func (j *job) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { j.eng.End() }()
+	if err := j.admit(); err != nil {
+		return err
+	}
 	if j.req.Init != nil {
 		if j.init, err = j.prepareInit(ctx); err != nil {
 			return err
@@ -81,6 +84,17 @@ func (j *job) run(ctx context.Context) error {
 	j.res.Interrupted = j.hooks.Control.Interrupted()
 	j.res.Skipped = j.hooks.Control.Skips() > 0
 	return nil
+}
+
+// admit refuses what there is no memory for before it costs anything.
+func (j *job) admit() error {
+	info := j.eng.Info()
+	if hr := j.req.Hires; hr != nil {
+		if err := info.Admit(hr.Width, hr.Height); err != nil {
+			return err
+		}
+	}
+	return info.Admit(j.req.Width, j.req.Height)
 }
 
 // use makes a checkpoint current, with the VAE of the request.

@@ -17,6 +17,7 @@ import (
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
+	"sdworker/inference/footprint"
 	"sdworker/inference/imageio"
 )
 
@@ -356,6 +357,40 @@ func TestSmallMemorySplitsTheBatch(t *testing.T) {
 	})
 	split := b.run(t, txt2img(func(r *inference.Request) { r.BatchSize = 3 }))
 	require.Equal(t, whole.Images, split.Images)
+}
+
+// What memory has no room for is foretold: the batch is split before a call fails.
+func TestForetoldMemorySplitsTheBatch(t *testing.T) {
+	room := func(rows int) int64 {
+		var n footprint.Networks
+		need := n.UNet(rows, 8, 6, inference.ChunkTokens, 0) + n.Decode(8, 6) + footprint.Scratch
+		return need*10/9 + 100
+	}
+	three := func(r *inference.Request) { r.BatchSize = 3 }
+	whole := newBench(t, nil).run(t, txt2img(three))
+	b := newBench(t, func() *enginetest.Fake {
+		return &enginetest.Fake{Description: inference.EngineInfo{MemoryBytes: room(4)}, Before: func(_ context.Context, c enginetest.Call) error {
+			if c.Op == enginetest.OpPredictNoise && len(c.UNet.Timestep) > 4 {
+				return fault.Errorf(fault.Broken, "unet", "killed")
+			}
+			return nil
+		}}
+	})
+	require.Equal(t, whole.Images, b.run(t, txt2img(three)).Images)
+
+	// What does not fit at all costs no call, whichever pass it is.
+	b.engine().Reset()
+	for _, large := range []*inference.Request{
+		txt2img(func(r *inference.Request) { r.Width, r.Height = 4096, 4096 }),
+		txt2img(func(r *inference.Request) {
+			r.Hires = &inference.Hires{Width: 4096, Height: 4096, Upscaler: "Latent", Sampler: r.Sampler, CFGScale: 7}
+		}),
+	} {
+		_, err := b.Generate(t.Context(), large, inference.Hooks{})
+		require.Equal(t, fault.Exhausted, fault.CodeOf(err))
+		require.ErrorContains(t, err, "a picture of 4096x4096 pixels takes about 6473 MiB")
+		require.Empty(t, b.engine().Calls(enginetest.OpPredictNoise))
+	}
 }
 
 // A picture must be the same whatever was painted before it.

@@ -188,12 +188,12 @@ func (c *rowContexts) padEmpty(empty []float32, tokens int) {
 }
 
 // rows calls the UNet for the rows from..to of a batch, in smaller groups when
-// memory has shown to be too small. The limit found is not kept beyond the pass:
+// memory is foretold or has shown to be too small. The limit found is not kept beyond the pass:
 // rows in other groups differ in their last bits, and a picture must not depend
 // on what was painted before it.
 func (j *job) rows(ctx context.Context, p *pass, b *sampler.Batch, from, to int, contexts [][]float32) ([]float32, error) {
 	var out []float32
-	limit := to - from
+	limit := min(to-from, j.eng.Info().UNetRows(p.size.h, p.size.w, len(contexts[0])/TextWidth, len(p.control)))
 	if p.rows > 0 {
 		limit = min(limit, p.rows)
 	}

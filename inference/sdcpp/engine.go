@@ -20,6 +20,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference"
+	"sdworker/inference/footprint"
 	"sdworker/internal/fileid"
 	"sdworker/models"
 	"sdworker/sd1"
@@ -133,7 +134,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		e.Close()
 		return nil, err
 	}
-	e.describe(src.model.info)
+	e.describe(src.model)
 	if o.VAE != "" {
 		if err := e.SetVAE(ctx, o.VAE); err != nil {
 			e.Close()
@@ -143,7 +144,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	return e, nil
 }
 
-func (e *Engine) describe(checkpoint *models.Info) {
+func (e *Engine) describe(file *modelFile) {
+	checkpoint := file.info
 	var c C.sdw_info
 	C.sdw_describe(e.c, &c)
 	e.memory = uint64(c.device_bytes)
@@ -162,8 +164,31 @@ func (e *Engine) describe(checkpoint *models.Info) {
 		HostMemory:      c.host_memory != 0,
 		Fused:           c.fused != 0,
 		WeightBytes:     int64(c.weight_bytes),
+		MemoryBytes:     int64(e.memory),
+		Networks:        networksOf(file.weights, c.kind == C.SDW_GPU),
 		EngineVersion:   C.GoString(C.sdw_pin()) + " (" + C.GoString(C.sdw_key()) + ")",
 	}
+}
+
+// networksOf are the widths of a checkpoint's networks.
+func networksOf(weights []models.Weight, gpu bool) footprint.Networks {
+	n := footprint.Networks{Pairs: gpu}
+	for _, w := range weights {
+		switch w.Name {
+		case "model.diffusion_model.input_blocks.0.0.bias":
+			n.UNetWidth = int(w.Shape[0])
+		case "first_stage_model.decoder.norm_out.bias":
+			n.DecoderWidth = int(w.Shape[0])
+		}
+	}
+	return n
+}
+
+// reserved is what the graphs of the last calls hold, in bytes.
+func (e *Engine) reserved() (text, unet, vae int64) {
+	var bytes [3]C.uint64_t
+	e.thread.run(func() { C.sdw_reserved(e.c, &bytes[0]) })
+	return int64(bytes[0]), int64(bytes[1]), int64(bytes[2])
 }
 
 // Info implements inference.Engine.

@@ -77,6 +77,9 @@ struct Graph : Runner {
         constants.clear();
     }
 
+    // reserved is what the graph holds of the device's memory, in bytes.
+    size_t reserved() { return graph == nullptr ? 0 : ggml_gallocr_get_buffer_size(this->compute_allocr, 0); }
+
     // input adds a float input of the given shape, fastest axis first, while a graph is built.
     ggml_tensor* input(int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1, ggml_type type = GGML_TYPE_F32) {
         ggml_tensor* t = ggml_new_tensor_4d(this->compute_ctx, type, ne0, ne1, ne2, ne3);

@@ -29,3 +29,9 @@ func RunNet(ctx context.Context, e *Engine, net *convnet.Net, weights [][]float3
 	defer g.close(e)
 	return g.run(ctx, e, "test", picture, h, w)
 }
+
+// Reserved is what the graphs of text encoder, UNet and VAE hold, in bytes.
+func (e *Engine) Reserved() (text, unet, vae int64) { return e.reserved() }
+
+// SetMemory gives the engine another size of its device's memory, in bytes.
+func (e *Engine) SetMemory(bytes int64) { e.memory, e.info.MemoryBytes = uint64(bytes), bytes }

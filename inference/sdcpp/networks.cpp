@@ -311,3 +311,9 @@ sdw_status sdw_upscale(sdw_engine* e, const float* pixels, int h, int w, float* 
         std::transform(out, out + n, out, [](float v) { return std::min(std::max(v, 0.f), 1.f); });
     });
 }
+
+void sdw_reserved(sdw_engine* e, uint64_t bytes[3]) {
+    bytes[0] = e->text->reserved();
+    bytes[1] = e->unet->reserved();
+    bytes[2] = e->vae || e->other_vae ? e->autoencoder().reserved() : 0;
+}

@@ -42,7 +42,7 @@ func (e *Engine) Encode(ctx context.Context, in inference.PixelInput) ([]float32
 		H: in.H / scale, W: in.W / scale, Tile: vaeTile, Overlap: vaeOverlap, Wrap: in.Tiling,
 		InScale: scale, InPlanes: 3, OutScale: 1, OutPlanes: 2 * inference.LatentChannels,
 	}
-	return e.tiled(in.Tiles, g, wholeCells(in), whole, func(tile []float32, h, w int) ([]float32, error) {
+	return e.tiled(in.Tiles, g, e.info.Networks.Encode(g.H, g.W), wholeCells(in), whole, func(tile []float32, h, w int) ([]float32, error) {
 		return encode(tile, scale*h, scale*w, false)
 	})
 }
@@ -81,18 +81,26 @@ func (e *Engine) Decode(ctx context.Context, in inference.LatentInput) ([]float3
 		H: in.H, W: in.W, Tile: vaeTile, Overlap: vaeOverlap, Wrap: in.Tiling,
 		InScale: 1, InPlanes: inference.LatentChannels, OutScale: inference.LatentScale, OutPlanes: 3,
 	}
-	return e.tiled(in.Tiles, g, in.Latent, whole, func(tile []float32, h, w int) ([]float32, error) { return decode(tile, h, w, false) })
+	return e.tiled(in.Tiles, g, e.info.Networks.Decode(g.H, g.W), in.Latent, whole, func(tile []float32, h, w int) ([]float32, error) { return decode(tile, h, w, false) })
 }
 
-// tiled runs the VAE on the whole picture or on tiles of it. In mode TileAuto tiles
-// are also the way out when the whole picture does not fit into memory.
-func (e *Engine) tiled(mode inference.TileMode, g tiles.Grid, in []float32, whole func() ([]float32, error),
+// tiled runs the VAE on the whole picture, which needs so many bytes, or on tiles of it.
+// In mode TileAuto tiles are also the way out when the whole picture does not fit into
+// memory, foretold or found. What is foretold counts for all modes: on a CPU the kernel
+// would end the process.
+func (e *Engine) tiled(mode inference.TileMode, g tiles.Grid, need int64, in []float32, whole func() ([]float32, error),
 	tile func(in []float32, h, w int) ([]float32, error),
 ) ([]float32, error) {
 	if mode == inference.TileAuto {
 		mode = e.tiles
 	}
-	if mode == inference.TileNever || mode == inference.TileAuto && !tiles.Wanted(g.H, g.W, e.memory) {
+	room := e.info.Room()
+	fits := room < 0 || need <= room
+	if mode == inference.TileNever && !fits {
+		return nil, fault.Errorf(fault.Exhausted, "vae", "the VAE needs about %d MiB for a picture of %dx%d pixels in one piece, and there are %d MiB beside the model; let it work in tiles",
+			need>>20, g.W*inference.LatentScale, g.H*inference.LatentScale, room>>20)
+	}
+	if mode == inference.TileNever || mode == inference.TileAuto && fits && !tiles.Wanted(g.H, g.W, e.memory) {
 		out, err := whole()
 		if mode != inference.TileAuto || fault.CodeOf(err) != fault.Exhausted {
 			return out, err

@@ -234,6 +234,9 @@ int sdw_profiled(const sdw_engine *e, int i, sdw_operation *out);
 // sdw_peak measures the f32 operations a second of the CPU's threads, 0 on other devices.
 double sdw_peak(const sdw_engine *e);
 
+// sdw_reserved is what the graphs of text encoder, UNet and VAE hold, in bytes.
+void sdw_reserved(sdw_engine *e, uint64_t bytes[3]);
+
 // sdw_live counts open engines; sdw_heap is what malloc has given out, in bytes.
 int sdw_live(void);
 uint64_t sdw_heap(void);

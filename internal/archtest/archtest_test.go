@@ -83,7 +83,7 @@ const ground = `fault|sd1|internal/(fileid|atomicfile)`
 const formats = `formats(/.*)?`
 
 // leaf matches the packages that know nothing above them.
-const leaf = ground + `|inference/(prompt|clip|textfix|rng|sampler|latent|imageio|hint|detect|batch)|` + networks
+const leaf = ground + `|inference/(prompt|clip|footprint|textfix|rng|sampler|latent|imageio|hint|detect|batch)|` + networks
 
 // networks matches the small networks that are described as data.
 const networks = `convnet(/.*)?`
@@ -102,7 +102,7 @@ var rules = []struct {
 	{`inference/fleet`, `inference|` + leaf, "several generators are one more implementation of inference.Generator"},
 	{`inference/enginetest`, `inference|formats/embedding|` + leaf, "a fake must not need what it stands for"},
 	{`inference/sdcpp/tiles`, leaf, "a leaf of the binding"},
-	{`inference/sdcpp`, `inference(/clip|/detect|/imageio)?|inference/sdcpp/tiles|models(/.*)?|` + ground + `|` + networks + `|` + formats, "the binding knows the engine's interface and the files it opens"},
+	{`inference/sdcpp`, `inference(/clip|/detect|/footprint|/imageio)?|inference/sdcpp/tiles|models(/.*)?|` + ground + `|` + networks + `|` + formats, "the binding knows the engine's interface and the files it opens"},
 	{`inference/remote`, `inference|` + leaf, "a supervised child is a second implementation of inference.Generator, not a new layer"},
 	{`internal/publicnet`, `$^`, "a rule about addresses"},
 	{`models`, `models/(adapter|diskread)|` + ground + `|` + formats + `|` + networks, "what a file holds does not depend on where it lies"},
