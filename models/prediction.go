@@ -43,35 +43,56 @@ func (i *Info) heedConfig() {
 // maxConfig bounds the size of a config; the usual ones have two kilobytes.
 const maxConfig = 1 << 20
 
-// configured reads model.params.parameterization of a config of the original
-// code, "" when the file says nothing about it.
-func configured(name string) (string, error) {
+// CheckConfig decides whether a file is a config of a checkpoint, as the original code
+// reads it.
+func CheckConfig(name string) error {
+	node, err := readConfig(name)
+	if err == nil && valueOf(node, "model") == nil {
+		err = errors.New("it describes no model")
+	}
+	if err != nil {
+		return refuse(name, "is no config of a checkpoint: %v", err)
+	}
+	return nil
+}
+
+// readConfig parses a config.
+func readConfig(name string) (*yaml.Node, error) {
 	info, err := os.Stat(name)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return "", fs.ErrNotExist
+		return nil, fs.ErrNotExist
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if len(raw) > maxConfig {
-		return "", fmt.Errorf("it is larger than %d bytes", maxConfig)
+		return nil, fmt.Errorf("it is larger than %d bytes", maxConfig)
 	}
-	var document yaml.Node
-	if err := yaml.Unmarshal(raw, &document); err != nil {
+	document := new(yaml.Node)
+	if err := yaml.Unmarshal(raw, document); err != nil {
+		return nil, err
+	}
+	if len(document.Content) > 0 {
+		return document.Content[0], nil
+	}
+	return document, nil
+}
+
+// configured reads model.params.parameterization of a config of the original
+// code, "" when the file says nothing about it.
+func configured(name string) (string, error) {
+	node, err := readConfig(name)
+	if err != nil {
 		return "", err
-	}
-	node := &document
-	if len(node.Content) > 0 {
-		node = node.Content[0]
 	}
 	for _, key := range []string{"model", "params", "parameterization"} {
 		node = valueOf(node, key)

@@ -26,7 +26,8 @@ type PullOptions struct {
 // Pull resolves ref, fetches the file into the folder of its kind below root,
 // and checks that it is a model of that kind before it gets its name. Where the
 // source does not tell the kind, the file does. A file that will not be accepted is
-// refused as soon as its header has arrived.
+// refused as soon as its header has arrived. The config beside a checkpoint,
+// NAME.yaml, comes with it where the source has one.
 func (f *Fetcher) Pull(ctx context.Context, ref, root string, o PullOptions) (Result, error) {
 	src, err := f.Resolve(ctx, ref)
 	if err != nil {
@@ -62,7 +63,11 @@ func (f *Fetcher) PullSource(ctx context.Context, src Source, root string, o Pul
 	if src.Kind == "" {
 		opts.Place, opts.Find = p.place, p.dest
 	}
-	return f.Fetch(ctx, p.src, p.dest(), opts)
+	res, err := f.Fetch(ctx, p.src, p.dest(), opts)
+	if err == nil && !res.Present && res.Path == p.path(models.Checkpoint) {
+		err = f.pullConfig(ctx, src, res.Path, o.Force)
+	}
+	return res, err
 }
 
 // pull is what Pull wants to know about a file.
