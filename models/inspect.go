@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -95,7 +96,7 @@ func openRegular(path string) (*os.File, error) {
 	st, err := f.Stat()
 	if err != nil {
 		err = openError(path, err)
-	} else if problem := irregular(st); problem != "" {
+	} else if problem := irregular(path, st); problem != "" {
 		err = refuse(path, "%s", problem)
 	}
 	if err != nil {
@@ -106,14 +107,23 @@ func openRegular(path string) (*os.File, error) {
 }
 
 // irregular says what something that is no file is, "" for a file.
-func irregular(info fs.FileInfo) string {
+func irregular(path string, info fs.FileInfo) string {
 	switch {
+	case IsPipeline(path):
+		return "is a folder of diffusers, which is not loaded as it is; make one file of it with `worker models convert FOLDER FILE.safetensors`"
 	case info.IsDir():
 		return "is a folder; name the single .safetensors or .gguf file"
 	case !info.Mode().IsRegular():
 		return "is not a regular file"
 	}
 	return ""
+}
+
+// IsPipeline tells a folder that diffusers saved a whole pipeline in: several networks,
+// each in a folder of its own.
+func IsPipeline(path string) bool {
+	info, err := os.Stat(filepath.Join(path, "model_index.json"))
+	return err == nil && info.Mode().IsRegular()
 }
 
 // InspectReader is Inspect for a file that is open already; its errors do not
@@ -134,10 +144,17 @@ func InspectReader(r io.ReaderAt, size int64) (*Info, error) {
 		}
 		return nil, err
 	}
-	info := &Info{Bytes: size, Format: format, Kind: Unknown, Arch: AnyArch, Metadata: c.Metadata, Tensors: c.Tensors}
+	info := Describe(c)
+	info.Bytes, info.Format = size, format
+	return info, nil
+}
+
+// Describe recognises what a safetensors file of these contents would hold.
+func Describe(c formats.Contents) *Info {
+	info := &Info{Format: formats.Safetensors, Kind: Unknown, Arch: AnyArch, Metadata: c.Metadata, Tensors: c.Tensors}
 	info.summarize()
 	info.recognize()
-	return info, nil
+	return info
 }
 
 // summarize builds the index and finds the type of most values.

@@ -52,9 +52,10 @@ func (o *convertOptions) gguf(file string) (bool, error) {
 }
 
 var modelsConvertVerb = &verb{
-	Name: "convert", Args: "SOURCE FILE", Short: "rewrite a model file: half precision, pruned, with another VAE, quantized",
+	Name: "convert", Args: "SOURCE FILE", Short: "rewrite a model: half precision, pruned, with another VAE, quantized, in one file",
 	Long: `SOURCE is a safetensors file or a PyTorch file (.ckpt, .pt, .pth); nothing inside
-a PyTorch file is run. FILE is written as safetensors, or by the engine as GGUF if
+a PyTorch file is run. It may be a folder of diffusers (with a model_index.json), whose
+UNet, text encoder and VAE become one file. FILE is written as safetensors, or by the engine as GGUF if
 its name ends so. It may be SOURCE itself: it is replaced when the new one is
 complete. Quantized files are smaller on disk only: the engine makes 16 bits of each
 value again when it loads them, which takes longer than reading 16 bits.`,

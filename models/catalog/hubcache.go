@@ -2,8 +2,11 @@ package catalog
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
+
+	"sdworker/models"
 )
 
 // repoPrefix begins the folder of every model repository in a Hugging Face
@@ -12,7 +15,8 @@ const repoPrefix = "models--"
 
 // hubCache lists the model files of a Hugging Face cache: per repository those
 // of the snapshot that refs/main names, else of the first one. Only files at the
-// top of a repository count: deeper ones are parts of diffusers pipelines.
+// top of a repository count: deeper ones are parts of diffusers pipelines, which are
+// listed as what they are where a repository has nothing else.
 func (s *scan) hubCache(dir string) {
 	for _, e := range s.readDir(dir) {
 		repo, ok := strings.CutPrefix(e.Name(), repoPrefix)
@@ -27,11 +31,15 @@ func (s *scan) hubCache(dir string) {
 			continue
 		}
 		repo = strings.ReplaceAll(repo, "--", "/")
+		before := len(s.files)
 		for _, e := range s.readDir(snapshot) {
 			full := filepath.Join(snapshot, e.Name())
 			if info, err := os.Stat(full); err == nil && info.Mode().IsRegular() {
 				s.file(full, e.Name(), repo, info)
 			}
+		}
+		if info, err := os.Stat(snapshot); err == nil && len(s.files) == before && models.IsPipeline(snapshot) {
+			s.add(snapshot, path.Base(repo), repo, models.Checkpoint, info)
 		}
 	}
 }

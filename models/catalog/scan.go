@@ -62,6 +62,11 @@ func modTime(path string) time.Time {
 
 // root looks through one configured place.
 func (s *scan) root(root string) {
+	if info, err := os.Stat(root); err == nil && models.IsPipeline(root) {
+		s.folders++
+		s.add(root, filepath.Base(root), "", models.Checkpoint, info)
+		return
+	}
 	if kind, ok := folderKinds[strings.ToLower(filepath.Base(root))]; ok && !s.holdsModelFolders(root) {
 		s.folder(root, kind)
 		return
@@ -125,6 +130,8 @@ func (s *scan) walk(dir, below string, kind models.Kind, visited map[string]bool
 		info, err := os.Stat(full) // follows links; a dangling one is no file
 		switch {
 		case err != nil || strings.HasPrefix(e.Name(), "."):
+		case info.IsDir() && kind == models.Checkpoint && models.IsPipeline(full): // one model, not its parts
+			s.add(full, path.Join(below, e.Name()), "", kind, info)
 		case info.IsDir():
 			subs = append(subs, e.Name())
 		case info.Mode().IsRegular() && kind.Named(e.Name()):
@@ -173,14 +180,15 @@ func (s *scan) tree(root string) {
 		for _, e := range s.readDir(filepath.Join(root, below)) {
 			name := path.Join(below, e.Name())
 			full := filepath.Join(root, name)
+			info, err := os.Stat(full)
 			switch {
-			case strings.HasPrefix(e.Name(), "."):
+			case err != nil || strings.HasPrefix(e.Name(), "."):
+			case info.IsDir() && models.IsPipeline(full):
+				s.add(full, name, "", models.Checkpoint, info)
 			case e.IsDir():
 				queue = append(queue, name)
-			default:
-				if info, err := os.Stat(full); err == nil && info.Mode().IsRegular() {
-					s.file(full, name, "", info)
-				}
+			case info.Mode().IsRegular():
+				s.file(full, name, "", info)
 			}
 		}
 	}

@@ -1,6 +1,6 @@
-// Package convert rewrites model files as safetensors: out of PyTorch pickles, in
-// half precision, without what only training needs, with another VAE inside. Values are streamed; the
-// memory in use does not depend on the size of the file.
+// Package convert rewrites model files as safetensors: out of PyTorch pickles and folders
+// of diffusers, in half precision, without what only training needs, with another VAE
+// inside. Values are streamed; the memory in use does not depend on the size of the file.
 package convert
 
 import (
@@ -49,8 +49,8 @@ type item struct {
 
 func (i item) oldType() safetensors.DType { return safetensors.DType(i.old.DType) }
 
-// Write converts the file src into dst, which may be the same path. Nothing is
-// visible under dst before it is complete. Errors are *fault.Error; a value
+// Write converts the file src, or a folder of diffusers, into dst, which may be the same
+// path. Nothing is visible under dst before it is complete. Errors are *fault.Error; a value
 // that the new type cannot hold is Invalid.
 func Write(ctx context.Context, src, dst string, o Options) (Result, error) {
 	switch o.DType {
@@ -58,41 +58,93 @@ func Write(ctx context.Context, src, dst string, o Options) (Result, error) {
 	default:
 		return Result{}, fault.Errorf(fault.Invalid, "convert", "type %s cannot be written; use F16, BF16 or F32 (quantized types are written as GGUF by the engine)", o.DType)
 	}
-	info, file, err := open(src)
+	from, err := openParts(src)
 	if err != nil {
 		return Result{}, err
 	}
-	defer file.Close()
-	items, err := plan(file, info, o)
+	defer from.close()
+	items, err := from.plan(o)
 	if err != nil {
 		return Result{}, err
 	}
+	kept := len(items)
 	if o.VAE != "" {
-		vae, from, err := openVAE(info, o.VAE)
+		vae, file, err := openVAE(from, o.VAE)
 		if err != nil {
 			return Result{}, err
 		}
-		defer from.Close()
-		items = bake(items, vae, from, o)
+		defer file.Close()
+		items, kept = bake(items, vae, file, o)
 	}
 	if len(items) == 0 {
 		return Result{}, fault.Errorf(fault.Invalid, "convert", "nothing of %s would be left", src)
 	}
+	if from.folder {
+		items = append(items, from.marks()...)
+		if err := from.fits(items); err != nil {
+			return Result{}, err
+		}
+	}
 	slices.SortFunc(items, func(a, b item) int { return strings.Compare(a.name, b.name) })
-	h, err := layout(info.Metadata, items)
+	h, err := layout(from.metadata, items)
 	if err != nil {
 		return Result{}, failed(src, err)
 	}
 	if err := write(ctx, dst, h, items, o.Progress); err != nil {
 		return Result{}, err
 	}
-	kept := 0
-	for _, it := range items {
-		if it.from == file {
-			kept++
-		}
+	return Result{Tensors: len(items), Dropped: from.tensors() - kept, Bytes: h.DataStart + h.DataSize()}, nil
+}
+
+// parts are the files that a model comes in.
+type parts struct {
+	path     string
+	folder   bool // of diffusers
+	kind     models.Kind
+	metadata map[string]string
+	markers  []string // tensors without values that the new file gets
+	files    []part
+}
+
+// part is one file and what is put before the names of its tensors.
+type part struct {
+	*models.Info
+	file   *os.File
+	prefix string
+}
+
+func openParts(path string) (parts, error) {
+	if models.IsPipeline(path) {
+		return openPipeline(path)
 	}
-	return Result{Tensors: len(items), Dropped: len(info.Tensors) - kept, Bytes: h.DataStart + h.DataSize()}, nil
+	all := parts{path: path}
+	if err := all.add(path, ""); err != nil {
+		return parts{}, err
+	}
+	all.kind, all.metadata = all.files[0].Kind, all.files[0].Metadata
+	return all, nil
+}
+
+func (p *parts) add(path, prefix string) error {
+	info, file, err := open(path)
+	if err == nil {
+		p.files = append(p.files, part{info, file, prefix})
+	}
+	return err
+}
+
+func (p *parts) close() {
+	for _, f := range p.files {
+		f.file.Close()
+	}
+}
+
+func (p *parts) tensors() int {
+	n := 0
+	for _, f := range p.files {
+		n += len(f.Tensors)
+	}
+	return n
 }
 
 func open(path string) (*models.Info, *os.File, error) {
@@ -110,18 +162,23 @@ func open(path string) (*models.Info, *os.File, error) {
 	return info, file, nil
 }
 
-// plan lists what stays of the source file.
-func plan(file *os.File, info *models.Info, o Options) ([]item, error) {
+// plan lists what stays of the files.
+func (p *parts) plan(o Options) ([]item, error) {
 	var items []item
-	for _, t := range info.Tensors {
-		name := currentName(t.Name)
-		if o.Prune && info.Kind == models.Checkpoint && !needed(name) {
-			continue
+	for _, f := range p.files {
+		for _, t := range f.Tensors {
+			name := currentName(f.prefix + t.Name)
+			if p.folder {
+				name = sd1.CheckpointName(name)
+			}
+			if o.Prune && p.kind == models.Checkpoint && !needed(name) {
+				continue
+			}
+			if t.Strided {
+				return nil, fault.Errorf(fault.Invalid, "convert", "tensor %s of %s does not store its values in order, which is not converted here", t.Name, f.Path)
+			}
+			items = append(items, item{from: f.file, old: t, name: name, to: target(t, o.DType)})
 		}
-		if t.Strided {
-			return nil, fault.Errorf(fault.Invalid, "convert", "tensor %s of %s does not store its values in order, which is not converted here", t.Name, info.Path)
-		}
-		items = append(items, item{from: file, old: t, name: name, to: target(t, o.DType)})
 	}
 	return items, nil
 }
@@ -157,9 +214,9 @@ func needed(name string) bool {
 	return name == "v_pred" || name == "ztsnr"
 }
 
-func openVAE(checkpoint *models.Info, path string) (*models.Info, *os.File, error) {
-	if checkpoint.Kind != models.Checkpoint {
-		return nil, nil, fault.Errorf(fault.Invalid, "convert", "%s is no checkpoint, so no VAE can be baked into it", checkpoint.Path)
+func openVAE(checkpoint parts, path string) (*models.Info, *os.File, error) {
+	if checkpoint.kind != models.Checkpoint {
+		return nil, nil, fault.Errorf(fault.Invalid, "convert", "%s is no checkpoint, so no VAE can be baked into it", checkpoint.path)
 	}
 	info, err := models.Check(path, models.VAE, models.CheckOptions{AllowPickle: true})
 	if err != nil {
@@ -171,16 +228,17 @@ func openVAE(checkpoint *models.Info, path string) (*models.Info, *os.File, erro
 	return open(path)
 }
 
-// bake puts a VAE in the place of the checkpoint's.
-func bake(items []item, vae *models.Info, from io.ReaderAt, o Options) []item {
+// bake puts a VAE in the place of the checkpoint's, of which some items are kept.
+func bake(items []item, vae *models.Info, from io.ReaderAt, o Options) (all []item, kept int) {
 	items = slices.DeleteFunc(items, func(i item) bool { return strings.HasPrefix(i.name, sd1.VAEPrefix) })
+	kept = len(items)
 	for _, t := range vae.Tensors {
 		if strings.HasPrefix(t.Name, "loss.") || strings.HasPrefix(t.Name, "model_ema.") {
 			continue // training leftovers of the published VAE files
 		}
 		items = append(items, item{from: from, old: t, name: sd1.VAEPrefix + t.Name, to: target(t, o.DType)})
 	}
-	return items
+	return items, kept
 }
 
 // layout makes the header. Hashes in the metadata would not be true any more.

@@ -194,6 +194,12 @@ func checkpoints(t *testing.T) []Case {
 		{Name: "that is empty", change: func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, 0)) }, Problem: "is empty"},
 		{Name: "that is cut", tensors: base, change: func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, 1<<20)) }, Problem: "truncated"},
 		{Name: "of nothing", Problem: "no tensors"},
+		{Name: "in a folder of diffusers", change: func(t *testing.T, path string) {
+			require.NoError(t, os.Remove(path))
+			require.NoError(t, os.MkdirAll(filepath.Join(path, "unet"), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(path, "model_index.json"), []byte("{}"), 0o600))
+			Write(t, filepath.Join(path, "unet", "diffusion_pytorch_model.safetensors"), nil, only(renamed(base, DiffusersName), "unet.")...)
+		}, Problem: "folder of diffusers, which is not loaded as it is; make one file of it with `worker models convert"},
 	}
 	return list
 }
