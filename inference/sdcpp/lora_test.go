@@ -266,13 +266,18 @@ func TestArithmetic(t *testing.T) {
 		func(m adapter.Math, d []float32) { m.AddProduct(d, d, y, 3) },
 		func(m adapter.Math, d []float32) { m.Blend(d, x, 3, 2) },
 		func(m adapter.Math, d []float32) { m.Blend(d, d, 3, 2) },
+		func(m adapter.Math, d []float32) { m.BlendRows(d, 100, x, 70, 33, 3, x[7:20]) },
+		func(m adapter.Math, d []float32) { m.BlendRows(d, 50, d, 50, 50, 3, x[7:20]) },
 	} {
 		got, want := slices.Clone(y), slices.Clone(y)
 		f(fast, got)
 		f(plain, want)
 		require.InDeltaSlice(t, want, got, 1e-5)
 	}
-	require.InEpsilon(t, plain.SumSquares(x), fast.SumSquares(x), 1e-5)
+	got, want := make([]float32, 3), make([]float32, 3)
+	fast.RowSquares(got, x, 1667)
+	plain.RowSquares(want, x, 1667)
+	require.InEpsilonSlice(t, want, got, 1e-5)
 }
 
 // A matrix made ready for many products may be rounded, but not more than its
@@ -389,7 +394,7 @@ func TestEveryKindActs(t *testing.T) {
 			var arena adapter.Arena
 			d, err := f.Changes[0].Prepare(adapter.Plain{}, f, []int64{128, 128}, &arena)
 			require.NoError(t, err)
-			d.Apply(want, 0, 128, 0.5, &arena)
+			require.NoError(t, d.Apply(want, 0, 128, 0.5, &arena))
 			require.NoError(t, f.Close())
 			got, err := e.Weight(name)
 			require.NoError(t, err)

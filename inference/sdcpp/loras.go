@@ -380,14 +380,28 @@ const (
 	minRun    = 24
 )
 
+// rowsOfRun is how many rows of a weight are computed at a time.
+func rowsOfRun(rows, cols int, steps []prepared) int {
+	unit := 1
+	for _, s := range steps {
+		for n := max(1, s.Rows); unit%n != 0; {
+			unit = min(rows, unit*n) // the rows are a multiple of each
+		}
+	}
+	run := max(minRun, runValues/cols/runRows*runRows)
+	return min(rows, max(unit, run/unit*unit))
+}
+
+// prepared is a step whose factors are in memory.
+type prepared struct {
+	*adapter.Delta
+	step
+}
+
 // runTask computes one weight.
 func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *adapter.Arena) (broken map[int]error, err error) {
 	w := e.merging.weights[t.weight]
-	var deltas []*adapter.Delta
-	var strengths []float32
-	rows := int(w.shape[0])
-	cols := int(w.values) / rows
-	run := min(rows, max(minRun, runValues/cols/runRows*runRows))
+	var steps []prepared
 	for _, s := range t.steps {
 		d, err := s.change.Prepare(native{}, files[s.file], w.shape, arena)
 		var unfit *adapter.Unfit
@@ -400,11 +414,11 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 		case err != nil:
 			return map[int]error{s.file: err}, nil
 		}
-		deltas, strengths = append(deltas, d), append(strengths, s.strength)
-		if d.Whole {
-			run = rows
-		}
+		steps = append(steps, prepared{d, s})
 	}
+	rows := int(w.shape[0])
+	cols := int(w.values) / rows
+	run := rowsOfRun(rows, cols, steps)
 	values := arena.Floats(run * cols)
 	for from := 0; from < rows; from += run {
 		to := min(from+run, rows)
@@ -412,8 +426,10 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 		if err := e.original(part, w, t.weight, int64(from)*int64(cols), e.checkpoint.file, arena); err != nil {
 			return nil, err
 		}
-		for i, d := range deltas {
-			d.Apply(part, from, to, strengths[i], arena)
+		for _, s := range steps {
+			if err := s.Apply(part, from, to, s.strength, arena); err != nil {
+				return map[int]error{s.file: err}, nil
+			}
 		}
 		raw := arena.Bytes(len(part) * int(w.dtype.Size()))
 		C.sdw_write_weight(e.c, C.int(t.weight), floats(part), C.int64_t(from*cols), C.int64_t(len(part)), unsafe.Pointer(unsafe.SliceData(raw)))

@@ -373,23 +373,37 @@ SDW_CLONES void sdw_blend(float* out, const float* x, int64_t n, float a, float 
     }
 }
 
-SDW_CLONES double sdw_sum_squares(const float* x, int64_t n) {
-    constexpr int lanes = 16; // partial sums, so that the loop can use vectors
-    double total        = 0;
-    for (int64_t i = 0; i < n;) {
-        const int64_t end = std::min<int64_t>(n, i + 4096);
-        float sums[lanes] = {};
-        for (; i + lanes <= end; i += lanes) {
-            for (int j = 0; j < lanes; j++) {
-                sums[j] += x[i + j] * x[i + j];
-            }
-        }
-        for (; i < end; i++) {
-            sums[0] += x[i] * x[i];
-        }
-        for (float s : sums) {
-            total += s;
+SDW_CLONES void sdw_blend_rows(float* out, int64_t out_row, const float* x, int64_t x_row, int64_t rows, int64_t cols, float a, const float* b) {
+    for (int64_t r = 0; r < rows; r++) {
+        float* to         = out + r * out_row;
+        const float* from = x + r * x_row;
+        const float f     = b[r];
+#pragma GCC ivdep
+        for (int64_t i = 0; i < cols; i++) {
+            to[i] = a * to[i] + f * from[i];
         }
     }
-    return total;
+}
+
+SDW_CLONES void sdw_row_squares(float* out, const float* x, int64_t rows, int64_t cols) {
+    constexpr int lanes = 16; // partial sums, so that the loop can use vectors
+    for (int64_t r = 0; r < rows; r++, x += cols) {
+        double total = 0;
+        for (int64_t i = 0; i < cols;) {
+            const int64_t end = std::min<int64_t>(cols, i + 4096);
+            float sums[lanes] = {};
+            for (; i + lanes <= end; i += lanes) {
+                for (int j = 0; j < lanes; j++) {
+                    sums[j] += x[i + j] * x[i + j];
+                }
+            }
+            for (; i < end; i++) {
+                sums[0] += x[i] * x[i];
+            }
+            for (float s : sums) {
+                total += s;
+            }
+        }
+        out[r] = static_cast<float>(total);
+    }
 }

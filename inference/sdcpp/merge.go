@@ -66,9 +66,18 @@ func (native) Blend(dst, x []float32, a, b float32) {
 	C.sdw_blend(floats(dst), floats(x[:len(dst)]), C.int64_t(len(dst)), C.float(a), C.float(b))
 }
 
-// SumSquares implements adapter.Math.
-func (native) SumSquares(x []float32) float64 {
-	return float64(C.sdw_sum_squares(floats(x), C.int64_t(len(x))))
+// BlendRows implements adapter.Math.
+func (native) BlendRows(dst []float32, dstRow int, x []float32, xRow, cols int, a float32, b []float32) {
+	if len(b) == 0 {
+		return
+	}
+	_, _ = dst[:(len(b)-1)*dstRow+cols], x[:(len(b)-1)*xRow+cols]
+	C.sdw_blend_rows(floats(dst), C.int64_t(dstRow), floats(x), C.int64_t(xRow), C.int64_t(len(b)), C.int64_t(cols), C.float(a), floats(b))
+}
+
+// RowSquares implements adapter.Math.
+func (native) RowSquares(dst, x []float32, cols int) {
+	C.sdw_row_squares(floats(dst), floats(x[:len(dst)*cols]), C.int64_t(len(dst)), C.int64_t(cols))
 }
 
 // MergeSpeed returns how many multiplications with addition a second merging does on

@@ -30,7 +30,11 @@ void sdw_add_scaled(float *out, const float *x, int64_t n, float scale);
 void sdw_add_product(float *out, const float *x, const float *y, int64_t n, float scale);
 void sdw_blend(float *out, const float *x, int64_t n, float a, float b);
 
-double sdw_sum_squares(const float *x, int64_t n);
+// Each row of out, of cols values and out_row apart, becomes a*out + b[row]*x.
+void sdw_blend_rows(float *out, int64_t out_row, const float *x, int64_t x_row, int64_t rows, int64_t cols, float a, const float *b);
+
+// out[row] is the sum of the squares of a row of x[rows][cols].
+void sdw_row_squares(float *out, const float *x, int64_t rows, int64_t cols);
 
 #ifdef __cplusplus
 }

@@ -176,19 +176,42 @@ func (r *reader) floats(t *Tensor) []float32 {
 		copy(out, values)
 		return out
 	}
-	raw := r.arena.Bytes(n * int(t.DType.Size()))
-	if _, err := r.from.ReadAt(raw, t.Raw); err != nil {
-		r.err = fmt.Errorf("tensor %.100q: %w", t.Name, err)
+	r.read(out, t, 0, r.arena)
+	return out
+}
+
+// part returns a function that gives the values [from, to) of a tensor, which may use
+// its arena. Values that lie in order are read only then, to be used while they are in
+// the processor's cache.
+func (r *reader) part(t *Tensor) func(from, to int, ar *Arena) []float32 {
+	if t.strided != nil {
+		all := r.floats(t)
+		return func(from, to int, _ *Arena) []float32 { return all[from:to] }
+	}
+	return func(from, to int, ar *Arena) []float32 {
+		out := ar.Floats(to - from)
+		if r.err == nil {
+			r.read(out, t, from, ar)
+		}
 		return out
+	}
+}
+
+// read fills out with values of a tensor from one on.
+func (r *reader) read(out []float32, t *Tensor, first int, ar *Arena) {
+	size := int(t.DType.Size())
+	raw := ar.Bytes(len(out) * size)
+	if _, err := r.from.ReadAt(raw, t.Raw+int64(first*size)); err != nil {
+		r.err = fmt.Errorf("tensor %.100q: %w", t.Name, err)
+		return
 	}
 	if t.DType.IsFloat() {
 		r.err = r.math.Decode(out, raw, t.DType)
-		return out
+		return
 	}
 	for i := range out {
-		out[i] = float32(integer(raw[i*int(t.DType.Size()):], t.DType))
+		out[i] = float32(integer(raw[i*size:], t.DType))
 	}
-	return out
 }
 
 // integer reads one whole number.

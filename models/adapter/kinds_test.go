@@ -624,7 +624,7 @@ func TestShapesThatDoNotFit(t *testing.T) {
 				}
 				applied++
 				w := some(shape...)
-				d.Apply(w.data, 0, outs, 1, &arena)
+				require.NoError(t, d.Apply(w.data, 0, outs, 1, &arena))
 			}
 		}
 	}

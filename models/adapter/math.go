@@ -1,10 +1,6 @@
 package adapter
 
-import (
-	"math"
-
-	"sdworker/formats/safetensors"
-)
+import "sdworker/formats/safetensors"
 
 // Math is the arithmetic on float32 arrays that merging consists of. Matrices are
 // row-major without gaps.
@@ -13,7 +9,8 @@ type Math interface {
 	Decode(dst []float32, raw []byte, t safetensors.DType) error
 	// MulAdd adds scale*a*b to c: c[m][n], a[m][k], b[k][n].
 	MulAdd(c, a, b []float32, m, k, n int, scale float32)
-	// Pack makes b[k][n] ready for many calls of MulAddPacked, in memory of the arena.
+	// Pack makes b[k][n] ready for many calls of MulAddPacked, as a copy in memory of the
+	// arena.
 	Pack(ar *Arena, b []float32, k, n int) Packed
 	// MulAddPacked adds scale*a*b to c: c[m][b.N], a[m][b.K]. It may round each value of a
 	// and b by up to 2^-12 of the largest in its row of a or column of b.
@@ -24,8 +21,11 @@ type Math interface {
 	AddProduct(dst, x, y []float32, scale float32)
 	// Blend makes dst a*dst + b*x.
 	Blend(dst, x []float32, a, b float32)
-	// SumSquares returns the sum of the squares of x.
-	SumSquares(x []float32) float64
+	// BlendRows makes each row i of dst, which are dstRow apart, a*dst + b[i]*x of a row of
+	// x, which are xRow apart. dst may be x.
+	BlendRows(dst []float32, dstRow int, x []float32, xRow, cols int, a float32, b []float32)
+	// RowSquares sets dst[i] to the sum of the squares of row i of x[len(dst)][cols].
+	RowSquares(dst, x []float32, cols int)
 }
 
 // Packed is a matrix [K][N] in the order in which a Math reads it.
@@ -54,7 +54,11 @@ func (p Plain) MulAdd(c, a, b []float32, m, k, n int, scale float32) {
 }
 
 // Pack implements Math.
-func (Plain) Pack(_ *Arena, b []float32, k, n int) Packed { return Packed{k, n, b} }
+func (Plain) Pack(ar *Arena, b []float32, k, n int) Packed {
+	values := ar.Floats(k * n)
+	copy(values, b)
+	return Packed{k, n, values}
+}
 
 // MulAddPacked implements Math.
 func (p Plain) MulAddPacked(c, a []float32, b Packed, m int, scale float32) {
@@ -82,13 +86,22 @@ func (Plain) Blend(dst, x []float32, a, b float32) {
 	}
 }
 
-// SumSquares implements Math.
-func (Plain) SumSquares(x []float32) float64 {
-	sum := 0.0
-	for _, v := range x {
-		sum += float64(v) * float64(v)
+// BlendRows implements Math.
+func (p Plain) BlendRows(dst []float32, dstRow int, x []float32, xRow, cols int, a float32, b []float32) {
+	for i, f := range b {
+		p.Blend(dst[i*dstRow:i*dstRow+cols], x[i*xRow:i*xRow+cols], a, f)
 	}
-	return sum
+}
+
+// RowSquares implements Math.
+func (Plain) RowSquares(dst, x []float32, cols int) {
+	for i := range dst {
+		sum := 0.0
+		for _, v := range x[i*cols : (i+1)*cols] {
+			sum += float64(v) * float64(v)
+		}
+		dst[i] = float32(sum)
+	}
 }
 
 // Arena hands out scratch memory that is used again after Reset, so that merging
@@ -145,6 +158,12 @@ func (a *Arena) release(m [2]int) { a.block, a.used = m[0], m[1] }
 // transpose returns a[rows][cols] as [cols][rows].
 func transpose(ar *Arena, a []float32, rows, cols int) []float32 {
 	out := ar.Floats(rows * cols)
+	transposeInto(out, a, rows, cols)
+	return out
+}
+
+// transposeInto makes out[cols][rows] of a[rows][cols].
+func transposeInto(out, a []float32, rows, cols int) {
 	const tile = 32
 	for i0 := 0; i0 < rows; i0 += tile {
 		for j0 := 0; j0 < cols; j0 += tile {
@@ -154,96 +173,5 @@ func transpose(ar *Arena, a []float32, rows, cols int) []float32 {
 				}
 			}
 		}
-	}
-	return out
-}
-
-// cayley returns 2 (I + Q)^-1 - I for a skew-symmetric q[n][n], in place: the
-// rotation (I - Q)(I + Q)^-1. The symmetric part of I + Q is I, so no pivot
-// vanishes and every Schur complement has the same property.
-func cayley(m Math, ar *Arena, q []float32, n int) {
-	for i := range n {
-		q[i*n+i]++
-	}
-	invert(m, ar, q, n)
-	for i := range q {
-		q[i] *= 2
-	}
-	for i := range n {
-		q[i*n+i]--
-	}
-}
-
-// invert replaces a[n][n] by its inverse, by halves.
-func invert(m Math, ar *Arena, a []float32, n int) {
-	const small = 32
-	if n <= small {
-		gaussJordan(a, n)
-		return
-	}
-	h := n / 2
-	g := n - h
-	mark := ar.mark()
-	defer ar.release(mark)
-	block := func(r, c, rows, cols int) []float32 {
-		out := ar.Floats(rows * cols)
-		for i := range rows {
-			copy(out[i*cols:(i+1)*cols], a[(r+i)*n+c:])
-		}
-		return out
-	}
-	put := func(b []float32, r, c, rows, cols int) {
-		for i := range rows {
-			copy(a[(r+i)*n+c:(r+i)*n+c+cols], b[i*cols:(i+1)*cols])
-		}
-	}
-	p, b, c, s := block(0, 0, h, h), block(0, h, h, g), block(h, 0, g, h), block(h, h, g, g)
-	invert(m, ar, p, h)
-	pb := ar.zeros(h * g) // p^-1 b
-	m.MulAdd(pb, p, b, h, h, g, 1)
-	m.MulAdd(s, c, pb, g, h, g, -1) // the Schur complement d - c p^-1 b
-	invert(m, ar, s, g)
-	cp := ar.zeros(g * h) // c p^-1
-	m.MulAdd(cp, c, p, g, h, h, 1)
-	scp := ar.zeros(g * h)
-	m.MulAdd(scp, s, cp, g, g, h, -1)
-	m.MulAdd(p, pb, scp, h, g, h, -1)
-	pbs := ar.zeros(h * g)
-	m.MulAdd(pbs, pb, s, h, g, g, -1)
-	put(p, 0, 0, h, h)
-	put(pbs, 0, h, h, g)
-	put(scp, h, 0, g, h)
-	put(s, h, h, g, g)
-}
-
-// gaussJordan replaces a small a[n][n] by its inverse, in float64 and without
-// pivoting.
-func gaussJordan(a []float32, n int) {
-	w := make([]float64, n*n)
-	for i, v := range a {
-		w[i] = float64(v)
-	}
-	for k := range n {
-		pivot := 1 / w[k*n+k]
-		if math.IsInf(pivot, 0) || math.IsNaN(pivot) {
-			pivot = 0
-		}
-		w[k*n+k] = 1
-		for j := range n {
-			w[k*n+j] *= pivot
-		}
-		for i := range n {
-			if i == k {
-				continue
-			}
-			f := w[i*n+k]
-			w[i*n+k] = 0
-			for j := range n {
-				w[i*n+j] -= f * w[k*n+j]
-			}
-		}
-	}
-	for i, v := range w {
-		a[i] = float32(v)
 	}
 }

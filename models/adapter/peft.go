@@ -51,13 +51,7 @@ func (r *rotateInputs) apply(w []float32, from, to int, strength float32, ar *Ar
 			sorted = now
 		}
 	}
-	for i := range rows {
-		f := strength
-		if r.factor != nil {
-			f *= r.factor[from+i]
-		}
-		r.math.Blend(w[i*r.cols:(i+1)*r.cols], now[i*r.cols:(i+1)*r.cols], 1-strength, f)
-	}
+	r.math.BlendRows(w, r.cols, now, r.cols, r.cols, 1-strength, rowFactors(ar, r.factor, from, to, strength))
 }
 
 // packTurns lays out (R - I)^T of n rotations.
@@ -162,7 +156,7 @@ func (c *Change) boftOfInputs(r *reader, l layout) (*Delta, error) {
 		}
 		turn.factor = r.floats(s)
 	}
-	q := append([]float32(nil), r.floats(t)...)
+	q := r.floats(t)
 	for i := range stages * n {
 		b := q[i*side*side : (i+1)*side*side]
 		for x := range side {
@@ -210,11 +204,8 @@ func (c *Change) factors(r *reader, l layout) (*Delta, error) {
 	}
 	v := r.floats(t)
 	if byRow {
-		return &Delta{apply: func(w []float32, from, to int, strength float32, _ *Arena) {
-			for i := range to - from {
-				row := w[i*cols : (i+1)*cols]
-				m.Blend(row, row, 1+strength*(v[from+i]-1), 0)
-			}
+		return &Delta{apply: func(w []float32, from, to int, strength float32, ar *Arena) {
+			m.BlendRows(w, cols, w, cols, cols, 1-strength, rowFactors(ar, v, from, to, strength))
 		}}, nil
 	}
 	all := r.arena.Floats(cols)

@@ -7,17 +7,19 @@ import (
 
 // Delta is a change whose factors are in memory.
 type Delta struct {
-	// Whole is set where the change of a row depends on other rows: then Apply takes
-	// the whole weight.
-	Whole bool
+	// Rows is how many rows change each other: Apply takes a multiple of so many,
+	// from a multiple of so many on. 0 is 1.
+	Rows int
 
 	apply func(w []float32, from, to int, strength float32, ar *Arena)
+	from  *reader
 }
 
 // Apply makes the change, multiplied by strength, to the rows [from, to) of the
-// weight, which are w.
-func (d *Delta) Apply(w []float32, from, to int, strength float32, ar *Arena) {
+// weight, which are w. The error is one of reading the file.
+func (d *Delta) Apply(w []float32, from, to int, strength float32, ar *Arena) error {
 	d.apply(w, from, to, strength, ar)
+	return d.from.err
 }
 
 // layout is how a weight lies in memory: [out][in][kernel].
@@ -79,6 +81,7 @@ func (c *Change) Prepare(m Math, from io.ReaderAt, shape []int64, ar *Arena) (*D
 	if err != nil {
 		return nil, err
 	}
+	d.from = r
 	return d, nil
 }
 
@@ -192,21 +195,18 @@ func (c *Change) unfold(r *reader, core, down *Tensor, l layout) ([]float32, err
 	}
 	t, d := r.floats(core), r.floats(down)
 	out := r.arena.Floats(n * in * kernel)
-	turned := r.arena.Floats(kernel * m)
-	mixed := r.arena.Floats(kernel * in)
-	for i := range n {
-		for j := range m {
-			for k := range kernel {
-				turned[k*m+j] = t[(i*m+j)*kernel+k]
-			}
+	packed := r.math.Pack(r.arena, d, m, in)
+	const some = 8 // rows of out at a time, so that what lies between stays in the processor's cache
+	turned, mixed := r.arena.Floats(some*kernel*m), r.arena.Floats(some*kernel*in)
+	for first := 0; first < n; first += some {
+		rows := min(some, n-first)
+		for i := range rows {
+			transposeInto(turned[i*kernel*m:], t[(first+i)*m*kernel:], m, kernel)
 		}
 		clear(mixed)
-		r.math.MulAdd(mixed, turned, d, kernel, m, in, 1)
-		row := out[i*in*kernel : (i+1)*in*kernel]
-		for k := range kernel {
-			for j, v := range mixed[k*in : (k+1)*in] {
-				row[j*kernel+k] = v
-			}
+		r.math.MulAddPacked(mixed, turned, packed, rows*kernel, 1)
+		for i := range rows {
+			transposeInto(out[(first+i)*in*kernel:], mixed[i*kernel*in:], kernel, in)
 		}
 	}
 	return out, nil
@@ -328,9 +328,11 @@ func (c *Change) whole(r *reader, t *Tensor, l layout, factor float64) (*sum, er
 	if n%l.out != 0 {
 		return nil, unfit(reasonShape)
 	}
-	values, cols, m := r.floats(t), n/l.out, r.math
-	return &sum{l.out, cols, func(w []float32, from, to int, scale float32, _ *Arena) {
-		m.AddScaled(w, values[from*cols:to*cols], scale*float32(factor))
+	values, cols, m := r.part(t), n/l.out, r.math
+	return &sum{l.out, cols, func(w []float32, from, to int, scale float32, ar *Arena) {
+		mark := ar.mark()
+		defer ar.release(mark)
+		m.AddScaled(w, values(from*cols, to*cols, ar), scale*float32(factor))
 	}}, nil
 }
 
@@ -422,14 +424,15 @@ func (c *Change) decompose(r *reader, s *sum, l layout) (*Delta, error) {
 			merged := ar.Floats(len(w))
 			copy(merged, w)
 			s.add(merged, from, to, 1, ar)
-			for i := range to - from {
-				row := merged[i*cols : (i+1)*cols]
-				f := scale[from+i] / norm(m.SumSquares(row))
-				m.Blend(w[i*cols:(i+1)*cols], row, 1-strength, strength*f)
+			factors := ar.Floats(to - from)
+			m.RowSquares(factors, merged, cols)
+			for i, squares := range factors {
+				factors[i] = strength * scale[from+i] / norm(float64(squares))
 			}
+			m.BlendRows(w, cols, merged, cols, cols, 1-strength, factors)
 		}}, nil
 	}
-	return &Delta{Whole: true, apply: func(w []float32, from, to int, strength float32, ar *Arena) {
+	return &Delta{Rows: l.out, apply: func(w []float32, from, to int, strength float32, ar *Arena) {
 		mark := ar.mark()
 		defer ar.release(mark)
 		merged := ar.Floats(len(w))
@@ -451,10 +454,9 @@ func (c *Change) decompose(r *reader, s *sum, l layout) (*Delta, error) {
 				factors[i*l.kernel+k] = f
 			}
 		}
+		m.Blend(w, w, 1-strength, 0)
 		for i := range to - from {
-			own, row := w[i*cols:(i+1)*cols], merged[i*cols:(i+1)*cols]
-			m.Blend(own, own, 1-strength, 0)
-			m.AddProduct(own, row, factors, strength)
+			m.AddProduct(w[i*cols:(i+1)*cols], merged[i*cols:(i+1)*cols], factors, strength)
 		}
 	}}, nil
 }
@@ -550,171 +552,20 @@ func (c *Change) ia3(r *reader, l layout) (*Delta, error) {
 		return nil, unfit(reasonShape)
 	}
 	v := r.floats(t)
-	return &Delta{apply: func(w []float32, from, to int, strength float32, _ *Arena) {
-		for i := range to - from {
-			row := w[i*cols : (i+1)*cols]
-			m.Blend(row, row, 1+strength*v[from+i], 0)
-		}
+	return &Delta{apply: func(w []float32, from, to int, strength float32, ar *Arena) {
+		m.BlendRows(w, cols, w, cols, cols, 1, rowFactors(ar, v, from, to, strength))
 	}}, nil
 }
 
-// skew returns Q = B - B^T of n blocks of a side, shortened to the constraint: alpha
-// times the number of rows, 0 for none. With transposed it returns -Q.
-func (c *Change) skew(r *reader, t *Tensor, n, side, rows int, transposed bool) []float32 {
-	q := append([]float32(nil), r.floats(t)...)
-	for block := range n {
-		b := q[block*side*side : (block+1)*side*side]
-		for i := range side {
-			b[i*side+i] = 0
-			for j := range i {
-				v := b[i*side+j] - b[j*side+i]
-				b[i*side+j], b[j*side+i] = v, -v
-			}
+// rowFactors returns strength times the factors of the rows [from, to), which are 1 if
+// there are none, in memory of the arena.
+func rowFactors(ar *Arena, factors []float32, from, to int, strength float32) []float32 {
+	out := ar.Floats(to - from)
+	for i := range out {
+		out[i] = strength
+		if factors != nil {
+			out[i] *= factors[from+i]
 		}
 	}
-	f := 1.0
-	if limit := c.scalar(r, "alpha", 0) * float64(rows); limit > 0 {
-		if length := math.Sqrt(r.math.SumSquares(q)); length > limit {
-			f = limit / length
-		}
-	}
-	if transposed {
-		f = -f
-	}
-	if f != 1 {
-		r.math.Blend(q, q, float32(f), 0)
-	}
-	return q
-}
-
-// lessUnit takes the unit matrix off matrices q[side][side]: what a rotation changes is
-// small, so that rounding it costs the weight nothing.
-func lessUnit(q []float32, side int) {
-	for i := 0; i < len(q); i += side {
-		q[i+i/side%side]--
-	}
-}
-
-// rescale reads the factors of rows that follow a rotation, nil for none.
-func (c *Change) rescale(r *reader, l layout) ([]float32, error) {
-	t := c.parts["rescale"]
-	if t == nil {
-		return nil, nil
-	}
-	if int(t.Values()) != l.out {
-		return nil, unfit(reasonShape)
-	}
-	return r.floats(t), nil
-}
-
-// oft prepares W' = R^T W on blocks of rows, with R = (I + Q)(I - Q)^-1 of
-// Q = B - B^T, or R itself in LyCORIS' first files (oft_diag).
-func (c *Change) oft(r *reader, l layout) (*Delta, error) {
-	t, whole := c.parts["oft_blocks"], false
-	if t == nil {
-		t, whole = c.parts["oft_diag"], true
-	}
-	if len(t.Shape) != 3 || t.Shape[1] != t.Shape[2] {
-		return nil, unfit(reasonFit)
-	}
-	n, side := int(t.Shape[0]), int(t.Shape[1])
-	if n*side != l.out {
-		return nil, unfit(reasonShape)
-	}
-	stretch, err := c.rescale(r, l)
-	if err != nil {
-		return nil, err
-	}
-	m := r.math
-	var rotations []float32 // R^T
-	if whole {
-		rotations = r.arena.Floats(n * side * side)
-		all := r.floats(t)
-		for i := range n {
-			copy(rotations[i*side*side:], transpose(r.arena, all[i*side*side:(i+1)*side*side], side, side))
-		}
-	} else {
-		rotations = c.skew(r, t, n, side, l.out, false) // R^T = (I + Q)^-1 (I - Q)
-		for i := range n {
-			cayley(m, r.arena, rotations[i*side*side:(i+1)*side*side], side)
-		}
-	}
-	lessUnit(rotations, side)
-	cols := l.cols()
-	return &Delta{Whole: true, apply: func(w []float32, _, _ int, strength float32, ar *Arena) {
-		for i := range n {
-			mark := ar.mark()
-			block := w[i*side*cols : (i+1)*side*cols]
-			turned := ar.Floats(side * cols)
-			copy(turned, block)
-			m.MulAddPacked(turned, rotations[i*side*side:(i+1)*side*side], m.Pack(ar, block, side, cols), side, 1)
-			for j := range side {
-				f := strength
-				if stretch != nil {
-					f *= stretch[i*side+j]
-				}
-				m.Blend(block[j*cols:(j+1)*cols], turned[j*cols:(j+1)*cols], 1-strength, f)
-			}
-			ar.release(mark)
-		}
-	}}, nil
-}
-
-// boft prepares a butterfly of rotations: stage i turns pairs of runs of 2^i half
-// blocks into each other.
-func (c *Change) boft(r *reader, l layout) (*Delta, error) {
-	t := c.parts["oft_blocks"]
-	stages, n, side := int(t.Shape[0]), int(t.Shape[1]), int(t.Shape[2])
-	if t.Shape[2] != t.Shape[3] || side%2 != 0 {
-		return nil, unfit(reasonFit)
-	}
-	if n*side != l.out || stages > 30 || l.out%(side<<(stages-1)) != 0 {
-		return nil, unfit(reasonShape)
-	}
-	stretch, err := c.rescale(r, l)
-	if err != nil {
-		return nil, err
-	}
-	m := r.math
-	rotations := c.skew(r, t, stages*n, side, l.out, true) // R = (I - Q)^-1 (I + Q)
-	for i := range stages * n {
-		cayley(m, r.arena, rotations[i*side*side:(i+1)*side*side], side)
-	}
-	lessUnit(rotations, side)
-	cols := l.cols()
-	return &Delta{Whole: true, apply: func(w []float32, _, _ int, strength float32, ar *Arena) {
-		mark := ar.mark()
-		defer ar.release(mark)
-		now := ar.Floats(len(w))
-		copy(now, w)
-		in, out := ar.Floats(side*cols), ar.Floats(side*cols)
-		for stage := range stages {
-			run := side / 2 << stage
-			for block := range n {
-				rowOf := func(j int) []float32 {
-					p := block*side + j // in the order group, place, half
-					row := p/(2*run)*2*run + p%2*run + p%(2*run)/2
-					return now[row*cols : (row+1)*cols]
-				}
-				for j := range side {
-					copy(in[j*cols:(j+1)*cols], rowOf(j))
-				}
-				copy(out, in)
-				at := (stage*n + block) * side * side
-				inner := ar.mark()
-				m.MulAddPacked(out, rotations[at:at+side*side], m.Pack(ar, in, side, cols), side, 1)
-				ar.release(inner)
-				for j := range side {
-					copy(rowOf(j), out[j*cols:(j+1)*cols])
-				}
-			}
-		}
-		for i := range l.out {
-			f := strength
-			if stretch != nil {
-				f *= stretch[i]
-			}
-			m.Blend(w[i*cols:(i+1)*cols], now[i*cols:(i+1)*cols], 1-strength, f)
-		}
-	}}, nil
+	return out
 }

@@ -45,13 +45,13 @@ func merged(t *testing.T, f *adapter.File, content []byte, base map[string]value
 		require.NoError(t, err, c.Tensor)
 		rows := int(w.shape[0])
 		run := 7
-		if d.Whole {
-			run = rows
+		if d.Rows > 0 {
+			run = d.Rows
 		}
 		cols := len(w.data) / rows
 		for from := 0; from < rows; from += run {
 			to := min(from+run, rows)
-			d.Apply(w.data[from*cols:to*cols], from, to, strength, &arena)
+			require.NoError(t, d.Apply(w.data[from*cols:to*cols], from, to, strength, &arena))
 		}
 	}
 	return out
