@@ -94,7 +94,7 @@ func parse(t *testing.T, metadata map[string]string, arrays map[string]values) (
 // The weights are those with which the modules of LyCORIS and PEFT acted when their
 // files were saved (testdata/record.py).
 func TestRecorded(t *testing.T) {
-	content, err := os.ReadFile("testdata/recorded.safetensors")
+	content, err := os.ReadFile("testdata/recorded.tensors")
 	require.NoError(t, err)
 	header, err := safetensors.ReadHeader(bytes.NewReader(content), int64(len(content)))
 	require.NoError(t, err)

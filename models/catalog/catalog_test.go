@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"sdworker/fault"
+	"sdworker/formats"
 	"sdworker/formats/safetensors"
 	"sdworker/internal/fileid"
 	"sdworker/internal/vectors"
@@ -724,4 +726,15 @@ func TestDefaultPlaces(t *testing.T) {
 		"/home/u/.local/share/sdworker/models", "/home/u/.cache/huggingface/hub", "/models",
 	}, roots)
 	require.Equal(t, []string{"/model.safetensors"}, files)
+}
+
+// The program's own source folder has a folder named models, which is a place where
+// model files are looked for.
+func TestTestDataAreNoModels(t *testing.T) {
+	require.NoError(t, filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && filepath.Base(filepath.Dir(path)) == "testdata" {
+			require.Empty(t, formats.OfName(path), "%s would be listed by worker models ls", path)
+		}
+		return err
+	}))
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Records recorded.safetensors: adapters as real libraries save them, and the
+"""Records recorded.tensors: adapters as real libraries save them, and the
 weights that their trained modules act with.
 
     pip install torch safetensors lycoris-lora==4.1.3 peft==0.21.2 diffusers==0.42.1 einops
@@ -244,5 +244,5 @@ peft_other("peft boft of a convolution", lambda t: BOFTConfig(boft_block_size=6,
 peft_other("peft ia3", lambda t: IA3Config(target_modules=t, feedforward_modules=[]))
 peft_other("peft ia3 of inputs", lambda t: IA3Config(target_modules=t, feedforward_modules=t))
 
-save_file(tensors, "recorded.safetensors", metadata)
+save_file(tensors, "recorded.tensors", metadata)
 print(len({k.split("|")[0] for k in tensors}), "cases,", sum(v.numel() * v.element_size() for v in tensors.values()), "bytes")
