@@ -83,7 +83,7 @@ type turn struct {
 func (p *Pipeline) enter(ctx context.Context, want batch.Want, fn func(*turn) error) error {
 	entered, first, err := p.turns.Enter(ctx, want)
 	if err != nil {
-		return &fault.Error{Code: fault.Canceled, Op: "pipeline", Msg: "canceled", Err: err}
+		return fault.Stopped(ctx, "pipeline")
 	}
 	defer entered.Leave()
 	if p.closed.Load() {

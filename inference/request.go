@@ -233,7 +233,7 @@ func (r *Request) Check() error {
 	case !(r.Settings.StepCache >= 0 && r.Settings.StepCache <= 1):
 		return fault.FieldError("step_cache", "step_cache is %g, want 0 (off) to 1", r.Settings.StepCache)
 	case r.Settings.ClipSkip < 1 || r.Settings.ClipSkip > 12:
-		return fault.FieldError("CLIP_stop_at_last_layers", "clip skip is %d, want 1 to 12", r.Settings.ClipSkip)
+		return fault.FieldError("CLIP_stop_at_last_layers", "CLIP_stop_at_last_layers is %d, want 1 to 12", r.Settings.ClipSkip)
 	case r.SeedResizeW > MaxSide || r.SeedResizeH > MaxSide:
 		return fault.FieldError("seed_resize_from_w", "seed resize from %dx%d, want at most %d a side", r.SeedResizeW, r.SeedResizeH, MaxSide)
 	case r.SeedResizeW > 0 && r.SeedResizeW < LatentScale || r.SeedResizeH > 0 && r.SeedResizeH < LatentScale:
@@ -361,10 +361,15 @@ func checkSize(fieldW, fieldH string, w, h int) error {
 		size  int
 	}{{fieldW, w}, {fieldH, h}} {
 		if side.size < LatentScale || side.size > MaxSide || side.size%LatentScale != 0 {
-			return fault.FieldError(side.field, "%s is %d, want a multiple of %d from %d to %d", side.field, side.size, LatentScale, LatentScale, MaxSide)
+			return SideError(side.field, side.size)
 		}
 	}
 	return nil
+}
+
+// SideError says which sides a picture may have. size is what was asked for.
+func SideError(field string, size int) error {
+	return fault.FieldError(field, "%s is %d, want a multiple of %d from %d to %d", field, size, LatentScale, LatentScale, MaxSide)
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

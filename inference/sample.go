@@ -65,7 +65,7 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	j.report(PhaseSampling, 0, p.steps)
 	data, err := sampler.Sample(ctx, sj)
 	if err != nil {
-		return latents{}, samplerError(err)
+		return latents{}, samplerError(ctx, err)
 	}
 	if predictions.Reused > 0 {
 		j.comment(fmt.Sprintf("step cache: %d of %d predictions were reused", predictions.Reused, predictions.All))
@@ -75,7 +75,7 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 }
 
 // samplerError gives the sampler's own errors a code.
-func samplerError(err error) error {
+func samplerError(ctx context.Context, err error) error {
 	var known *fault.Error
 	var unknown *sampler.UnknownError
 	switch {
@@ -86,7 +86,7 @@ func samplerError(err error) error {
 	case errors.Is(err, sampler.ErrNaN):
 		return &fault.Error{Code: fault.Internal, Op: "sample", Msg: err.Error()}
 	case fault.CodeOf(err) == fault.Canceled:
-		return &fault.Error{Code: fault.Canceled, Op: "sample", Msg: "canceled", Err: err}
+		return fault.Stopped(ctx, "sample")
 	}
 	return &fault.Error{Code: fault.Invalid, Op: "sample", Msg: err.Error()}
 }

@@ -69,7 +69,7 @@ func (s *seat) do(ctx context.Context, op string, f func() error) (err error) {
 		}
 	})
 	if stopped != nil {
-		return &fault.Error{Code: fault.Canceled, Op: op, Msg: "canceled", Err: stopped}
+		return fault.Stopped(ctx, op)
 	}
 	return err
 }
@@ -111,11 +111,9 @@ func (s *seat) PredictNoise(ctx context.Context, in UNetInput) ([]float32, error
 		return nil, err
 	}
 	c := &unetCall{in: in, err: fault.Errorf(fault.Internal, "unet", "the call ended by a panic")}
-	if err := s.Share(ctx, c); err != nil {
-		return nil, &fault.Error{Code: fault.Canceled, Op: "unet", Msg: "canceled", Err: err}
-	}
-	if err := ctx.Err(); err != nil && fault.CodeOf(c.err) == fault.Canceled {
-		return nil, &fault.Error{Code: fault.Canceled, Op: "unet", Msg: "canceled", Err: err}
+	stopped := s.Share(ctx, c)
+	if stopped != nil || ctx.Err() != nil && fault.CodeOf(c.err) == fault.Canceled {
+		return nil, fault.Stopped(ctx, "unet")
 	}
 	return c.out, c.err
 }

@@ -16,6 +16,9 @@ const (
 	UpscalerNearest = "Nearest"
 )
 
+// BuiltinUpscalers lists them in A1111's order.
+func BuiltinUpscalers() []string { return []string{UpscalerNone, UpscalerLanczos, UpscalerNearest} }
+
 // maxUpscalePasses is how often A1111 runs a model whose factor is too small
 // for the wanted size (modules/upscaler.py).
 const maxUpscalePasses = 3

@@ -174,7 +174,7 @@ func TestTools(t *testing.T) {
 		"too large":       {"generate_image", map[string]any{"prompt": "x", "width": 100000}, "8192"},
 		"no such format":  {"generate_image", map[string]any{"prompt": "x", "format": "bmp"}, "want png, jpg or webp"},
 		"no such job":     {"cancel_job", map[string]any{"job": "x"}, `there is no job "x"`},
-		"no steps":        {"generate_image", map[string]any{"prompt": "x", "steps": -1}, "steps must be 1 or more"},
+		"no steps":        {"generate_image", map[string]any{"prompt": "x", "steps": -1}, "steps is -1, want 1 to 1000"},
 	} {
 		res := call(t, s, tc.tool, tc.args)
 		require.True(t, res.IsError, name)

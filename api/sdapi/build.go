@@ -2,13 +2,17 @@ package sdapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
+	"strings"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/clip"
 	"sdworker/inference/imageio"
 	"sdworker/inference/prompt"
+	"sdworker/inference/rng"
 )
 
 // build makes the request of the pipeline: everything resolved, nothing random.
@@ -74,23 +78,50 @@ func (c *call) build(ctx context.Context) error {
 func (c *call) check() error {
 	r := c.req
 	switch {
-	case r.BatchSize < 1 || r.BatchNum < 1:
-		return crash("IndexError", "batch_size and n_iter must be 1 or more")
-	case r.Width < 1 || r.Height < 1:
-		return crash("ValueError", "width and height must be 8 or more")
-	case r.Steps < 1:
-		return crash("ValueError", "steps must be 1 or more")
-	case r.Settings.ClipSkip > 12:
-		return crash("IndexError", "CLIP_stop_at_last_layers must be 1 to 12")
-	case !slices.Contains([]string{"GPU", "CPU", "NV"}, r.Settings.NoiseSource):
-		return crash("ValueError", "randn_source must be GPU, CPU or NV, not %s", quoted(r.Settings.NoiseSource))
+	case !slices.Contains(rng.SourceNames(), r.Settings.NoiseSource):
+		return crash("ValueError", "randn_source must be one of %s, not %s", strings.Join(rng.SourceNames(), ", "), quoted(r.Settings.NoiseSource))
 	case !slices.Contains(imageFormats, formatName(c.opts)):
 		return refuse(http.StatusInternalServerError, "Invalid image format")
 	}
 	if err := r.Check(); err != nil {
-		return err
+		return c.rangeError(err)
 	}
 	return c.checkWeights()
+}
+
+// rangeError gives an error of Request.Check the values that were sent, before they
+// were rounded, and the class of exception that A1111 ends with, where it does.
+func (c *call) rangeError(err error) error {
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return err
+	}
+	r := c.req
+	switch e.Field {
+	case "width":
+		err = inference.SideError(e.Field, c.width)
+	case "height":
+		err = inference.SideError(e.Field, c.height)
+	}
+	exception, ends := "", false
+	switch e.Field {
+	case "batch_size":
+		exception, ends = "IndexError", r.BatchSize < 1
+	case "n_iter":
+		exception, ends = "IndexError", r.BatchNum < 1
+	case "width":
+		exception, ends = "ValueError", r.Width < 1
+	case "height":
+		exception, ends = "ValueError", r.Height < 1
+	case "steps":
+		exception, ends = "ValueError", r.Steps < 1
+	case "CLIP_stop_at_last_layers":
+		exception, ends = "IndexError", r.Settings.ClipSkip > 1
+	}
+	if ends {
+		return crash(exception, "%s", fault.Message(err))
+	}
+	return err
 }
 
 // checkWeights reports the first attention weight of the prompts that is no

@@ -125,7 +125,7 @@ func (c *call) hiresModels() error {
 var latentModes = latent.UpscaleModes()
 
 // builtinUpscalers need no model file.
-var builtinUpscalers = []string{"None", "Lanczos", "Nearest"}
+var builtinUpscalers = inference.BuiltinUpscalers()
 
 func (s *Server) hasUpscaler(name string) bool {
 	return slices.Contains(builtinUpscalers, name) ||

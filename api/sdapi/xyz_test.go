@@ -180,7 +180,7 @@ func TestXYZErrors(t *testing.T) {
 		"too many cells":   {plotArgs([]any{1, "1-100", nil}, []any{4, "1-20", nil}, nil, nil), 422, "would make 2000 pictures"},
 		"step of zero":     {plotArgs([]any{1, "1-5 (+0)", nil}, nil, nil, nil), 500, "must not be zero"},
 		"a wrong argument": {plotArgs([]any{"Seed", "1", nil}, nil, nil, nil), 500, "argument 0 of x/y/z plot"},
-		"a wrong cell":     {plotArgs([]any{4, "0", nil}, nil, nil, nil), 500, "steps must be 1 or more"},
+		"a wrong cell":     {plotArgs([]any{4, "0", nil}, nil, nil, nil), 500, "steps is 0, want 1 to 1000"},
 	} {
 		got := f.post("/sdapi/v1/txt2img", small(map[string]any{"prompt": "a", "script_name": "x/y/z plot", "script_args": tc.args}))
 		require.Equal(t, tc.status, got.status, "%s: %s", name, got.body)

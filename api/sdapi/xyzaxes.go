@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sdworker/api/sdapi/pyjson"
+	"sdworker/inference/rng"
 	"sdworker/inference/sampler"
 	"sdworker/models/catalog"
 )
@@ -78,7 +79,7 @@ var axes = []*axis{
 	{label: "SGM noise multiplier", choices: falseTrue, apply: axisSwitch("sgm_noise_multiplier")},
 	{label: "Refiner checkpoint", cost: 1, choices: refinerNames, check: checkRefinerName, apply: axisField("refiner_checkpoint")},
 	{label: "Refiner switch at", kind: axisFloat, apply: axisField("refiner_switch_at")},
-	{label: "RNG source", choices: func(*Server) []string { return []string{"GPU", "CPU", "NV"} }, apply: axisOption("randn_source")},
+	{label: "RNG source", choices: func(*Server) []string { return rng.SourceNames() }, apply: axisOption("randn_source")},
 	{label: "FP8 mode", cost: 0.9, choices: func(*Server) []string { return []string{"Disable", "Enable for SDXL", "Enable"} }, apply: axisOption("fp8_storage")},
 	{label: "Size", apply: applySize},
 }

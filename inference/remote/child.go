@@ -334,7 +334,9 @@ func (x *exchange) died(ctx context.Context) (message, error) {
 		}
 		switch {
 		case ctx.Err() != nil:
-			return message{}, &fault.Error{Code: fault.Canceled, Op: "engine", Msg: "canceled", Err: x.child.cause}
+			stopped := fault.Stopped(ctx, "engine")
+			stopped.Err = x.child.cause // the process that died tells more than the context
+			return message{}, stopped
 		case !x.accepted:
 			return message{}, errNotAccepted
 		case !x.begun && x.waits:

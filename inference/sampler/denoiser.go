@@ -160,8 +160,6 @@ func (d *denoiser) call(ctx context.Context, dst []float32, level float32, scale
 		guided = make([]float32, len(d.images)*d.size)
 	}
 	switch {
-	case d.job.edits():
-		guideEdit(guided, out, d.job.CFGScale, *d.job.ImageCFGScale)
 	case skip:
 		guide(guided, out, d.size, d.parts, nil, 1)
 	default:
@@ -201,7 +199,7 @@ func (d *denoiser) blend(x []float32) {
 // skipsNegative applies s_min_uncond: only every other call, so that a higher
 // threshold does not hurt.
 func (d *denoiser) skipsNegative(level float32) bool {
-	return skipsNegative(d.batch.Call, level, d.job.Options.SMinUncond) && !d.job.edits()
+	return skipsNegative(d.batch.Call, level, d.job.Options.SMinUncond)
 }
 
 func skipsNegative(call int, level float32, threshold float64) bool {
@@ -223,14 +221,8 @@ func (d *denoiser) layOut(images []int, skipNegative bool) {
 		d.parts = append(d.parts, list)
 	}
 	if !skipNegative {
-		kinds := []RowKind{Negative}
-		if d.job.edits() {
-			kinds = append(kinds, NegativeNoImage)
-		}
-		for _, kind := range kinds {
-			for _, i := range images {
-				rows = append(rows, Row{Image: i, Cond: d.job.Negatives[i].at(call), Kind: kind})
-			}
+		for _, i := range images {
+			rows = append(rows, Row{Image: i, Cond: d.job.Negatives[i].at(call), Kind: Negative})
 		}
 	}
 	d.batch.Rows = rows

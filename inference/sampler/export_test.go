@@ -80,8 +80,6 @@ func Guide(dst []float32, out []float32, size int, conds [][][2]float64, negativ
 	guide(dst, out, size, parts, out[negativeRow*size:], scale)
 }
 
-var GuideEdit = guideEdit
-
 // Forward makes one guided prediction as UNet call number call.
 func Forward(job *Job, call int, x []float32, level float32) ([]float32, error) {
 	if job.RNG == nil {

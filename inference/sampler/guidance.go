@@ -20,14 +20,3 @@ func guide(dst, out []float32, size int, parts [][]weighted, negative []float32,
 		}
 	}
 }
-
-// guideEdit sets dst to the guidance of InstructPix2Pix (Brooks et al., 2023).
-// out holds thirds: prompt and picture, negative and picture, negative alone.
-func guideEdit(dst, out []float32, scale, imageScale float64) {
-	n := len(dst)
-	full, picture, none := out[:n], out[n:2*n], out[2*n:3*n]
-	text, image := float32(scale), float32(imageScale)
-	for i := range dst {
-		dst[i] = none[i] + text*(full[i]-picture[i]) + image*(picture[i]-none[i])
-	}
-}

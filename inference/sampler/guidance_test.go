@@ -44,7 +44,6 @@ func TestGuidance(t *testing.T) {
 		for i, tc := range kinds.Cases {
 			check := map[string]func(*testing.T){
 				"combine":   func(t *testing.T) { checkCombine(t, decode[combineCase](t, raw[i])) },
-				"image_cfg": func(t *testing.T) { checkImageCFG(t, decode[imageCFGCase](t, raw[i])) },
 				"skip_rule": func(t *testing.T) { checkSkipRule(t, decode[skipCase](t, raw[i])) },
 				"forward":   func(t *testing.T) { checkForward(t, in, decode[forwardCase](t, raw[i])) },
 			}[tc.Kind]
@@ -65,15 +64,6 @@ type combineCase struct {
 	Result       [][]float64
 }
 
-type imageCFGCase struct {
-	Cond          [][]float64
-	ImageCond     [][]float64 `json:"image_cond"`
-	Uncond        [][]float64
-	CondScale     float64 `json:"cond_scale"`
-	ImageCFGScale float64 `json:"image_cfg_scale"`
-	Result        [][]float64
-}
-
 type skipCase struct {
 	Rows []struct {
 		Step       int
@@ -88,14 +78,6 @@ func checkCombine(t *testing.T, tc combineCase) {
 	want := flatten(tc.Result...)
 	got := make([]float32, len(want))
 	sampler.Guide(got, toFloat32(out), len(tc.ModelOutputs[0]), tc.Conds, tc.UncondFirst, tc.CondScale)
-	requireRelative(t, want, got)
-}
-
-func checkImageCFG(t *testing.T, tc imageCFGCase) {
-	out := append(append(flatten(tc.Cond...), flatten(tc.ImageCond...)...), flatten(tc.Uncond...)...)
-	want := flatten(tc.Result...)
-	got := make([]float32, len(want))
-	sampler.GuideEdit(got, toFloat32(out), tc.CondScale, tc.ImageCFGScale)
 	requireRelative(t, want, got)
 }
 

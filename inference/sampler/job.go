@@ -15,10 +15,6 @@ type Job struct {
 	Steps     int    // 1 or more
 	CFGScale  float64
 
-	// ImageCFGScale switches on the guidance of InstructPix2Pix checkpoints,
-	// unless nil or 1. Each image then has exactly one prompt part.
-	ImageCFGScale *float64
-
 	// RNG is a fresh source of noise. It also tells the shape and the seeds.
 	RNG *rng.ImageRNG
 
@@ -127,9 +123,8 @@ type RowKind int
 
 // Kinds of rows. All prompt rows come before the others.
 const (
-	Prompt          RowKind = iota // one part of the prompt
-	Negative                       // the negative prompt
-	NegativeNoImage                // the same without the picture; InstructPix2Pix only
+	Prompt   RowKind = iota // one part of the prompt
+	Negative                // the negative prompt
 )
 
 // validate finds what no sampler could run with.
@@ -155,9 +150,6 @@ func (j *Job) validate() error {
 				return fmt.Errorf("sampler: a prompt part of image %d has no condition", i)
 			}
 		}
-		if j.edits() && len(parts) != 1 {
-			return errors.New("AND is not supported with an InstructPix2Pix checkpoint unless image_cfg_scale is 1")
-		}
 	}
 	if in := j.Img2Img; in != nil {
 		if len(in.Latent) != j.RNG.Len() {
@@ -169,6 +161,3 @@ func (j *Job) validate() error {
 	}
 	return nil
 }
-
-// edits tells whether guidance has the picture as a third condition.
-func (j *Job) edits() bool { return j.ImageCFGScale != nil && *j.ImageCFGScale != 1 }

@@ -6,12 +6,6 @@ import (
 	"math"
 )
 
-// UniPCVariants and UniPCSkipTypes list the values of the UniPC options.
-var (
-	UniPCVariants  = []string{"bh1", "bh2", "vary_coeff"}
-	UniPCSkipTypes = []string{"time_uniform", "time_quadratic", "logSNR"}
-)
-
 // uniPC is Zhao et al., "UniPC: a unified predictor-corrector framework for fast
 // sampling of diffusion models" (2023), predicting the picture. It places its own
 // times between 1 and 1/1000 and takes only the number of timesteps from A1111's
