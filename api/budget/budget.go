@@ -24,6 +24,9 @@ const (
 	// PerPixel is what a pixel of a decoded picture costs in bytes: its palette
 	// index or samples, RGBA and RGB.
 	PerPixel = 8
+	// perResult is what a pixel of a finished picture costs in bytes, until the reply
+	// is sent: RGB, its file, and the file's base64 in the reply.
+	perResult = 12
 	// MaxPixels bounds the pictures of one request together, in pixels.
 	MaxPixels = 1 << 28
 )
@@ -68,10 +71,11 @@ func (b *Budget) Handler(h http.Handler) http.Handler {
 type lease struct {
 	budget *Budget
 
-	mu     sync.Mutex
-	held   int64
-	pixels int64
-	users  int
+	mu      sync.Mutex
+	held    int64
+	pixels  int64
+	results int64 // pixels of the pictures that are asked for
+	users   int
 }
 
 type leaseKey struct{}
@@ -120,6 +124,25 @@ func TakePixels(ctx context.Context, w, h int) error {
 		return fault.Errorf(fault.Invalid, "memory", "the pictures of the request have more than %d million pixels together; send fewer or smaller ones", limit>>20)
 	}
 	return l.take(n * PerPixel)
+}
+
+// TakeResult is [TakePixels] for n pictures that a request asks for, before they are
+// made.
+func TakeResult(ctx context.Context, n, w, h int) error {
+	l := leaseOf(ctx)
+	if l == nil {
+		return nil
+	}
+	pixels := int64(n) * int64(w) * int64(h)
+	l.mu.Lock()
+	l.results += pixels
+	all := l.results
+	l.mu.Unlock()
+	if all > l.budget.size/perResult {
+		return fault.Errorf(fault.Invalid, "memory", "the pictures that are asked for have %d million pixels together, the reply would need %d MiB of memory, and there are %d MiB for all requests; ask for fewer or smaller ones at a time",
+			all/1_000_000, all*perResult>>20, l.budget.size>>20)
+	}
+	return l.take(pixels * perResult)
 }
 
 // take takes memory at once or not at all: one who holds some must not wait for

@@ -108,6 +108,22 @@ func TestPixels(t *testing.T) {
 	require.NoError(t, TakePixels(context.Background(), 1<<20, 1<<20), "no bound outside of a handler")
 }
 
+func TestResults(t *testing.T) {
+	b := New(perResult * 100 * 100)
+	b.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		require.NoError(t, TakeResult(r.Context(), 2, 100, 50))
+		require.False(t, b.sem.TryAcquire(1))
+		err := TakeResult(r.Context(), 1, 1, 1)
+		require.Equal(t, fault.Invalid, fault.CodeOf(err))
+		require.ErrorContains(t, err, "ask for fewer or smaller ones")
+	})).ServeHTTP(nil, httptest.NewRequest(http.MethodPost, "/", strings.NewReader("x")))
+	require.True(t, b.sem.TryAcquire(b.size), "free again")
+	b.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		require.Equal(t, fault.Busy, fault.CodeOf(TakeResult(r.Context(), 1, 1, 1)))
+	})).ServeHTTP(nil, httptest.NewRequest(http.MethodPost, "/", strings.NewReader("x")))
+	require.NoError(t, TakeResult(context.Background(), 1024, 8192, 8192), "no bound outside of a handler")
+}
+
 func TestKeep(t *testing.T) {
 	b := New(8 << 20)
 	var release func()

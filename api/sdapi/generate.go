@@ -111,6 +111,9 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 		}
 	}
 	c := &call{server: s, tab: t, in: fields{Values: in}, opts: s.options.Values(), arrived: s.cfg.Now()}
+	if err := c.admit(); err != nil {
+		return nil, err
+	}
 	if t == img2img {
 		if v, _ := in.Get("init_images"); v == nil {
 			return nil, refuse(http.StatusNotFound, "Init image not found")
@@ -145,6 +148,16 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 		return nil, err
 	}
 	return c, nil
+}
+
+// admit refuses pictures that the device has no memory for, as far as that is known
+// before a checkpoint is loaded and the pictures of the request are decoded.
+func (c *call) admit() error {
+	w, h := c.in.wholeOr("width", 0), c.in.wholeOr("height", 0)
+	if w < 1 || h < 1 || w > inference.MaxSide || h > inference.MaxSide {
+		return nil // told later, in A1111's order
+	}
+	return c.server.cfg.Queue.Generator().Status().Engine.Admit(w, h)
 }
 
 // textOf is v if it is a text.
@@ -229,6 +242,9 @@ func (c *call) run(ctx context.Context, place *inference.Place) (*outcome, error
 
 // usual is what a job does without a script.
 func usual(ctx context.Context, c *call, place *inference.Place, job inference.Job) (*outcome, error) {
+	if err := c.takeResult(ctx, 1); err != nil {
+		return nil, err
+	}
 	res, err := place.Generate(ctx, job, c.req)
 	return &outcome{runs: []run{{c, res}}}, err
 }

@@ -94,6 +94,11 @@ func loopback(ctx context.Context, c *call, place *inference.Place, job inferenc
 		return nil, err
 	}
 	c.texts = append(c.texts, infotext.Entry{Key: "Final denoising strength", Value: l.shown}, infotext.Entry{Key: "Denoising curve", Value: l.curve})
+	one := *c
+	one.req = l.step(0, 0, c.req.Init.Images[:1]).req
+	if err := one.takeResult(ctx, l.count*l.repeat); err != nil {
+		return nil, err
+	}
 	made := &outcome{}
 	err = place.Do(ctx, job, func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
 		s := series{gen: gen, hooks: hooks, jobs: l.count * l.repeat}

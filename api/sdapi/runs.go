@@ -3,6 +3,7 @@ package sdapi
 import (
 	"context"
 
+	"sdworker/api/budget"
 	"sdworker/inference"
 )
 
@@ -71,10 +72,24 @@ func (s *series) generate(ctx context.Context, req *inference.Request) (*inferen
 	return res, err
 }
 
+// takeResult takes the memory of what the call makes so many times.
+func (c *call) takeResult(ctx context.Context, times int) error {
+	w, h := c.req.Width, c.req.Height
+	if hr := c.req.Hires; hr != nil {
+		w, h = hr.Width, hr.Height
+	}
+	return budget.TakeResult(ctx, times*c.req.Images(), w, h)
+}
+
 // runAll makes the calls one after another in one turn of the queue, in the given
 // order; nil is that of the list. An interrupt leaves out what has not begun. The
 // runs have the order of the list.
 func runAll(ctx context.Context, place *inference.Place, job inference.Job, calls []*call, order []int) ([]run, error) {
+	for _, c := range calls {
+		if err := c.takeResult(ctx, 1); err != nil {
+			return nil, err
+		}
+	}
 	results := make([]*inference.Result, len(calls))
 	if order == nil {
 		for i := range calls {

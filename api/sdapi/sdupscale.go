@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/api/budget"
 	"sdworker/api/infotext"
 	"sdworker/api/sdapi/schema"
 	"sdworker/fault"
@@ -101,6 +102,13 @@ func sdUpscale(ctx context.Context, c *call, place *inference.Place, job inferen
 	c.texts = append(c.texts, infotext.Entry{Key: "SD upscale overlap", Value: args.overlap}, infotext.Entry{Key: "SD upscale upscaler", Value: args.upscaler})
 	out := &inference.Result{}
 	repeats := c.req.BatchNum
+	size := c.req.Init.Images[0]
+	if enlarge == nil {
+		args.scale = 1
+	}
+	if err := budget.TakeResult(ctx, repeats, int(args.scale*float64(size.W)), int(args.scale*float64(size.H))); err != nil {
+		return nil, err
+	}
 	err = place.Do(ctx, job, func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
 		source := c.req.Init.Images[0]
 		if enlarge != nil {

@@ -40,7 +40,7 @@ type apiSettings struct {
 	StylesFile  string `env:"STYLES_FILE" envDefault:"styles.csv" doc:"prompt styles, as A1111 keeps them"`
 	OutputDir   string `env:"OUTPUT_DIR" doc:"where pictures of requests with save_images go"`
 	QueueDepth  int    `env:"QUEUE_DEPTH" envDefault:"64" doc:"jobs that may wait or run, 0 = no limit; more are refused"`
-	Memory      int64  `env:"MEMORY_BUDGET" doc:"bytes that requests in flight may hold together, in bodies and decoded pictures; without it half of what the container may use"`
+	Memory      int64  `env:"MEMORY_BUDGET" doc:"bytes that requests in flight may hold together, in bodies, decoded pictures and replies; without it half of what the container may use"`
 	Provenance  string `env:"PROVENANCE" doc:"iptc: files of generated pictures have an XMP packet with IPTC's DigitalSourceType trainedAlgorithmicMedia; without it they are as A1111's"`
 	ImageURLs   bool   `env:"IMAGE_URLS" doc:"let requests name pictures by http and https addresses, never private ones"`
 }

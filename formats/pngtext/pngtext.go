@@ -108,9 +108,10 @@ func inflate(data []byte, limit int) ([]byte, error) {
 
 // fromLatin1 decodes ISO 8859-1.
 func fromLatin1(b []byte) string {
-	runes := make([]rune, len(b))
-	for i, c := range b {
-		runes[i] = rune(c)
+	var text strings.Builder
+	text.Grow(len(b))
+	for _, c := range b {
+		text.WriteRune(rune(c))
 	}
-	return string(runes)
+	return text.String()
 }

@@ -26,6 +26,8 @@ type Generator struct {
 	// Limit is how many pixels a job may have; above it there is no memory. 0
 	// means no limit.
 	Limit int
+	// Memory is what the device has, in bytes; 0 means unknown.
+	Memory int64
 	// Preview is reported with every step, if not nil.
 	Preview *imageio.RGB
 
@@ -185,7 +187,7 @@ func (g *Generator) Status() inference.Status {
 	}
 	s := inference.Status{Ready: true}
 	if g.loaded.Checkpoint != "" {
-		s.Engine = inference.EngineInfo{Checkpoint: g.loaded.Checkpoint, UNetChannels: channels, Device: "none", Backend: "cpu"}
+		s.Engine = inference.EngineInfo{Checkpoint: g.loaded.Checkpoint, UNetChannels: channels, Device: "none", Backend: "cpu", MemoryBytes: g.Memory}
 	}
 	return s
 }
