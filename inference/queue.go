@@ -116,6 +116,10 @@ func (p *Place) Release() {
 	}
 }
 
+// Together is how many calls of the generator one job may have in work at once, so
+// that they share what they can.
+func (p *Place) Together() int { return p.queue.jobs }
+
 // Work is what a job does when its turn has come.
 type Work func(ctx context.Context, gen Generator, hooks Hooks) error
 

@@ -307,7 +307,8 @@ func (c *call) dynamicSeeds(n int) (seeds, subseeds []int64) {
 }
 
 // divide makes a call of each run of pictures in a batch that a single request can
-// make: equal prompts, and seeds that follow each other.
+// make: equal prompts, and seeds that follow each other. The parts of a batch share the
+// calls of the networks (runAll).
 func (c *call) divide(e *expanded) []*call {
 	r := c.req
 	var parts []*call
@@ -319,7 +320,9 @@ func (c *call) divide(e *expanded) []*call {
 				break
 			}
 		}
-		parts = append(parts, c.part(e, i, end-i))
+		part := c.part(e, i, end-i)
+		part.batch = i/r.BatchSize + 1
+		parts = append(parts, part)
 	}
 	return parts
 }

@@ -46,6 +46,7 @@ type call struct {
 
 	expansion *expanded // of templates; nil without
 	parts     []*call   // the calls that the expansion takes
+	batch     int       // of the pictures that this one is a part of, from 1; 0 = a batch of its own
 	origin    *call     // that this one was derived from by a script; nil without
 }
 

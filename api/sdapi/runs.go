@@ -2,6 +2,10 @@ package sdapi
 
 import (
 	"context"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"sdworker/api/budget"
 	"sdworker/inference"
@@ -52,24 +56,108 @@ func batches(r *inference.Request) int {
 	return r.BatchNum
 }
 
-// series makes several requests in one turn of the queue.
+// series makes several requests in one turn of the queue. Their batches are counted
+// together, and progress is that of the oldest one in work.
 type series struct {
 	gen   inference.Generator
 	hooks inference.Hooks
-	done  int // batches so far
-	jobs  int // batches in all
+
+	mu     sync.Mutex
+	done   int                   // batches of requests that have ended
+	jobs   int                   // batches in all
+	inWork []*inference.Progress // the latest of each request, the oldest first
 }
 
-// generate makes one request, whose batches are counted among those of the series.
+// generate makes one request after another.
 func (s *series) generate(ctx context.Context, req *inference.Request) (*inference.Result, error) {
-	hooks := s.hooks
-	hooks.Progress = func(p inference.Progress) {
-		p.Job, p.Jobs = s.done+p.Job, s.jobs
-		s.hooks.Report(p)
+	return s.begin(req)(ctx, s.hooks.Control)
+}
+
+// begin counts a request as one in work, which the returned function makes.
+func (s *series) begin(req *inference.Request) func(context.Context, *inference.Control) (*inference.Result, error) {
+	latest := new(inference.Progress)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inWork = append(s.inWork, latest)
+	return func(ctx context.Context, control *inference.Control) (*inference.Result, error) {
+		defer s.end(req, latest)
+		return s.gen.Generate(ctx, req, inference.Hooks{Control: control, Progress: func(p inference.Progress) { s.report(latest, p) }})
 	}
-	res, err := s.gen.Generate(ctx, req, hooks)
+}
+
+func (s *series) end(req *inference.Request, latest *inference.Progress) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inWork = slices.DeleteFunc(s.inWork, func(p *inference.Progress) bool { return p == latest })
 	s.done += batches(req)
-	return res, err
+}
+
+// report passes progress on. That of younger requests moves the count of batches only.
+func (s *series) report(latest *inference.Progress, p inference.Progress) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*latest = p
+	p = *s.inWork[0]
+	p.Job = s.done
+	for _, other := range s.inWork {
+		p.Job += other.Job
+	}
+	p.Jobs = s.jobs
+	if latest != s.inWork[0] {
+		p.Preview = nil // it was shown
+	}
+	s.hooks.Report(p)
+}
+
+// abreast makes requests at the same time, so that they can share the calls of the
+// networks; their results have the same order. The first error ends them all.
+func (s *series) abreast(ctx context.Context, reqs []*inference.Request) ([]*inference.Result, error) {
+	results := make([]*inference.Result, len(reqs))
+	if len(reqs) == 1 {
+		var err error
+		results[0], err = s.generate(ctx, reqs[0])
+		return results, err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	ends := make(chan struct{})
+	controls := make([]*inference.Control, len(reqs))
+	for i, req := range reqs {
+		controls[i] = inference.NewControl()
+		run := s.begin(req)
+		group.Go(func() (err error) {
+			if results[i], err = run(ctx, controls[i]); err == nil && len(results[i].Images) == 0 {
+				results[i] = nil // interrupted before its turn
+			}
+			return err
+		})
+	}
+	var wishes sync.WaitGroup
+	wishes.Go(func() { passOn(s.hooks.Control, controls, ends) })
+	err := group.Wait()
+	close(ends)
+	wishes.Wait()
+	return results, err
+}
+
+// passOn hands the wishes of one control on to others until ends is closed.
+func passOn(from *inference.Control, to []*inference.Control, ends <-chan struct{}) {
+	for skips := from.Skips(); ; {
+		if from.Interrupted() {
+			for _, c := range to {
+				c.Interrupt()
+			}
+		}
+		for ; skips < from.Skips(); skips++ {
+			for _, c := range to {
+				c.Skip()
+			}
+		}
+		select {
+		case <-from.Changed():
+		case <-ends:
+			return
+		}
+	}
 }
 
 // takeResult takes the memory of what the call makes so many times.
@@ -82,8 +170,9 @@ func (c *call) takeResult(ctx context.Context, times int) error {
 }
 
 // runAll makes the calls one after another in one turn of the queue, in the given
-// order; nil is that of the list. An interrupt leaves out what has not begun. The
-// runs have the order of the list.
+// order; nil is that of the list. Neighbours of one batch are made at the same time,
+// as far as the queue lets jobs in work together. An interrupt leaves out what has not
+// begun. The runs have the order of the list.
 func runAll(ctx context.Context, place *inference.Place, job inference.Job, calls []*call, order []int) ([]run, error) {
 	for _, c := range calls {
 		if err := c.takeResult(ctx, 1); err != nil {
@@ -101,14 +190,26 @@ func runAll(ctx context.Context, place *inference.Place, job inference.Job, call
 		for _, c := range calls {
 			s.jobs += batches(c.req)
 		}
-		for _, i := range order {
+		for len(order) > 0 {
 			if hooks.Control.Interrupted() {
 				return nil
 			}
-			var err error
-			if results[i], err = s.generate(ctx, calls[i].req); err != nil {
+			n := 1
+			for n < min(len(order), place.Together()) && calls[order[0]].batch != 0 && calls[order[n]].batch == calls[order[0]].batch {
+				n++
+			}
+			var together []*inference.Request
+			for _, i := range order[:n] {
+				together = append(together, calls[i].req)
+			}
+			made, err := s.abreast(ctx, together)
+			if err != nil {
 				return err
 			}
+			for k, i := range order[:n] {
+				results[i] = made[k]
+			}
+			order = order[n:]
 		}
 		return nil
 	})
