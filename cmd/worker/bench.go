@@ -23,7 +23,7 @@ type benchOptions struct {
 	Width    int           `env:"WIDTH" envDefault:"256" doc:"of the whole picture, pixels"`
 	Height   int           `env:"HEIGHT" envDefault:"256" doc:"of the whole picture, pixels"`
 	Steps    int           `env:"STEPS" envDefault:"4" doc:"of the whole picture"`
-	Batch    int           `env:"BATCH" envDefault:"1" doc:"pictures at the same time"`
+	Batch    int           `env:"BATCH" envDefault:"1" doc:"pictures at the same time, also in a step of --profile"`
 	Budget   time.Duration `env:"BUDGET" envDefault:"3s" doc:"time for each figure, roughly"`
 	Peers    bool          `env:"PEERS" doc:"compare with PyTorch and OpenVINO instead, by scripts/bench-peers"`
 	Profile  bool          `env:"PROFILE" doc:"tell where the time goes instead, by operation"`

@@ -12,7 +12,7 @@ import (
 // profile tells where the time goes.
 func (c *benchCommand) profile(ctx context.Context, p *program, checkpoint string) error {
 	r, err := bench.Profile(ctx, bench.ProfileOptions{
-		Checkpoint: checkpoint, Open: p.opener(&c.common, p.logger(&c.common.log)), Sides: c.options.Sides, Progress: p.Err,
+		Checkpoint: checkpoint, Open: p.opener(&c.common, p.logger(&c.common.log)), Sides: c.options.Sides, Batch: c.options.Batch, Progress: p.Err,
 	})
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"sdworker/inference"
@@ -92,8 +93,8 @@ func Engine(ctx context.Context, o EngineOptions) (*EngineReport, error) {
 		run  func(context.Context) error
 	}{
 		{"prompt", &r.Encode, func(ctx context.Context) error { return encodePrompt(ctx, engine) }},
-		{"a CFG step at 64x64", &r.Step64, step(engine, 64)},
-		{"a CFG step at 256x256", &r.Step256, step(engine, 256)},
+		{"a CFG step at 64x64", &r.Step64, step(engine, 64, 1)},
+		{"a CFG step at 256x256", &r.Step256, step(engine, 256, 1)},
 		{"VAE decode at 256x256", &r.Decode256, decode(engine, 256)},
 	} {
 		say(m.name)
@@ -117,12 +118,12 @@ func encodePrompt(ctx context.Context, e inference.Engine) error {
 	return err
 }
 
-// step is one UNet call of two rows, as a step with guidance is.
-func step(e inference.Engine, side int) func(context.Context) error {
-	cells := side / inference.LatentScale
+// step is one UNet call of two rows for each of the pictures, as a step with guidance is.
+func step(e inference.Engine, side, pictures int) func(context.Context) error {
+	cells, rows := side/inference.LatentScale, 2*pictures
 	in := inference.UNetInput{
-		Latent: ramp(2 * e.Info().UNetChannels * cells * cells), H: cells, W: cells,
-		Timestep: []float32{500, 500}, Context: ramp(2 * inference.ChunkTokens * inference.TextWidth),
+		Latent: ramp(rows * e.Info().UNetChannels * cells * cells), H: cells, W: cells,
+		Timestep: slices.Repeat([]float32{500}, rows), Context: ramp(rows * inference.ChunkTokens * inference.TextWidth),
 	}
 	return func(ctx context.Context) error {
 		_, err := e.PredictNoise(ctx, in)

@@ -96,7 +96,7 @@ func Peers(ctx context.Context, o PeersOptions) (*PeersReport, error) {
 	defer engine.Close()
 	r.Engine = engine.Info()
 	for _, side := range o.Sides {
-		unet, err := o.row(ctx, r.Peers, "unet", side, 2, step(engine, side))
+		unet, err := o.row(ctx, r.Peers, "unet", side, 2, step(engine, side, 1))
 		if err != nil {
 			return nil, err
 		}

@@ -16,6 +16,7 @@ type ProfileOptions struct {
 	Checkpoint string
 	Open       inference.OpenFunc
 	Sides      []int     // of the pictures, pixels
+	Batch      int       // pictures of a CFG step; 1
 	Progress   io.Writer // told what is being measured; nil for nobody
 }
 
@@ -59,7 +60,7 @@ func Profile(ctx context.Context, o ProfileOptions) (*ProfileReport, error) {
 		for _, network := range []struct {
 			name string
 			run  func(context.Context) error
-		}{{"CFG step", step(engine, side)}, {"VAE decode", decode(engine, side)}} {
+		}{{"CFG step", step(engine, side, max(o.Batch, 1))}, {"VAE decode", decode(engine, side)}} {
 			fmt.Fprintf(o.Progress, "measuring %s at %dx%d\n", network.name, side, side)
 			if err := network.run(ctx); err != nil { // warms up
 				return nil, err
