@@ -2,9 +2,7 @@
 BACKEND   ?= cpu
 CUDA_HOME ?= /usr/local/cuda
 TAGS      := $(shell scripts/tags $(BACKEND))
-LINTER     = 2.12.2
-# Those in front of the engine: the engine itself runs on one goroutine.
-RACY       = ./api/budget ./api/jobs ./api/runpod/... ./inference ./inference/batch ./inference/remote ./models/fetch
+TOOL       = go tool -modfile=tools/go.mod
 TINY       = models-local/Stable-diffusion/tiny-synthetic.safetensors
 
 export CUDA_ARCHS ENGINE_SRC ENGINE_NATIVE ENGINE_JOBS ENGINE_CMAKE_ARGS
@@ -34,17 +32,25 @@ test: engine ## all tests: pure Go without a C compiler, then those that need th
 	go test -tags $(TAGS) -timeout 20m ./inference/sdcpp/... ./cmd/...
 
 race: ## the packages that share state between goroutines, under the race detector
-	go test -race -timeout 20m $(RACY)
+	go test -race -timeout 20m $$(scripts/racy)
 
-check: style test race ## what CI runs
+check: style engine ## what CI runs: style, every test, those that can race under the race detector, a minute of fuzzing
+	CGO_ENABLED=0 go test $$(scripts/racy others)
+	$(MAKE) race
+	go test -tags $(TAGS) -timeout 20m ./inference/sdcpp/... ./cmd/...
+	$(MAKE) fuzz
 
-style: ## gofmt, go vet and licences
+fuzz: ## each fuzz target for FUZZTIME, from the inputs in testdata/fuzz
+	@scripts/fuzz $(or $(FUZZTIME),2s)
+
+style: ## formats of Go, C and C++, go vet, shellcheck and licences
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }
 	go vet ./...
+	@scripts/style
 	@scripts/licences | diff - third_party/LICENSES.md || { echo 'run make licences'; exit 1; }
 
 lint: engine style ## style and golangci-lint, which reads the engine's headers
-	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(LINTER) run
+	$(TOOL) golangci-lint run
 
 docs: ## rewrite the tables of docs/configuration.md
 	CGO_ENABLED=0 go test -run ConfigurationPage ./cmd/worker -update
@@ -73,4 +79,4 @@ licences: ## write third_party/LICENSES.md after a change of dependencies
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: help engine build demo test race check style lint docs baseline bench benchstat release engine-bump cuda-check licences clean
+.PHONY: help engine build demo test race check fuzz style lint docs baseline bench benchstat release engine-bump cuda-check licences clean

@@ -14,6 +14,7 @@
 #   ENGINE_CMAKE_ARGS further arguments for cmake
 #   ENGINE_PREBUILT   folder with the products of another machine: nothing is built
 #   CUDA_ARCHS        CUDA architectures (default: native)
+#   CFLAGS, CXXFLAGS  for the compiler, as cmake takes them
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -64,9 +65,9 @@ flags+=(${more[@]+"${more[@]}"})
 
 # The worker's engine has the pinned ggml, the program for comparison the tree's own.
 # Its ggml calls the kernels by this header.
-own=own-ggml hooks=
+own=own-ggml hooks=''
 if [[ $backend != baseline ]]; then
-	own= hooks=$here/kernels/kernels.h
+	own='' hooks=$here/kernels/kernels.h
 fi
 
 # source_id names the source without fetching it.
@@ -92,6 +93,9 @@ machine() {
 	uname -sm
 }
 
+# cmake heeds these, too; nothing where they are not set.
+compiler_flags=${CFLAGS:-}${CXXFLAGS:-}
+
 # A number that changes with the layout of the products.
 layout=1
 
@@ -102,6 +106,7 @@ key=$({
 	if [[ $backend == baseline ]]; then cat "$patches/baseline.cpp"; else cat "$hooks"; fi
 	printf '%s\n' "${flags[@]}"
 	machine || true
+	printf '%s' "$compiler_flags"
 } | sha256sum | cut -c1-16)
 out=$cache/$backend-$key
 
@@ -119,6 +124,7 @@ kernels() {
 		cat "$here"/kernels/*
 		"${CXX:-c++}" --version
 		uname -sm
+		printf '%s' "$compiler_flags"
 	} | sha256sum | cut -c1-16)
 	folder=$cache/kernels-$key
 	if [[ ! -f $folder/libkernels.a ]]; then
