@@ -61,6 +61,9 @@ func (in UNetInput) Check(channels int) error {
 			return fault.Errorf(fault.Invalid, op, "timestep %d is %g, want 0 to 999", i, t)
 		}
 	}
+	if len(in.Control) > MaxControlUnits {
+		return fault.Errorf(fault.Invalid, op, "%d ControlNet units, want at most %d", len(in.Control), MaxControlUnits)
+	}
 	for i, c := range in.Control {
 		if err := c.check(i, b, in.H, in.W); err != nil {
 			return err

@@ -177,6 +177,8 @@ const (
 	MaxSide   = 8192 // pixels
 	MaxImages = 1024 // images of one job
 
+	MaxControlUnits = 10 // the most that the extension's settings allow
+
 	MaxPromptBytes  = 128 << 10 // of one prompt as it was sent
 	MaxPromptParts  = 64        // joined by AND; each is a row of every UNet call
 	MaxTextChunks   = 64        // of 75 tokens in one text
@@ -266,6 +268,9 @@ func (r *Request) Check() error {
 		if err := h.check(); err != nil {
 			return err
 		}
+	}
+	if len(r.Control) > MaxControlUnits {
+		return fault.FieldError("alwayson_scripts", "%d ControlNet units are on, want at most %d", len(r.Control), MaxControlUnits)
 	}
 	for _, u := range r.Control {
 		if err := u.check(r); err != nil {

@@ -60,9 +60,7 @@ type Engine struct {
 	// What is loaded, as the native side has it.
 	checkpoint  *source
 	vae         *source // nil: the checkpoint's own
-	controls    [C.SDW_CONTROLS]*source
-	turns       [C.SDW_CONTROLS]int // when each of controls was used last
-	turn        int
+	controls    controlSlots
 	taesd       *source
 	upscaler    *source
 	factor      int // of upscaler
@@ -227,15 +225,19 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 		tokens: C.int(len(in.Context) / rows / inference.TextWidth), tiling: flag(in.Tiling),
 		latent: floats(in.Latent), timestep: floats(in.Timestep), context: floats(in.Context),
 	}
+	var controls []string
+	for _, u := range in.Control {
+		controls = append(controls, u.Model)
+	}
 	for i, u := range in.Control {
-		slot, err := e.control(ctx, u.Model)
+		slot, err := e.control(ctx, u.Model, controls)
 		if err != nil {
 			return nil, err
 		}
 		unit := C.sdw_control_unit{slot: C.int(slot), hint: floats(u.Hint), rows: floats(u.Rows), layers: floats(u.Layers)}
 		err = e.call(ctx, "controlnet", func(buf *C.char, n C.int) C.sdw_status {
 			return C.sdw_control(e.c, input, unit, flag(i == 0), buf, n)
-		}, e.controls[slot])
+		}, e.controls.sources[slot])
 		if err != nil {
 			return nil, err
 		}
@@ -246,29 +248,39 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 	return result(out, err)
 }
 
-// control returns the slot that a ControlNet is in. One that is not loaded takes
-// the place of the one unused for longest.
-func (e *Engine) control(ctx context.Context, path string) (slot int, err error) {
-	slot = slices.IndexFunc(e.controls[:], func(s *source) bool { return s.is(path) })
-	if slot < 0 {
-		slot = slices.Index(e.turns[:], slices.Min(e.turns[:]))
-		err = e.load(ctx, "controlnet", path, models.ControlNet, func(src *source, file *C.sdw_file, buf *C.char, n C.int) C.sdw_status {
-			st := C.sdw_load_control(e.c, C.int(slot), file, buf, n)
-			e.controls[slot].close()
-			e.controls[slot], e.turns[slot] = nil, 0 // a failure leaves the slot empty
-			if st == C.SDW_OK {
-				e.controls[slot] = src
+// control returns the slot that a ControlNet is in. One that is not loaded may take the
+// place of one that the call does not need.
+func (e *Engine) control(ctx context.Context, path string, needed []string) (slot int, err error) {
+	if slot = e.controls.find(path); slot < 0 {
+		slot = e.controls.free(needed)
+		err = e.loadControl(ctx, path, slot)
+		for fault.CodeOf(err) == fault.Exhausted { // others make room
+			if slot = e.controls.oldest(needed); slot < 0 {
+				break
 			}
-			return st
-		})
+			err = e.loadControl(ctx, path, slot)
+		}
 		if err != nil {
 			return 0, err
 		}
 	}
-	e.turn++
-	e.turns[slot] = e.turn
+	e.controls.use(slot)
 	return slot, nil
 }
+
+func (e *Engine) loadControl(ctx context.Context, path string, slot int) error {
+	return e.load(ctx, "controlnet", path, models.ControlNet, func(src *source, file *C.sdw_file, buf *C.char, n C.int) C.sdw_status {
+		st := C.sdw_load_control(e.c, C.int(slot), file, buf, n)
+		if st != C.SDW_OK { // a failure leaves the slot empty
+			src = nil
+		}
+		e.controls.put(slot, src)
+		return st
+	})
+}
+
+// As many slots as a request can have units.
+var _ [C.SDW_CONTROLS]struct{} = [inference.MaxControlUnits]struct{}{}
 
 // SetVAE implements inference.VAESwitcher.
 func (e *Engine) SetVAE(ctx context.Context, path string) error {
@@ -342,7 +354,7 @@ func (e *Engine) Files() []fileid.ID {
 
 // sources are all files that something loaded came from.
 func (e *Engine) sources() []*source {
-	all := append([]*source{e.checkpoint, e.vae, e.taesd, e.upscaler}, e.controls[:]...)
+	all := append([]*source{e.checkpoint, e.vae, e.taesd, e.upscaler}, e.controls.sources[:]...)
 	all = append(all, e.loraFiles...)
 	for _, d := range e.detectors {
 		all = append(all, d.src)

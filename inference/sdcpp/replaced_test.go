@@ -208,3 +208,26 @@ func TestAConfigIsHeededAgain(t *testing.T) {
 		require.NoError(t, e.Close())
 	}
 }
+
+// Files that are gone show that none is read twice.
+func TestManyControlNetsAreReadOnce(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	in := unetInput(4, 4)
+	for range 5 {
+		in.Control = append(in.Control, inference.ControlInput{
+			Model: copied(t, synth.ControlNet), Hint: make([]float32, 3*32*32), Rows: []float32{0.2}, Layers: slices.Repeat([]float32{1}, inference.ControlLayers),
+		})
+	}
+	want, err := e.PredictNoise(t.Context(), in)
+	require.NoError(t, err)
+	for _, u := range in.Control {
+		require.NoError(t, os.Remove(u.Model))
+	}
+	got, err := e.PredictNoise(t.Context(), in)
+	require.NoError(t, err)
+	require.True(t, slices.Equal(want, got))
+	in.Control = slices.Repeat(in.Control[:1], inference.MaxControlUnits+1)
+	_, err = e.PredictNoise(t.Context(), in)
+	require.ErrorContains(t, err, "at most 10")
+}

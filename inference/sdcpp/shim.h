@@ -24,8 +24,8 @@
 // SDW_ABORT_PREFIX begins the line on stderr that says why the engine ends the process.
 #define SDW_ABORT_PREFIX "engine aborted: "
 
-// SDW_CONTROLS is how many ControlNets stay loaded.
-#define SDW_CONTROLS 3
+// SDW_CONTROLS is how many ControlNets can be loaded.
+#define SDW_CONTROLS 10
 
 #ifdef __cplusplus
 extern "C" {
