@@ -28,6 +28,7 @@ const (
 	InputBOFT Kind = "BOFT of PEFT"
 	Factors   Kind = "IA3 of PEFT"
 	upOnly    Kind = "bias of the up factor"
+	Stored    Kind = "whole weight" // PEFT's modules_to_save
 )
 
 // Change is what a file does to one tensor of the checkpoint.
@@ -131,6 +132,13 @@ func (f *File) changes(target string, m *module) (list []*Change, reason string)
 	for _, role := range []string{"b_norm", "diff_b"} {
 		if has(role) {
 			add(".bias", Full, map[string]*Tensor{"diff": m.parts[role]})
+		}
+	}
+	if list == nil && strings.Contains(m.name, ".") { // IA3 of LyCORIS, with weights too, has none in its names
+		for _, role := range []string{"weight", "bias"} {
+			if has(role) {
+				add("."+role, Stored, map[string]*Tensor{"stored": m.parts[role]})
+			}
 		}
 	}
 	if list == nil {

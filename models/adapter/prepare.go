@@ -72,6 +72,8 @@ func (c *Change) Prepare(m Math, from io.ReaderAt, shape []int64, ar *Arena) (*D
 		d, err = c.boftOfInputs(r, l)
 	case Factors:
 		d, err = c.factors(r, l)
+	case Stored:
+		d, err = c.stored(r, l)
 	default:
 		d, err = c.additive(r, l)
 	}
@@ -333,6 +335,20 @@ func (c *Change) whole(r *reader, t *Tensor, l layout, factor float64) (*sum, er
 		mark := ar.mark()
 		defer ar.release(mark)
 		m.AddScaled(w, values(from*cols, to*cols, ar), scale*float32(factor))
+	}}, nil
+}
+
+// stored prepares the weight that takes the place of the checkpoint's.
+func (c *Change) stored(r *reader, l layout) (*Delta, error) {
+	t, cols := c.parts["stored"], l.cols()
+	if len(t.Shape) == 0 || int(t.Shape[0]) != l.out || int(t.Values()) != l.out*cols {
+		return nil, unfit(reasonShape)
+	}
+	values, m := r.part(t), r.math
+	return &Delta{apply: func(w []float32, from, to int, strength float32, ar *Arena) {
+		mark := ar.mark()
+		defer ar.release(mark)
+		m.Blend(w, values(from*cols, to*cols, ar), 1-strength, strength)
 	}}, nil
 }
 

@@ -244,5 +244,107 @@ peft_other("peft boft of a convolution", lambda t: BOFTConfig(boft_block_size=6,
 peft_other("peft ia3", lambda t: IA3Config(target_modules=t, feedforward_modules=[]))
 peft_other("peft ia3 of inputs", lambda t: IA3Config(target_modules=t, feedforward_modules=t))
 
+def lycoris_bypass(case, cls, name, **o):
+    """In bypass mode LyCORIS adds to the layer's output instead of its weight, and saves
+    the same tensors. OFT then turns the layer's bias, too, which its file does not tell:
+    those layers have none."""
+    m = base(name)
+    if "oft" in case:
+        m.bias = None
+    kept = copy.deepcopy(m)
+    net = cls(name, m, 1.0, bypass_mode=True, **o)
+    net.apply_to()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn_like(p) * 0.3)
+    net.eval()
+    weight, bias = acting(kept, m.forward)
+    put(case, name, kept, weight, bias, net.state_dict())
+
+
+for name, short in ((LINEAR, "linear"), (CONV, "conv")):
+    lycoris_bypass(f"bypass locon {short}", LoConModule, name, lora_dim=4, alpha=2)
+    lycoris_bypass(f"bypass loha {short}", LohaModule, name, lora_dim=4, alpha=2)
+    lycoris_bypass(f"bypass lokr {short}", LokrModule, name, lora_dim=2, alpha=1, factor=4)
+    lycoris_bypass(f"bypass oft {short}", DiagOFTModule, name, lora_dim=5)
+
+
+def peft_with_modules_to_save(case, prefix):
+    """A convolution and a norm trained as a whole beside the factors of a linear layer."""
+    from peft import LoraConfig, get_peft_model
+    from peft.utils import get_peft_model_state_dict
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mid_block = torch.nn.Module()
+            self.mid_block.resnets = torch.nn.ModuleList([torch.nn.Module()])
+            self.mid_block.resnets[0].conv1 = base(CONV)
+            self.mid_block.resnets[0].norm1 = base(NORM)
+            self.mid_block.attentions = torch.nn.ModuleList([torch.nn.Module()])
+            self.mid_block.attentions[0].proj_in = base(LINEAR)
+
+        def forward(self, x):
+            return x
+
+    net = Net()
+    paths = {"mid_block.resnets.0.conv1": TARGETS[CONV], "mid_block.resnets.0.norm1": TARGETS[NORM], "mid_block.attentions.0.proj_in": "model.diffusion_model.middle_block.1.proj_in"}
+    kept = {path: copy.deepcopy(net.get_submodule(path)) for path in paths}
+    net = get_peft_model(net, LoraConfig(r=4, lora_alpha=4, target_modules=["proj_in"], modules_to_save=["conv1", "norm1"], init_lora_weights=False)).eval()
+    with torch.no_grad():
+        for key, p in net.named_parameters():
+            if "lora_" in key or "modules_to_save" in key:
+                p.copy_(torch.randn_like(p) * 0.3)
+    state = {prefix + k.removeprefix("base_model.model."): v for k, v in get_peft_model_state_dict(net).items()}
+    for path, target in paths.items():
+        weight, bias = acting(kept[path], net.base_model.model.get_submodule(path).forward)
+        put(case, path, kept[path], weight, bias, {}, target=target)
+    for k, v in state.items():
+        tensors[f"{case}|file|{k}"] = v.detach().clone().contiguous()
+
+
+peft_with_modules_to_save("peft modules to save", "base_model.model.")
+peft_with_modules_to_save("diffusers modules to save", "unet.")
+
+
+def diffusers_unet(case, old):
+    """A UNet of diffusers that saves its own adapter: today's save_lora_adapter, or what
+    save_attn_procs wrote until 2023, where each projection's output got up(down(x))."""
+    import tempfile
+
+    from diffusers import UNet2DConditionModel
+    from peft import LoraConfig
+    from safetensors import safe_open
+
+    unet = UNet2DConditionModel(
+        block_out_channels=(8, 8), norm_num_groups=4, cross_attention_dim=16, attention_head_dim=4, layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
+    block, target = "mid_block.attentions.0.transformer_blocks.0.", "model.diffusion_model.middle_block.1.transformer_blocks.0."
+    layers = [block + x for x in ("attn1.to_q", "attn2.to_k", "attn2.to_out.0")]
+    kept = {path: copy.deepcopy(unet.get_submodule(path)) for path in layers}
+    if old:
+        for path in layers:
+            m = kept[path]
+            up, down = torch.randn(m.out_features, 4) * 0.3, torch.randn(4, m.in_features) * 0.3
+            name = path.removesuffix(".0").replace("attn1.", "attn1.processor.").replace("attn2.", "attn2.processor.") + "_lora."
+            tensors[f"{case}|file|{name}down.weight"], tensors[f"{case}|file|{name}up.weight"] = down, up
+            put(case, path, m, m.weight + up @ down, m.bias, {}, target=target + path.removeprefix(block))
+        return
+    unet.add_adapter(LoraConfig(r=4, lora_alpha=8, target_modules=r"mid_block.*(attn1\.to_q|attn2\.to_k|attn2\.to_out\.0)", init_lora_weights=False))
+    with tempfile.TemporaryDirectory() as folder:
+        unet.save_lora_adapter(folder)
+        with safe_open(folder + "/pytorch_lora_weights.safetensors", "pt") as f:
+            metadata[case] = json.dumps(f.metadata())
+            for k in f.keys():
+                tensors[f"{case}|file|{k}"] = f.get_tensor(k)
+    for path in layers:
+        weight, bias = acting(kept[path], unet.get_submodule(path).forward)
+        put(case, path, kept[path], weight, bias, {}, target=target + path.removeprefix(block))
+
+
+diffusers_unet("diffusers save_lora_adapter", False)
+diffusers_unet("diffusers save_attn_procs", True)
+
 save_file(tensors, "recorded.tensors", metadata)
 print(len({k.split("|")[0] for k in tensors}), "cases,", sum(v.numel() * v.element_size() for v in tensors.values()), "bytes")
