@@ -367,6 +367,18 @@ func (q *Queue) Interrupt() {
 	}
 }
 
+// Conclude asks a running job to finish with what exists. It reports whether the job
+// was found.
+func (q *Queue) Conclude(id string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t := q.find(id)
+	if t != nil {
+		t.control.Interrupt()
+	}
+	return t != nil
+}
+
 // Skip asks the oldest running job to go on with its next batch.
 func (q *Queue) Skip() {
 	q.mu.Lock()

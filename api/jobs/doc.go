@@ -7,6 +7,7 @@
 //	GET    /v1/jobs/{id}/events       server-sent events: status, progress, preview, done
 //	GET    /v1/jobs/{id}/images/{n}   one picture of the output as a file
 //	POST   /v1/jobs/{id}/cancel       stop it within one step
+//	POST   /v1/jobs/{id}/finish       have it end soon with what there is
 //	DELETE /v1/jobs/{id}              the same, and forget its output
 //
 // A submission may name a webhook, an https address on the public Internet. It is told

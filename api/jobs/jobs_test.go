@@ -191,6 +191,23 @@ func TestCancelRunning(t *testing.T) {
 	require.Equal(t, jobs.Canceled, f.send("POST", "/v1/jobs/"+j.ID+"/cancel", nil).job(t, 200).Status, "twice is once")
 }
 
+// The other job, which came first, goes on to its end.
+func TestFinish(t *testing.T) {
+	f := start(t, setup{hold: true})
+	first := f.submit(map[string]any{"steps": 2})
+	<-f.at
+	second := f.submit(map[string]any{"steps": 20})
+	require.Equal(t, jobs.Queued, f.send("POST", "/v1/jobs/"+second.ID+"/finish", nil).job(t, 200).Status)
+	f.next <- struct{}{}
+	require.Equal(t, 1, <-f.at, "the second step of the first job")
+	f.next <- struct{}{}
+	require.Equal(t, 0, <-f.at)
+	f.next <- struct{}{}
+	require.Equal(t, jobs.Completed, f.wait(second.ID).Status)
+	require.Equal(t, jobs.Completed, f.send("POST", "/v1/jobs/"+first.ID+"/finish", nil).job(t, 200).Status)
+	f.send("POST", "/v1/jobs/job-x/finish", nil).detail(t, 404)
+}
+
 func TestCancelWaiting(t *testing.T) {
 	f := start(t, setup{hold: true})
 	first := f.submit(nil)

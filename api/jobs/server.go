@@ -70,6 +70,7 @@ func New(cfg Config) *Server {
 			{Method: http.MethodGet, Path: "/v1/jobs/{id}", Handle: s.show},
 			{Method: http.MethodDelete, Path: "/v1/jobs/{id}", Handle: s.remove},
 			{Method: http.MethodPost, Path: "/v1/jobs/{id}/cancel", Handle: s.cancel},
+			{Method: http.MethodPost, Path: "/v1/jobs/{id}/finish", Handle: s.finish},
 			{Method: http.MethodGet, Path: "/v1/jobs/{id}/events", Handle: s.events},
 			{Method: http.MethodGet, Path: "/v1/jobs/{id}/images/{n}", Handle: s.image},
 		},
@@ -172,6 +173,17 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request) error {
 	if err := j.stopAndWait(r.Context()); err != nil {
 		return err
 	}
+	return writeDocument(w, http.StatusOK, describe(j).withoutOutput())
+}
+
+// finish asks a job to end soon with the pictures that it has. One that has ended
+// already stays as it is.
+func (s *Server) finish(w http.ResponseWriter, r *http.Request) error {
+	j, err := s.store.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	s.cfg.Queue.Conclude(j.id)
 	return writeDocument(w, http.StatusOK, describe(j).withoutOutput())
 }
 
