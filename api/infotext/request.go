@@ -2,6 +2,7 @@ package infotext
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"sdworker/inference/sampler"
@@ -92,6 +93,45 @@ func (f Fields) Txt2Img(current Options) (Paste, error) {
 // sampler, steps, seeds and refiner, and options.
 func (f Fields) Img2Img(current Options) (Paste, error) {
 	return f.paste(current, bothRoutes)
+}
+
+// maskTexts are the values of keys that A1111's page shows as choices, in their order.
+var maskTexts = []struct {
+	key, field string
+	values     []string
+}{
+	{"Mask mode", "inpainting_mask_invert", []string{"Inpaint masked", "Inpaint not masked"}},
+	{"Masked content", "inpainting_fill", []string{"fill", "original", "latent noise", "latent nothing"}},
+}
+
+var maskNumbers = []target{
+	{"Mask blur", "mask_blur", toInt},
+	{"Masked area padding", "inpaint_full_res_padding", toInt},
+}
+
+// Everything maps the text to all fields of both routes that it tells of, as pasting
+// it into a tab of A1111's page does. An error is a *ConversionError.
+func (f Fields) Everything(current Options) (Paste, error) {
+	p, err := f.Txt2Img(current)
+	if err != nil {
+		return Paste{}, err
+	}
+	for _, t := range maskNumbers {
+		if v, ok := f[t.key]; ok {
+			if p.Fields[t.field], err = t.convert(t.key, v); err != nil {
+				return Paste{}, err
+			}
+		}
+	}
+	if area, ok := f["Inpaint area"]; ok {
+		p.Fields["inpaint_full_res"] = area == "Only masked"
+	}
+	for _, t := range maskTexts {
+		if i := slices.Index(t.values, f.text(t.key)); i >= 0 {
+			p.Fields[t.field] = int64(i)
+		}
+	}
+	return p, nil
 }
 
 func (f Fields) paste(current Options, tables ...[]target) (Paste, error) {

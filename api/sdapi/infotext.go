@@ -164,24 +164,27 @@ func timetable(text string, positive bool, pass prompt.Pass) []string {
 	return list
 }
 
+// unitLabels are what texts call the fields of a unit.
+var unitLabels = []struct{ label, field string }{
+	{"Module", "module"},
+	{"Model", "model"},
+	{"Weight", "weight"},
+	{"Resize Mode", "resize_mode"},
+	{"Processor Res", "processor_res"},
+	{"Threshold A", "threshold_a"},
+	{"Threshold B", "threshold_b"},
+	{"Guidance Start", "guidance_start"},
+	{"Guidance End", "guidance_end"},
+	{"Pixel Perfect", "pixel_perfect"},
+	{"Control Mode", "control_mode"},
+}
+
 // unitTexts are what ControlNet adds, one entry for each unit.
 func (c *call) unitTexts() []infotext.Entry {
 	var out []infotext.Entry
 	for i, unit := range c.units {
 		var parts []string
-		for _, key := range []struct{ label, field string }{
-			{"Module", "module"},
-			{"Model", "model"},
-			{"Weight", "weight"},
-			{"Resize Mode", "resize_mode"},
-			{"Processor Res", "processor_res"},
-			{"Threshold A", "threshold_a"},
-			{"Threshold B", "threshold_b"},
-			{"Guidance Start", "guidance_start"},
-			{"Guidance End", "guidance_end"},
-			{"Pixel Perfect", "pixel_perfect"},
-			{"Control Mode", "control_mode"},
-		} {
+		for _, key := range unitLabels {
 			v, _ := unit.Get(key.field)
 			parts = append(parts, key.label+": "+infotext.Quote(v))
 		}
@@ -202,7 +205,7 @@ func (c *call) pasteInfotext() error {
 	if c.tab == img2img {
 		paste = infotext.Fields.Img2Img
 	}
-	found, err := paste(parsed, c.currentOption)
+	found, err := paste(parsed, optionLookup(c.opts))
 	if err != nil {
 		return crash("ValueError", "%s", err)
 	}
@@ -226,14 +229,6 @@ func (c *call) pasteInfotext() error {
 	}
 	c.in.Set("override_settings", overrides)
 	return nil
-}
-
-// currentOption tells the value of an option and its default.
-func (c *call) currentOption(name string) (now, standard any, ok bool) {
-	if !options.Exists(name) {
-		return nil, nil, false
-	}
-	return c.opts.Get(name), options.Defaults().Get(name), true
 }
 
 func anyList[T any](list []T) []any {

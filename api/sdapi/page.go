@@ -1,0 +1,123 @@
+package sdapi
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"sdworker/api/infotext"
+	"sdworker/api/sdapi/options"
+	"sdworker/api/sdapi/schema"
+	"sdworker/formats/embedding"
+	"sdworker/inference/clip"
+	"sdworker/inference/prompt"
+)
+
+// CountTokens tells how many tokens of the text encoder a prompt takes with its styles
+// and for how many its chunks have room, as the counter of A1111's page shows it: of
+// the texts that the prompt means at some step, the longest. steps is that of the
+// request, since prompts may change on the way.
+func (s *Server) CountTokens(text string, styles []string, negative bool, steps int) (tokens, limit int) {
+	o := s.options.Values()
+	if negative {
+		_, text = styled(s.allStyles(), styles, "", text)
+	} else {
+		text, _ = styled(s.allStyles(), styles, text, "")
+	}
+	if o.Bool("enable_prompt_comments") {
+		text = prompt.StripComments(text)
+	}
+	emphasis, err := clip.ParseEmphasis(o.Text("emphasis"))
+	if err != nil {
+		emphasis = clip.EmphasisOriginal
+	}
+	limit = clip.ChunkTokens
+	encoding := clip.Options{Emphasis: emphasis, CommaBacktrack: int(o.Int("comma_padding_backtrack")), Embeddings: s.tokenEmbeddings()}
+	for _, one := range timetable(text, !negative, prompt.Pass{Steps: max(steps, 1)}) {
+		batch, err := clip.Encode([]string{one}, encoding)
+		if err != nil { // the request will be told
+			continue
+		}
+		if t := batch.Texts[0]; t.Tokens > tokens {
+			tokens, limit = t.Tokens, t.Limit()
+		}
+	}
+	return tokens, limit
+}
+
+// tokenEmbeddings are the embeddings that prompts may name, without their values.
+func (s *Server) tokenEmbeddings() *clip.Embeddings {
+	var list []*embedding.Embedding
+	for _, f := range s.embeddings() {
+		content := f.Content
+		list = append(list, &content)
+	}
+	return clip.NewEmbeddings(list...)
+}
+
+// Parameters are what the parameters text of a picture says of a request, whatever
+// its route.
+type Parameters struct {
+	infotext.Paste
+	ModelHash, Model string           // "" where the text does not say
+	Control          []map[string]any // units of ControlNet, without their pictures
+	Script           map[string]any   // arguments of X/Y/Z plot by their labels, nil for none
+}
+
+// ReadParameters reads the parameters text of a picture. An error is an
+// *infotext.ConversionError.
+func (s *Server) ReadParameters(text string) (*Parameters, error) {
+	o := s.options.Values()
+	parsed := s.infotextReader(o).Parse(text)
+	paste, err := parsed.Everything(optionLookup(o))
+	if err != nil {
+		return nil, err
+	}
+	p := &Parameters{Paste: paste, Control: unitsOf(parsed)}
+	p.ModelHash, _ = parsed["Model hash"].(string)
+	p.Model, _ = parsed["Model"].(string)
+	if parsed["Script"] == "X/Y/Z plot" {
+		p.Script = map[string]any{}
+		for _, letter := range []string{"X", "Y", "Z"} {
+			if kind, ok := parsed[letter+" Type"]; ok {
+				p.Script[letter+" type"], p.Script[letter+" values"] = kind, parsed[letter+" Values"]
+			}
+		}
+	}
+	return p, nil
+}
+
+// unitsOf reads what unitTexts writes.
+func unitsOf(parsed infotext.Fields) []map[string]any {
+	var units []map[string]any
+	for i := range controlUnits {
+		text, ok := parsed["ControlNet "+strconv.Itoa(i)].(string)
+		if !ok {
+			continue
+		}
+		unit := map[string]any{"enabled": true}
+		for _, label := range unitLabels {
+			_, rest, ok := strings.Cut(text, label.label+": ")
+			if !ok {
+				continue
+			}
+			value, _, _ := strings.Cut(rest, ", ")
+			field := slices.IndexFunc(controlUnit.Fields, func(f schema.Field) bool { return f.Name == label.field })
+			if read, errs := controlUnit.Fields[field].Coerce(strings.Trim(value, `"`)); len(errs) == 0 {
+				unit[label.field] = read
+			}
+		}
+		units = append(units, unit)
+	}
+	return units
+}
+
+// optionLookup tells the value that an option has among o, and its default.
+func optionLookup(o options.Values) infotext.Options {
+	return func(name string) (now, standard any, ok bool) {
+		if !options.Exists(name) {
+			return nil, nil, false
+		}
+		return o.Get(name), options.Defaults().Get(name), true
+	}
+}
