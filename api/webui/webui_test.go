@@ -1,11 +1,11 @@
 package webui_test
 
 import (
+	"errors"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,11 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/schema"
-	"sdworker/api/sdapi/sdapitest"
 	"sdworker/api/webui"
-	"sdworker/inference"
 )
 
 func get(t *testing.T, path string, header ...string) *httptest.ResponseRecorder {
@@ -27,7 +24,7 @@ func get(t *testing.T, path string, header ...string) *httptest.ResponseRecorder
 		r.Header.Set(header[i], header[i+1])
 	}
 	w := httptest.NewRecorder()
-	webui.Handler(nil).ServeHTTP(w, r)
+	webui.Page(func() webui.Toys { return webui.Toys{} }).ServeHTTP(w, r)
 	return w
 }
 
@@ -47,7 +44,7 @@ func TestFiles(t *testing.T) {
 	}
 	r := httptest.NewRequest(http.MethodPost, "/", nil)
 	w := httptest.NewRecorder()
-	webui.Handler(nil).ServeHTTP(w, r)
+	webui.Page(func() webui.Toys { return webui.Toys{} }).ServeHTTP(w, r)
 	require.Equal(t, 405, w.Code)
 }
 
@@ -57,7 +54,7 @@ func TestToys(t *testing.T) {
 	require.JSONEq(t, `{"titles": null, "prompts": null, "side": 0, "steps": 0, "sampler": ""}`, w.Body.String())
 	w = httptest.NewRecorder()
 	toys := webui.Toys{Titles: []string{"demo.safetensors"}, Prompts: []string{"a cat"}, Side: 256, Steps: 20, Sampler: "Euler a"}
-	webui.Handler(func() webui.Toys { return toys }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/webui/toys.json", nil))
+	webui.Page(func() webui.Toys { return toys }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/webui/toys.json", nil))
 	require.JSONEq(t, `{"titles": ["demo.safetensors"], "prompts": ["a cat"], "side": 256, "steps": 20, "sampler": "Euler a"}`, w.Body.String())
 }
 
@@ -100,9 +97,9 @@ func TestNamesAreThere(t *testing.T) {
 // Every control of the form is a field of the API, but for those that the
 // scripts translate.
 func TestFormHasFieldsOfTheAPI(t *testing.T) {
-	own := []string{"model", "hr_denoising"}
+	own := []string{"mode", "model", "sd_vae", "clip_skip", "hr_denoising", "extras_resize_mode"}
 	var fields []string
-	for _, m := range []schema.Model{schema.Txt2Img, schema.Img2Img} {
+	for _, m := range []schema.Model{schema.Txt2Img, schema.Img2Img, schema.ExtrasSingle} {
 		for _, f := range m.Fields {
 			fields = append(fields, f.Name)
 		}
@@ -116,25 +113,32 @@ func TestFormHasFieldsOfTheAPI(t *testing.T) {
 	}
 }
 
-func TestPageStartsInABrowser(t *testing.T) {
-	browser, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("chromium is not installed")
+// data asks what the page asks beside the API.
+func data(method, path, body string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	webui.Data(webui.Config{
+		Files: func() webui.Files {
+			return webui.Files{LoRAs: []webui.File{{Name: "ink", Bytes: 5, Kind: "rank 8", Triggers: []string{"inked"}}}}
+		},
+		CountTokens: func(p webui.Prompt) webui.Tokens { return webui.Tokens{Count: len(p.Text), Limit: 75} },
+		Parameters: func(text string) (webui.Parameters, error) {
+			if text == "bad" {
+				return webui.Parameters{}, errors.New("no number")
+			}
+			return webui.Parameters{Fields: map[string]any{"prompt": text}}, nil
+		},
+	}).ServeHTTP(w, httptest.NewRequest(method, path, strings.NewReader(body)))
+	return w
+}
+
+func TestData(t *testing.T) {
+	require.JSONEq(t, `{"checkpoints": null, "vaes": null, "embeddings": null, "loras": [{"name": "ink", "bytes": 5, "kind": "rank 8", "triggers": ["inked"]}]}`,
+		data(http.MethodGet, webui.FilesPath, "").Body.String())
+	require.JSONEq(t, `{"count": 3, "limit": 75}`, data(http.MethodPost, webui.TokensPath, `{"text": "cat"}`).Body.String())
+	require.Contains(t, data(http.MethodPost, webui.ParametersPath, `{"text": "cat"}`).Body.String(), `"fields":{"prompt":"cat"}`)
+	for path, body := range map[string]string{webui.TokensPath: "{", webui.ParametersPath: `{"text": "bad"}`} {
+		w := data(http.MethodPost, path, body)
+		require.Equal(t, http.StatusUnprocessableEntity, w.Code)
+		require.Contains(t, w.Body.String(), `"detail"`)
 	}
-	api, err := sdapi.New(sdapi.Config{Queue: inference.NewQueue(&sdapitest.Generator{}, inference.QueueOptions{}), Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog()})
-	require.NoError(t, err)
-	mux := http.NewServeMux()
-	mux.Handle("/{$}", webui.Handler(nil))
-	mux.Handle("/webui/", webui.Handler(nil))
-	mux.Handle("/", api)
-	server := httptest.NewServer(mux)
-	defer server.Close()
-	cmd := exec.CommandContext(t.Context(), browser, "--headless", "--no-sandbox", "--disable-gpu", "--user-data-dir="+t.TempDir(),
-		"--virtual-time-budget=10000", "--dump-dom", server.URL)
-	out, err := cmd.Output()
-	require.NoError(t, err)
-	dom := string(out)
-	require.Contains(t, dom, `<option value="other.safetensors [cc6cb27103]">`)
-	require.Contains(t, dom, `<option value="DPM++ 2M">`)
-	require.Contains(t, dom, `<p id="problem" role="alert"></p>`, "no error is shown")
 }

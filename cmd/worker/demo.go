@@ -7,9 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"sdworker/api/webui"
 	"sdworker/internal/cli"
-	"sdworker/models"
 	"sdworker/models/catalog"
 	"sdworker/models/demo"
 )
@@ -71,15 +69,4 @@ func (p *program) prepareDemo(ctx context.Context, c *common, d *demoSettings, l
 	c.engine.Model = place.Path(demo.Checkpoint)
 	event.Str("file", place.Path(demo.Checkpoint)).Msg(why + ": a toy that knows a few objects, colours and places; worker models pull deliberate-v6 fetches a real one")
 	return nil
-}
-
-// toys are the listed checkpoints that are the demo model, for the page.
-func (s *services) toys() webui.Toys {
-	toys := webui.Toys{Prompts: demo.Prompts(), Side: demo.Side, Steps: demo.Steps, Sampler: demo.Sampler}
-	for _, f := range s.catalog.Checkpoints() {
-		if info, err := models.Inspect(f.Path); err == nil && info.Demo() {
-			toys.Titles = append(toys.Titles, f.Title())
-		}
-	}
-	return toys
 }

@@ -27,15 +27,19 @@ func publicMux(s *services, policy gate.Policy, hooks jobs.Webhooks, m *metrics.
 	), func() { running.Close(); tools.Close() }
 }
 
-// pageDoor is the page to try the server. It holds no data, and asks for
-// credentials itself when the API wants them.
+// pageDoor is the page to try the server. Its files hold no data; what it asks of the
+// server is for those who may call the API.
 func pageDoor(s *services) gate.Door {
-	page := webui.Handler(s.toys)
+	page, data := webui.Page(s.toys), webui.Data(s.pageConfig())
 	return gate.Door{
-		Routes: gate.Head([]gate.Route{
+		Routes: append(gate.Head([]gate.Route{
 			{Method: http.MethodGet, Path: "/{$}", Access: gate.Anyone, Handler: page},
 			{Method: http.MethodGet, Path: "/webui/{file}", Access: gate.Anyone, Handler: page},
+			{Method: http.MethodGet, Path: webui.FilesPath, Handler: data},
 		}),
+			gate.Route{Method: http.MethodPost, Path: webui.TokensPath, Handler: data},
+			gate.Route{Method: http.MethodPost, Path: webui.ParametersPath, Handler: data},
+		),
 		Refuse: s.door.Refuse,
 	}
 }

@@ -21,20 +21,26 @@ export async function call(method, path, body) {
   return reply.status === 204 ? null : reply.json()
 }
 
-// Problem is a reply that tells of an error, in any of the server's shapes.
+// Problem is a reply that tells of an error, in any of the server's shapes. fields
+// are the {name, text} of fields that it is about, where it says so.
 export class Problem extends Error {
   constructor(status, text) {
-    super(message(status, text))
+    const { message, fields } = read(status, text)
+    super(message)
     this.status = status
+    this.fields = fields
   }
 }
 
-function message(status, text) {
+function read(status, text) {
   let reply
-  try { reply = JSON.parse(text) } catch { return text || `HTTP status ${status}` }
-  const { detail, errors } = reply
-  if (Array.isArray(detail)) return detail.map(d => `${d.loc.slice(1).join(' ')}: ${d.msg}`).join('; ')
-  return detail || errors || `HTTP status ${status}`
+  try { reply = JSON.parse(text) } catch { return { message: text || `HTTP status ${status}` } }
+  const { detail, errors, error } = reply
+  if (Array.isArray(detail)) {
+    const fields = detail.map(d => ({ name: d.loc.slice(1).join(' '), text: d.msg }))
+    return { message: fields.map(f => `${f.name}: ${f.text}`).join('; '), fields }
+  }
+  return { message: detail || errors || error?.message || `HTTP status ${status}` }
 }
 
 let asking // the sign-in in progress, one for all calls

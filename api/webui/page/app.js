@@ -1,198 +1,170 @@
-// The form: what it offers, what it remembers, and the requests it makes.
+// The page as a whole: what its parts do with each other.
 
-import { call } from './api.js'
+import * as canvas from './canvas.js'
+import * as control from './control.js'
+import { $, save, saved } from './dom.js'
+import { changed, clearErrors, field, form, now, onChange, recall, set, showProblem, valid } from './form.js'
+import * as gallery from './gallery.js'
 import * as jobs from './jobs.js'
-import * as mask from './mask.js'
+import * as lists from './lists.js'
+import * as parameters from './parameters.js'
+import { fileIn, takesPictures } from './pictures.js'
+import './picker.js'
+import { setStyles, styles } from './prompt.js'
+import { MissingPicture, request } from './request.js'
+import * as scripts from './scripts.js'
+import * as toy from './toy.js'
 import * as viewer from './viewer.js'
-
-const $ = id => document.getElementById(id), form = $('form'), field = form.elements
 
 // Theme
 
 const theme = $('theme')
-theme.value = localStorage.getItem('theme') || theme.value
+theme.value = saved('theme', theme.value)
 const applyTheme = () => {
   document.documentElement.style.colorScheme = theme.value
-  localStorage.setItem('theme', theme.value)
+  save('theme', theme.value)
 }
 theme.onchange = applyTheme
 applyTheme()
 
-// What the server offers
-
-const offer = (select, values, chosen) => {
-  select.replaceChildren(...values.map(v => new Option(v, v, v === chosen, v === chosen)))
-}
-
-let cheapPreviews = false, toys = { titles: null }
-
-async function fill() {
-  const list = path => call('GET', 'sdapi/v1/' + path)
-  const [api, models, samplers, schedulers, modes, upscalers, options] = await Promise.all([
-    call('GET', 'openapi.json'), list('sd-models'), list('samplers'), list('schedulers'),
-    list('latent-upscale-modes'), list('upscalers'), list('options'),
-  ])
-  const defaults = route => {
-    const ref = api.paths['/sdapi/v1/' + route].post.requestBody.content['application/json'].schema.$ref
-    return api.components.schemas[ref.split('/').pop()].properties
-  }
-  const fields = { ...defaults('img2img'), ...defaults('txt2img'), denoising_strength: defaults('img2img').denoising_strength }
-  for (const input of field) {
-    const value = fields[input.name]?.default
-    if (value !== undefined && input.type !== 'checkbox' && input.tagName === 'INPUT') input.value = value
-  }
-  field.mask_blur.value = fields.mask_blur_x.default
-  offer(field.model, models.map(m => m.title), options.sd_model_checkpoint)
-  offer(field.sampler_name, samplers.map(s => s.name), fields.sampler_index.default)
-  offer(field.scheduler, schedulers.map(s => s.label))
-  offer(field.hr_upscaler, [...modes, ...upscalers].map(u => u.name))
-  cheapPreviews = options.show_progress_type.startsWith('Approx')
-  toys = await call('GET', 'webui/toys.json')
-  if (isToy(options.sd_model_checkpoint)) suitToy()
-  recall()
-  tellToy()
-}
-
-// What the demo model can draw
-
-const isToy = title => toys.titles?.includes(title)
-
-function suitToy() {
-  field.width.value = field.height.value = toys.side
-  field.steps.value = toys.steps
-  field.sampler_name.value = toys.sampler
-}
-
-function tellToy() {
-  $('toy').hidden = !isToy(field.model.value)
-  if ($('toy').hidden || $('toy-prompts').children.length) return
-  $('toy-prompts').replaceChildren(...toys.prompts.map(prompt => {
-    const button = document.createElement('button')
-    button.type = 'button'
-    button.textContent = prompt
-    button.onclick = () => {
-      field.prompt.value = prompt
-      suitToy()
-      form.oninput()
-      form.requestSubmit()
-    }
-    return button
-  }))
-}
-
-field.model.onchange = tellToy
-
-// What was entered last time
-
-const remembered = 'form'
-
-function recall() {
-  const values = JSON.parse(localStorage.getItem(remembered) || '{}')
-  for (const [name, value] of Object.entries(values)) {
-    const input = field[name]
-    if (!input || input.tagName === 'SELECT' && ![...input.options].some(o => o.value === value)) continue
-    if (input.type === 'checkbox') input.checked = value
-    else input.value = value
-  }
-}
-
-form.oninput = () => {
-  const values = {}
-  for (const input of field) if (input.name) values[input.name] = input.type === 'checkbox' ? input.checked : input.value
-  localStorage.setItem(remembered, JSON.stringify(values))
-}
-
-// The request
-
-const number = name => field[name].value === '' ? undefined : Number(field[name].value)
-
-function input() {
-  const body = {
-    prompt: field.prompt.value, negative_prompt: field.negative_prompt.value,
-    sampler_name: field.sampler_name.value, scheduler: field.scheduler.value,
-    override_settings: {},
-  }
-  for (const name of ['steps', 'cfg_scale', 'width', 'height', 'batch_size', 'n_iter', 'seed']) body[name] = number(name)
-  if (field.model.value) body.override_settings.sd_model_checkpoint = field.model.value
-  if (cheapPreviews) body.override_settings.show_progress_every_n_steps = 1 // they cost next to nothing
-  return body
-}
-
-function imageInput() {
-  const body = { ...input(), init_images: [mask.image()], denoising_strength: number('denoising_strength'), resize_mode: number('resize_mode') }
-  if (mask.hasMask()) {
-    body.mask = mask.mask()
-    body.inpaint_full_res = field.inpaint_full_res.value === 'true'
-    for (const name of ['mask_blur', 'inpainting_fill', 'inpaint_full_res_padding']) body[name] = number(name)
-  }
-  return body
-}
-
-function textInput() {
-  const body = input()
-  if (field.enable_hr.checked) {
-    Object.assign(body, { enable_hr: true, hr_upscaler: field.hr_upscaler.value, denoising_strength: number('hr_denoising') })
-    for (const name of ['hr_scale', 'hr_second_pass_steps']) body[name] = number(name)
-  }
-  return body
-}
+// The form
 
 form.onsubmit = async event => {
   event.preventDefault()
-  $('problem').textContent = ''
+  if (!valid()) return
+  $('init-error').textContent = ''
   try {
-    if (mask.image()) await jobs.submit('img2img', imageInput())
-    else await jobs.submit('txt2img', textInput())
+    await jobs.submit(await request())
   } catch (problem) {
-    $('problem').textContent = problem.message
+    if (problem instanceof MissingPicture) {
+      $('init-error').textContent = 'Choose a picture first.'
+      $('init').focus()
+    } else showProblem(problem)
   }
 }
 
-form.onkeydown = event => {
-  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) form.requestSubmit()
-}
+addEventListener('keydown', event => {
+  if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || document.querySelector('dialog[open]')) return
+  event.preventDefault()
+  form.requestSubmit()
+})
 
 $('random').onclick = () => {
-  field.seed.value = -1
-  form.oninput()
+  set('seed', -1)
+  changed()
 }
+$('swap').onclick = () => {
+  [field.width.value, field.height.value] = [field.height.value, field.width.value]
+  changed()
+}
+$('refresh').onclick = () => lists.refresh().then(() => {
+  control.fill()
+  scripts.fill()
+  changed()
+}).catch(showProblem)
+field.script_name.addEventListener('input', scripts.show)
+
+onChange(() => {
+  now('model-section', field.model.selectedOptions[0]?.text ?? 'none found')
+  now('hires', field.enable_hr.checked ? 'on' : '')
+  now('variation', [field.subseed_strength.value > 0 && field.subseed_strength.value, field.tiling.checked && 'tiling'].filter(Boolean).join(', '))
+  form.classList.toggle('sized', field.extras_resize_mode.value === '1')
+  scripts.fill()
+  toy.tell()
+})
 
 // The picture to start from
 
-mask.onChange(() => {
-  const has = mask.image() !== null
-  $('with-image').hidden = !has
-  $('with-mask').hidden = !mask.hasMask()
-  $('hires').hidden = has
+canvas.onChange(() => {
+  $('with-image').hidden = !canvas.has()
+  $('drop').hidden = canvas.has()
+  $('inpainting').hidden = !(canvas.hasMask() && field.mode.value === 'img2img')
 })
 
-const sizes = 64, longest = 768 // beyond it Stable Diffusion 1.x repeats itself
+const least = 64, longest = 768 // beyond it Stable Diffusion 1.x repeats itself
 
-async function startFrom(source) {
+async function startFrom(blob, mode = field.mode.value) {
+  $('init-error').textContent = ''
   try {
-    await mask.load(source)
+    await canvas.load(blob)
   } catch {
-    mask.remove()
-    $('problem').textContent = 'This file is no image that the browser can read.'
+    canvas.remove()
+    $('init-error').textContent = 'This file is no picture that the browser can read.'
     return
   }
-  const { width, height } = mask.size(), scale = Math.min(1, longest / Math.max(width, height))
-  field.width.value = Math.max(sizes, Math.floor(width * scale / 8) * 8)
-  field.height.value = Math.max(sizes, Math.floor(height * scale / 8) * 8)
-  $('from-image').open = true
-  form.oninput()
+  set('mode', mode === 'inpaint' || mode === 'txt2img' ? 'img2img' : mode)
+  const { width, height } = canvas.size(), scale = Math.min(1, longest / Math.max(width, height))
+  set('width', Math.max(least, Math.floor(width * scale / 8) * 8))
+  set('height', Math.max(least, Math.floor(height * scale / 8) * 8))
+  changed()
+  $('start').scrollIntoView({ block: 'nearest' })
 }
 
-$('init').onchange = event => { if (event.target.files[0]) startFrom(event.target.files[0]) }
-$('clear-mask').onclick = mask.clear
-$('no-image').onclick = mask.remove
+takesPictures($('drop'), startFrom)
+$('no-image').onclick = canvas.remove
 
-viewer.on({
-  useSeed: seed => {
-    field.seed.value = seed
-    form.oninput()
-  },
-  useImage: startFrom,
+// Pictures from anywhere: dropped on a place for one they go there, else their
+// parameters are shown.
+
+async function inspect(blob) {
+  try {
+    const text = await parameters.textOf(blob)
+    await viewer.open([{ text, name: blob.name?.replace(/\.\w+$/, '') ?? 'picture', blob: async () => blob }], 0)
+  } catch (problem) {
+    showProblem(problem)
+  }
+}
+
+let entered = 0
+const dropping = on => {
+  entered = Math.max(0, entered + on)
+  $('dropping').hidden = entered === 0
+}
+const carriesFile = event => event.dataTransfer?.types.includes('Files')
+addEventListener('dragenter', event => { if (carriesFile(event)) dropping(1) })
+addEventListener('dragleave', event => { if (carriesFile(event)) dropping(-1) })
+addEventListener('dragover', event => { if (carriesFile(event)) event.preventDefault() })
+document.addEventListener('dropped', () => dropping(-entered))
+addEventListener('drop', event => {
+  dropping(-entered)
+  const file = event.dataTransfer && fileIn(event.dataTransfer)
+  if (!file) return
+  event.preventDefault()
+  inspect(file)
+})
+addEventListener('paste', event => {
+  const file = fileIn(event.clipboardData)
+  if (!file) return
+  event.preventDefault()
+  if (field.mode.value !== 'txt2img' && !canvas.has()) startFrom(file)
+  else inspect(file)
 })
 
-fill().then(jobs.restore).catch(problem => { $('problem').textContent = problem.message })
+viewer.on({
+  use: async text => {
+    clearErrors()
+    return parameters.use(text)
+  },
+  useSeed: seed => {
+    set('seed', seed)
+    changed()
+  },
+  useImage: startFrom,
+  useControl: control.take,
+})
+
+// The start
+
+async function start() {
+  await lists.load()
+  toy.start()
+  recall()
+  setStyles(styles())
+  parameters.showOverrides()
+  await Promise.all([canvas.recall().catch(() => {}), control.start(), gallery.start()])
+  scripts.fill()
+  changed()
+  jobs.restore()
+}
+
+start().then(() => document.body.classList.add('ready')).catch(problem => { $('problem').textContent = problem.message })

@@ -1,0 +1,104 @@
+// Scripts: their fields are made of what the server says about their arguments.
+
+import { $, make, offer, save, saved } from './dom.js'
+import { field, now } from './form.js'
+import { server } from './lists.js'
+
+const none = '', plot = 'x/y/z plot', remembered = 'scripts'
+const values = saved(remembered, {}) // by script and label
+
+// fill offers the scripts of the chosen mode. Those without arguments are the ones that
+// A1111 lists and this server does not have.
+export function fill() {
+  const img2img = field.mode.value === 'img2img'
+  const names = server.scripts.filter(s => !s.is_alwayson && s.is_img2img === img2img && s.args.length > 0).map(s => s.name)
+  const before = [...field.script_name.options].map(o => o.value).join()
+  if (before === [none, ...names].join()) return
+  offer(field.script_name, [[none, 'None'], ...names.map(n => [n, n[0].toUpperCase() + n.slice(1)])])
+  show()
+}
+
+const script = () => server.scripts.find(s => s.name === field.script_name.value && s.is_img2img === (field.mode.value === 'img2img'))
+
+// set chooses a script with values by label; "" is none.
+export function set(name, given = {}) {
+  field.script_name.value = name
+  Object.assign(values[name] ??= {}, given)
+  show()
+}
+
+// show makes the fields of the chosen script.
+export function show() {
+  const chosen = script()
+  now('scripts', chosen ? chosen.name : '')
+  $('script-fields').classList.toggle('plot', chosen?.name === plot)
+  $('script-fields').replaceChildren(...(chosen ? rows(chosen) : []))
+}
+
+// hidden are arguments that are not entered: headings, and of the plot the lists beside
+// its texts.
+const hidden = (s, arg, i) => !arg.label || s.name === plot && (Array.isArray(arg.value) || arg.label.startsWith('Use text inputs'))
+
+function rows(s) {
+  return s.args.map((arg, i) => hidden(s, arg, i) ? null : row(s, arg)).filter(Boolean)
+}
+
+function row(s, arg) {
+  const mine = values[s.name] ??= {}
+  const value = mine[arg.label] ?? arg.value
+  const input = control(arg, value)
+  input.addEventListener('input', () => {
+    mine[arg.label] = input.type === 'checkbox' ? input.checked : input.type === 'number' ? Number(input.value) : input.value
+    save(remembered, values)
+    if (s.name === plot && arg.choices) show()
+  })
+  if (input.type === 'checkbox') return make('label', { className: 'check' }, input, ' ' + arg.label)
+  const caption = make('label', { textContent: arg.label + ' ' }, input)
+  const known = s.name === plot && arg.label.endsWith(' values') && knownValues(mine[arg.label.replace('values', 'type')] ?? typeOf(s, arg))
+  if (!known) return caption
+  const fill = make('button', { type: 'button', textContent: 'All of them', onclick: () => {
+    input.value = known.map(quoted).join(', ')
+    input.dispatchEvent(new Event('input', { bubbles: true }))
+  } })
+  return make('div', { className: 'with-button' }, caption, fill)
+}
+
+const typeOf = (s, arg) => s.args.find(a => a.label === arg.label.replace('values', 'type')).value
+
+function control(arg, value) {
+  if (typeof arg.value === 'boolean') return make('input', { type: 'checkbox', checked: value })
+  if (arg.choices) {
+    const select = make('select')
+    offer(select, arg.choices, value)
+    return select
+  }
+  if (typeof arg.value === 'number') {
+    return make('input', { type: 'number', value, min: arg.minimum ?? '', max: arg.maximum ?? '', step: arg.step ?? 'any' })
+  }
+  return make('textarea', { rows: /prompt|list/i.test(arg.label) ? 4 : 1, value })
+}
+
+// knownValues are what an axis of the plot can be, where that is a list.
+function knownValues(type) {
+  return {
+    'Sampler': server.samplers, 'Hires sampler': server.samplers, 'Schedule type': server.schedulers,
+    'Checkpoint name': server.checkpoints.map(c => c.name), 'VAE': ['Automatic', 'None', ...server.vaes.map(v => v.name)],
+    'Styles': server.styles.map(s => s.name), 'Hires upscaler': [...server.latentModes, ...server.upscalers],
+  }[type]
+}
+
+const quoted = text => /[",]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+
+// request is the script of a request; nothing for none.
+export function request() {
+  const s = script()
+  if (!s) return {}
+  const mine = values[s.name] ?? {}
+  const args = s.args.map((arg, i) => {
+    if (s.name === plot && arg.label.startsWith('Use text inputs')) return true
+    if (hidden(s, arg, i)) return arg.value
+    const value = mine[arg.label] ?? arg.value
+    return s.name === plot && arg.choices ? arg.choices.indexOf(value) : value // as the script wants it
+  })
+  return { script_name: s.name, script_args: args }
+}
