@@ -48,7 +48,7 @@ func keepUnmasked(pixels []float32, made hint.Hint) {
 			var sum float32
 			for dy := -seam / 2; dy <= seam/2; dy++ {
 				for dx := -seam / 2; dx <= seam/2; dx++ {
-					sum += grown[reflected(y+dy, made.H)*made.W+reflected(x+dx, made.W)]
+					sum += grown[imageio.Mirror(y+dy, made.H)*made.W+imageio.Mirror(x+dx, made.W)]
 				}
 			}
 			mask[y*made.W+x] = sum / (seam * seam)
@@ -58,21 +58,6 @@ func keepUnmasked(pixels []float32, made hint.Hint) {
 		m := mask[i%len(mask)]
 		pixels[i] = min(max(m*min(max(v, 0), 1)+(1-m)*made.Pixels[i], 0), 1)
 	}
-}
-
-// reflected mirrors an index into 0..n-1 without repeating the edges.
-func reflected(i, n int) int {
-	if n == 1 {
-		return 0
-	}
-	for i < 0 || i >= n {
-		if i < 0 {
-			i = -i
-		} else {
-			i = 2*(n-1) - i
-		}
-	}
-	return i
 }
 
 // grey is the first channel of a hint in bytes.

@@ -140,7 +140,7 @@ func blurFloat(m imageio.RGB, sigma float64) []float32 {
 	for y := range m.H {
 		row := m.Pix[y*stride:][:stride]
 		for x := range m.W + n - 1 {
-			from := mirror(x-n/2, m.W)
+			from := imageio.Mirror(x-n/2, m.W)
 			for c := range 3 {
 				line[3*x+c] = float32(row[3*from+c])
 			}
@@ -156,27 +156,12 @@ func blurFloat(m imageio.RGB, sigma float64) []float32 {
 	for y := range m.H {
 		to := out[y*stride:][:stride]
 		for k, weight := range kernel {
-			for x, v := range across[stride*mirror(y+k-n/2, m.H):][:stride] {
+			for x, v := range across[stride*imageio.Mirror(y+k-n/2, m.H):][:stride] {
 				to[x] += float32(v * weight)
 			}
 		}
 	}
 	return out
-}
-
-// mirror reflects an index into 0..n-1 without repeating the edges.
-func mirror(i, n int) int {
-	if n == 1 {
-		return 0
-	}
-	for i < 0 || i >= n {
-		if i < 0 {
-			i = -i
-		} else {
-			i = 2*(n-1) - i
-		}
-	}
-	return i
 }
 
 // shuffleCell is the distance in pixels of the random points of a shuffle.

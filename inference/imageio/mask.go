@@ -98,7 +98,7 @@ func rowSums(pix []uint8, w, h, channels int, weights []int) []int32 {
 	for y := range h {
 		row := pix[y*stride : (y+1)*stride]
 		for x := range w + len(weights) - 1 {
-			from := mirror(x-len(weights)/2, w)
+			from := Mirror(x-len(weights)/2, w)
 			for c := range channels {
 				padded[x*channels+c] = int32(row[from*channels+c])
 			}
@@ -119,7 +119,7 @@ func columnSums[T uint8 | int32](pix []T, stride, h int, weights []int) []int32 
 	for y := range h {
 		to := out[y*stride : (y+1)*stride]
 		for k, weight := range weights {
-			from := mirror(y+k-len(weights)/2, h)
+			from := Mirror(y+k-len(weights)/2, h)
 			for x, v := range pix[from*stride : (from+1)*stride] {
 				to[x] += int32(v) * int32(weight)
 			}
@@ -137,9 +137,9 @@ func rounded(sums []int32, bits int) []uint8 {
 	return out
 }
 
-// mirror reflects an index into 0..n-1 without repeating the edges
-// (BORDER_REFLECT_101).
-func mirror(i, n int) int {
+// Mirror reflects an index into 0..n-1 without repeating the edges (OpenCV's
+// BORDER_REFLECT_101).
+func Mirror(i, n int) int {
 	if n == 1 {
 		return 0
 	}

@@ -134,16 +134,9 @@ func sde2M(r *run, correction func(negH float32) float32) error {
 	var hLast float32
 	for i := range len(r.sigmas) - 1 {
 		sigma, next := r.sigmas[i], r.sigmas[i+1]
-		if next > 0 && eta != 0 {
-			r.prepareNoise(sigma, next)
-		}
-		if err := r.predict(denoised, r.x, sigma); err != nil {
+		last, err := r.predictSDE(denoised, i)
+		if err != nil || last {
 			return err
-		}
-		r.report(i)
-		if next == 0 {
-			copy(r.x, denoised)
-			return nil
 		}
 		h := -log(next) + log(sigma)
 		etaH := eta * h
@@ -160,6 +153,24 @@ func sde2M(r *run, correction func(negH float32) float32) error {
 		hLast = h
 	}
 	return nil
+}
+
+// predictSDE sets denoised to the prediction at step i of a stochastic solver, which
+// is the result of the last step.
+func (r *run) predictSDE(denoised []float32, i int) (last bool, err error) {
+	sigma, next := r.sigmas[i], r.sigmas[i+1]
+	if next > 0 && r.options.Eta != 0 {
+		r.prepareNoise(sigma, next)
+	}
+	if err := r.predict(denoised, r.x, sigma); err != nil {
+		return false, err
+	}
+	r.report(i)
+	if next > 0 {
+		return false, nil
+	}
+	copy(r.x, denoised)
+	return true, nil
 }
 
 // addSDENoise adds the noise of a step whose share of the variance of next is
@@ -183,16 +194,9 @@ func dpmpp3MSDE(r *run) error {
 	var hLast, hBefore float32
 	for i := range len(r.sigmas) - 1 {
 		sigma, next := r.sigmas[i], r.sigmas[i+1]
-		if next > 0 && eta != 0 {
-			r.prepareNoise(sigma, next)
-		}
-		if err := r.predict(denoised, r.x, sigma); err != nil {
+		last, err := r.predictSDE(denoised, i)
+		if err != nil || last {
 			return err
-		}
-		r.report(i)
-		if next == 0 {
-			copy(r.x, denoised)
-			return nil
 		}
 		h := -log(next) + log(sigma)
 		hEta := h * (eta + 1)
