@@ -37,6 +37,7 @@ type job struct {
 	subseeds []int64
 	source   rng.Source
 	progress Progress
+	inside   bool         // it is a part of another job, whose progress it goes on with
 	skips    int          // skip requests heeded so far
 	init     *initPicture // img2img only
 	hints    map[hintKey]hint.Hint
@@ -53,7 +54,9 @@ func (j *job) run(ctx context.Context) error {
 		j.batch = len(in.Images)
 	}
 	j.seeds, j.subseeds = rng.ImageSeeds(j.req.Seed, j.req.Subseed, j.req.SubseedStrength, j.batch*j.req.BatchNum)
-	j.progress.Jobs = j.req.BatchNum
+	if !j.inside {
+		j.progress.Jobs = j.req.BatchNum
+	}
 	if j.req.Hires != nil {
 		j.progress.Jobs *= 2
 	}
@@ -64,7 +67,7 @@ func (j *job) run(ctx context.Context) error {
 	if err := j.admit(); err != nil {
 		return err
 	}
-	if j.req.Init != nil {
+	if j.req.Init != nil && !j.req.DetailsOnly {
 		if j.init, err = j.prepareInit(ctx); err != nil {
 			return err
 		}
@@ -147,23 +150,14 @@ func (j *job) runBatch(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	var (
-		out latents
-		err error
-	)
-	if j.init != nil {
-		out, err = j.img2img(ctx, seeds, subseeds)
-	} else {
-		out, err = j.txt2img(ctx, seeds, subseeds)
-	}
-	if err != nil {
-		return err
-	}
-	pictures, err := j.decode(ctx, out, j.paintOver)
+	pictures, err := j.paint(ctx, seeds, subseeds)
 	if err != nil {
 		return err
 	}
 	for i, m := range pictures {
+		if m, err = j.detail(ctx, m, n*j.batch+i); err != nil {
+			return err
+		}
 		if j.init != nil {
 			if m, err = j.finish(ctx, m, i); err != nil {
 				return err
@@ -172,6 +166,27 @@ func (j *job) runBatch(ctx context.Context, n int) error {
 		j.res.Images = append(j.res.Images, Image{Pixels: m, Seed: seeds[i], Subseed: subseeds[i]})
 	}
 	return nil
+}
+
+// paint makes the pictures of one batch as the networks give them.
+func (j *job) paint(ctx context.Context, seeds, subseeds []int64) ([]imageio.RGB, error) {
+	var (
+		out latents
+		err error
+	)
+	switch {
+	case j.req.DetailsOnly:
+		j.progress.Job++
+		return slices.Repeat(j.req.Init.Images[:1], len(seeds)), nil
+	case j.init != nil:
+		out, err = j.img2img(ctx, seeds, subseeds)
+	default:
+		out, err = j.txt2img(ctx, seeds, subseeds)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return j.decode(ctx, out, j.paintOver)
 }
 
 // latents is a batch of UNet-scale latents [n,4,h,w].

@@ -120,10 +120,18 @@ func (p *Pipeline) want(req *Request) batch.Want {
 	if hr := req.Hires; hr != nil && (hr.Checkpoint != "" && hr.Checkpoint != req.Files.Checkpoint || !slices.Equal(loras, lorasOf(req, hr.Prompt))) {
 		return alone
 	}
+	for i := range req.Details {
+		if req.Details[i].changesWeights(req, loras) {
+			return alone
+		}
+	}
 	// One that leaves no room for another in its calls would only make others wait.
 	cells := req.Width / LatentScale * req.Height / LatentScale
 	if hr := req.Hires; hr != nil {
 		cells = max(cells, hr.Width/LatentScale*hr.Height/LatentScale)
+	}
+	for _, u := range req.Details {
+		cells = max(cells, u.Width/LatentScale*u.Height/LatentScale)
 	}
 	if (2*req.BatchSize+2)*cells > p.opts.CallCells {
 		return alone
@@ -133,6 +141,9 @@ func (p *Pipeline) want(req *Request) batch.Want {
 		files = append(files, l.Path)
 	}
 	for _, u := range req.Control {
+		files = append(files, u.Model)
+	}
+	for _, u := range req.Details {
 		files = append(files, u.Model)
 	}
 	files = slices.AppendSeq(files, maps.Values(req.Files.Upscalers))

@@ -41,6 +41,10 @@ type Request struct {
 	Init    *Init         // img2img when set
 	Hires   *Hires        // second pass of txt2img when set
 	Control []ControlUnit // ControlNet units
+	Details []DetailUnit  // what is repainted in every finished picture, in turn
+
+	// DetailsOnly leaves img2img out: the units work on the first init image.
+	DetailsOnly bool
 
 	Files    Files
 	Settings Settings
@@ -274,6 +278,14 @@ func (r *Request) Check() error {
 	}
 	for _, u := range r.Control {
 		if err := u.check(r); err != nil {
+			return err
+		}
+	}
+	if r.DetailsOnly && r.Init == nil {
+		return fault.FieldError("alwayson_scripts", "there is no init image whose details could be repainted")
+	}
+	for i := range r.Details {
+		if err := r.Details[i].check(r); err != nil {
 			return err
 		}
 	}

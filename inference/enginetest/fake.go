@@ -11,6 +11,8 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference"
+	"sdworker/inference/detect"
+	"sdworker/inference/imageio"
 )
 
 // Op names one kind of engine call.
@@ -26,6 +28,7 @@ const (
 	OpSetVAE        Op = "set vae"
 	OpDecodePreview Op = "decode preview"
 	OpUpscale       Op = "upscale"
+	OpDetect        Op = "detect"
 )
 
 // Call is one recorded engine call. The field that belongs to Op is set; its
@@ -39,8 +42,8 @@ type Call struct {
 	Pixels inference.PixelInput
 	Latent inference.LatentInput // decode and decode preview
 	LoRAs  []inference.LoRA
-	Path   string // file of set vae, decode preview and upscale
-	H, W   int    // picture size of upscale
+	Path   string // file of set vae, decode preview, upscale and detect
+	H, W   int    // picture size of upscale and detect
 }
 
 // Hook runs before a call does its work, outside any lock. An error is returned
@@ -61,6 +64,7 @@ type Fake struct {
 	Before      Hook                            // nil: nothing
 	Factor      int                             // enlargement of UpscalePixels, 0 = 4
 	LoRAReports map[string]inference.LoRAReport // by path
+	Objects     []detect.Found                  // what Detect finds in every picture, the most confident first
 
 	mu       sync.Mutex
 	calls    []Call
@@ -79,6 +83,7 @@ var (
 	_ inference.VAESwitcher    = (*Fake)(nil)
 	_ inference.PreviewDecoder = (*Fake)(nil)
 	_ inference.PixelUpscaler  = (*Fake)(nil)
+	_ inference.ObjectDetector = (*Fake)(nil)
 	_ inference.FileKeeper     = (*Fake)(nil)
 )
 
@@ -326,6 +331,16 @@ func (f *Fake) UpscalePixels(ctx context.Context, model string, pixels []float32
 		factor = 4
 	}
 	return repeatPixels(pixels, h, w, factor), factor, nil
+}
+
+// Detect implements inference.ObjectDetector.
+func (f *Fake) Detect(ctx context.Context, model string, m imageio.RGB, confidence float64) ([]detect.Found, error) {
+	_, done, err := f.begin(ctx, Call{Op: OpDetect, Path: model, H: m.H, W: m.W}, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return slices.DeleteFunc(slices.Clone(f.Objects), func(o detect.Found) bool { return float64(o.Confidence) <= confidence }), nil
 }
 
 // Close waits for calls in progress. Later calls fail with Broken.
