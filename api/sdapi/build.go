@@ -64,6 +64,9 @@ func (c *call) build(ctx context.Context) error {
 	if err := c.buildControl(ctx); err != nil {
 		return err
 	}
+	if err := c.buildDetails(); err != nil {
+		return err
+	}
 	if in.err != nil {
 		return in.err
 	}

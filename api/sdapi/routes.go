@@ -18,7 +18,7 @@ const (
 
 // table lists all routes of the server.
 func (s *Server) table() []route {
-	list := slices.Concat(s.jobRoutes(), s.listRoutes(), s.modelRoutes(), s.controlRoutes(), s.pageRoutes())
+	list := slices.Concat(s.jobRoutes(), s.listRoutes(), s.modelRoutes(), s.controlRoutes(), s.detailRoutes(), s.pageRoutes())
 	if s.cfg.ServerStop != nil {
 		list = append(list,
 			route{method: post, path: api + "server-kill", handle: s.kill, summary: "End the process at once"},

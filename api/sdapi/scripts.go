@@ -70,7 +70,7 @@ var allScripts = []*script{
 	{name: "hypertile", alwayson: true, silent: true, tabs: both},
 	{name: "soft inpainting", alwayson: true, tabs: []*tab{img2img}},
 	{name: "controlnet", alwayson: true, silent: true, tabs: both},
-	{name: "adetailer", alwayson: true, tabs: both},
+	{name: "adetailer", alwayson: true, silent: true, tabs: both},
 	dynamicScript(),
 	guidanceScript(rescaleName, rescaleFields),
 	guidanceScript(thresholdName, thresholdFields),
@@ -126,6 +126,10 @@ type scriptCall struct {
 	units      []*fields        // those of them that act
 	guidance   guidance
 	dynamic    *dynamicArgs // nil: braces are plain text
+
+	detailUnits []*fields // valid ones of ADetailer
+	detailsOnly bool      // img2img is left out
+	detailTexts []infotext.Entry
 }
 
 // chooseScript resolves script_name.
@@ -163,6 +167,8 @@ func (c *call) readAlwaysOn() error {
 		switch {
 		case found.name == "controlnet":
 			c.control = args
+		case found.name == "adetailer":
+			c.readADetailer(args)
 		case found.name == dynamicName:
 			if err := c.readDynamic(args); err != nil {
 				return err

@@ -137,29 +137,6 @@ func TestControlNetArgs(t *testing.T) {
 	}
 }
 
-func TestADetailer(t *testing.T) {
-	var file struct {
-		Cases []struct {
-			Input string
-			Want  any
-		}
-	}
-	vectors.Load(t, "adetailer_fields.json", &file)
-	require.NotEmpty(t, file.Cases)
-	unit := map[string]any{"ad_model": "face_yolov8n.pt"}
-	for _, tc := range file.Cases {
-		unit[tc.Input] = tc.Want
-	}
-	f := start(t)
-	send := func(args ...any) []any {
-		g := f.post("/sdapi/v1/txt2img", small(map[string]any{"alwayson_scripts": map[string]any{"ADetailer": map[string]any{"args": append([]any{}, args...)}}})).generated(t)
-		return g.info["notes"].([]any)
-	}
-	require.Equal(t, []any{"script adetailer is not available on this server and did nothing"}, send(true, false, unit))
-	require.Empty(t, send(false))
-	require.Empty(t, send())
-}
-
 func TestSDUpscale(t *testing.T) {
 	f := start(t)
 	g := f.post("/sdapi/v1/img2img", map[string]any{

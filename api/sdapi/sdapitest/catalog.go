@@ -44,7 +44,7 @@ func NewCatalog() *Catalog {
 	)...)}
 }
 
-// Files are checkpoints, two LoRAs, two embeddings and one file of every other kind.
+// Files are checkpoints, two LoRAs, two embeddings and files of every other kind.
 func Files(checkpoints ...catalog.Made) []catalog.Made {
 	barry := file(models.LoRA, "Lora/", "bar.safetensors")
 	barry.Metadata = map[string]string{"ss_output_name": "barry", "nested": `{"a":1.5}`}
@@ -60,6 +60,8 @@ func Files(checkpoints ...catalog.Made) []catalog.Made {
 		barry, style, large,
 		file(models.Upscaler, "ESRGAN/", "R-ESRGAN 4x+.pth"),
 		canny,
+		file(models.Detector, "adetailer/", "face_yolov8n.pt"),
+		file(models.Detector, "adetailer/", "hand_yolov8n.pt"),
 	)
 }
 

@@ -1,0 +1,510 @@
+package sdapi
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"sdworker/api/gate"
+	"sdworker/api/infotext"
+	"sdworker/api/sdapi/pyjson"
+	"sdworker/api/sdapi/schema"
+	"sdworker/inference"
+	"sdworker/inference/detect"
+	"sdworker/inference/imageio"
+	"sdworker/inference/sampler"
+)
+
+// aDetailerVersion is the version of the extension (Bing-su/adetailer) whose rules
+// these are.
+const aDetailerVersion = "25.3.0"
+
+// aDetailerUnits is how many units the extension takes: its option ad_max_models.
+const aDetailerUnits = 4
+
+// detailField is a field of a unit with the key that it has in infotexts, and the
+// values that are permitted, nil for any.
+type detailField struct {
+	schema.Field
+	key   string
+	among []string
+}
+
+func share(name string, def float64) schema.Field {
+	return schema.Field{Name: name, Kind: schema.Number, Default: def, GE: 0.0, LE: 1.0}
+}
+
+func count(name string, def int64) schema.Field {
+	return schema.Field{Name: name, Kind: schema.Integer, Default: def, GE: int64(0)}
+}
+
+func atLeastOne(name string, def int64) schema.Field {
+	return schema.Field{Name: name, Kind: schema.Integer, Default: def, GT: int64(0)}
+}
+
+func pixels(name string, def int64) schema.Field {
+	return schema.Field{Name: name, Kind: schema.Integer, Default: def}
+}
+
+func words(name, def string) schema.Field {
+	return schema.Field{Name: name, Kind: schema.String, Default: def}
+}
+
+func switched(name string, def bool) schema.Field {
+	return schema.Field{Name: name, Kind: schema.Boolean, Default: def}
+}
+
+var mergeModes = []string{"None", "Merge", "Merge and Invert"}
+
+// detailFields are the fields of a unit in the order of the extension's schema
+// (adetailer/args.py).
+var detailFields = []detailField{
+	{Field: words("ad_model", "None"), key: "model"},
+	{Field: words("ad_model_classes", ""), key: "model classes"},
+	{Field: switched("ad_tab_enable", true)},
+	{Field: words("ad_prompt", ""), key: "prompt"},
+	{Field: words("ad_negative_prompt", ""), key: "negative prompt"},
+	{Field: share("ad_confidence", 0.3), key: "confidence"},
+	{Field: words("ad_mask_filter_method", "Area"), key: "method to decide top k masks", among: []string{"Area", "Confidence"}},
+	{Field: count("ad_mask_k", 0), key: "mask only top k"},
+	{Field: share("ad_mask_min_ratio", 0), key: "mask min ratio"},
+	{Field: share("ad_mask_max_ratio", 1), key: "mask max ratio"},
+	{Field: pixels("ad_dilate_erode", 4), key: "dilate erode"},
+	{Field: pixels("ad_x_offset", 0), key: "x offset"},
+	{Field: pixels("ad_y_offset", 0), key: "y offset"},
+	{Field: words("ad_mask_merge_invert", "None"), key: "mask merge invert", among: mergeModes},
+	{Field: count("ad_mask_blur", 4), key: "mask blur"},
+	{Field: share("ad_denoising_strength", 0.4), key: "denoising strength"},
+	{Field: switched("ad_inpaint_only_masked", true), key: "inpaint only masked"},
+	{Field: count("ad_inpaint_only_masked_padding", 32), key: "inpaint padding"},
+	{Field: switched("ad_use_inpaint_width_height", false), key: "use inpaint width height"},
+	{Field: atLeastOne("ad_inpaint_width", 512), key: "inpaint width"},
+	{Field: atLeastOne("ad_inpaint_height", 512), key: "inpaint height"},
+	{Field: switched("ad_use_steps", false), key: "use separate steps"},
+	{Field: atLeastOne("ad_steps", 28), key: "steps"},
+	{Field: switched("ad_use_cfg_scale", false), key: "use separate CFG scale"},
+	{Field: schema.Field{Name: "ad_cfg_scale", Kind: schema.Number, Default: 7.0, GE: int64(0)}, key: "CFG scale"},
+	{Field: switched("ad_use_checkpoint", false), key: "use separate checkpoint"},
+	{Field: schema.Field{Name: "ad_checkpoint", Kind: schema.String, Nullable: true}, key: "checkpoint"},
+	{Field: switched("ad_use_vae", false), key: "use separate VAE"},
+	{Field: schema.Field{Name: "ad_vae", Kind: schema.String, Nullable: true}, key: "VAE"},
+	{Field: switched("ad_use_sampler", false), key: "use separate sampler"},
+	{Field: words("ad_sampler", "DPM++ 2M Karras"), key: "sampler"},
+	{Field: words("ad_scheduler", "Use same scheduler"), key: "scheduler"},
+	{Field: switched("ad_use_noise_multiplier", false), key: "use separate noise multiplier"},
+	{Field: schema.Field{Name: "ad_noise_multiplier", Kind: schema.Number, Default: 1.0, GE: 0.5, LE: 1.5}, key: "noise multiplier"},
+	{Field: switched("ad_use_clip_skip", false), key: "use separate CLIP skip"},
+	{Field: schema.Field{Name: "ad_clip_skip", Kind: schema.Integer, Default: int64(1), GE: int64(1), LE: int64(12)}, key: "CLIP skip"},
+	{Field: switched("ad_restore_face", false), key: "restore face"},
+	{Field: words("ad_controlnet_model", "None"), key: "ControlNet model"},
+	{Field: words("ad_controlnet_module", "None"), key: "ControlNet module"},
+	{Field: share("ad_controlnet_weight", 1), key: "ControlNet weight"},
+	{Field: share("ad_controlnet_guidance_start", 0), key: "ControlNet guidance start"},
+	{Field: share("ad_controlnet_guidance_end", 1), key: "ControlNet guidance end"},
+	{Field: schema.Field{Name: "is_api", Kind: schema.Any, Default: true}},
+}
+
+// detailTextOrder is the order of infotexts, in which offsets go before the widening.
+var detailTextOrder = func() []detailField {
+	list := slices.Clone(detailFields)
+	at := slices.IndexFunc(list, func(f detailField) bool { return f.Name == "ad_dilate_erode" })
+	return slices.Insert(slices.Delete(slices.Clone(list), at, at+1), at+2, list[at])
+}()
+
+// detailModel is the same as the model of a body.
+var detailModel = func() *schema.Model {
+	m := &schema.Model{Name: "ADetailerArgs"}
+	for _, f := range detailFields {
+		m.Fields = append(m.Fields, f.Field)
+	}
+	return m
+}()
+
+// readDetailUnit reads a unit as pydantic does; unlike a request it may have no other
+// keys.
+func readDetailUnit(sent *pyjson.Object) (*fields, error) {
+	for name := range sent.All() {
+		if !slices.ContainsFunc(detailFields, func(f detailField) bool { return f.Name == name }) {
+			return nil, fmt.Errorf("%s: extra fields not permitted", name)
+		}
+	}
+	values, err := detailModel.Read(sent)
+	var list schema.Errors
+	if errors.As(err, &list) {
+		loc := list[0].Loc
+		return nil, fmt.Errorf("%v: %s", loc[len(loc)-1], list[0].Msg)
+	}
+	unit := &fields{Values: values}
+	for _, f := range detailFields {
+		if text := unit.text(f.Name); f.among != nil && !slices.Contains(f.among, text) {
+			return nil, fmt.Errorf("%s: unexpected value; permitted: '%s'", f.Name, strings.Join(f.among, "', '"))
+		}
+	}
+	return unit, nil
+}
+
+// readADetailer reads the args of the extension: whether it is on, whether img2img is
+// left out, and a dictionary for each unit; the two switches may be absent.
+func (c *call) readADetailer(args []any) {
+	const switches = 2
+	if len(args) > switches+aDetailerUnits {
+		c.note("ADetailer takes %d units, the arguments behind them did nothing", aDetailerUnits)
+		args = args[:switches+aDetailerUnits]
+	}
+	if len(args) == 0 || args[0] == false {
+		return
+	}
+	c.detailsOnly = len(args) > 1 && args[1] == true
+	number := 0
+	for _, arg := range args {
+		sent, ok := arg.(*pyjson.Object)
+		if !ok {
+			continue
+		}
+		number++
+		unit, err := readDetailUnit(sent)
+		if err != nil {
+			c.note("unit %d of ADetailer is not valid and did nothing: %s", number, err)
+			continue
+		}
+		c.detailUnits = append(c.detailUnits, unit)
+	}
+	if number == 0 && args[0] == true {
+		c.note("ADetailer is on without a unit and did nothing")
+	}
+	if !slices.ContainsFunc(c.detailUnits, detailUnitOn) {
+		c.detailUnits, c.detailsOnly = nil, false
+	}
+}
+
+// detailUnitOn tells whether a unit is one.
+func detailUnitOn(unit *fields) bool {
+	return unit.text("ad_model") != "None" && unit.flag("ad_tab_enable", true)
+}
+
+// buildDetails adds the units of ADetailer.
+func (c *call) buildDetails() error {
+	if len(c.detailUnits) == 0 {
+		return nil
+	}
+	if m := c.inpaintMask(); m.Pix != nil {
+		switch {
+		case detect.Empty(m):
+			c.note("ADetailer did nothing: the mask of the request is black")
+			return nil
+		case c.detailsOnly:
+			c.note("ADetailer did nothing: it cannot leave img2img out where that has a mask")
+			return nil
+		}
+	}
+	for _, unit := range c.detailUnits {
+		if !detailUnitOn(unit) {
+			continue
+		}
+		built, err := c.detailUnit(unit)
+		if err != nil {
+			return err
+		}
+		if built != nil {
+			c.req.Details = append(c.req.Details, *built)
+		}
+	}
+	c.writeDetails()
+	if c.detailsOnly && c.req.Init != nil {
+		c.leaveOutImg2Img()
+	}
+	return nil
+}
+
+// inpaintMask is the mask of the request, white where it repaints; without pixels
+// there is none.
+func (c *call) inpaintMask() (none imageio.Gray) {
+	if c.req.Init == nil || c.req.Init.Mask == nil {
+		return none
+	}
+	if m := c.req.Init.Mask; m.Invert {
+		return m.Image.Invert()
+	}
+	return c.req.Init.Mask.Image
+}
+
+// leaveOutImg2Img has the units work on the init image. The extension runs img2img
+// for one small step and forgets the picture, but not what it asked for: infotexts
+// tell it.
+func (c *call) leaveOutImg2Img() {
+	const side = 128
+	c.req.DetailsOnly = true
+	c.req.Steps, c.req.Sampler = 1, "Euler"
+	c.req.Width, c.req.Height, c.width, c.height = side, side, side, side
+	c.req.Init.Width, c.req.Init.Height = 0, 0
+}
+
+// detailUnit builds a unit, nil with a note when its model is missing. What it does not
+// say itself is as in the job around it.
+func (c *call) detailUnit(unit *fields) (*inference.DetailUnit, error) {
+	name := unit.text("ad_model")
+	model, ok := c.server.cfg.Catalog.Detector(name)
+	switch {
+	case strings.HasPrefix(strings.ToLower(name), "mediapipe"):
+		c.note("ADetailer model %s needs MediaPipe, which this server does not have, and did nothing; YOLOv8 models such as face_yolov8n.pt work", quoted(name))
+		return nil, nil
+	case !ok:
+		c.note("ADetailer model %s was not found and did nothing: put its file into the folder models/adetailer, where face_yolov8n.pt and others of Bingsu/adetailer go; there are %s",
+			quoted(name), listed(c.server.detectorNames()))
+		return nil, nil
+	}
+	r := c.req
+	out := &inference.DetailUnit{
+		Model:      model.Path,
+		Confidence: unit.number("ad_confidence"),
+		Selection: detect.Selection{
+			MinRatio: unit.number("ad_mask_min_ratio"), MaxRatio: unit.number("ad_mask_max_ratio"),
+			Top: unit.whole("ad_mask_k"), ByConfidence: unit.text("ad_mask_filter_method") == "Confidence",
+			OffsetX: unit.whole("ad_x_offset"), OffsetY: unit.whole("ad_y_offset"), Grow: unit.whole("ad_dilate_erode"),
+			Merge: detect.Merge(slices.Index(mergeModes, unit.text("ad_mask_merge_invert"))),
+		},
+		Checkpoint: r.Files.Checkpoint, VAE: r.Files.VAE,
+		Sampler: r.Sampler, Scheduler: r.Scheduler, Steps: r.Steps, CFGScale: r.CFGScale,
+		Width: c.width, Height: c.height, ClipSkip: r.Settings.ClipSkip,
+		DenoisingStrength: unit.number("ad_denoising_strength"), NoiseMultiplier: c.opts.Float("initial_noise_multiplier"),
+		MaskBlur: unit.whole("ad_mask_blur"), OnlyMasked: unit.flag("ad_inpaint_only_masked", true), Padding: unit.whole("ad_inpaint_only_masked_padding"),
+	}
+	c.detailPrompts(unit, out)
+	c.detailSampling(unit, out)
+	c.detailFiles(unit, out)
+	c.detailLeftOut(unit)
+	return out, unit.err
+}
+
+// between splits the prompts of a unit's objects.
+var between = regexp.MustCompile(`\s*\[SEP\]\s*`)
+
+// detailPrompts completes the prompts: an empty one is the job's, and [PROMPT] stands
+// for it. Styles are merged once more, as the extension's jobs have them, too.
+func (c *call) detailPrompts(unit *fields, out *inference.DetailUnit) {
+	complete := func(text, outer string) []string {
+		list := between.Split(text, -1)
+		for i, t := range list {
+			if t == "" {
+				t = outer
+			}
+			list[i] = strings.ReplaceAll(t, "[PROMPT]", outer)
+		}
+		return list
+	}
+	out.Prompts = complete(unit.text("ad_prompt"), c.req.Prompt)
+	out.NegativePrompts = complete(unit.text("ad_negative_prompt"), c.req.NegativePrompt)
+	for i, text := range out.Prompts {
+		if len(c.styles) > 0 && strings.TrimSpace(text) != "[SKIP]" {
+			out.Prompts[i], _ = styled(c.server.allStyles(), c.styles, text, "")
+		}
+		c.findLoRAs(out.Prompts[i])
+	}
+	for i, text := range out.NegativePrompts {
+		if len(c.styles) > 0 {
+			_, out.NegativePrompts[i] = styled(c.server.allStyles(), c.styles, "", text)
+		}
+	}
+}
+
+func (c *call) detailSampling(unit *fields, out *inference.DetailUnit) {
+	if unit.flag("ad_use_steps", false) {
+		out.Steps = unit.whole("ad_steps")
+	}
+	if unit.flag("ad_use_cfg_scale", false) {
+		out.CFGScale = unit.number("ad_cfg_scale")
+	}
+	if unit.flag("ad_use_inpaint_width_height", false) {
+		out.Width, out.Height = unit.whole("ad_inpaint_width"), unit.whole("ad_inpaint_height")
+	}
+	if unit.flag("ad_use_noise_multiplier", false) {
+		out.NoiseMultiplier = unit.number("ad_noise_multiplier")
+	}
+	if unit.flag("ad_use_clip_skip", false) {
+		out.ClipSkip = unit.whole("ad_clip_skip")
+	}
+	if !unit.flag("ad_use_sampler", false) {
+		return
+	}
+	if name := unit.text("ad_scheduler"); name != "Use same scheduler" {
+		out.Scheduler = name
+	}
+	if name := unit.text("ad_sampler"); name != "Use same sampler" {
+		plain, scheduler := sampler.ParseLegacy(name)
+		switch out.Sampler = plain; {
+		case !strings.HasPrefix(name, plain):
+			c.note("ADetailer: there is no sampler %s; %s is used", quoted(name), plain)
+		case name != plain: // a scheduler in the name goes before the field
+			out.Scheduler = scheduler
+		}
+	}
+}
+
+// detailFiles chooses checkpoint and VAE of a unit.
+func (c *call) detailFiles(unit *fields, out *inference.DetailUnit) {
+	known := c.server.cfg.Catalog
+	checkpoint, vae := c.checkpoint, c.opts.Text("sd_vae")
+	if name := unit.text("ad_checkpoint"); unit.flag("ad_use_checkpoint", false) && !slices.Contains([]string{"", "None", "Use same checkpoint"}, name) {
+		if found, ok := c.server.checkpoint(name); ok {
+			checkpoint = found
+		} else {
+			c.note("ADetailer: checkpoint %s was not found and is ignored", quoted(name))
+		}
+	}
+	if name := unit.text("ad_vae"); unit.flag("ad_use_vae", false) && !slices.Contains([]string{"", "None", "Use same VAE"}, name) {
+		vae = name
+	}
+	if out.Checkpoint = checkpoint.Path; checkpoint.Path == c.checkpoint.Path && vae == c.opts.Text("sd_vae") {
+		return
+	}
+	out.VAE = ""
+	if found, explicit := known.VAEFor(checkpoint, vae); explicit {
+		out.VAE = found.Path
+	} else if !slices.Contains([]string{"", "auto", "Automatic", "None"}, vae) {
+		c.note("ADetailer: VAE %s was not found; the checkpoint's own is used", quoted(vae))
+	}
+}
+
+// detailLeftOut notes what of a unit does nothing here.
+func (c *call) detailLeftOut(unit *fields) {
+	if unit.flag("ad_restore_face", false) {
+		c.note("ADetailer: faces are not restored on this server, ad_restore_face did nothing")
+	}
+	if unit.text("ad_controlnet_model") != "None" {
+		c.note("ADetailer: ControlNet is not applied to its units on this server, ad_controlnet_model did nothing")
+	}
+	if unit.text("ad_model_classes") != "" && strings.Contains(unit.text("ad_model"), "-world") {
+		c.note("ADetailer: YOLO-World models are not available on this server, ad_model_classes did nothing")
+	}
+}
+
+// writeDetails records the units in the infotext as the extension does.
+func (c *call) writeDetails() {
+	c.detailTexts = nil
+	for i, unit := range c.detailUnits {
+		if !detailUnitOn(unit) {
+			continue
+		}
+		suffix := ""
+		if i > 0 {
+			suffix = " " + ordinal(i+1)
+		}
+		for _, f := range detailTextOrder {
+			if v, _ := unit.Get(f.Name); detailRecorded(unit, f) {
+				c.detailTexts = append(c.detailTexts, infotext.Entry{Key: "ADetailer " + f.key + suffix, Value: v})
+			}
+		}
+	}
+	c.detailTexts = append(c.detailTexts, infotext.Entry{Key: "ADetailer version", Value: aDetailerVersion})
+}
+
+// detailSwitches are the fields that are recorded only where a switch is on, or
+// something else is not at its default.
+var detailSwitches = map[string]string{
+	"ad_mask_filter_method": "ad_mask_k", "ad_inpaint_only_masked_padding": "ad_inpaint_only_masked",
+	"ad_inpaint_width": "ad_use_inpaint_width_height", "ad_inpaint_height": "ad_use_inpaint_width_height",
+	"ad_steps": "ad_use_steps", "ad_cfg_scale": "ad_use_cfg_scale", "ad_checkpoint": "ad_use_checkpoint", "ad_vae": "ad_use_vae",
+	"ad_sampler": "ad_use_sampler", "ad_scheduler": "ad_use_sampler", "ad_noise_multiplier": "ad_use_noise_multiplier", "ad_clip_skip": "ad_use_clip_skip",
+	"ad_controlnet_module": "ad_controlnet_model", "ad_controlnet_weight": "ad_controlnet_model",
+	"ad_controlnet_guidance_start": "ad_controlnet_model", "ad_controlnet_guidance_end": "ad_controlnet_model",
+}
+
+// detailAlways are the fields that are recorded whatever their value is, unless a
+// switch is off.
+var detailAlways = []string{
+	"ad_model", "ad_confidence", "ad_mask_filter_method", "ad_dilate_erode", "ad_mask_blur", "ad_denoising_strength", "ad_inpaint_only_masked",
+	"ad_inpaint_only_masked_padding", "ad_inpaint_width", "ad_inpaint_height", "ad_steps", "ad_cfg_scale", "ad_checkpoint", "ad_vae", "ad_sampler",
+	"ad_noise_multiplier", "ad_clip_skip",
+}
+
+// detailRecorded tells whether a field of a unit stands in the infotext.
+func detailRecorded(unit *fields, f detailField) bool {
+	if by, ok := detailSwitches[f.Name]; ok {
+		if v, _ := unit.Get(by); v == false || v == int64(0) || v == "None" {
+			return false
+		}
+	}
+	v, _ := unit.Get(f.Name)
+	return f.key != "" && v != nil && (v != f.Default || slices.Contains(detailAlways, f.Name))
+}
+
+// ordinal is 1st, 2nd, 3rd and so on.
+func ordinal(n int) string {
+	ending := "th"
+	if n%100 < 11 || n%100 > 13 {
+		switch n % 10 {
+		case 1:
+			ending = "st"
+		case 2:
+			ending = "nd"
+		case 3:
+			ending = "rd"
+		}
+	}
+	return fmt.Sprint(n) + ending
+}
+
+// listed names things in a sentence.
+func listed(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// detectorNames lists the models that work.
+func (s *Server) detectorNames() []string {
+	names := []string{}
+	for _, f := range s.cfg.Catalog.Usable(s.cfg.Catalog.Detectors()) {
+		names = append(names, f.FileName())
+	}
+	return names
+}
+
+// listDetectors handles GET /adetailer/v1/ad_model.
+func (s *Server) listDetectors(*http.Request) (any, error) {
+	if err := s.cfg.Catalog.RefreshIfChanged(); err != nil {
+		s.cfg.Log.Warn().Err(err).Msg("some model folders cannot be read")
+	}
+	return pyjson.NewObject("ad_model", s.detectorNames()), nil
+}
+
+// detailSchema is what GET /adetailer/v1/schema answers: the JSON schema of a unit as
+// pydantic writes it.
+func detailSchema() *pyjson.Object {
+	types := map[schema.Kind]string{schema.Integer: "integer", schema.Number: "number", schema.String: "string", schema.Boolean: "boolean", schema.Any: "boolean"}
+	properties := pyjson.NewObject()
+	for _, f := range detailFields {
+		title := strings.Split(f.Name, "_")
+		for i, word := range title {
+			title[i] = strings.ToUpper(word[:1]) + word[1:]
+		}
+		p := pyjson.NewObject("title", strings.Join(title, " "))
+		for _, part := range []struct {
+			name  string
+			value any
+		}{{"default", f.Default}, {"exclusiveMinimum", f.GT}, {"minimum", f.GE}, {"maximum", f.LE}} {
+			if part.value != nil {
+				p.Set(part.name, part.value)
+			}
+		}
+		if f.among != nil {
+			p.Set("enum", f.among)
+		}
+		p.Set("type", types[f.Kind])
+		properties.Set(f.Name, p)
+	}
+	return pyjson.NewObject("title", detailModel.Name, "type", "object", "properties", properties, "additionalProperties", false)
+}
+
+// detailRoutes are those of the ADetailer extension.
+func (s *Server) detailRoutes() []route {
+	return []route{
+		{method: get, path: "/adetailer/v1/version", handle: s.answer(pyjson.NewObject("version", aDetailerVersion)), access: gate.Guests, summary: "Version of the ADetailer API"},
+		{method: get, path: "/adetailer/v1/schema", handle: s.answer(detailSchema()), access: gate.Guests, summary: "Fields of a unit of ADetailer"},
+		{method: get, path: "/adetailer/v1/ad_model", handle: s.value(s.listDetectors), access: gate.Guests, summary: "Models of ADetailer"},
+	}
+}
