@@ -32,9 +32,7 @@ type DetailUnit struct {
 	DenoisingStrength  float64
 	NoiseMultiplier    float64 // as in Init
 
-	MaskBlur   int  // sigma in pixels
-	OnlyMasked bool // only the part around the object is painted, at the size above
-	Padding    int  // pixels around that part
+	Mask Mask // how it is inpainted; the picture of the mask is the object's
 }
 
 // request is the job that repaints what is white in mask, object i of a picture.
@@ -49,10 +47,9 @@ func (u *DetailUnit) request(outer *Request, m imageio.RGB, mask imageio.Gray, i
 	r.DenoisingStrength = u.DenoisingStrength
 	r.Files.Checkpoint, r.Files.VAE = u.Checkpoint, u.VAE
 	r.Settings.ClipSkip = u.ClipSkip
-	r.Init = &Init{
-		Images: []imageio.RGB{m}, Width: u.Width, Height: u.Height, NoiseMultiplier: u.NoiseMultiplier,
-		Mask: &Mask{Image: mask, BlurX: u.MaskBlur, BlurY: u.MaskBlur, Fill: fillOriginal, OnlyMasked: u.OnlyMasked, Padding: u.Padding},
-	}
+	inpaint := u.Mask
+	inpaint.Image = mask
+	r.Init = &Init{Images: []imageio.RGB{m}, Width: u.Width, Height: u.Height, NoiseMultiplier: u.NoiseMultiplier, Mask: &inpaint}
 	return &r
 }
 

@@ -29,7 +29,7 @@ func unit(change func(*inference.DetailUnit)) inference.DetailUnit {
 	u := inference.DetailUnit{
 		Model: "face.pt", Confidence: 0.3, Selection: detect.Selection{MaxRatio: 1}, Prompts: []string{"a face"}, NegativePrompts: []string{"a dog"},
 		Checkpoint: "a.safetensors", Sampler: "Euler a", Steps: 4, CFGScale: 7, Width: 64, Height: 48, ClipSkip: 1,
-		DenoisingStrength: 0.5, NoiseMultiplier: 1, OnlyMasked: true, Padding: 4,
+		DenoisingStrength: 0.5, NoiseMultiplier: 1, Mask: inference.Mask{Fill: 1, OnlyMasked: true, Padding: 4},
 	}
 	if change != nil {
 		change(&u)
@@ -178,7 +178,7 @@ func TestDetailsThatFail(t *testing.T) {
 		"ADetailer: steps is 0, want 1 to 1000":  func(u *inference.DetailUnit) { u.Steps = 0 },
 		"ADetailer: width is 0, want a multiple": func(u *inference.DetailUnit) { u.Width = 7 },
 		"ADetailer: denoising_strength is 2":     func(u *inference.DetailUnit) { u.DenoisingStrength = 2 },
-		"ADetailer: mask blur is":                func(u *inference.DetailUnit) { u.MaskBlur = 5000 },
+		"ADetailer: mask blur is":                func(u *inference.DetailUnit) { u.Mask.BlurX = 5000 },
 	} {
 		_, err := b.Generate(t.Context(), txt2img(func(r *inference.Request) { r.Details = []inference.DetailUnit{unit(change)} }), inference.Hooks{})
 		require.ErrorContains(t, err, want)

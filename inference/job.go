@@ -97,6 +97,11 @@ func (j *job) admit() error {
 			return err
 		}
 	}
+	for _, u := range j.req.Details {
+		if err := info.Admit(u.Width, u.Height); err != nil {
+			return err
+		}
+	}
 	return info.Admit(j.req.Width, j.req.Height)
 }
 

@@ -242,6 +242,9 @@ func (c *call) leaveOutImg2Img() {
 	c.req.Init.Width, c.req.Init.Height = 0, 0
 }
 
+// keepMasked is the value of inpainting_fill that begins with the picture as it is.
+const keepMasked = 1
+
 // detailUnit builds a unit, nil with a note when its model is missing. What it does not
 // say itself is as in the job around it.
 func (c *call) detailUnit(unit *fields) (*inference.DetailUnit, error) {
@@ -270,7 +273,10 @@ func (c *call) detailUnit(unit *fields) (*inference.DetailUnit, error) {
 		Sampler: r.Sampler, Scheduler: r.Scheduler, Steps: r.Steps, CFGScale: r.CFGScale,
 		Width: c.width, Height: c.height, ClipSkip: r.Settings.ClipSkip,
 		DenoisingStrength: unit.number("ad_denoising_strength"), NoiseMultiplier: c.opts.Float("initial_noise_multiplier"),
-		MaskBlur: unit.whole("ad_mask_blur"), OnlyMasked: unit.flag("ad_inpaint_only_masked", true), Padding: unit.whole("ad_inpaint_only_masked_padding"),
+		Mask: inference.Mask{
+			BlurX: unit.whole("ad_mask_blur"), BlurY: unit.whole("ad_mask_blur"), Fill: keepMasked,
+			OnlyMasked: unit.flag("ad_inpaint_only_masked", true), Padding: unit.whole("ad_inpaint_only_masked_padding"),
+		},
 	}
 	c.detailPrompts(unit, out)
 	c.detailSampling(unit, out)

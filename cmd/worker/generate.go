@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,6 +67,7 @@ type generated struct {
 type pictureInfo struct {
 	Seeds     []int64  `json:"all_seeds"`
 	Infotexts []string `json:"infotexts"`
+	Notes     []string `json:"notes"` // what was left out or replaced
 }
 
 // Run makes the pictures.
@@ -134,6 +136,9 @@ func (g *generateCommand) Run(ctx context.Context, p *program, c *cli.Call) erro
 		}
 	}
 	show.done()
+	for _, note := range made.notes {
+		fmt.Fprintf(p.Err, "note: %s\n", note)
+	}
 	if err != nil {
 		return err
 	}
@@ -172,6 +177,7 @@ func (g *generateCommand) prompts(c *cli.Call) ([]string, error) {
 type made struct {
 	pictures []madePicture
 	seconds  map[string]float64
+	notes    []string
 }
 
 type madePicture struct {
@@ -198,6 +204,11 @@ func (m *made) ask(ctx context.Context, s *services, req *apiRequest, show displ
 	var info pictureInfo
 	if err := json.Unmarshal([]byte(reply.Info), &info); err != nil {
 		return fmt.Errorf("the API's info cannot be read: %w", err)
+	}
+	for _, note := range info.Notes {
+		if !slices.Contains(m.notes, note) {
+			m.notes = append(m.notes, note)
+		}
 	}
 	for i, image := range reply.Images {
 		data, err := base64.StdEncoding.DecodeString(image)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"sdworker/api/a1111"
 	"sdworker/internal/cli"
@@ -24,7 +25,7 @@ func (g *generateCommand) newAPIRequest(c *cli.Call) (*apiRequest, error) {
 	override := map[string]any{"samples_format": g.output.format()}
 	for _, group := range []requestFlags{g.picture, g.hires, g.init} {
 		for _, f := range group.list {
-			if _, given := c.Given[f.variable]; !given || f.kind == asFile {
+			if _, given := c.Given[f.variable]; !given || f.kind == asFile || f.kind == asUnit {
 				continue
 			}
 			if f.kind == asOption {
@@ -35,6 +36,9 @@ func (g *generateCommand) newAPIRequest(c *cli.Call) (*apiRequest, error) {
 		}
 	}
 	req.body["override_settings"] = override
+	if list := g.picture.text(detailer.variable); list != "" {
+		req.body["alwayson_scripts"] = map[string]any{"ADetailer": map[string]any{"args": g.detailUnits(list)}}
+	}
 	image, cover := g.init.text(initImage.variable), g.init.text(mask.variable)
 	if image == "" {
 		if cover != "" {
@@ -55,6 +59,19 @@ func (g *generateCommand) newAPIRequest(c *cli.Call) (*apiRequest, error) {
 		}
 	}
 	return req, nil
+}
+
+// detailUnits are units of ADetailer, one for each model of a list.
+func (g *generateCommand) detailUnits(list string) []any {
+	var units []any
+	for name := range strings.SplitSeq(list, ",") {
+		unit := map[string]any{detailer.field.Name: strings.TrimSpace(name)}
+		if text := g.picture.text(detailed.variable); text != "" {
+			unit[detailed.field.Name] = text
+		}
+		units = append(units, unit)
+	}
+	return units
 }
 
 // maxPicture bounds a picture file that is read.

@@ -273,3 +273,18 @@ func TestGenerateStopsWithinAStep(t *testing.T) {
 		require.NoFileExists(t, "cat.png")
 	}
 }
+
+// What a detector finds is painted again; what is left out is told.
+func TestGenerateWithADetailer(t *testing.T) {
+	model, err := os.ReadFile("../../inference/detect/testdata/detect.pt")
+	require.NoError(t, err)
+	newHome(t)
+	require.NoError(t, os.MkdirAll("models/adetailer", 0o700))
+	require.NoError(t, os.WriteFile("models/adetailer/face.pt", model, 0o600))
+	got := worker(t, catArgs("--output", "cat.png", "--adetailer", "face.pt, hand.pt", "--adetailer-prompt", "[PROMPT], smiling")...)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
+	require.Contains(t, got.err, "note: ADetailer model 'hand.pt' was not found")
+	require.Contains(t, got.err, "there are face.pt\n")
+	require.Contains(t, got.err, "note: ADetailer: face.pt found nothing in picture 1\n", "the scripted engine sees no objects")
+	require.Contains(t, parametersOf(t, "cat.png"), `ADetailer model: face.pt, ADetailer prompt: "[PROMPT], smiling", ADetailer confidence: 0.3,`)
+}
