@@ -178,6 +178,7 @@ func (s *Server) await(r *http.Request, n int) []*Record {
 	}()
 	for {
 		s.mu.Lock()
+		s.queue = slices.DeleteFunc(s.queue, func(j *Record) bool { return j.again && (len(j.Finals) > 0 || !j.Cancelled.IsZero()) })
 		if r.Context().Err() == nil && len(s.queue) > 0 {
 			n = min(n, len(s.queue))
 			records := slices.Clone(s.queue[:n])
@@ -211,11 +212,13 @@ func (s *Server) stop(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		ids, changed, closed := s.stops, s.changed, s.closed
 		if len(ids) > 0 && r.Context().Err() == nil {
-			s.stops = nil
-			for _, id := range ids {
-				s.jobs[id].Cancelled = time.Now()
+			if !answer.Cut && !answer.Lose { // else the worker does not hear of it
+				s.stops = nil
+				for _, id := range ids {
+					s.jobs[id].Cancelled = time.Now()
+				}
+				s.notify()
 			}
-			s.notify()
 			s.mu.Unlock()
 			body, _ := json.Marshal(map[string]any{"jobsToStop": ids}) // strings always encode
 			answer.send(w, http.StatusOK, "application/json", body)

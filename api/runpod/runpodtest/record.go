@@ -18,9 +18,10 @@ type Record struct {
 	Refused   int               // final posts answered with an error
 	Cancelled time.Time         // when the worker was told to stop it
 
-	raw  string
-	sent time.Time // when the last hand-out was written
-	lost bool      // the answer to an accepted final post was lost, so a second one is right
+	raw   string
+	sent  time.Time // when the last hand-out was written
+	lost  bool      // the answer to an accepted final post was lost, so a second one is right
+	again bool      // it is in the queue because of Redeliver
 }
 
 // Final is one final answer.

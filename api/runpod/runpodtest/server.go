@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -148,6 +149,37 @@ func (s *Server) SubmitRaw(id, raw string) {
 	}
 	s.queue = append(s.queue, r)
 	s.notify()
+}
+
+// Redeliver hands a job out once more, before all others, unless it is answered by then.
+func (s *Server) Redeliver(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.jobs[id]; r != nil {
+		r.again = true
+		s.queue = append([]*Record{r}, s.queue...)
+		s.notify()
+	}
+}
+
+// NextWorker gives the worker up and expects the heartbeats of another one, which may
+// still have to start. Jobs that the first one had and did not answer are handed out
+// anew; it returns how many.
+func (s *Server) NextWorker() (left int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pings, s.takes = nil, nil
+	for _, r := range s.jobs {
+		if r.held() {
+			r.HandedOut, r.sent = nil, time.Time{}
+			left++
+			if !slices.Contains(s.queue, r) {
+				s.queue = append([]*Record{r}, s.queue...)
+			}
+		}
+	}
+	s.notify()
+	return left
 }
 
 // Forget drops what is known of a job, as when the platform tries it again: the
