@@ -146,9 +146,12 @@ func TestReadPyTorch(t *testing.T) {
 // A damaged file gives an error or an embedding, never a panic.
 func FuzzRead(f *testing.F) {
 	extensions := []string{".safetensors", ".pt", ".png"}
-	files, err := os.ReadDir(filepath.Join("testdata"))
+	files, err := os.ReadDir("testdata")
 	require.NoError(f, err)
 	for _, file := range files {
+		if file.IsDir() {
+			continue // the inputs of earlier runs
+		}
 		raw, err := os.ReadFile(filepath.Join("testdata", file.Name()))
 		require.NoError(f, err)
 		for i, extension := range extensions {

@@ -1,0 +1,5 @@
+//go:build race
+
+package sdapi_test
+
+func init() { underRace = true }
