@@ -26,8 +26,8 @@ type embeddingFile struct {
 	loaded *embedding.Embedding // nil when the file cannot be used
 }
 
-// embeddingSet is a set of embeddings with a number that no other set has. (An
-// address may be used again.)
+// embeddingSet is a set of embeddings with a number that no other set has. An
+// address would not do, since it may be used again.
 type embeddingSet struct {
 	set    *clip.Embeddings
 	serial uint64
@@ -58,7 +58,7 @@ func (f *embeddingFiles) get(names map[string]string, bundled []*embedding.Embed
 		}
 		changed = true
 		loaded, err := embedding.Read(path)
-		if err != nil || id.Replaced() { // while it was read: the next job will see
+		if err != nil || id.Replaced() { // it changed while it was read; the next job looks again
 			loaded = nil
 		}
 		f.files[path] = embeddingFile{id: id, loaded: loaded}

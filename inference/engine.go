@@ -43,8 +43,9 @@ type Engine interface {
 	PredictNoise(ctx context.Context, in UNetInput) ([]float32, error)
 
 	// Encode returns the unscaled moments [8,h/8,w/8] of one picture, the mean
-	// before the log variance. What does not fill a cell at the right and the bottom
-	// has none of its own, but tells on those beside it.
+	// before the log variance. Pixels beyond the last whole cell, at the right and
+	// at the bottom, get no cell of their own, but they influence the cells beside
+	// them.
 	Encode(ctx context.Context, in PixelInput) ([]float32, error)
 
 	// Decode turns one VAE latent into planar pixels [3,8h,8w], clamped to 0..1.
@@ -61,7 +62,7 @@ const AbortPrefix = "engine aborted: "
 type EngineInfo struct {
 	Checkpoint      string // path of the file
 	UNetChannels    int    // input channels of the UNet: 4, or 9 for an inpainting checkpoint
-	NoVAE           bool   // the checkpoint has no VAE: pictures need one of SetVAE
+	NoVAE           bool   // the checkpoint has no VAE; pictures need SetVAE first
 	VPrediction     bool   // the UNet predicts v instead of eps
 	ZeroTerminalSNR bool   // it was trained on noise levels that end in pure noise
 	Device          string // such as "CPU" or "CUDA0 (NVIDIA H100)"
@@ -139,14 +140,14 @@ type LoRA struct {
 // The interfaces below are optional abilities of an Engine, found by type
 // assertion.
 
-// LoRAApplier switches the active adapters. The list replaces the one before;
-// an empty list restores the checkpoint's own weights bit by bit. Setting the
-// list that is already set costs nothing. After an error the list before is
-// active or none is; the engine knows, so the next call makes it right.
+// LoRAApplier switches the active adapters. The list replaces the one before; an
+// empty list restores the checkpoint's own weights bit by bit. Setting the list
+// that is already set costs nothing. After an error either the list before is
+// active or none is; the engine knows which, so the next call corrects it.
 //
-// A file that is broken, or of which nothing or not everything fits, is no error,
-// as in A1111: what fits acts, and so do the others. There is one report for each
-// LoRA of the list; as long as the list and the files are the same, so are they.
+// A file that is broken, or of which not everything fits, is no error, as in A1111:
+// what fits acts, and so do the other files. There is one report for each LoRA of
+// the list; the reports stay the same as long as the list and its files do.
 type LoRAApplier interface {
 	SetLoRAs(ctx context.Context, loras []LoRA) ([]LoRAReport, error)
 }
@@ -157,9 +158,9 @@ type LoRAReport struct {
 	Embeddings []*embedding.Embedding // textual inversions in the file, all of the text encoder's width
 }
 
-// VAESwitcher replaces the VAE by the one in a file; "" restores the
-// checkpoint's own. Setting the one that is already set costs nothing. After an
-// error the one before is active.
+// VAESwitcher replaces the VAE by the one in a file; "" restores the checkpoint's
+// own. Setting the one that is already set costs nothing. After an error the VAE
+// before is active.
 type VAESwitcher interface {
 	SetVAE(ctx context.Context, path string) error
 }

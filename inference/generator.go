@@ -8,8 +8,8 @@ import (
 )
 
 // Generator runs whole jobs: in this process (Pipeline) or in a supervised child
-// process. It is safe for concurrent use; how many jobs it has in work at once is its
-// own matter, and the others wait.
+// process. It is safe for concurrent use. It decides how many jobs it works on at
+// once; the others wait.
 type Generator interface {
 	// Generate makes the pictures of req. A context that ends stops the job
 	// within one step with a Canceled error and no pictures; Control.Interrupt
@@ -130,7 +130,7 @@ func (p Progress) Fraction() float64 {
 	return min(done/float64(p.Jobs), 1)
 }
 
-// Control is the brake of one job. Its methods may be called from any
+// Control ends one job, or a part of it, early. Its methods may be called from any
 // goroutine and repeatedly.
 type Control struct {
 	mu          sync.Mutex

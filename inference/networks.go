@@ -87,9 +87,9 @@ type named struct {
 	LoRA
 }
 
-// merge joins tags of the same file. A1111 keeps one object per name and applies
-// it once per tag with the strengths of the name's last tag; a file under two
-// names is two objects.
+// merge joins tags of the same file. A1111 keeps one object for each name and
+// applies it once for each of its tags, with the strengths of the last one. A file
+// under two names is two objects.
 func merge(loras []named) (names []string, out []LoRA) {
 	last := map[string]LoRA{}
 	for _, l := range loras {

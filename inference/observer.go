@@ -47,8 +47,8 @@ type JobState struct {
 	Skipped     bool // Skip was called
 }
 
-// Remaining estimates the time until the end of a job from what it has done, ok is
-// false where that tells nothing.
+// Remaining estimates how long a job still takes from what it has done so far. ok
+// is false as long as there is nothing to estimate from.
 func (j JobState) Remaining(now time.Time) (left time.Duration, ok bool) {
 	done := j.Progress.Fraction()
 	if done <= 0 {
@@ -61,8 +61,8 @@ func (j JobState) Remaining(now time.Time) (left time.Duration, ok bool) {
 type observerKey struct{}
 
 // WithObserver adds an observer for the jobs that are made under ctx, as
-// net/http/httptrace does for requests: so one who calls the API in memory follows
-// the job without a second way in.
+// net/http/httptrace does for requests. A caller of the API in the same process
+// follows its job in this way.
 func WithObserver(ctx context.Context, o Observer) context.Context {
 	return context.WithValue(ctx, observerKey{}, observers(observerOf(ctx), o))
 }

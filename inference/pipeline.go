@@ -29,9 +29,9 @@ type PipelineOptions struct {
 	// Jobs is how many jobs may be in work at once; 0 means 1. With more, jobs of
 	// the same weights share UNet calls.
 	Jobs int
-	// CallCells bounds the latent cells of all rows of a shared UNet call together; 0
-	// means DefaultCallCells. Beyond it a device has enough to do with one job, and
-	// company would only make that wait.
+	// CallCells bounds the latent cells of all rows of a shared UNet call together;
+	// 0 means DefaultCallCells. One job with more cells keeps the device busy by
+	// itself, so that sharing would only make it wait.
 	CallCells int
 	// Memory reports free and used memory for Status; nil means unknown.
 	Memory func() Memory
@@ -108,9 +108,10 @@ func (p *Pipeline) inUse() *model {
 	return p.loaded[0]
 }
 
-// want tells with whom a job can be in work: with others of the same checkpoint, VAE
-// and adapters, as long as none of the files changes. A job that changes its weights
-// on the way, or whose calls have no room for another, is alone.
+// want says which jobs may be in work together with this one: those with the same
+// checkpoint, VAE and adapters, as long as none of the files changes. A job that
+// changes its weights on the way, or whose calls leave no room for another, is
+// alone.
 func (p *Pipeline) want(req *Request) batch.Want {
 	alone := batch.Want{Alone: true}
 	if p.opts.Jobs == 1 {
@@ -363,9 +364,10 @@ func (p *Pipeline) fail(err error) {
 	p.status.Store(&s)
 }
 
-// broken drops m when err says that its state is unknown, so that the next turn, which
-// may be nil for one that has just begun, loads it anew, and returns err. The other
-// jobs of the turn get the same error at their next call.
+// broken returns err. If err says that the state of the engine is unknown, it drops
+// m first, so that the next turn loads the checkpoint anew; the other jobs of the
+// turn get the same error at their next call. t is nil for a turn that has only
+// just begun.
 func (p *Pipeline) broken(t *turn, m *model, err error) error {
 	if fault.CodeOf(err) != fault.Broken {
 		return err

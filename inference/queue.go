@@ -66,8 +66,9 @@ type Job struct {
 	Observer Observer // follows the job, beside those of the context; may be nil
 }
 
-// Place is a reserved place in a queue, which a request takes before the work of
-// reading it. It must be released, and may be after it was used.
+// Place is a reserved place in a queue. A request takes one before the work of
+// reading it begins. Every place must be released; releasing one that was used does
+// nothing.
 type Place struct {
 	queue *Queue
 	mu    sync.Mutex
@@ -75,8 +76,8 @@ type Place struct {
 }
 
 // Reserve takes a place in the queue, or gives Busy when the queue is full. Places
-// count for the queue's depth only: jobs run in the order in which they call Do. A
-// context of WithPlace gives its place away to the first who asks.
+// count for the queue's depth only: jobs run in the order in which they call Do. If
+// ctx carries a place (WithPlace), the first caller gets that one.
 func (q *Queue) Reserve(ctx context.Context) (*Place, error) {
 	if p, ok := ctx.Value(placeKey{}).(*Place); ok && p.queue == q && p.take() {
 		return &Place{queue: q}, nil
@@ -92,8 +93,8 @@ func (q *Queue) Reserve(ctx context.Context) (*Place, error) {
 
 type placeKey struct{}
 
-// WithPlace hands a place on to the job that is made under ctx, so that one who
-// calls the API in memory can reserve for it.
+// WithPlace gives a place to the job that is made under ctx, so that a caller of
+// the API in the same process can reserve for it.
 func WithPlace(ctx context.Context, p *Place) context.Context {
 	return context.WithValue(ctx, placeKey{}, p)
 }

@@ -10,8 +10,8 @@ import (
 	"sdworker/internal/fileid"
 )
 
-// Request is one job, complete: the doors resolve names, defaults, styles and
-// random seeds before it is made, so that the pipeline asks nobody. It holds
+// Request is one job, complete: names, defaults, styles and random seeds are
+// resolved before it is made, so that the pipeline has nothing to look up. It holds
 // plain values only and can cross a process border.
 type Request struct {
 	// Prompt and NegativePrompt are the texts with styles merged and comments
@@ -91,8 +91,8 @@ type Mask struct {
 	Padding      int // pixels around the masked area
 }
 
-// Hires is the second pass of txt2img. Its sizes come from
-// imageio.HiresSize or its kin, at the border.
+// Hires is the second pass of txt2img. Whoever makes the request computes its
+// sizes, by imageio.Hires and the functions beside it.
 type Hires struct {
 	Width, Height          int     // pixels the first pass is scaled to, before the crop
 	TruncateX, TruncateY   int     // latent cells cut off after scaling, in all

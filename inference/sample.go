@@ -109,7 +109,7 @@ func (j *job) onStep(ctx context.Context, p *pass, step, total int, predicted []
 	j.hooks.Report(j.progress)
 }
 
-// predict is unet with what preprocessors do to its predictions.
+// predict calls unet and lets the preprocessors change its predictions.
 func (j *job) predict(ctx context.Context, p *pass, b *sampler.Batch) ([]float32, error) {
 	out, err := j.unet(ctx, p, b)
 	if err != nil {
@@ -187,10 +187,10 @@ func (c *rowContexts) padEmpty(empty []float32, tokens int) {
 	c.tokens = max(c.tokens, tokens)
 }
 
-// rows calls the UNet for the rows from..to of a batch, in smaller groups when
-// memory is foretold or has shown to be too small. The limit found is not kept beyond the pass:
-// rows in other groups differ in their last bits, and a picture must not depend
-// on what was painted before it.
+// rows calls the UNet for the rows from..to of a batch, in smaller groups where
+// memory is known to be too small, or turns out to be. The limit found holds for
+// this pass only: rows in other groups differ in their last bits, and a picture
+// must not depend on what was painted before it.
 func (j *job) rows(ctx context.Context, p *pass, b *sampler.Batch, from, to int, contexts [][]float32) ([]float32, error) {
 	var out []float32
 	limit := min(to-from, j.eng.Info().UNetRows(p.size.h, p.size.w, len(contexts[0])/TextWidth, len(p.control)))

@@ -11,7 +11,7 @@ import (
 	"sdworker/internal/fileid"
 )
 
-// model is a loaded checkpoint. What was set on it since, the engine knows.
+// model is a loaded checkpoint. Which VAE and adapters act on it, its engine knows.
 type model struct {
 	path  string
 	eng   Engine

@@ -85,9 +85,9 @@ func alike(a, b *UNetInput) bool {
 	})
 }
 
-// run does calls as one. One that fails in company is done again without it: in
-// halves, so that what is wrong with one call, or too much for the memory, is no
-// trouble of the others. A broken engine is the same for all.
+// run does calls as one. If that fails they are done again in halves, so that a
+// call which is wrong, or too large for the memory, does not fail the others. If
+// the engine is broken, all of them fail.
 func (s *sharing) run(ctx context.Context, m *model, calls []*unetCall) {
 	err := m.failure()
 	if err == nil {

@@ -37,7 +37,7 @@ func Head(routes []Route) []Route {
 	return out
 }
 
-// Door is a group of routes that answer in one manner.
+// Door is a group of routes that share the shape of their errors.
 type Door struct {
 	Routes []Route
 	// Below are the subtrees, patterns that end in a slash, whose other paths
@@ -47,7 +47,7 @@ type Door struct {
 	// Refuse answers what the gate or the lack of a method refuses. For the latter
 	// the header Allow is set.
 	Refuse Refuse
-	// Around is what the requests to the routes of this door pass at last.
+	// Around wraps the handlers of this door, inside of all other middlewares.
 	Around []Middleware
 }
 
@@ -68,7 +68,7 @@ func (p Policy) require(access Access, refuse Refuse) Middleware {
 	return func(h http.Handler) http.Handler { return h }
 }
 
-// around is what every request to a door passes.
+// around are the middlewares that every request to a door passes.
 func (p Policy) around(refuse Refuse) []Middleware {
 	list := []Middleware{p.Origins.CORS(), p.Origins.Protect(refuse)}
 	if p.MaxBody > 0 {
@@ -85,7 +85,7 @@ type Mux struct {
 }
 
 // NewMux returns the routes of doors behind a policy. Every request passes the
-// middlewares of around before.
+// middlewares in around first.
 func NewMux(p Policy, around []Middleware, doors ...Door) *Mux {
 	m := &Mux{mux: http.NewServeMux()}
 	for _, d := range doors {

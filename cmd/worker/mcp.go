@@ -66,7 +66,8 @@ type stdout struct{ io.Writer }
 
 func (stdout) Close() error { return nil }
 
-// mcp are the tools in front of the services.
+// mcp returns the server of the tools for language models, which calls the API of
+// the services.
 func (s *services) mcp() *mcp.Server {
 	return mcp.New(mcp.Config{API: s.api, Queue: s.queue, Version: version()})
 }

@@ -103,8 +103,8 @@ func (c *convertCommand) safetensors(ctx context.Context, src, dst string) (conv
 	return convert.Write(ctx, src, dst, convert.Options{DType: dtypes[c.options.DType], Prune: c.options.Prune, VAE: c.options.VAE})
 }
 
-// gguf lets the engine work on a copy that holds only what the new file will,
-// whatever the source was.
+// gguf gives the engine a copy that holds only what the new file will have,
+// whatever the source holds.
 func (c *convertCommand) gguf(ctx context.Context, src, dst string) (convert.Result, error) {
 	dir, err := os.MkdirTemp(filepath.Dir(dst), ".convert-")
 	if err != nil {

@@ -54,8 +54,8 @@ func (c *listCommand) Run(_ context.Context, p *program, _ *cli.Call) error {
 	return w.Flush()
 }
 
-// holds tells what the header of a listed file says it is: its family, or what
-// keeps it from being used.
+// holds tells what a listed file is by its header: its model family, or why it
+// cannot be used.
 func holds(f catalog.File) string {
 	info, err := models.Inspect(f.Path)
 	switch {

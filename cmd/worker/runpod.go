@@ -231,8 +231,8 @@ func jobProgress(p inference.Progress) progressReport {
 // maxRecoded bounds a picture that is re-encoded, in pixels.
 const maxRecoded = inference.MaxSide * inference.MaxSide
 
-// recode makes a smaller file of a picture. What it says about itself is lost
-// but for the parameters.
+// recode makes a smaller file of a picture. Of the texts in the file only the
+// parameters are kept.
 func recode(picture []byte, format string, quality int) ([]byte, error) {
 	decoded, err := imageio.Decode(picture, maxRecoded)
 	if err != nil {

@@ -40,8 +40,8 @@ func (r *runpodCommand) prepare(ctx context.Context, phases *runpod.Phases, gen 
 	return s, err
 }
 
-// look finds the model and checks the device at the same time. Without a GPU a
-// download does not run to its end.
+// look finds the model and checks the device at the same time. If there is no GPU,
+// a download is stopped.
 func (r *runpodCommand) look(ctx context.Context, phases *runpod.Phases, log zerolog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {

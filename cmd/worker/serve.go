@@ -152,7 +152,8 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, s
 	}, nil
 }
 
-// listen opens the ports and serves until ctx ends and the last request with it.
+// listen opens the ports and serves until ctx has ended and the last request is
+// answered.
 func (s *serveCommand) listen(ctx context.Context, startup *httpd.Startup, log zerolog.Logger) error {
 	secure, err := s.serving.tlsConfig()
 	if err != nil {

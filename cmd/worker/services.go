@@ -21,8 +21,8 @@ import (
 	"sdworker/models/fetch"
 )
 
-// services are what the verbs share that make pictures: the A1111 API in front of
-// a queue in front of a generator.
+// services are what all verbs that make pictures have: a generator, the queue in
+// front of it, and the A1111 API in front of both.
 type services struct {
 	gen     inference.Generator
 	queue   *inference.Queue

@@ -72,7 +72,7 @@ func WriteTables(w io.Writer, all []Settings) {
 	}
 }
 
-// code is s as Markdown code; nothing stays nothing.
+// code returns s as Markdown code, and "" for "".
 func code(s string) string {
 	if s == "" {
 		return ""

@@ -42,7 +42,7 @@ func withBodyDeadlines(h http.Handler, wait bodyDeadlines) http.Handler {
 	})
 }
 
-// timedBody gives each read its time.
+// timedBody sets a deadline for each read.
 type timedBody struct {
 	io.ReadCloser
 	conn *http.ResponseController
@@ -100,7 +100,8 @@ func (w *bodyWriter) Write(p []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *bodyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// writeDeadlineListener has connections whose client must take what it is sent.
+// writeDeadlineListener accepts connections that end when the client takes too long
+// to read.
 type writeDeadlineListener struct {
 	net.Listener
 	wait time.Duration
@@ -114,7 +115,7 @@ func (l writeDeadlineListener) Accept() (net.Conn, error) {
 	return &timedConn{Conn: conn, wait: l.wait}, nil
 }
 
-// timedConn gives each piece of a write its time.
+// timedConn sets a deadline for each piece of a write.
 type timedConn struct {
 	net.Conn
 	wait time.Duration

@@ -42,8 +42,8 @@ func (s *Startup) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.services.Load().Handler.ServeHTTP(w, r)
 }
 
-// whileFetching answers as the API does while a model loads: it is alive, not ready,
-// and everything else has to be asked for later.
+// whileFetching answers as the API does while a model loads: the process is alive
+// but not ready, and every other request has to be sent again later.
 func whileFetching(w http.ResponseWriter, r *http.Request) {
 	status, reply := http.StatusServiceUnavailable, map[string]any{"status": "fetching", "checkpoint": nil}
 	switch r.URL.Path {
