@@ -91,8 +91,8 @@ func (i *Info) weights(kind Kind) ([]Weight, string) {
 	return i.fill(want)
 }
 
-// fill finds the tensor of every parameter. What else the file holds is nobody's
-// concern.
+// fill finds the tensor of every parameter. Other tensors in the file do not
+// matter.
 func (i *Info) fill(want sd1.Net) ([]Weight, string) {
 	for _, t := range i.Tensors {
 		for _, suffix := range []string{".scale_weight", ".weight_scale"} {

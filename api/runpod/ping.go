@@ -12,8 +12,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// pinger sends heartbeats on connections of its own. It shares nothing with the
-// jobs but the list of their ids.
+// pinger sends heartbeats on its own connections. The list of ids is all that it
+// shares with the jobs.
 type pinger struct {
 	url   *url.URL // nil: no heartbeat
 	cfg   Config

@@ -11,8 +11,8 @@ import (
 // plane is the control plane as a worker sees it: RunPod's over HTTP, or the one
 // in memory behind the local API.
 type plane interface {
-	// take waits for up to n jobs. busy says that jobs are held already. Only the
-	// wait ends with ctx: what has been handed out is returned.
+	// take waits for up to n jobs. busy says that the worker holds jobs already.
+	// The end of ctx ends only the wait: jobs that were handed out are returned.
 	take(ctx context.Context, n int, busy bool) answer
 
 	// stops waits for ids of jobs to stop. ok is false when the plane has no

@@ -138,7 +138,7 @@ func (w *worker) serve(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	// A part of the grace time is for the answers of jobs that do not finish.
+	// A part of the grace time is kept for the answers of jobs that do not finish.
 	grace := w.cfg.ShutdownGrace
 	if ids := w.ids(); len(ids) > 0 {
 		w.log.Info().Dur("wait_ms", grace).Strs("jobs", ids).Msg("shutting down, finishing the jobs in hand")
@@ -165,8 +165,8 @@ func (w *worker) serve(ctx context.Context) error {
 
 // takeLoop takes jobs until polls ends.
 func (w *worker) takeLoop(polls, base context.Context) {
-	// An answer without a job that comes at once is normal, but not asked for a
-	// thousand times a second; errors wait longer.
+	// An answer without a job may come at once, but the worker must not ask a
+	// thousand times a second; after errors it waits longer.
 	const held = time.Second // a long poll lasts at least this
 	empty := newBackoff(20*time.Millisecond, 500*time.Millisecond)
 	failed := newBackoff(100*time.Millisecond, 5*time.Second)

@@ -19,9 +19,9 @@ const JobField = "job"
 // results either.
 const maxUnposted = 8
 
-// earlyStop is how long a stop signal for a job that never was held is
-// remembered: the job's own body may still be on its way. One for a job that was
-// held is late, and the platform may hand that job out again.
+// earlyStop is how long a stop signal is remembered for a job that was never held,
+// since the job itself may still be on its way. A signal for a job that was held
+// before comes late; the platform may hand that job out again.
 const earlyStop = 10 * time.Second
 
 // worker holds jobs between their hand-out and the acceptance of their answer.
@@ -256,8 +256,8 @@ func (w *worker) call(r *run) (value any, err error) {
 	return w.handler(r.ctx, r.job)
 }
 
-// seal notes that r's answer is about to be posted and tells whether it is the
-// one that asks for a new worker: the last one, once all others are accepted,
+// seal notes that r's answer is about to be posted. It tells whether this answer
+// asks for a new worker: only the last answer does, after all others were accepted,
 // because the platform stops the pod when it reads it.
 func (w *worker) seal(r *run) (stopPod bool) {
 	w.mu.Lock()
@@ -333,7 +333,7 @@ func (w *worker) close() {
 	w.changed.Broadcast()
 }
 
-// repoll begins a new job-take: the connection of the one under way is most
+// repoll begins a new job-take, since the connection of the present one is most
 // likely dead.
 func (w *worker) repoll() {
 	w.mu.Lock()

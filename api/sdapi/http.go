@@ -83,7 +83,7 @@ func (s *Server) handler(h handler) http.Handler {
 	})
 }
 
-// elsewhere sends a path with a slash too many or too few to the right place.
+// elsewhere redirects a path with one slash too many or too few.
 func (s *Server) elsewhere(w http.ResponseWriter, r *http.Request) error {
 	path, slash := strings.CutSuffix(r.URL.Path, "/")
 	if !slash {

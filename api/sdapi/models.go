@@ -125,9 +125,9 @@ type Hashes interface {
 }
 
 // readAhead returns an observer that hashes the model files of the job in the
-// background. It begins when they are loaded, because loading needs the disk
-// until then, and goes on after the request has ended, so that the next request
-// finds the hashes.
+// background. It begins when they are loaded, since loading needs the disk until
+// then. It goes on after the request has ended, so that the next request finds the
+// hashes.
 func (c *call) readAhead() inference.Observer {
 	s := c.server
 	begin := sync.OnceFunc(func() {
@@ -195,7 +195,8 @@ func (c *call) fillHashes(ctx context.Context, res *inference.Result) {
 		}
 		return out
 	}
-	// Also where the list has a hash: it may be of a version before.
+	// Files with a hash in the list are asked for, too: that hash may be of an
+	// earlier version.
 	c.checkpoint.SHA256 = sum(c.checkpoint.Path, hashes.VersionSHA256)
 	if c.hires != nil && c.hires.checkpoint != nil {
 		c.hires.checkpoint.SHA256 = sum(c.hires.checkpoint.Path, hashes.VersionSHA256)

@@ -48,8 +48,8 @@ func (s *Server) picture(ctx context.Context, v any, o options.Values) (imageio.
 	return decodePicture(ctx, raw)
 }
 
-// pictures reads several pictures. Their sizes are looked at before the first one
-// is decoded, so that too many cost nothing.
+// pictures reads several pictures. It looks at the sizes of all of them before it
+// decodes the first one, so that a request with too many costs nothing.
 func (s *Server) pictures(ctx context.Context, list []any, o options.Values) ([]imageio.Decoded, [][]byte, error) {
 	total := 0
 	for _, v := range list {

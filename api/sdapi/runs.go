@@ -73,7 +73,7 @@ func (s *series) generate(ctx context.Context, req *inference.Request) (*inferen
 	return s.begin(req)(ctx, s.hooks.Control)
 }
 
-// begin counts a request as one in work, which the returned function makes.
+// begin counts a request as one in work until the returned function is called.
 func (s *series) begin(req *inference.Request) func(context.Context, *inference.Control) (*inference.Result, error) {
 	latest := new(inference.Progress)
 	s.mu.Lock()
@@ -160,7 +160,7 @@ func passOn(from *inference.Control, to []*inference.Control, ends <-chan struct
 	}
 }
 
-// takeResult takes the memory of what the call makes so many times.
+// takeResult reserves memory for what the call makes, the given number of times.
 func (c *call) takeResult(ctx context.Context, times int) error {
 	w, h := c.req.Width, c.req.Height
 	if hr := c.req.Hires; hr != nil {
@@ -169,10 +169,10 @@ func (c *call) takeResult(ctx context.Context, times int) error {
 	return budget.TakeResult(ctx, times*c.req.Images(), w, h)
 }
 
-// runAll makes the calls one after another in one turn of the queue, in the given
-// order; nil is that of the list. Neighbours of one batch are made at the same time,
-// as far as the queue lets jobs in work together. An interrupt leaves out what has not
-// begun. The runs have the order of the list.
+// runAll makes the calls in one turn of the queue, in the given order; nil means
+// that of the list. Neighbours of one batch are made at the same time, as far as
+// the queue lets jobs in work together. After an interrupt no further call begins.
+// The runs have the order of the list.
 func runAll(ctx context.Context, place *inference.Place, job inference.Job, calls []*call, order []int) ([]run, error) {
 	for _, c := range calls {
 		if err := c.takeResult(ctx, 1); err != nil {

@@ -72,8 +72,8 @@ func (r *Rendezvous[C]) Join() *Member[C] {
 	return &Member[C]{at: r, age: r.age}
 }
 
-// Begin tells that the member will make calls one after another, so that it is worth
-// waiting a moment for its next one. End must follow.
+// Begin says that the member will make several calls in a row, so that others wait
+// a moment for its next one. End must follow.
 func (m *Member[C]) Begin() {
 	m.at.mu.Lock()
 	defer m.at.mu.Unlock()
@@ -204,8 +204,8 @@ func (r *Rendezvous[C]) endGrace() {
 	}
 }
 
-// run does the calls of a group. A call that has the engine for itself ends with its
-// own context; one in company goes on as long as anybody wants it.
+// run does the calls of a group. A call that is alone ends with its own context;
+// shared calls go on as long as one of their contexts has not ended.
 func (r *Rendezvous[C]) run(group []*waiter[C]) {
 	began := time.Now()
 	defer func() { r.finish(group, time.Since(began)) }()
@@ -242,8 +242,8 @@ func together[C any](group []*waiter[C]) (ctx context.Context, stop func()) {
 	}
 }
 
-// finish frees the engine after a group that took so long, 0 for one that tells
-// nothing of shared calls.
+// finish frees the engine after a group that took so long; 0 for a call that says
+// nothing about the time of shared ones.
 func (r *Rendezvous[C]) finish(group []*waiter[C], took time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

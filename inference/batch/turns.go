@@ -6,10 +6,11 @@ import (
 	"sync"
 )
 
-// Turns lets jobs in that work with the same weights, a few at a time, and those
-// with other weights after them. A turn begins with the job that has waited longest;
-// others of its kind join it as long as it lasts. No job waits for more than a fixed
-// number of jobs that came after it. It is safe for concurrent use.
+// Turns lets jobs in that work with the same weights, a few at a time, and after
+// them those with other weights. A turn begins with the job that has waited
+// longest; others that need the same weights join as long as the turn lasts. No job
+// waits for more than a fixed number of jobs that came after it. It is safe for
+// concurrent use.
 type Turns struct {
 	limit     int // jobs inside at once
 	overtakes int // jobs that may pass one that waits

@@ -20,9 +20,9 @@ type Device struct {
 }
 
 // Fleet is a Generator of several devices. A job goes to the device that has its
-// checkpoint, as long as that has not all the jobs it works on at once; else to the
-// one with the fewest jobs. A device that is not ready gets none as long as another
-// one is.
+// checkpoint loaded, unless that device is full; otherwise to the one with the
+// fewest jobs. A device that is not ready gets no job as long as another one is
+// ready.
 type Fleet struct {
 	jobs int // that a device works on at once
 

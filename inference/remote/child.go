@@ -99,9 +99,9 @@ func spawn(cmd *exec.Cmd, words *output) (*child, error) {
 	}, nil
 }
 
-// live reads from the child until it is gone, then sets cause and closes done.
-// A child that does not greet within cfg.StartTimeout, or is silent for
-// cfg.Silence later, is ended.
+// live reads from the child until it is gone, then sets cause and closes done. It
+// ends a child that does not greet within cfg.StartTimeout or is silent for
+// cfg.Silence later.
 func (c *child) live(cfg *Config) {
 	kills := oomKills()
 	late := time.AfterFunc(cfg.StartTimeout, func() {
@@ -117,7 +117,8 @@ func (c *child) live(cfg *Config) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
 		c.kill(fmt.Sprintf("the engine process sent what is no message (%v)", err))
 	}
-	// The process closes its end by dying; one that lives on is lost to us.
+	// The connection usually ends because the process died. One that still lives
+	// can no longer be reached.
 	lingering := time.AfterFunc(5*time.Second, func() { c.kill("the engine process closed its connection") })
 	_ = c.cmd.Wait() // the state tells more than the error
 	lingering.Stop()
@@ -174,8 +175,8 @@ func (c *child) read() error {
 	}
 }
 
-// silentTicks is how many times in a row listen must find nothing. Ticks that a
-// pause of the whole machine swallows do not count.
+// silentTicks is how many times in a row listen must find nothing. Counting ticks,
+// not time, keeps a pause of the whole machine from being taken for silence.
 const silentTicks = 10
 
 // listen ends a child that is silent for the given time after its greeting: it is
@@ -201,7 +202,7 @@ func (c *child) listen(silence time.Duration) {
 	c.kill(fmt.Sprintf("the engine process gave no sign of life for %s", silence))
 }
 
-// kill ends the process; the first reason given stays.
+// kill ends the process. If it is called again, the first reason stays.
 func (c *child) kill(reason string) {
 	c.mu.Lock()
 	if c.reason == "" {

@@ -80,9 +80,9 @@ func oomKills() int {
 // maxLine bounds a line kept from the child's output.
 const maxLine = 4096
 
-// output receives what the child writes. Log lines in JSON go on to log with
-// their own level; the other lines, which are the engine's or the Go runtime's,
-// too, and the most telling of them is kept for deathOf.
+// output receives what the child writes. Log lines in JSON go on to log with their
+// own level. So do the other lines, which come from the engine or the Go runtime;
+// the most telling one is kept for deathOf.
 type output struct {
 	log zerolog.Logger
 
@@ -135,8 +135,8 @@ func (o *output) line(s string) {
 	o.keep(strings.TrimPrefix(s, inference.AbortPrefix), rankOf(s))
 }
 
-// keep prefers lines that tell more, and the first of equals, since what follows
-// an assertion is a stack; of lines that tell nothing it keeps the last.
+// keep prefers lines that explain more. Of equal lines it keeps the first, since a
+// stack follows an assertion; of lines that explain nothing it keeps the last.
 func (o *output) keep(s string, rank int) {
 	if rank > o.rank || o.rank == rankNone {
 		o.best, o.rank = s, rank

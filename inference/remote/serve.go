@@ -63,8 +63,8 @@ type server struct {
 	mu   sync.Mutex
 	open map[uint64]*served // accepted and not done
 
-	// telling is held while the status is asked for, which may hang with a driver:
-	// nothing that ends a call may wait for it.
+	// telling is held while the status is asked for. A driver may hang there, so
+	// that nothing that ends a call may need this lock.
 	telling sync.Mutex
 	last    inference.Status // sent last
 }
@@ -194,8 +194,8 @@ func (s *server) run(c *served) (done message) {
 	return done
 }
 
-// beat shows the parent that this process runs. It asks nobody for anything that
-// could hang, as a status may that asks a driver.
+// beat shows the parent that this process runs. It calls nothing that could hang,
+// as asking a driver for the status could.
 func (s *server) beat(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()

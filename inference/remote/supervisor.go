@@ -257,8 +257,8 @@ func (s *Supervisor) pausing() *fault.Error {
 // one: each death costs at least the job that caused it.
 const maxMoves = 3
 
-// do runs a call on the child, and once more on the next one if the first died
-// before it took the call. A job that only waited there moves on, too.
+// do runs a call on the child. If the child dies before it took the call, do tries
+// the next child once. A job that was only waiting there moves on as well.
 func (s *Supervisor) do(ctx context.Context, m message, hooks inference.Hooks, each func(message)) (message, error) {
 	for tries := 0; ; tries++ {
 		c, err := s.acquire(ctx)

@@ -219,7 +219,7 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 	}
 	rows := in.Rows()
 	out := make([]float32, rows*inference.LatentChannels*in.H*in.W)
-	// C takes it by value, as it takes the slices in it: for the length of a call.
+	// C gets the struct by value, and the slices in it for the length of the call.
 	input := C.sdw_unet_input{
 		rows: C.int(rows), channels: C.int(e.info.UNetChannels), h: C.int(in.H), w: C.int(in.W),
 		tokens: C.int(len(in.Context) / rows / inference.TextWidth), tiling: flag(in.Tiling),
@@ -303,7 +303,7 @@ func (e *Engine) SetVAE(ctx context.Context, path string) error {
 }
 
 // load opens a model file and has read hand it to the native side. read keeps src
-// where the native side took the file, and nowhere else.
+// if, and only if, the native side took the file.
 func (e *Engine) load(ctx context.Context, op, path string, kind models.Kind, read func(src *source, file *C.sdw_file, buf *C.char, n C.int) C.sdw_status) error {
 	src, err := e.files.open(path, kind)
 	if err != nil {
@@ -419,10 +419,11 @@ func (e *Engine) Close() error {
 }
 
 // call runs native code under ctx. When ctx ends first it asks the engine to stop
-// and still waits: until fn returns, C++ may be using our slices. What fn did all
-// the same is a success. Only fn knows what it changed, so it keeps the record.
-// uses are the files that the weights of the call are mapped from: a result of
-// weights that somebody wrote into is none.
+// and still waits, because C++ may be using our slices until fn returns. If fn
+// finished all the same, the call succeeds. Only fn knows what it changed, so it
+// keeps the record. uses are the files that the weights of the call are mapped
+// from: if somebody wrote into one of them, the result is worthless and the call
+// fails.
 func (e *Engine) call(ctx context.Context, op string, fn func(*C.char, C.int) C.sdw_status, uses ...*source) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -43,7 +43,7 @@ type weight struct {
 	values int64
 	dtype  safetensors.DType // on the device; "" for what adapters cannot change
 
-	// Where the checkpoint has it as it is; stored is "" where it has not.
+	// Where the checkpoint stores it unchanged; stored is "" if it does not.
 	stored safetensors.DType
 	offset int64
 }
@@ -116,7 +116,8 @@ type openLoRA struct {
 	source *source
 }
 
-// openLoRAs opens files. One that cannot be used is missing and has a note.
+// openLoRAs opens files. A file that cannot be used is left out, with a note in its
+// report.
 func (e *Engine) openLoRAs(loras []inference.LoRA) (files map[int]openLoRA, reports []inference.LoRAReport, leftOut []fileid.ID) {
 	files, reports = map[int]openLoRA{}, make([]inference.LoRAReport, len(loras))
 	for i, l := range loras {
@@ -193,8 +194,8 @@ type task struct {
 	steps  []step
 }
 
-// merge computes all weights that files change and restores the others. What of a
-// file does not fit is told in reports.
+// merge computes all weights that files change and restores the others. What does
+// not fit is noted in reports.
 func (e *Engine) merge(ctx context.Context, loras []inference.LoRA, files map[int]openLoRA, reports []inference.LoRAReport) error {
 	for {
 		tasks, unused := e.plan(loras, files)
@@ -214,7 +215,7 @@ func (e *Engine) merge(ctx context.Context, loras []inference.LoRA, files map[in
 			}
 			return nil
 		}
-		for i, err := range broken { // all of it is left out, what of it was merged is computed again
+		for i, err := range broken { // the whole file is left out; the weights that it changed are computed again
 			reports[i].Note = "left out: the file cannot be read: " + err.Error()
 			delete(files, i)
 		}
@@ -306,8 +307,8 @@ func (e *Engine) plan(loras []inference.LoRA, files map[int]openLoRA) ([]task, *
 	return tasks, left
 }
 
-// restoreOthers brings back the weights that no task computes, and those that a task
-// has to begin with because they do not lie in the checkpoint as they are.
+// restoreOthers brings back the weights that no task computes, and those that a
+// task starts from but that the checkpoint does not store unchanged.
 func (e *Engine) restoreOthers(tasks []task) error {
 	computed := map[int]bool{}
 	for _, t := range tasks {
@@ -372,8 +373,9 @@ func (e *Engine) runTasks(ctx context.Context, tasks []task, files map[int]openL
 	return broken, failed
 }
 
-// Rows of a weight are computed in runs that stay in the processor's cache, but of so
-// many rows that the factors are not read too often: the kernel takes 12 at a time.
+// Rows of a weight are computed in runs: short enough to stay in the processor's
+// cache, long enough that the factors are not read too often. The kernel takes 12
+// rows at a time.
 const (
 	runValues = 1 << 16
 	runRows   = 12

@@ -34,8 +34,8 @@ type Options struct {
 	Progress func(done, total int)
 }
 
-// OnCPU tells whether an engine on a device, as Options.Device names it, runs on the
-// CPU. A program for a GPU that finds none is taken for one with.
+// OnCPU tells whether an engine on a device, as Options.Device names it, runs on
+// the CPU. It does not look: a program built for a GPU is taken to find one.
 func OnCPU(device string) bool { return !gpu || device == "cpu" }
 
 // Build says which engine this program contains and where it runs.

@@ -47,8 +47,8 @@ func (e *Engine) Encode(ctx context.Context, in inference.PixelInput) ([]float32
 	})
 }
 
-// wholeCells returns the pixels [3,H,W] without what fills no latent cell at the
-// right and the bottom, for tiles.
+// wholeCells returns the pixels [3,H,W] without those at the right and at the
+// bottom that fill no latent cell; tiles need whole cells.
 func wholeCells(in inference.PixelInput) []float32 {
 	h, w := in.H/inference.LatentScale*inference.LatentScale, in.W/inference.LatentScale*inference.LatentScale
 	if h == in.H && w == in.W {

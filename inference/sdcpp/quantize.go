@@ -61,8 +61,8 @@ func Quantize(ctx context.Context, src, dst, typ string, log zerolog.Logger) err
 	return nil
 }
 
-// everything lists all tensors of a file of any kind that a GGUF file can hold:
-// numbers of a few types, and not those that hold none.
+// everything lists the tensors of a file of any kind that a GGUF file can hold:
+// those with values, of the types it knows.
 func everything(path string) ([]models.Weight, error) {
 	info, err := models.Inspect(path)
 	if err != nil {

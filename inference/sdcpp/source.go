@@ -58,7 +58,8 @@ func (c *checker) open(path string, kind models.Kind) (*source, error) {
 	return nil, beingWritten(path)
 }
 
-// name leads to this very file, whatever its path leads to by now.
+// name is a path that leads to this very file, even after another file got its
+// path.
 func (s *source) name() string { return fmt.Sprintf("/proc/self/fd/%d", s.file.Fd()) }
 
 // named puts the path back into an error of the native side, which reads by name.
@@ -91,8 +92,8 @@ func beingWritten(path string) error {
 	return fault.Errorf(fault.Busy, "open", "%s is being written, try again when it is complete", path)
 }
 
-// changedInUse is the error for weights that somebody wrote into. They are read
-// anew with the engine.
+// changedInUse is the error for weights that were overwritten while they were in
+// use. The next engine reads them anew.
 func changedInUse(op string, s *source) error {
 	return fault.Errorf(fault.Broken, op, "%s was overwritten while it was in use; it is read again with the next request", s.id.Path)
 }

@@ -89,9 +89,9 @@ func (c *Catalog) RefreshIfChanged() error {
 	return c.Refresh()
 }
 
-// again looks a file up, and once more after a look at the folders when it is not
-// there: files count from the moment they appear.
-func (c *Catalog) again(lookup func() (File, bool)) (File, bool) {
+// lookAgain looks a file up, and if it is not there once more after a look at the
+// folders: files count from the moment they appear.
+func (c *Catalog) lookAgain(lookup func() (File, bool)) (File, bool) {
 	if f, ok := lookup(); ok {
 		return f, true
 	}
@@ -189,8 +189,8 @@ func (c *Catalog) List(kind models.Kind) []File {
 	return out
 }
 
-// listed hides pickles from those who do not allow them, unless they name one:
-// then it is refused with a reason. Detectors come as nothing else.
+// listed hides PyTorch files unless they are allowed or were named by the user, in
+// which case the error says why they are refused. Detectors exist in no other form.
 func (c *Catalog) listed(f File) bool {
 	return c.config.AllowPickle || f.place == 0 || f.Kind == models.Detector || formats.OfName(f.Name) != formats.Pickle
 }

@@ -68,7 +68,7 @@ func (f File) aliases() []string {
 // base name, short hash, sha256, "name [hash]", the old eight-digit hash, or the
 // repository of a Hugging Face cache.
 func (c *Catalog) Checkpoint(name string) (File, bool) {
-	return c.again(func() (File, bool) { return c.checkpoint(name) })
+	return c.lookAgain(func() (File, bool) { return c.checkpoint(name) })
 }
 
 func (c *Catalog) checkpoint(name string) (File, bool) {
@@ -115,7 +115,7 @@ var checksumAtEnd = regexp.MustCompile(`\s*\[[^]]+]\s*$`)
 // contains the text, else the same without a hash in brackets. Part of a hash is
 // part of a title.
 func (c *Catalog) ClosestCheckpoint(name string) (File, bool) {
-	return c.again(func() (File, bool) { return c.closest(name) })
+	return c.lookAgain(func() (File, bool) { return c.closest(name) })
 }
 
 func (c *Catalog) closest(name string) (File, bool) {
@@ -171,7 +171,7 @@ func (c *Catalog) Resolve(name string) (File, error) {
 // that runs here by itself, else the first that runs with a VAE that somebody
 // chooses, else the first of all. A1111 takes the first of all, but its folders may
 // hold other families than this program runs.
-func (c *Catalog) Default() (File, bool) { return c.again(c.first) }
+func (c *Catalog) Default() (File, bool) { return c.lookAgain(c.first) }
 
 func (c *Catalog) first() (File, bool) {
 	list := c.checkpoints().list

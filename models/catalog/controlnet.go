@@ -15,7 +15,7 @@ func (c *Catalog) ControlNetName(f File) string { return withHash(f.Stem(), c.ol
 // ControlNet finds a model by its listed name, with or without the hash, in any
 // case; else the one with the shortest name that contains the text.
 func (c *Catalog) ControlNet(name string) (File, bool) {
-	return c.again(func() (File, bool) { return c.controlNet(name) })
+	return c.lookAgain(func() (File, bool) { return c.controlNet(name) })
 }
 
 func (c *Catalog) controlNet(name string) (File, bool) {

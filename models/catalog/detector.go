@@ -20,7 +20,7 @@ func (c *Catalog) Detectors() []File {
 
 // Detector finds a model by its base name.
 func (c *Catalog) Detector(name string) (File, bool) {
-	return c.again(func() (File, bool) {
+	return c.lookAgain(func() (File, bool) {
 		list := c.Detectors()
 		at := slices.IndexFunc(list, func(f File) bool { return f.FileName() == name })
 		if at < 0 {

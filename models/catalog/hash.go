@@ -47,8 +47,9 @@ func digest(ctx context.Context, path string, start func(*os.File) (int64, error
 // wholeFile hashes from the first byte.
 func wholeFile(*os.File) (int64, error) { return 0, nil }
 
-// afterHeader hashes the values of a safetensors file only, which kohya's
-// trainers do so that a note in the metadata does not change a LoRA's name.
+// afterHeader hashes the values of a safetensors file without its header, as
+// kohya's trainers do, so that a note in the metadata does not change a LoRA's
+// name.
 func afterHeader(f *os.File) (int64, error) {
 	var length [8]byte
 	if _, err := f.ReadAt(length[:], 0); err != nil {
@@ -61,9 +62,8 @@ func afterHeader(f *os.File) (int64, error) {
 	return 8 + int64(n), nil
 }
 
-// oldHash is the eight-digit hash of the first A1111 versions: a sample of
-// 64 KiB one megabyte into the file, which says little but is still in use for
-// ControlNets.
+// oldHash is the eight-digit hash of the first A1111 versions: of 64 KiB that begin
+// one megabyte into the file. It says little but is still in use for ControlNets.
 func oldHash(path string) string {
 	f, err := os.Open(path)
 	if err != nil {

@@ -14,9 +14,9 @@ type Made struct {
 	Content  *embedding.Embedding // of an embedding
 }
 
-// Of returns a catalog of files that are told and not found: it never looks at the
-// disk, and takes all of them for usable, checkpoints with a VAE. It serves tests of
-// what stands on a catalog.
+// Of returns a catalog of the given files. It never looks at the disk, takes every
+// file for usable, and every checkpoint for one with a VAE. It is for tests of what
+// uses a catalog.
 func Of(files ...Made) *Catalog {
 	c := New(Config{AllowPickle: true})
 	c.told = true

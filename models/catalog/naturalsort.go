@@ -26,7 +26,7 @@ func naturalCompare(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// cutRun splits the longest start off that consists of digits, or of none.
+// cutRun splits off the longest start that consists of digits, or that has none.
 func cutRun(s string, digits bool) (run, rest string) {
 	for i := range len(s) {
 		if (s[i] >= '0' && s[i] <= '9') != digits {

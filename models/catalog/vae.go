@@ -24,12 +24,12 @@ const (
 )
 
 // VAEFor decides which VAE goes with a checkpoint under a value of the option
-// sd_vae, in A1111's order (sd_vae_overrides_per_model_preferences on): a file
-// name or None as chosen; under Automatic the one in the checkpoint's own
-// settings (NAME.json, key "vae"), else one that can be used and whose name begins
-// with the checkpoint's. ok is false when the checkpoint's own VAE is the one.
+// sd_vae, in A1111's order (sd_vae_overrides_per_model_preferences on). A file name
+// or None counts as chosen. Automatic takes the one in the checkpoint's own
+// settings (NAME.json, key "vae"), else a usable one whose name begins with the
+// checkpoint's. ok is false when the checkpoint's own VAE is to be used.
 func (c *Catalog) VAEFor(checkpoint File, setting string) (vae File, ok bool) {
-	return c.again(func() (File, bool) { return c.vaeFor(checkpoint, setting) })
+	return c.lookAgain(func() (File, bool) { return c.vaeFor(checkpoint, setting) })
 }
 
 func (c *Catalog) vaeFor(checkpoint File, setting string) (vae File, ok bool) {

@@ -14,10 +14,11 @@ import (
 // maxConfig bounds the config of a checkpoint; the usual ones have two kilobytes.
 const maxConfig = 1 << 20
 
-// pullConfig fetches the config that lies beside a checkpoint at its source, NAME.yaml,
-// and gives it the name of the fetched file: it may be what says that the checkpoint
-// predicts v. Most checkpoints have none, and servers say so in many ways, so that a
-// refusal is none of the pull's. A config that is there already stays.
+// pullConfig fetches the config that lies beside a checkpoint at its source,
+// NAME.yaml, and gives it the name of the fetched file. It may say that the
+// checkpoint predicts v. Most checkpoints have none, and servers say so in many
+// ways, so that a refusal does not fail the pull. A config that is there already
+// stays.
 func (f *Fetcher) pullConfig(ctx context.Context, src Source, checkpoint string, force bool) error {
 	u, err := url.Parse(src.URL)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// sentName asks the server how it calls the file, "" when it does not say or does
-// not answer: the download itself tells why.
+// sentName asks the server for its name of the file. It is "" if the server does
+// not say or does not answer; in the latter case the download itself will tell why.
 func (f *Fetcher) sentName(ctx context.Context, src Source) string {
 	resp, err := f.get(ctx, f.client(src), src.URL, src, "bytes=0-0")
 	if err != nil {

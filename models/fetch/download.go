@@ -256,7 +256,7 @@ func (d *download) stream(ctx context.Context, limit int64) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// watchdog ends a request when no byte arrives for too long.
+// watchdog ends a request when no byte has arrived for too long.
 type watchdog struct {
 	timer  *time.Timer
 	after  time.Duration

@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// A1111 ignores fields that it does not know, and a prompt that is missing is an
-// empty one. So an input whose parts stand in the wrong place would be paid for
-// and paint nothing that was asked for; these checks find it first.
+// A1111 ignores fields that it does not know and takes a missing prompt for an
+// empty one. An input whose parts are in the wrong place would be paid for and
+// paint something else. These checks refuse such inputs.
 
 const structuredHelp = `write {"api": {"method": "POST", "endpoint": "/sdapi/v1/txt2img"}, "payload": {...}}`
 
-// needsPayload are the routes that work without a body and make nothing of use.
-// The others need none, or complain themselves.
+// needsPayload are the routes that accept an empty body but make nothing of use
+// from it. All others need none, or report it themselves.
 var needsPayload = map[string]bool{txt2img: true, img2img: true}
 
 // checkWrapper refuses an input that is half of the form {api, payload}.

@@ -91,7 +91,7 @@ func withField(text string, c call) string {
 	return field + ": " + text
 }
 
-// short cuts a text that was not meant for people.
+// short shortens a text that was not written for people.
 func short(s string) string {
 	if r := []rune(s); len(r) > 200 {
 		return string(r[:200]) + "…"
