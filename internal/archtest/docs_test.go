@@ -81,3 +81,19 @@ func TestOnlyTheBindingKnowsBackends(t *testing.T) {
 		return nil
 	}))
 }
+
+// TestPatchesSayWhetherTheyGoUpstream holds the form of git format-patch, in which git
+// am takes them: one change each, and a word about where it belongs.
+func TestPatchesSayWhetherTheyGoUpstream(t *testing.T) {
+	paths, err := filepath.Glob(root + "/third_party/*/*.patch")
+	require.NoError(t, err)
+	require.NotEmpty(t, paths)
+	table := read(t, root+"/third_party/README.md")
+	form := regexp.MustCompile(`(?s)^From 0{40} Mon Sep 17 00:00:00 2001\nFrom: .*\nDate: .*\nSubject: \[PATCH\] .*\n\n.*\nUpstream: (no, |to be offered to |sent to ).*\.\n\ndiff --git a/`)
+	for _, path := range paths {
+		require.Regexp(t, form, read(t, path), path)
+		if filepath.Base(filepath.Dir(path)) == "patches" {
+			require.Contains(t, table, "| "+strings.TrimSuffix(filepath.Base(path), ".patch")+" |")
+		}
+	}
+}
