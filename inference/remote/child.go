@@ -260,7 +260,7 @@ func (x *exchange) run(ctx context.Context) (message, error) {
 	var changed <-chan struct{}
 	if x.hooks.Control != nil {
 		changed = x.hooks.Control.Changed()
-		x.steer() // what was asked before the call began
+		x.sendControl() // what was asked before the call began
 	}
 	ended := ctx.Done()
 	var overdue, stalled <-chan time.Time
@@ -278,7 +278,7 @@ func (x *exchange) run(ctx context.Context) (message, error) {
 				return m, m.Failure.err()
 			}
 		case <-changed:
-			x.steer()
+			x.sendControl()
 		case <-ended:
 			ended = nil
 			_ = x.child.out.send(message{Kind: kindCancel, Call: x.call.id})
@@ -347,7 +347,7 @@ func (x *exchange) died(ctx context.Context) (message, error) {
 	}
 }
 
-func (x *exchange) steer() {
+func (x *exchange) sendControl() {
 	c := control{Interrupted: x.hooks.Control.Interrupted(), Skips: x.hooks.Control.Skips()}
 	if c != (control{}) {
 		_ = x.child.out.send(message{Kind: kindControl, Call: x.call.id, Control: c})

@@ -96,7 +96,7 @@ func (s *server) read(ctx context.Context, in *receiver) error {
 				return err
 			}
 		case kindControl, kindCancel:
-			s.steer(m)
+			s.applyControl(m)
 		default:
 			return fmt.Errorf("message of kind %d from the parent process", m.Kind)
 		}
@@ -124,8 +124,8 @@ func (s *server) accept(ctx context.Context, m message) error {
 	return err
 }
 
-// steer applies a control or cancel message; the call may have ended meanwhile.
-func (s *server) steer(m message) {
+// applyControl applies a control or cancel message; the call may have ended meanwhile.
+func (s *server) applyControl(m message) {
 	s.mu.Lock()
 	c := s.open[m.Call]
 	s.mu.Unlock()

@@ -90,7 +90,7 @@ func (s *Supervisor) supervise(ctx context.Context) {
 	pause := time.Duration(0)
 	for ctx.Err() == nil {
 		began := time.Now()
-		worked := s.oneLife(ctx)
+		worked := s.runChild(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -113,9 +113,9 @@ func (s *Supervisor) supervise(ctx context.Context) {
 	}
 }
 
-// oneLife starts a child and returns when it is gone. It reports whether the
+// runChild starts a child and returns when it is gone. It reports whether the
 // child finished a call.
-func (s *Supervisor) oneLife(ctx context.Context) (worked bool) {
+func (s *Supervisor) runChild(ctx context.Context) (worked bool) {
 	cmd := s.cfg.Command()
 	c, err := spawn(cmd, &output{log: s.cfg.Log})
 	if err != nil {
@@ -130,7 +130,7 @@ func (s *Supervisor) oneLife(ctx context.Context) (worked bool) {
 	var reloaded chan bool
 	select {
 	case <-c.greeted:
-		reloaded = s.born(ctx, c)
+		reloaded = s.announce(ctx, c)
 	case <-c.done:
 	}
 	<-c.done
@@ -156,9 +156,9 @@ func (s *Supervisor) end(c *child) {
 	}
 }
 
-// born hands the child to the callers and loads the lost files again. The
+// announce hands the child to the callers and loads the lost files again. The
 // channel, nil when there is nothing to load, tells whether that went well.
-func (s *Supervisor) born(ctx context.Context, c *child) chan bool {
+func (s *Supervisor) announce(ctx context.Context, c *child) chan bool {
 	s.mu.Lock()
 	s.child = c
 	files := s.files

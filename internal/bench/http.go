@@ -22,16 +22,16 @@ import (
 	"sdworker/inference/imageio"
 )
 
-// still is a Generator whose pictures cost next to nothing, so that what remains is
+// blankGenerator is a Generator whose pictures cost next to nothing, so that what remains is
 // the cost of the door in front of it.
-type still struct {
+type blankGenerator struct {
 	inference.Generator
 	busy atomic.Int64 // nanoseconds in Generate
 }
 
 // Generate returns pictures with some texture, since flat ones compress too
 // well.
-func (s *still) Generate(_ context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+func (s *blankGenerator) Generate(_ context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
 	began := time.Now()
 	defer func() { s.busy.Add(int64(time.Since(began))) }()
 	res := &inference.Result{}
@@ -51,10 +51,10 @@ func texture(w, h int) imageio.RGB {
 }
 
 // Load has nothing to load.
-func (*still) Load(context.Context, inference.Files, inference.Hooks) error { return nil }
+func (*blankGenerator) Load(context.Context, inference.Files, inference.Hooks) error { return nil }
 
 // Status is ready.
-func (*still) Status() inference.Status { return inference.Status{Ready: true} }
+func (*blankGenerator) Status() inference.Status { return inference.Status{Ready: true} }
 
 // HTTPOptions says what HTTP measures.
 type HTTPOptions struct {
@@ -98,7 +98,7 @@ var HTTPClients = []int{1, 8, 64}
 // HTTP measures the A1111 API over the loopback interface, in front of a generator
 // without a model.
 func HTTP(ctx context.Context, o HTTPOptions) (*HTTPReport, error) {
-	gen := new(still)
+	gen := new(blankGenerator)
 	api, err := sdapi.New(sdapi.Config{Queue: inference.NewQueue(gen, inference.QueueOptions{}), Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.Nop()})
 	if err != nil {
 		return nil, err
