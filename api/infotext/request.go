@@ -111,10 +111,18 @@ var maskNumbers = []target{
 
 // Everything maps the text to all fields of both routes that it tells of, as pasting
 // it into a tab of A1111's page does. An error is a *ConversionError.
+//
+// Of a picture that was made from another one Txt2Img switches the second pass on, as
+// A1111 does, since the text says its strength. Everything does not.
 func (f Fields) Everything(current Options) (Paste, error) {
 	p, err := f.Txt2Img(current)
 	if err != nil {
 		return Paste{}, err
+	}
+	width, _ := p.Fields["hr_resize_x"].(int64)
+	height, _ := p.Fields["hr_resize_y"].(int64)
+	if !f.has("Hires upscale") && !f.has("Hires upscaler") && width == 0 && height == 0 {
+		p.Fields["enable_hr"] = false
 	}
 	for _, t := range maskNumbers {
 		if v, ok := f[t.key]; ok {

@@ -53,7 +53,7 @@ func TestReadParameters(t *testing.T) {
 		`Inpaint area: Only masked, Masked area padding: 16, Masked content: latent noise, Script: X/Y/Z plot, X Type: Steps, X Values: "10,20"`)
 	require.NoError(t, err)
 	for name, want := range map[string]any{
-		"prompt": "a cat", "negative_prompt": "dog", "steps": int64(20), "cfg_scale": 7.5, "width": int64(512), "height": int64(768), "denoising_strength": 0.6,
+		"prompt": "a cat", "negative_prompt": "dog", "steps": int64(20), "cfg_scale": 7.5, "width": int64(512), "height": int64(768), "denoising_strength": 0.6, "enable_hr": false,
 		"mask_blur": int64(6), "inpainting_mask_invert": int64(1), "inpaint_full_res": true, "inpaint_full_res_padding": int64(16), "inpainting_fill": int64(2),
 	} {
 		require.Equal(t, want, got.Fields[name], name)

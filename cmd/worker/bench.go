@@ -82,8 +82,9 @@ var benchVerb = &verb{
 decode, whole pictures, peak memory. With --peers it compares with PyTorch and
 OpenVINO, with --profile it tells where the time goes. Subcommands measure the
 rest: bench load, bench lora, bench throughput, bench http, bench runpod.`,
-	Verbs: []*verb{benchLoadVerb, benchLoRAVerb, benchThroughputVerb, benchHTTPVerb, benchRunPodVerb},
-	New:   func() cli.Command[*program] { return new(benchCommand) },
+	Verbs:    []*verb{benchLoadVerb, benchLoRAVerb, benchThroughputVerb, benchHTTPVerb, benchRunPodVerb},
+	Examples: []string{"worker bench --model model.safetensors --steps 2"},
+	New:      func() cli.Command[*program] { return new(benchCommand) },
 }
 
 // benchCommand is one run of worker bench.

@@ -27,7 +27,8 @@ func (o *benchHTTPOptions) Validate() []error {
 
 var benchHTTPVerb = &verb{
 	Name: "http", Short: "measure what the HTTP API costs when pictures cost nothing",
-	New: func() cli.Command[*program] { return new(benchHTTPCommand) },
+	Examples: []string{"worker bench http"},
+	New:      func() cli.Command[*program] { return new(benchHTTPCommand) },
 }
 
 // benchHTTPCommand is one run of worker bench http.

@@ -15,7 +15,8 @@ type reportOptions struct {
 
 var benchLoadVerb = &verb{
 	Name: "load", Short: "compare opening a checkpoint with reading its file",
-	New: func() cli.Command[*program] { return new(benchLoadCommand) },
+	Examples: []string{"worker bench load --model model.safetensors"},
+	New:      func() cli.Command[*program] { return new(benchLoadCommand) },
 }
 
 // benchLoadCommand is one run of worker bench load.

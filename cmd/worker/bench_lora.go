@@ -37,7 +37,8 @@ of several; reading the file alone is measured beside them. The bound is the tim
 that the products of a kind's formula take at the speed of the engine's innermost
 loop. CPU is the time of all cores together, which other programs on the machine
 disturb less.`,
-	New: func() cli.Command[*program] { return new(benchLoRACommand) },
+	Examples: []string{"worker bench lora --model model.safetensors"},
+	New:      func() cli.Command[*program] { return new(benchLoRACommand) },
 }
 
 // benchLoRACommand is one run of worker bench lora.

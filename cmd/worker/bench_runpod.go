@@ -18,7 +18,8 @@ type benchRunPodOptions struct {
 
 var benchRunPodVerb = &verb{
 	Name: "runpod", Short: "measure what the RunPod worker adds to a job that costs nothing",
-	New: func() cli.Command[*program] { return new(benchRunPodCommand) },
+	Examples: []string{"worker bench runpod"},
+	New:      func() cli.Command[*program] { return new(benchRunPodCommand) },
 }
 
 // benchRunPodCommand is one run of worker bench runpod.

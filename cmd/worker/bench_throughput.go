@@ -44,7 +44,8 @@ var benchThroughputVerb = &verb{
 they share the steps of the UNet as under serve. Figures: pictures a second of the
 best round, latency of all jobs and of the first one, and how the ways compare,
 round by round.`,
-	New: func() cli.Command[*program] { return new(benchThroughputCommand) },
+	Examples: []string{"worker bench throughput --model model.safetensors"},
+	New:      func() cli.Command[*program] { return new(benchThroughputCommand) },
 }
 
 // benchThroughputCommand is one run of worker bench throughput.

@@ -11,7 +11,8 @@ import (
 
 var envVerb = &verb{
 	Name: "env", Short: "print every setting with its default and meaning, as Markdown tables",
-	New: func() cli.Command[*program] { return envCommand{} },
+	Examples: []string{"worker env"},
+	New:      func() cli.Command[*program] { return envCommand{} },
 }
 
 // envCommand is one run of worker env.

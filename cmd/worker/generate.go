@@ -21,12 +21,17 @@ import (
 
 var generateVerb = &verb{
 	Name: "generate", Short: "make pictures from the command line",
-	Long: `Example: worker generate --prompt "a lovely cat" --steps 20 --output cat.png
-
-The paths of the pictures are printed on standard output, progress on standard
+	Long: `The paths of the pictures are printed on standard output, progress on standard
 error. Ctrl-C stops within one step. Without a checkpoint the demo model draws, a toy
 that knows a few objects, colours and places; then pictures have 256x256 pixels, 20
 steps and the sampler Euler a unless something else is given.`,
+	Examples: []string{
+		`worker generate --prompt "a lovely cat" --steps 20 --output cat.png`,
+		`worker generate --prompt "a lovely cat" --batch-size 4 --seed 7 --output cats/ --grid sheet.png`,
+		`worker generate --from cat.png --seed -1 --show`,
+		`worker generate --prompt "in winter" --init-image cat.png --denoising-strength 0.6`,
+		`worker generate --prompts prompts.txt --output out/ --json`,
+	},
 	New: func() cli.Command[*program] { return newGenerateCommand() },
 }
 
@@ -84,6 +89,14 @@ func (g *generateCommand) Run(ctx context.Context, p *program, c *cli.Call) erro
 	if pictures := max(g.picture.whole("BATCH_SIZE"), 1) * max(g.picture.whole("N_ITER"), 1) * max(len(prompts), 1); g.output.Output == "-" && pictures > 1 {
 		return cli.Usagef("standard output takes one picture only, not %d: name a folder with --output", pictures)
 	}
+	before, err := g.readFrom()
+	if err != nil {
+		return err
+	}
+	preview, err := p.shower(g.output.Show)
+	if err != nil {
+		return cli.Usagef("%w", err)
+	}
 	files := &outputFiles{options: &g.output, stdout: p.Out}
 	if err := files.check(isTerminal(p.Out)); err != nil {
 		return err
@@ -101,7 +114,6 @@ func (g *generateCommand) Run(ctx context.Context, p *program, c *cli.Call) erro
 		if err := p.prepareDemo(ctx, &g.common, &g.demo, log); err != nil {
 			return err
 		}
-		req.suitDemo()
 	}
 
 	show := p.newDisplay(g.output.Quiet)
@@ -113,6 +125,18 @@ func (g *generateCommand) Run(ctx context.Context, p *program, c *cli.Call) erro
 	}
 	if err != nil {
 		return err
+	}
+	if before != "" {
+		notes, err := req.reuse(before, s, c)
+		if err != nil {
+			return err
+		}
+		for _, note := range notes {
+			fmt.Fprintf(p.Err, "note: %s\n", note)
+		}
+	}
+	if use {
+		req.suitDemo()
 	}
 	if name := g.common.engine.Model; name != "" {
 		if file, err := s.catalog.Resolve(name); err == nil {
@@ -143,6 +167,13 @@ func (g *generateCommand) Run(ctx context.Context, p *program, c *cli.Call) erro
 		return err
 	}
 	made.seconds["total"] = time.Since(began).Seconds()
+	if preview != nil {
+		for _, picture := range made.pictures {
+			if err := preview(picture.data); err != nil {
+				return fmt.Errorf("the picture cannot be shown: %w", err)
+			}
+		}
+	}
 	return g.write(files, made)
 }
 
@@ -152,7 +183,7 @@ func (g *generateCommand) prompts(c *cli.Call) ([]string, error) {
 	switch {
 	case g.output.Prompts != "" && given:
 		return nil, cli.Usagef("--prompt and --prompts exclude each other")
-	case g.output.Prompts == "" && !given && g.init.text(initImage.variable) == "":
+	case g.output.Prompts == "" && !given && g.init.text(initImage.variable) == "" && g.output.From == "":
 		return nil, cli.Usagef("--prompt is missing")
 	case g.output.Prompts == "":
 		return nil, nil

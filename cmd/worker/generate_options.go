@@ -14,6 +14,8 @@ type outputOptions struct {
 	Format  string `env:"FORMAT" doc:"png, jpeg or webp; without it the file name decides, else png"`
 	Prompts string `env:"PROMPTS" doc:"file with one prompt on each line, in place of --prompt"`
 	Grid    string `env:"GRID" doc:"also write all pictures as one PNG file"`
+	From    string `env:"FROM" doc:"take what the other flags leave open from the parameters of this picture file"`
+	Show    bool   `env:"SHOW" doc:"show the pictures in the terminal, if it can (kitty, iTerm2, sixel)"`
 	Quiet   bool   `env:"QUIET" doc:"print nothing but the paths"`
 	JSON    bool   `env:"JSON" doc:"print seeds, seconds per phase and paths as JSON"`
 }

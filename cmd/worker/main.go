@@ -25,7 +25,7 @@ type verb = cli.Verb[*program]
 // root is the command line's tree.
 var root = &verb{
 	Name: "worker", Short: "worker makes Stable Diffusion 1.5 pictures and speaks the AUTOMATIC1111 API.",
-	Verbs: []*verb{generateVerb, serveVerb, runpodVerb, mcpVerb, modelsVerb, benchVerb, versionVerb, envVerb, engineVerb},
+	Verbs: []*verb{generateVerb, serveVerb, runpodVerb, mcpVerb, modelsVerb, infoVerb, doctorVerb, benchVerb, versionVerb, envVerb, completionVerb, manVerb, engineVerb},
 	Long:  "Every flag of the commands with an engine is also an environment variable: --models-dir is MODELS_DIR.",
 }
 

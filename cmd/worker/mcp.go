@@ -17,7 +17,8 @@ var mcpVerb = &verb{
 	Long: `It speaks the Model Context Protocol to the program that started it, such as an
 assistant or an editor. worker serve offers the same tools at POST /mcp. The log goes to
 standard error.`,
-	New: func() cli.Command[*program] { return new(mcpCommand) },
+	Examples: []string{"worker mcp --model deliberate-v6"},
+	New:      func() cli.Command[*program] { return new(mcpCommand) },
 }
 
 // mcpCommand is one run of worker mcp.

@@ -59,7 +59,8 @@ UNet, text encoder and VAE become one file. FILE is written as safetensors, or b
 its name ends so. It may be SOURCE itself: it is replaced when the new one is
 complete. Quantized files are smaller on disk only: the engine makes 16 bits of each
 value again when it loads them, which takes longer than reading 16 bits.`,
-	New: func() cli.Command[*program] { return new(convertCommand) },
+	Examples: []string{"worker models convert old.ckpt model.safetensors"},
+	New:      func() cli.Command[*program] { return new(convertCommand) },
 }
 
 // convertCommand is one run of worker models convert.

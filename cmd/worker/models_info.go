@@ -22,7 +22,8 @@ type infoOptions struct {
 
 var modelsInfoVerb = &verb{
 	Name: "info", Args: "FILE ...", Short: "tell what model files hold, from their headers",
-	New: func() cli.Command[*program] { return new(infoCommand) },
+	Examples: []string{"worker models info model.safetensors"},
+	New:      func() cli.Command[*program] { return new(infoCommand) },
 }
 
 // infoCommand is one run of worker models info.

@@ -18,7 +18,8 @@ type listOptions struct {
 
 var modelsListVerb = &verb{
 	Name: "ls", Short: "list the model files found",
-	New: func() cli.Command[*program] { return new(listCommand) },
+	Examples: []string{"worker models ls", "worker models ls --json"},
+	New:      func() cli.Command[*program] { return new(listCommand) },
 }
 
 // listCommand is one run of worker models ls.

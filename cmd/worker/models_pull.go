@@ -49,6 +49,11 @@ var modelsPullVerb = &verb{
 a Hugging Face file org/repo/file, a Civitai model version civitai:ID, or any
 http or https address. HF_TOKEN and CIVITAI_TOKEN give access to what needs it.
 A fetch that was cut goes on where it stopped.`,
+	Examples: []string{
+		"worker models pull deliberate-v6",
+		"worker models pull civitai:128713",
+		"worker models pull stabilityai/sd-vae-ft-mse-original/vae-ft-mse-840000-ema-pruned.safetensors",
+	},
 	New: func() cli.Command[*program] { return new(pullCommand) },
 }
 

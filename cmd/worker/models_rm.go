@@ -17,7 +17,8 @@ type removeOptions struct {
 
 var modelsRemoveVerb = &verb{
 	Name: "rm", Args: "FILE ...", Short: "remove fetched model files",
-	New: func() cli.Command[*program] { return new(removeCommand) },
+	Examples: []string{"worker models rm model.safetensors"},
+	New:      func() cli.Command[*program] { return new(removeCommand) },
 }
 
 // removeCommand is one run of worker models rm.

@@ -25,9 +25,11 @@ const demoFamily = "demo-family"
 
 var modelsSynthVerb = &verb{
 	Name: "synth", Args: "FILE", Short: "write a model file: random values, for tests and benchmarks, or the demo model",
-	Long: `Examples: worker models synth --size full random.safetensors
-          worker models synth --kind demo demo.safetensors
-          worker models synth --kind demo-family models`,
+	Examples: []string{
+		"worker models synth --size full random.safetensors",
+		"worker models synth --kind demo demo.safetensors",
+		"worker models synth --kind demo-family models",
+	},
 	New: func() cli.Command[*program] { return new(synthCommand) },
 }
 

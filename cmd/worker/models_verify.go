@@ -22,8 +22,9 @@ func (o *verifyOptions) Validate() []error {
 
 var modelsVerifyVerb = &verb{
 	Name: "verify", Args: "[FILE ...]", Short: "check that model files are whole and fit, and print their digests",
-	Long: "Without a FILE all files of the model folders are checked.",
-	New:  func() cli.Command[*program] { return new(verifyCommand) },
+	Long:     "Without a FILE all files of the model folders are checked.",
+	Examples: []string{"worker models verify", "worker models verify model.safetensors"},
+	New:      func() cli.Command[*program] { return new(verifyCommand) },
 }
 
 // verifyCommand is one run of worker models verify.

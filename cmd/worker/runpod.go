@@ -30,7 +30,8 @@ var runpodVerb = &verb{
 endpoint's queue; with PORT set, too, as for a load-balancing endpoint, the HTTP
 API is served. Elsewhere one job from --test_input or test_input.json is done, or
 RunPod's endpoint API is served with --rp_serve_api.`,
-	New: func() cli.Command[*program] { return new(runpodCommand) },
+	Examples: []string{`worker runpod --test_input '{"input": {"prompt": "a red fox", "steps": 5}}'`, "worker runpod --rp_serve_api"},
+	New:      func() cli.Command[*program] { return new(runpodCommand) },
 }
 
 // startSettings say what happens before the first job.

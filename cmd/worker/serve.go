@@ -28,6 +28,11 @@ var serveVerb = &verb{
 for pictures wait for it. A --model that is not there is fetched first, if worker
 models pull knows it; requests are answered with 503 until it is. GET /ping answers
 204 meanwhile and 200 when the model is loaded, as RunPod's load balancer asks.`,
+	Examples: []string{
+		"worker serve",
+		"worker serve --model deliberate-v6 --addr 0.0.0.0:7860 --api-auth ann:secret",
+		"worker serve --models-dir /mnt/a1111/models --device cuda0,cuda1",
+	},
 	New: func() cli.Command[*program] { return new(serveCommand) },
 }
 

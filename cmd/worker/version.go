@@ -18,7 +18,8 @@ type versionOptions struct {
 
 var versionVerb = &verb{
 	Name: "version", Short: "print the version, the engine inside and the devices it finds",
-	New: func() cli.Command[*program] { return new(versionCommand) },
+	Examples: []string{"worker version", "worker version --json"},
+	New:      func() cli.Command[*program] { return new(versionCommand) },
 }
 
 // versionCommand is one run of worker version.

@@ -36,6 +36,12 @@ func printFlags[P any](v *Verb[P], path string, w io.Writer) {
 	if v.Long != "" {
 		fmt.Fprintf(w, "\n%s\n", v.Long)
 	}
+	for i, line := range v.Examples {
+		if i == 0 {
+			fmt.Fprintln(w, "\nExamples:")
+		}
+		fmt.Fprintf(w, "  %s\n", line)
+	}
 	if f, ok := command.(Flagger); ok {
 		fs := flag.NewFlagSet(v.Name, flag.ContinueOnError)
 		f.RegisterFlags(fs)

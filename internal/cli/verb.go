@@ -28,12 +28,14 @@ type Terminal struct {
 
 // Verb is one subcommand of a program that keeps its own state in a P.
 type Verb[P any] struct {
-	Name   string
-	Args   string // of the command line, after the flags
-	Short  string // one line for the list
-	Long   string // the rest of the help
-	Hidden bool
-	Verbs  []*Verb[P] // subcommands, instead of New or beside it
+	Name  string
+	Args  string // of the command line, after the flags
+	Short string // one line for the list
+	Long  string // the rest of the help
+	// Examples are command lines, from the program's name on.
+	Examples []string
+	Hidden   bool
+	Verbs    []*Verb[P] // subcommands, instead of New or beside it
 
 	// New returns the command with nothing set.
 	New func() Command[P]
