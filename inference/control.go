@@ -9,6 +9,7 @@ import (
 	"sdworker/fault"
 	"sdworker/inference/hint"
 	"sdworker/inference/imageio"
+	"sdworker/inference/latent"
 	"sdworker/inference/sampler"
 )
 
@@ -25,6 +26,7 @@ type controlUnit struct {
 	rows       float32 // strength of conditional rows
 	layers     []float32
 	condOnly   bool // leaves the unconditional rows alone
+	region     []float32
 
 	hint hint.Hint
 	fix  *correction // of what the UNet predicts; nil for most preprocessors
@@ -43,6 +45,9 @@ func (j *job) prepareControl(ctx context.Context, p *pass) ([]controlUnit, error
 			return nil, err
 		}
 		unit := newControlUnit(u, made, p.hires)
+		if u.Region != nil {
+			unit.region = regionMaps(*u.Region, p.size.h, p.size.w)
+		}
 		if unit.fix, err = j.correction(ctx, u, made, p.hires); err != nil {
 			return nil, err
 		}
@@ -217,13 +222,27 @@ func (c *controlUnit) active(fraction float64) bool {
 // input is the unit's part in a UNet call; conditional says which rows have the
 // prompt.
 func (c *controlUnit) input(conditional []bool) ControlInput {
-	in := ControlInput{Model: c.model, Hint: c.seen, Layers: c.layers, Rows: make([]float32, len(conditional))}
+	in := ControlInput{Model: c.model, Hint: c.seen, Layers: c.layers, Region: c.region, Rows: make([]float32, len(conditional))}
 	for i, cond := range conditional {
 		if cond || !c.condOnly {
 			in.Rows[i] = c.rows
 		}
 	}
 	return in
+}
+
+// regionMaps scales a mask to the sizes of a ControlNet's residuals, as torch's bilinear
+// interpolation without antialiasing does.
+func regionMaps(mask imageio.Gray, h, w int) []float32 {
+	pixels := make([]float32, len(mask.Pix))
+	for i, v := range mask.Pix {
+		pixels[i] = float32(v) / 255
+	}
+	var out []float32
+	for _, size := range RegionSizes(h, w) {
+		out = append(out, latent.Resize(pixels, 1, mask.H, mask.W, size[0], size[1])...)
+	}
+	return out
 }
 
 // concatFromHint replaces the extra channels of an inpainting checkpoint by a unit's
@@ -312,7 +331,7 @@ func (c *correction) apply(out []float32, b *sampler.Batch) {
 		for i := range picture {
 			picture[i] = recip*x[i] - recipm1*eps[i]
 		}
-		c.correct(picture, b.Rows[row].Kind == sampler.Prompt)
+		c.correct(picture, b.Rows[row].Kind.Conditional())
 		for i := range eps {
 			eps[i] = (recip*x[i]-picture[i])/recipm1*c.weight + eps[i]*(1-c.weight)
 		}

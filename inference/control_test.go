@@ -8,6 +8,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
+	"sdworker/inference/sampler"
 )
 
 func unitOf(module string, change func(*inference.ControlUnit)) inference.ControlUnit {
@@ -106,4 +107,34 @@ func TestLayerWeightsReplaceTheWeight(t *testing.T) {
 	require.Equal(t, []float32{1, 1}, unit.Rows)
 	require.InDelta(t, 0.25, unit.Layers[3], 0)
 	require.InDelta(t, 0, unit.Layers[12], 0)
+}
+
+func TestFreeUAndPerturbedRowsReachTheEngine(t *testing.T) {
+	b := newBench(t, nil)
+	b.run(t, txt2img(func(r *inference.Request) {
+		r.Prompt, r.Sampler, r.BatchSize = "a cat AND a dog", "Euler", 2
+		r.Settings.FreeU = inference.FreeU{Version: 2, B1: 1.5, B2: 1.6, S1: 0.9, S2: 0.2, End: 0.5}
+		r.Settings.Perturbation = sampler.Perturbation{Scale: 3, Start: 0.5, End: 1}
+	}))
+	calls := b.engine().Calls(enginetest.OpPredictNoise)
+	require.Len(t, calls, 4)
+	// A call is at the step that was reported last, as for A1111's scripts.
+	require.Equal(t, inference.FreeU{Version: 2, B1: 1.5, B2: 1.6, S1: 0.9, S2: 0.2}, calls[2].UNet.FreeU)
+	require.Nil(t, calls[2].UNet.Perturbed)
+	require.Equal(t, 6, calls[2].UNet.Rows(), "two parts and the negative prompt of two images")
+	require.Zero(t, calls[3].UNet.FreeU)
+	require.Equal(t, []float32{0, 0, 0, 0, 1, 1, 1, 1, 0, 0}, calls[3].UNet.Perturbed)
+}
+
+func TestRegionsAreScaledToTheResiduals(t *testing.T) {
+	b := newBench(t, nil)
+	region := halfMask(64, 48)
+	b.run(t, txt2img(func(r *inference.Request) {
+		r.Control = []inference.ControlUnit{unitOf("none", func(u *inference.ControlUnit) { u.Region = &region })}
+	}))
+	got := b.engine().Calls(enginetest.OpPredictNoise)[0].UNet.Control[0].Region
+	require.Len(t, got, 6*8+3*4+2*2+1)
+	require.Equal(t, []float32{0, 0, 0, 0, 1, 1, 1, 1}, got[:8])
+	require.Equal(t, []float32{0, 1, 0, 1}, got[60:64])
+	require.InDelta(t, 0.5, got[64], 1e-6, "between the two middle pixels")
 }

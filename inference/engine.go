@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"sdworker/formats/embedding"
+	"sdworker/formats/hypernet"
 	"sdworker/inference/detect"
 	"sdworker/inference/footprint"
 	"sdworker/inference/imageio"
@@ -92,6 +93,11 @@ type UNetInput struct {
 	Context  []float32 // [b,k*77,768] from EncodeText, the same k for all rows
 	Tiling   bool      // circular padding along both axes, for seamless pictures
 	Control  []ControlInput
+
+	// Perturbed is 1 for rows in whose middle block self-attention passes on its values,
+	// and 0 for the others, [b]; nil when there are none.
+	Perturbed []float32
+	FreeU     FreeU // Start and End do not count
 }
 
 // ControlInput is one ControlNet unit acting on a UNet call. The residuals it
@@ -101,6 +107,19 @@ type ControlInput struct {
 	Hint   []float32 // planar RGB [3,8H,8W], 0..1
 	Rows   []float32 // [b] strength for each row of the batch, 0 = row left alone
 	Layers []float32 // [ControlLayers] strength for each residual, 12 of the encoder and the middle one
+
+	// Region is where it acts, 0..1: maps of H by W cells and of halves, quarters and
+	// eighths of these sides, rounded up, one after the other; nil = everywhere.
+	Region []float32
+}
+
+// RegionSizes are the heights and widths of the maps of ControlInput.Region.
+func RegionSizes(h, w int) (sizes [4][2]int) {
+	for i := range sizes {
+		sizes[i] = [2]int{h, w}
+		h, w = (h+1)/2, (w+1)/2
+	}
+	return sizes
 }
 
 // PixelInput is one picture to encode.
@@ -158,9 +177,23 @@ type LoRAReport struct {
 	Embeddings []*embedding.Embedding // textual inversions in the file, all of the text encoder's width
 }
 
-// VAESwitcher replaces the VAE by the one in a file; "" restores the checkpoint's
-// own. Setting the one that is already set costs nothing. After an error the VAE
-// before is active.
+// HypernetApplier switches the hypernetworks that act in the UNet. The list replaces the
+// one before; setting the list that is already set costs nothing. After an error the list
+// before is active or none is; the engine knows, so the next call makes it right. The
+// engine reads the networks during the call only.
+type HypernetApplier interface {
+	SetHypernets(ctx context.Context, list []Hypernet) error
+}
+
+// Hypernet is a hypernetwork with its strength.
+type Hypernet struct {
+	Network  *hypernet.Network
+	Strength float64
+}
+
+// VAESwitcher replaces the VAE by the one in a file; "" restores the
+// checkpoint's own. Setting the one that is already set costs nothing. After an
+// error the one before is active.
 type VAESwitcher interface {
 	SetVAE(ctx context.Context, path string) error
 }

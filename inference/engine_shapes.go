@@ -69,7 +69,10 @@ func (in UNetInput) Check(channels int) error {
 			return err
 		}
 	}
-	return nil
+	if in.Perturbed != nil && len(in.Perturbed) != b {
+		return fault.Errorf(fault.Invalid, op, "%d rows are perturbed or not, want %d", len(in.Perturbed), b)
+	}
+	return in.FreeU.Check()
 }
 
 func (c ControlInput) check(i, b, h, w int) error {
@@ -84,7 +87,16 @@ func (c ControlInput) check(i, b, h, w int) error {
 	case len(c.Layers) != ControlLayers:
 		return fault.Errorf(fault.Invalid, op, "unit %d has %d layer strengths, want %d", i, len(c.Layers), ControlLayers)
 	}
-	for _, s := range [][]float32{c.Rows, c.Layers} {
+	if c.Region != nil {
+		want := 0
+		for _, size := range RegionSizes(h, w) {
+			want += size[0] * size[1]
+		}
+		if len(c.Region) != want {
+			return fault.Errorf(fault.Invalid, op, "region of unit %d has %d values, want %d", i, len(c.Region), want)
+		}
+	}
+	for _, s := range [][]float32{c.Rows, c.Layers, c.Region} {
 		for _, v := range s {
 			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
 				return fault.Errorf(fault.Invalid, op, "unit %d has a strength that is not a finite number", i)

@@ -113,9 +113,10 @@ type ControlUnit struct {
 	OfInit       bool          // image, mask and resize mode are those of Init; Image and Mask are not used
 	CropToMask   bool          // the image is cut as an only-masked job cuts its init image
 	Weight       float64
-	LayerWeights []float64 // ControlLayers strengths instead of Weight and of what Mode does to layers; nil for none
-	ResizeMode   int       // 0 stretch, 1 crop, 2 fill
-	Start, End   float64   // fraction of the steps during which it acts
+	Region       *imageio.Gray // where it acts, white = fully; nil = everywhere
+	LayerWeights []float64     // ControlLayers strengths instead of Weight and of what Mode does to layers; nil for none
+	ResizeMode   int           // 0 stretch, 1 crop, 2 fill
+	Start, End   float64       // fraction of the steps during which it acts
 	Mode         ControlMode
 	PixelPerfect bool
 	Resolution   int // of the preprocessor, pixels of the short side
@@ -152,8 +153,41 @@ type Settings struct {
 	PadCondUncond        bool    // pad_cond_uncond
 	PadCondUncondV0      bool    // pad_cond_uncond_v0
 	OldEditingTimelines  bool    // use_old_scheduling
+	FreeU                FreeU   // what the UNet's skip connections and backbone are scaled by
 	DisableExtraNetworks bool    // request field disable_extra_networks: tags are cut but do nothing
 	UpscalerForImg2Img   string  // upscaler_for_img2img
+}
+
+// FreeU scales what meets in the decoder of the UNet (Si et al., "FreeU: Free Lunch in
+// Diffusion U-Net", 2023): half of the channels of the backbone by B, and the low
+// frequencies of the skip connection by S; 1 where it has 1280 channels, 2 where it has
+// 640. Version 2 scales the backbone more where its features are strong.
+type FreeU struct {
+	Version        int     // 1 or 2; 0 = off
+	B1, B2, S1, S2 float64 // 1 = unchanged
+	Start, End     float64 // part of the steps in which it acts, 0..1
+}
+
+// Check reports factors that are no finite numbers or beyond what makes pictures.
+func (f FreeU) Check() error {
+	if f.Version == 0 {
+		return nil
+	}
+	if f.Version != 1 && f.Version != 2 {
+		return fault.Errorf(fault.Invalid, "freeu", "FreeU has versions 1 and 2, not %d", f.Version)
+	}
+	for _, v := range []float64{f.B1, f.B2, f.S1, f.S2} {
+		if !(v >= 0 && v <= 4) {
+			return fault.Errorf(fault.Invalid, "freeu", "factors of FreeU are 0 to 4, not %g", v)
+		}
+	}
+	return nil
+}
+
+// active reports whether it acts at a step.
+func (f FreeU) active(step, steps int) bool {
+	at := float64(step) / float64(max(steps-1, 1))
+	return f.Version != 0 && at >= f.Start && at <= f.End
 }
 
 // DefaultSettings returns A1111's defaults.
@@ -276,6 +310,9 @@ func (r *Request) Check() error {
 	if len(r.Control) > MaxControlUnits {
 		return fault.FieldError("alwayson_scripts", "%d ControlNet units are on, want at most %d", len(r.Control), MaxControlUnits)
 	}
+	if err := r.Settings.FreeU.Check(); err != nil {
+		return err
+	}
 	for _, u := range r.Control {
 		if err := u.check(r); err != nil {
 			return err
@@ -299,6 +336,9 @@ func (u *ControlUnit) check(r *Request) error {
 		return fault.FieldError("alwayson_scripts", "a ControlNet unit has no image")
 	case u.Mask != nil && (u.Mask.W != u.Image.W || u.Mask.H != u.Image.H):
 		return fault.FieldError("alwayson_scripts", "the mask of a ControlNet unit has %dx%d pixels, its image %dx%d", u.Mask.W, u.Mask.H, u.Image.W, u.Image.H)
+	}
+	if u.Region != nil && (u.Region.W < 1 || u.Region.H < 1 || len(u.Region.Pix) != u.Region.W*u.Region.H) {
+		return fault.FieldError("alwayson_scripts", "the effective region mask of a ControlNet unit is empty")
 	}
 	if u.LayerWeights != nil && len(u.LayerWeights) != ControlLayers {
 		return fault.FieldError("alwayson_scripts", "a ControlNet unit has %d layer weights, want %d", len(u.LayerWeights), ControlLayers)

@@ -129,7 +129,7 @@ func (j *job) predict(ctx context.Context, p *pass, b *sampler.Batch) ([]float32
 // negative prompt are equally long, in one for each otherwise, as A1111 does.
 func (j *job) unet(ctx context.Context, p *pass, b *sampler.Batch) ([]float32, error) {
 	prompts := 0 // rows of the prompt come first
-	for prompts < len(b.Rows) && b.Rows[prompts].Kind == sampler.Prompt {
+	for prompts < len(b.Rows) && b.Rows[prompts].Kind.Conditional() {
 		prompts++
 	}
 	positive := p.conds.contexts(b.Rows[:prompts], 0)
@@ -233,8 +233,17 @@ func (j *job) unetInput(p *pass, b *sampler.Batch, from, to int, contexts [][]fl
 		in.Latent = p.withConcat(b, from, to)
 	}
 	var conditional []bool
-	for _, r := range b.Rows[from:to] {
-		conditional = append(conditional, r.Kind == sampler.Prompt)
+	for i, r := range b.Rows[from:to] {
+		conditional = append(conditional, r.Kind.Conditional())
+		if r.Kind == sampler.Perturbed {
+			if in.Perturbed == nil {
+				in.Perturbed = make([]float32, to-from)
+			}
+			in.Perturbed[i] = 1
+		}
+	}
+	if f := j.req.Settings.FreeU; f.active(b.Step, b.Steps) {
+		in.FreeU = FreeU{Version: f.Version, B1: f.B1, B2: f.B2, S1: f.S1, S2: f.S2}
 	}
 	fraction := stepFraction(b.Step, b.Steps)
 	for i := range p.control {

@@ -133,6 +133,19 @@ func (s *seat) SetLoRAs(ctx context.Context, loras []LoRA) (reports []LoRAReport
 	return reports, files, err
 }
 
+// SetHypernets is HypernetApplier.SetHypernets.
+func (s *seat) SetHypernets(ctx context.Context, list []Hypernet) error {
+	return s.do(ctx, "hypernetworks", func() error {
+		switch ap, ok := s.model.eng.(HypernetApplier); {
+		case ok:
+			return ap.SetHypernets(ctx, list)
+		case len(list) > 0:
+			return fault.Errorf(fault.Invalid, "hypernetworks", "this engine cannot apply hypernetworks")
+		}
+		return nil
+	})
+}
+
 // SetVAE makes a VAE act, "" for the checkpoint's own.
 func (s *seat) SetVAE(ctx context.Context, path string) error {
 	return s.do(ctx, "vae", func() error {

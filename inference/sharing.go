@@ -28,11 +28,12 @@ type sharing struct {
 // shape is what the memory of a row depends on.
 type shape struct {
 	h, w, tokens, controls int
-	tiling                 bool
+	tiling, perturbed      bool
+	freeU                  FreeU
 }
 
 func shapeOf(in *UNetInput) shape {
-	return shape{in.H, in.W, len(in.Context) / in.Rows(), len(in.Control), in.Tiling}
+	return shape{in.H, in.W, len(in.Context) / in.Rows(), len(in.Control), in.Tiling, in.Perturbed != nil, in.FreeU}
 }
 
 // group chooses the calls that go along with the first one. Contexts of other lengths
@@ -81,7 +82,7 @@ func (s *sharing) learn(of shape, rows int) {
 // and control strengths for each row, and everything else once.
 func alike(a, b *UNetInput) bool {
 	return shapeOf(a) == shapeOf(b) && slices.EqualFunc(a.Control, b.Control, func(a, b ControlInput) bool {
-		return a.Model == b.Model && slices.Equal(a.Layers, b.Layers) && slices.Equal(a.Hint, b.Hint)
+		return a.Model == b.Model && slices.Equal(a.Layers, b.Layers) && slices.Equal(a.Region, b.Region) && slices.Equal(a.Hint, b.Hint)
 	})
 }
 
@@ -124,6 +125,12 @@ func joined(calls []*unetCall) UNetInput {
 		latents, contexts, steps = append(latents, c.in.Latent), append(contexts, c.in.Context), append(steps, c.in.Timestep)
 	}
 	in.Latent, in.Context, in.Timestep = slices.Concat(latents...), slices.Concat(contexts...), slices.Concat(steps...)
+	if in.Perturbed != nil {
+		in.Perturbed = nil
+		for _, c := range calls {
+			in.Perturbed = append(in.Perturbed, c.in.Perturbed...)
+		}
+	}
 	in.Control = slices.Clone(in.Control)
 	for i := range in.Control {
 		var rows []float32

@@ -370,7 +370,12 @@ func (c *call) controlUnit(ctx context.Context, i int, unit *fields) (inference.
 		return out, err
 	}
 	if region, _ := unit.Get("effective_region_mask"); region != nil && region != "" {
-		c.note("the effective region mask of ControlNet unit %d is ignored", i)
+		picture, _, err := c.server.picture(ctx, region, c.opts)
+		if err != nil {
+			return out, err
+		}
+		mask := firstChannel(picture.DropAlpha())
+		out.Region = &mask
 	}
 	showBounds(unit, module)
 	return out, unit.err

@@ -1,11 +1,13 @@
 package sdapi
 
 import (
+	"math"
 	"slices"
 	"strings"
 
 	"sdworker/api/infotext"
 	"sdworker/api/sdapi/schema"
+	"sdworker/inference"
 	"sdworker/inference/sampler"
 )
 
@@ -13,10 +15,20 @@ import (
 const (
 	rescaleName   = "cfg rescale extension"
 	thresholdName = "dynamic thresholding (cfg scale fix)"
+	freeUName     = "freeu integrated (sd 1.x, sd 2.x, sdxl)"
+	perturbedName = "perturbedattentionguidance integrated"
+	projectedName = `"apg's now your cfg" for reforge`
+	zeroStarName  = "cfg-zero*" // of no extension
 )
 
-// thresholdForge is what Forge calls the extension that it has built in.
-const thresholdForge = "dynamicthresholding (cfg-fix) integrated"
+// guidanceAliases are what other versions and Forge, which has some of the extensions
+// built in, call them.
+var guidanceAliases = map[string]string{
+	"dynamicthresholding (cfg-fix) integrated": thresholdName,
+	"freeu integrated":                         freeUName,
+	"perturbed attention guidance integrated":  perturbedName,
+	`"apg's now your cfg" for forge`:           projectedName,
+}
 
 var rescaleFields = []schema.Field{
 	{Name: "CFG Rescale", Kind: schema.Number, Default: 0.0},
@@ -39,10 +51,62 @@ var thresholdFields = []schema.Field{
 	{Name: "Interpolate Phi", Kind: schema.Number, Default: 1.0},
 }
 
+// freeUFields are the arguments of Forge's FreeU, and which version of it is meant.
+var freeUFields = []schema.Field{
+	{Name: "Enabled", Kind: schema.Boolean, Default: false},
+	{Name: "B1", Kind: schema.Number, Default: 1.01},
+	{Name: "B2", Kind: schema.Number, Default: 1.02},
+	{Name: "S1", Kind: schema.Number, Default: 0.99},
+	{Name: "S2", Kind: schema.Number, Default: 0.95},
+	{Name: "Start step", Kind: schema.Number, Default: 0.0},
+	{Name: "End step", Kind: schema.Number, Default: 1.0},
+	{Name: "Version", Kind: schema.Integer, Default: int64(2)},
+}
+
+// perturbedFields are the arguments of Forge's perturbed-attention guidance.
+var perturbedFields = []schema.Field{
+	{Name: "Enabled", Kind: schema.Boolean, Default: false},
+	{Name: "Scale", Kind: schema.Number, Default: 3.0},
+	{Name: "Attenuation (linear, % of scale)", Kind: schema.Number, Default: 0.0},
+	{Name: "Start step", Kind: schema.Number, Default: 0.0},
+	{Name: "End step", Kind: schema.Number, Default: 1.0},
+}
+
+// projectedFields are the arguments of "APG's now your CFG".
+var projectedFields = []schema.Field{
+	{Name: "Enable APG's now your CFG", Kind: schema.Boolean, Default: false},
+	{Name: "APG Momentum", Kind: schema.Number, Default: 0.5},
+	{Name: "APG Adaptive Momentum", Kind: schema.Number, Default: 0.18},
+	{Name: "APG Norm Threshold", Kind: schema.Number, Default: 15.0},
+	{Name: "APG Eta", Kind: schema.Number, Default: 1.0},
+	{Name: "Enable Guidance Limiter", Kind: schema.Boolean, Default: false},
+	{Name: "Guidance Sigma Start", Kind: schema.Number, Default: 5.42},
+	{Name: "Guidance Sigma End", Kind: schema.Number, Default: 0.28},
+}
+
+var zeroStarFields = []schema.Field{{Name: "Enabled", Kind: schema.Boolean, Default: false}}
+
 // guidance is what the scripts of guidance ask for.
 type guidance struct {
-	rescale   *float64 // nil: the option
-	threshold sampler.Thresholding
+	rescale      *float64 // nil: the option
+	threshold    sampler.Thresholding
+	projection   sampler.Projection
+	perturbation sampler.Perturbation
+	zeroStar     bool
+	freeU        inference.FreeU
+}
+
+// readGuidance reads the arguments of a script of guidance, and reports whether it is
+// one.
+func (c *call) readGuidance(name string, args []any) (bool, error) {
+	read, ok := map[string]func([]any) error{
+		rescaleName: c.readRescale, thresholdName: c.readThreshold, freeUName: c.readFreeU,
+		perturbedName: c.readPerturbed, projectedName: c.readProjected, zeroStarName: c.readZeroStar,
+	}[name]
+	if !ok {
+		return false, nil
+	}
+	return true, read(args)
 }
 
 // guidanceScript is an entry of the lists of scripts.
@@ -118,7 +182,7 @@ func (c *call) readThreshold(args []any) error {
 		return crash("ValueError", "%s takes a percentile above 0 to 100, a phi of 0 to 1 and scales of 0 or more", thresholdName)
 	}
 	c.guidance.threshold = t
-	add := func(key string, value any) { c.texts = append(c.texts, infotext.Entry{Key: key, Value: value}) }
+	add := c.addText
 	add("Dynamic thresholding enabled", true)
 	add("Mimic scale", v[1])
 	add("Separate Feature Channels", !t.AllChannels)
@@ -140,6 +204,80 @@ func (c *call) readThreshold(args []any) error {
 	return nil
 }
 
+func (c *call) addText(key string, value any) {
+	c.texts = append(c.texts, infotext.Entry{Key: key, Value: value})
+}
+
+// readFreeU reads the arguments of FreeU, and writes its texts.
+func (c *call) readFreeU(args []any) error {
+	v, err := argValues(freeUName, freeUFields, args)
+	if err != nil || v[0] != true {
+		return err
+	}
+	f := inference.FreeU{
+		B1: floatOf(v[1]), B2: floatOf(v[2]), S1: floatOf(v[3]), S2: floatOf(v[4]), Start: floatOf(v[5]), End: floatOf(v[6]), Version: int(v[7].(int64)),
+	}
+	if err := f.Check(); err != nil {
+		return crash("ValueError", "%s: %s", freeUName, err.Error())
+	}
+	c.guidance.freeU = f
+	for i, key := range []string{"freeu_enabled", "freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2", "freeu_start", "freeu_end"} {
+		c.addText(key, v[i])
+	}
+	if f.Version != 2 {
+		c.addText("freeu_version", v[7])
+	}
+	return nil
+}
+
+// readPerturbed reads the arguments of perturbed-attention guidance, and writes its texts.
+func (c *call) readPerturbed(args []any) error {
+	v, err := argValues(perturbedName, perturbedFields, args)
+	if err != nil || v[0] != true {
+		return err
+	}
+	p := sampler.Perturbation{Scale: floatOf(v[1]), Attenuation: floatOf(v[2]) / 100, Start: floatOf(v[3]), End: floatOf(v[4])}
+	if !(p.Scale >= 0 && p.Scale <= 100 && p.Attenuation >= 0 && p.Attenuation <= 1) {
+		return crash("ValueError", "%s takes a scale and an attenuation of 0 to 100", perturbedName)
+	}
+	c.guidance.perturbation = p
+	for i, key := range []string{"pagi_enabled", "pagi_scale", "pagi_attenuation", "pagi_start_step", "pagi_end_step"} {
+		c.addText(key, v[i])
+	}
+	return nil
+}
+
+// readProjected reads the arguments of adaptive projected guidance, and writes its texts.
+func (c *call) readProjected(args []any) error {
+	v, err := argValues(projectedName, projectedFields, args)
+	if err != nil || v[0] != true {
+		return err
+	}
+	p := sampler.Projection{
+		Enabled: true, Momentum: floatOf(v[1]), Adaptive: floatOf(v[2]), Threshold: floatOf(v[3]), Eta: floatOf(v[4]),
+		Limited: v[5] == true, SigmaStart: floatOf(v[6]), SigmaEnd: floatOf(v[7]),
+	}
+	if !(math.Abs(p.Momentum) <= 2.5 && math.Abs(p.Adaptive) <= 2.5 && p.Threshold >= 0 && p.Eta >= 0 && p.Eta <= 2) {
+		return crash("ValueError", "%s takes momentums of -2.5 to 2.5, a threshold of 0 or more and an eta of 0 to 2", projectedName)
+	}
+	c.guidance.projection = p
+	for i, key := range []string{"enabled", "momentum", "adaptive_momentum", "norm_thr", "eta", "guidance_limiter", "guidance_sigma_start", "guidance_sigma_end"} {
+		c.addText("apgisyourcfg_"+key, v[i])
+	}
+	return nil
+}
+
+// readZeroStar reads the argument of CFG-Zero*, and writes its text.
+func (c *call) readZeroStar(args []any) error {
+	v, err := argValues(zeroStarName, zeroStarFields, args)
+	if err != nil || v[0] != true {
+		return err
+	}
+	c.guidance.zeroStar = true
+	c.addText("CFG-Zero*", true)
+	return nil
+}
+
 // hasSchedule reports whether a mode depends on the scheduler's value.
 func hasSchedule(mode string) bool {
 	return strings.HasPrefix(mode, "Power") || strings.HasSuffix(mode, "Repeating") || mode == "Sawtooth"
@@ -151,7 +289,11 @@ func (c *call) applyGuidance() error {
 	if g.rescale != nil {
 		s.CFGRescale = *g.rescale
 	}
-	s.Thresholding = g.threshold
+	s.Thresholding, s.Projection, s.Perturbation, s.ZeroStar = g.threshold, g.projection, g.perturbation, g.zeroStar
+	s.FreeU = g.freeU
+	if s.Projection.Enabled && (s.ZeroStar || s.Thresholding.Enabled) {
+		c.note("APG takes the place of CFG-Zero* and of the CFG scale's schedule")
+	}
 	if !(s.CFGRescale >= 0 && s.CFGRescale <= 1) {
 		return crash("ValueError", "CFG rescale is %g, want 0 (off) to 1", s.CFGRescale)
 	}

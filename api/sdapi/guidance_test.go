@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/inference"
 	"sdworker/inference/sampler"
 )
 
@@ -52,5 +53,36 @@ func TestDynamicThresholding(t *testing.T) {
 	for _, args := range [][]any{{true, 7, 0}, {true, 7, 100, "Sideways"}, {true, 7, 100, "Constant", 0, "Constant", 0, 4, true, "MIDDLE"}, {true, "x"}} {
 		got := f.post("/sdapi/v1/txt2img", small(scriptsOf("Dynamic Thresholding (CFG Scale Fix)", args...)))
 		require.Equal(t, 500, got.status, args)
+	}
+}
+
+func TestGuidanceScripts(t *testing.T) {
+	f := start(t)
+	text := func(name string, args ...any) string {
+		t.Helper()
+		g := f.post("/sdapi/v1/txt2img", small(scriptsOf(name, args...))).generated(t)
+		return g.info["infotexts"].([]any)[0].(string)
+	}
+	require.Contains(t, text("FreeU Integrated (SD 1.x, SD 2.x, SDXL)", true, 1.5, 1.6, 0.9, 0.2, 0.1, 0.8),
+		"freeu_enabled: True, freeu_b1: 1.5, freeu_b2: 1.6, freeu_s1: 0.9, freeu_s2: 0.2, freeu_start: 0.1, freeu_end: 0.8")
+	require.Equal(t, inference.FreeU{Version: 2, B1: 1.5, B2: 1.6, S1: 0.9, S2: 0.2, Start: 0.1, End: 0.8}, f.gen.Last().Settings.FreeU)
+	require.Contains(t, text("FreeU Integrated", true, 1.5, 1.6, 0.9, 0.2, 0, 1, 1), "freeu_version: 1")
+	require.NotContains(t, text("FreeU Integrated", false, 1.5), "freeu")
+	require.Zero(t, f.gen.Last().Settings.FreeU)
+
+	require.Contains(t, text("PerturbedAttentionGuidance Integrated", true, 2.5, 10, 0, 0.5), "pagi_enabled: True, pagi_scale: 2.5, pagi_attenuation: 10, pagi_start_step: 0, pagi_end_step: 0.5")
+	require.Equal(t, sampler.Perturbation{Scale: 2.5, Attenuation: 0.1, End: 0.5}, f.gen.Last().Settings.Perturbation)
+
+	require.Contains(t, text(`"APG's now your CFG" for reForge`, true, -0.5, 0.2, 7.5, 0.5), "apgisyourcfg_enabled: True, apgisyourcfg_momentum: -0.5")
+	require.Equal(t, sampler.Projection{Enabled: true, Momentum: -0.5, Adaptive: 0.2, Threshold: 7.5, Eta: 0.5, SigmaStart: 5.42, SigmaEnd: 0.28}, f.gen.Last().Settings.Projection)
+
+	require.Contains(t, text("CFG-Zero*", true), "CFG-Zero*: True")
+	require.True(t, f.gen.Last().Settings.ZeroStar)
+
+	for name, args := range map[string][]any{
+		"FreeU Integrated": {true, 1, 1, 1, 5}, "freeu integrated": {true, 1, 1, 1, 1, 0, 1, 3}, "perturbedattentionguidance integrated": {true, -1},
+		`"APG's now your CFG" for reForge`: {true, 3}, "cfg-zero*": {"maybe"},
+	} {
+		require.Equal(t, 500, f.post("/sdapi/v1/txt2img", small(scriptsOf(name, args...))).status, name)
 	}
 }

@@ -163,8 +163,8 @@ func TestSettings(t *testing.T) {
 	got, standard := f.gen.Last().Settings, inference.DefaultSettings()
 	differs(t, "Settings", reflect.ValueOf(got), reflect.ValueOf(standard), map[string]bool{
 		"BetaAlpha": true, "BetaBeta": true, // no option of v1.9.3
-		"Tiles":        true, // ours
-		"Thresholding": true, // of a script
+		"Tiles":        true,                                                                            // ours
+		"Thresholding": true, "Projection": true, "Perturbation": true, "ZeroStar": true, "FreeU": true, // of scripts
 	})
 
 	f.post("/sdapi/v1/txt2img", small(map[string]any{"eta": 0.4, "s_churn": 5, "s_noise": 1.1})).generated(t)

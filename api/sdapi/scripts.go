@@ -74,6 +74,10 @@ var allScripts = []*script{
 	dynamicScript(),
 	guidanceScript(rescaleName, rescaleFields),
 	guidanceScript(thresholdName, thresholdFields),
+	guidanceScript(freeUName, freeUFields),
+	guidanceScript(perturbedName, perturbedFields),
+	guidanceScript(projectedName, projectedFields),
+	guidanceScript(zeroStarName, zeroStarFields),
 }
 
 var both = []*tab{txt2img, img2img}
@@ -99,14 +103,15 @@ func (s *script) run() scriptRun {
 }
 
 func findScript(t *tab, name string) *script {
-	switch {
-	case isDynamic(name):
+	if isDynamic(name) {
 		name = dynamicName
-	case strings.EqualFold(name, thresholdForge):
-		name = thresholdName
+	}
+	name = strings.ToLower(name)
+	if own, ok := guidanceAliases[name]; ok {
+		name = own
 	}
 	for _, s := range allScripts {
-		if s.name == strings.ToLower(name) && slices.Contains(s.tabs, t) {
+		if s.name == name && slices.Contains(s.tabs, t) {
 			return s
 		}
 	}
@@ -164,6 +169,11 @@ func (c *call) readAlwaysOn() error {
 		if err != nil {
 			return err
 		}
+		if guides, err := c.readGuidance(found.name, args); err != nil {
+			return err
+		} else if guides {
+			continue
+		}
 		switch {
 		case found.name == "controlnet":
 			c.control = args
@@ -171,14 +181,6 @@ func (c *call) readAlwaysOn() error {
 			c.readADetailer(args)
 		case found.name == dynamicName:
 			if err := c.readDynamic(args); err != nil {
-				return err
-			}
-		case found.name == rescaleName:
-			if err := c.readRescale(args); err != nil {
-				return err
-			}
-		case found.name == thresholdName:
-			if err := c.readThreshold(args); err != nil {
 				return err
 			}
 		case !found.silent && len(args) > 0 && args[0] != false:

@@ -64,7 +64,7 @@ type Tensor struct {
 // Contents is what a file holds.
 type Contents struct {
 	Tensors []Tensor          // in the order of the file's dictionary
-	Notes   map[string]string // texts and numbers beside the tensors, such as the step of an embedding
+	Notes   map[string]string // texts, numbers, True and False and lists of numbers beside the tensors, such as the step of an embedding
 }
 
 // Read reads the description in a file of the given length. What the file does
@@ -451,6 +451,26 @@ func notes(root any) map[string]string {
 	return out
 }
 
+// numbers is a list of numbers alone as JSON.
+func (l *list) numbers() (string, bool) {
+	const most = 1024
+	if len(l.items) == 0 || len(l.items) > most {
+		return "", false
+	}
+	var texts []string
+	for _, v := range l.items {
+		switch v := v.(type) {
+		case int64:
+			texts = append(texts, strconv.FormatInt(v, 10))
+		case float64:
+			texts = append(texts, strconv.FormatFloat(v, 'g', -1, 64))
+		default:
+			return "", false
+		}
+	}
+	return "[" + strings.Join(texts, ",") + "]", true
+}
+
 func (d *dict) notes(out map[string]string, prefix string) {
 	for i, k := range d.keys {
 		name, ok := k.(string)
@@ -462,6 +482,12 @@ func (d *dict) notes(out map[string]string, prefix string) {
 			out[prefix+name] = v
 		case int64:
 			out[prefix+name] = strconv.FormatInt(v, 10)
+		case bool:
+			out[prefix+name] = map[bool]string{true: "True", false: "False"}[v]
+		case *list:
+			if text, ok := v.numbers(); ok {
+				out[prefix+name] = text
+			}
 		}
 	}
 }

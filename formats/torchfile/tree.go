@@ -1,5 +1,7 @@
 package torchfile
 
+import "fmt"
+
 // wrappers are the keys under which programs store the dictionary of tensors:
 // trainers of checkpoints, ESRGAN (the averaged weights first), embeddings.
 var wrappers = []string{"state_dict", "params_ema", "params-ema", "params", "string_to_param", "model_state_dict", "model", "module", "net"}
@@ -21,7 +23,41 @@ func choose(root any) (*dict, error) {
 			}
 		}
 	}
+	if tree := hypernetTree(d); tree.tensors() > 0 {
+		return tree, nil
+	}
 	return unwrap(d, 0), nil
+}
+
+// hypernetTree lists the tensors of a hypernetwork, a dictionary of pairs of
+// dictionaries by whole numbers: names are "768.0.linear.0.weight".
+func hypernetTree(d *dict) *dict {
+	out := &dict{}
+	for i, k := range d.keys {
+		size, ok := k.(int64)
+		if !ok {
+			continue
+		}
+		var pair []any
+		switch v := d.values[i].(type) {
+		case tuple:
+			pair = v
+		case *list:
+			pair = v.items
+		}
+		for part, v := range pair {
+			inner, ok := asDict(v)
+			if !ok || part > 1 {
+				continue
+			}
+			for i, k := range inner.keys {
+				if name, ok := k.(string); ok {
+					out.set(fmt.Sprintf("%d.%d.%s", size, part, name), inner.values[i])
+				}
+			}
+		}
+	}
+	return out
 }
 
 // moduleTree lists the tensors of a torch.nn.Module that was stored as an object, by

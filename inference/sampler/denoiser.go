@@ -28,6 +28,9 @@ type denoiser struct {
 	inputs []float32    // x before scaling, mask applied
 	last   []float32    // prediction of the first part of each prompt
 
+	averages  [][]float32 // of Options.Projection, for each image; nil before its first call
+	perturbed int         // calls that Options.Perturbation acted in
+
 	cache    *stepCache // nil: each call predicts all images
 	steps    int        // steps that the loop makes
 	reported int        // steps reported so far
@@ -163,7 +166,11 @@ func (d *denoiser) call(ctx context.Context, dst []float32, level float32, scale
 	case skip:
 		guide(guided, out, d.size, d.parts, nil, 1)
 	default:
-		d.guideWithin(guided, out, out[len(out)-len(guided):])
+		d.guideWithin(guided, out, out[len(out)-len(guided):], level)
+	}
+	if scale := d.perturbation(); scale > 0 {
+		d.perturb(guided, out, scale)
+		d.perturbed++
 	}
 	if !all {
 		for i, image := range d.images {
@@ -196,6 +203,11 @@ func (d *denoiser) blend(x []float32) {
 	}
 }
 
+// perturbation is the scale of Options.Perturbation for this call.
+func (d *denoiser) perturbation() float64 {
+	return d.job.Options.Perturbation.at(d.perturbed, d.batch.Step, d.batch.Steps)
+}
+
 // skipsNegative applies s_min_uncond: only every other call, so that a higher
 // threshold does not hurt.
 func (d *denoiser) skipsNegative(level float32) bool {
@@ -219,6 +231,12 @@ func (d *denoiser) layOut(images []int, skipNegative bool) {
 			rows = append(rows, Row{Image: i, Cond: p.Schedule.at(call), Kind: Prompt})
 		}
 		d.parts = append(d.parts, list)
+	}
+	if d.perturbation() > 0 {
+		for _, row := range rows {
+			row.Kind = Perturbed
+			rows = append(rows, row)
+		}
 	}
 	if !skipNegative {
 		for _, i := range images {

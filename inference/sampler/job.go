@@ -121,11 +121,15 @@ type Row struct {
 // RowKind is the role of a row in guidance.
 type RowKind int
 
-// Kinds of rows. All prompt rows come before the others.
+// Kinds of rows. All prompt rows come before the others, then the perturbed ones.
 const (
-	Prompt   RowKind = iota // one part of the prompt
-	Negative                // the negative prompt
+	Prompt    RowKind = iota // one part of the prompt
+	Perturbed                // the same without self-attention in the network's middle
+	Negative                 // the negative prompt
 )
+
+// Conditional reports whether a row has the prompt.
+func (k RowKind) Conditional() bool { return k == Prompt || k == Perturbed }
 
 // validate finds what no sampler could run with.
 func (j *Job) validate() error {

@@ -25,6 +25,9 @@ type Options struct {
 	// alone, 0 (not at all) to 1.
 	CFGRescale   float64
 	Thresholding Thresholding
+	Projection   Projection
+	ZeroStar     bool // CFG-Zero*: the negative prompt is scaled to what it shares with the prompt
+	Perturbation Perturbation
 
 	SigmaMin, SigmaMax, Rho float64 // of the schedulers that have them; 0 = their own
 

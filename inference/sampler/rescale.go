@@ -163,14 +163,23 @@ func rescale(guided, prompt []float32, phi float64) {
 }
 
 // guideWithin is guide with what Options asks for beyond the plain formula.
-func (d *denoiser) guideWithin(dst, out, negative []float32) {
+func (d *denoiser) guideWithin(dst, out, negative []float32, level float32) {
 	o, scale := &d.job.Options, d.job.CFGScale
 	t := &o.Thresholding
 	if t.Enabled {
 		scale = t.at(scale, t.CFGMin, t.CFGMode, d.batch.Step, d.batch.Steps)
 	}
-	guide(dst, out, d.size, d.parts, negative, scale)
 	other := make([]float32, len(dst))
+	switch {
+	case o.Projection.Enabled:
+		guide(other, out, d.size, d.parts, negative, 1)
+		d.projected(dst, other, negative, level)
+	case o.ZeroStar:
+		guide(other, out, d.size, d.parts, negative, 1)
+		d.zeroStar(dst, other, negative, scale)
+	default:
+		guide(dst, out, d.size, d.parts, negative, scale)
+	}
 	if t.Enabled {
 		guide(other, out, d.size, d.parts, negative, t.at(t.MimicScale, t.MimicMin, t.MimicMode, d.batch.Step, d.batch.Steps))
 		for i := range d.parts {

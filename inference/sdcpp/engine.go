@@ -27,7 +27,7 @@ import (
 )
 
 // abi is the version of shim.h that this file was written for.
-const abi = 7
+const abi = 8
 
 var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
 
@@ -61,6 +61,7 @@ type Engine struct {
 	checkpoint  *source
 	vae         *source // nil: the checkpoint's own
 	controls    controlSlots
+	hypernets   []inference.Hypernet // active in the UNet
 	taesd       *source
 	upscaler    *source
 	factor      int // of upscaler
@@ -223,7 +224,11 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 	input := C.sdw_unet_input{
 		rows: C.int(rows), channels: C.int(e.info.UNetChannels), h: C.int(in.H), w: C.int(in.W),
 		tokens: C.int(len(in.Context) / rows / inference.TextWidth), tiling: flag(in.Tiling),
-		latent: floats(in.Latent), timestep: floats(in.Timestep), context: floats(in.Context),
+		latent: floats(in.Latent), timestep: floats(in.Timestep), context: floats(in.Context), perturbed: floats(in.Perturbed),
+	}
+	if f := in.FreeU; f.Version != 0 {
+		input.freeu = C.int(f.Version)
+		input.freeu_factors = [4]C.float{C.float(f.B1), C.float(f.B2), C.float(f.S1), C.float(f.S2)}
 	}
 	var controls []string
 	for _, u := range in.Control {
@@ -234,7 +239,7 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 		if err != nil {
 			return nil, err
 		}
-		unit := C.sdw_control_unit{slot: C.int(slot), hint: floats(u.Hint), rows: floats(u.Rows), layers: floats(u.Layers)}
+		unit := C.sdw_control_unit{slot: C.int(slot), hint: floats(u.Hint), rows: floats(u.Rows), layers: floats(u.Layers), region: floats(u.Region)}
 		err = e.call(ctx, "controlnet", func(buf *C.char, n C.int) C.sdw_status {
 			return C.sdw_control(e.c, input, unit, flag(i == 0), buf, n)
 		}, e.controls.sources[slot])

@@ -167,8 +167,43 @@ struct Text : Graph<CLIPTextModelRunner> {
     void encode(Device& device, const sdw_text_input& in, float* out);
 };
 
+// Hypernets holds the layers of the hypernetworks that act in the UNet.
+struct Hypernets {
+    struct Layer {
+        sdw_hyper_kind kind;
+        ggml_tensor *weight, *bias;
+    };
+    struct Module {
+        int dim, part;
+        float strength;
+        std::vector<Layer> layers;
+    };
+    std::vector<Module> modules;
+    int64_t serial = 0;  // of this set, for keys of graphs
+
+    Hypernets() = default;
+    Hypernets(const Hypernets&) = delete;
+    ~Hypernets() { clear(); }
+    void clear();
+    void set(Device& device, const sdw_hyper_module* list, int count, const sdw_hyper_layer* layers);
+
+private:
+    ggml_context* context        = nullptr;
+    ggml_backend_buffer_t buffer = nullptr;
+};
+
 struct UNet : Graph<UNetModelRunner> {
     using Graph::Graph;
+
+    // edit changes a graph that has no memory yet, from its output, to what the input asks
+    // for and the hypernetworks do. It adds inputs.
+    void edit(ggml_tensor* out, const sdw_unet_input& in, const Hypernets& hypernets);
+
+    // edit_values lists what the inputs of edit read.
+    void edit_values(const sdw_unet_input& in, std::vector<const void*>& values) const;
+
+private:
+    std::vector<std::vector<float>> edit_constants;  // of the graph's inputs, but for perturbed
 };
 
 struct Autoencoder : Graph<AutoEncoderKL> {
@@ -285,6 +320,7 @@ struct sdw_engine {
     std::unique_ptr<sdw::Module<sdw::Control>> controls[SDW_CONTROLS];
     std::shared_ptr<sdw::Preview> preview;
     std::unique_ptr<sdw::Module<sdw::Upscaler>> upscaler;
+    sdw::Hypernets hypernets;
     std::vector<sdw::Residual> residuals;  // what sdw_control keeps for sdw_unet
     sdw::LoRAs loras;
     std::shared_ptr<ModelManager> weights = std::make_shared<ModelManager>();

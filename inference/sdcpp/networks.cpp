@@ -177,8 +177,15 @@ sdw_status sdw_control(sdw_engine* e, sdw_unet_input in, sdw_control_unit unit, 
 
         e->residuals.resize(net.outputs.size());
         std::vector<float> values;
+        const float* region = unit.region;
+        size_t plane        = 0;
         for (size_t i = 0; i < net.outputs.size(); i++) {
             Residual& sum = e->residuals[i];
+            const size_t cells = net.outputs[i]->ne[0] * net.outputs[i]->ne[1];
+            if (region != nullptr && plane != 0 && i % 3 == 0 && i < 12) { // three residuals of each size, and the middle one of the smallest
+                region += plane;
+            }
+            plane = cells;
             values.resize(ggml_nelements(net.outputs[i]));
             net.result(i, values.data());
             std::copy_n(net.outputs[i]->ne, 4, sum.ne);
@@ -187,7 +194,7 @@ sdw_status sdw_control(sdw_engine* e, sdw_unet_input in, sdw_control_unit unit, 
             for (int r = 0; r < in.rows; r++) {
                 const float scale = unit.rows[r] * unit.layers[i];
                 for (size_t j = r * row; j < (r + 1) * row; j++) {
-                    sum.values[j] += scale * values[j];
+                    sum.values[j] += (region != nullptr ? scale * region[j % cells] : scale) * values[j];
                 }
             }
         }
@@ -197,7 +204,11 @@ sdw_status sdw_control(sdw_engine* e, sdw_unet_input in, sdw_control_unit unit, 
 sdw_status sdw_unet(sdw_engine* e, sdw_unet_input in, int control, float* out, char* err, int cap) {
     return guard(err, cap, [&] {
         UNet& net = *e->unet;
-        net.prepare(e->device, {in.rows, in.channels, in.h, in.w, in.tokens, in.tiling, control}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
+        std::vector<int64_t> key{in.rows, in.channels, in.h, in.w, in.tokens, in.tiling, control, in.perturbed != nullptr, in.freeu, e->hypernets.serial};
+        for (float factor : in.freeu_factors) {
+            key.push_back(std::lround(factor * 1e6));
+        }
+        net.prepare(e->device, key, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
             set_tiling(net, in.tiling);
             auto run_context  = net.get_context();
             ggml_tensor* x    = net.input(in.w, in.h, in.channels, in.rows);
@@ -209,7 +220,9 @@ sdw_status sdw_unet(sdw_engine* e, sdw_unet_input in, int control, float* out, c
                     controls.push_back(net.input(r.ne[0], r.ne[1], r.ne[2], r.ne[3]));
                 }
             }
-            return {net.unet.forward(&run_context, x, t, text, nullptr, nullptr, in.rows, controls, 1.f)};
+            ggml_tensor* out = net.unet.forward(&run_context, x, t, text, nullptr, nullptr, in.rows, controls, 1.f);
+            net.edit(out, in, e->hypernets);
+            return {out};
         });
         std::vector<const void*> values{in.latent, in.timestep, in.context};
         if (control) {
@@ -217,6 +230,7 @@ sdw_status sdw_unet(sdw_engine* e, sdw_unet_input in, int control, float* out, c
                 values.push_back(r.values.data());
             }
         }
+        net.edit_values(in, values);
         net.run(e->device, values);
         net.result(0, out);
     });

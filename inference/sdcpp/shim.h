@@ -14,7 +14,7 @@
 #endif
 
 // SDW_ABI changes with this header; the Go side names the one it was written for.
-#define SDW_ABI 7
+#define SDW_ABI 8
 
 // Sizes of Stable Diffusion 1.x, which the Go side compares with its own.
 #define SDW_TEXT_WIDTH 768
@@ -117,7 +117,40 @@ typedef struct {
 	const float *latent;   // [rows][channels][h][w]
 	const float *timestep; // [rows]
 	const float *context;  // [rows][tokens][768]
+	const float *perturbed; // [rows] 1 = the middle's self-attention passes on its values; NULL for none
+	int freeu;              // version of FreeU, 0 for none
+	float freeu_factors[4]; // b1, b2, s1, s2
 } sdw_unet_input;
+
+// sdw_hyper_kind is what one layer of a hypernetwork does.
+typedef enum {
+	SDW_HYPER_LINEAR = 0, // weight[out][in], bias[out]
+	SDW_HYPER_NORM,       // layer norm: weight[in], bias[in]
+	SDW_HYPER_RELU,
+	SDW_HYPER_LEAKY_RELU,
+	SDW_HYPER_ELU,
+	SDW_HYPER_HARD_SWISH,
+	SDW_HYPER_TANH,
+	SDW_HYPER_SIGMOID,
+	SDW_HYPER_SILU,
+	SDW_HYPER_GELU,
+	SDW_HYPER_SOFTSIGN,
+} sdw_hyper_kind;
+
+// sdw_hyper_layer is one layer of a hypernetwork's module.
+typedef struct {
+	sdw_hyper_kind kind;
+	int in, out;
+	const float *weight, *bias; // NULL for activations
+} sdw_hyper_layer;
+
+// sdw_hyper_module changes what the keys (part 0) or values (part 1) of attention over a
+// context of size dim are made of: x + strength * layers(x).
+typedef struct {
+	int dim, part;
+	float strength;
+	int first, count; // of its layers
+} sdw_hyper_module;
 
 // sdw_control_unit is a ControlNet that acts on a UNet call.
 typedef struct {
@@ -125,6 +158,7 @@ typedef struct {
 	const float *hint;   // [3][8h][8w]
 	const float *rows;   // [rows] strength for each row of the batch
 	const float *layers; // [13] strength for each residual
+	const float *region; // maps one after the other for latents of 1, 1/2, 1/4 and 1/8 of the sides, rounded up; NULL = everywhere
 } sdw_control_unit;
 
 typedef struct {
@@ -179,6 +213,11 @@ sdw_status sdw_control(sdw_engine *e, sdw_unet_input in, sdw_control_unit unit, 
 
 // sdw_unet runs the UNet, with the residuals kept if control is set. out[rows][4][h][w].
 sdw_status sdw_unet(sdw_engine *e, sdw_unet_input in, int control, float *out, char *err, int cap);
+
+// sdw_set_hypernets replaces the hypernetworks that act in the UNet; of none they all
+// end. Modules of the same dim and part act one after the other.
+sdw_status sdw_set_hypernets(sdw_engine *e, const sdw_hyper_module *modules, int count, const sdw_hyper_layer *layers, int n_layers,
+	char *err, int cap);
 
 // pixels[3][h][w] in 0..1, out[8][h/8][w/8].
 sdw_status sdw_encode(sdw_engine *e, const float *pixels, int h, int w, int tiling, float *out, char *err, int cap);

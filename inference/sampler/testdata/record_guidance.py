@@ -53,6 +53,36 @@ for zero, deviation, whole, (percentile, phi) in itertools.product((False, True)
     cases.append({"kind": "threshold", "zero": zero, "deviation": deviation, "whole": whole, "percentile": percentile, "phi": phi, "scale": 20.0, "mimic": 7.0,
                   "cond": numbers(cond), "uncond": numbers(uncond), "want": numbers(result)})
 
+# APG: Sadat et al. 2024, algorithm 1, on the noise x - picture; a momentum that fades with the fourth power of a setting is the extension's.
+def projected(diff, cond, eta, threshold):
+    if threshold:
+        diff = diff * min(1.0, threshold / float(diff.norm()))
+    unit = cond / cond.norm()
+    parallel = (diff * unit).sum() * unit
+    return diff - parallel + eta * parallel
+
+
+for momentum, adaptive, threshold, eta in ((0.5, 0.18, 15.0, 1.0), (-0.75, 0.0, 2.5, 0.0), (-0.5, 0.3, 0.0, 0.6), (0.0, 0.0, 0.0, 1.0), (0.5, 0.0, 1.0, 0.3)):
+    average, calls = 0, []
+    for timestep in (999, 600, 250):
+        x, cond, uncond = torch.randn(4, 3, 3) * 5, torch.randn(4, 3, 3) * 1.3 + 0.2, torch.randn(4, 3, 3)
+        share = momentum
+        if timestep != 999 and adaptive > 0:
+            share -= momentum * adaptive ** 4 * (1000 - timestep)
+            share = max(share, 0) if momentum >= 0 else min(share, 0)
+        average = (x - cond) - (x - uncond) + share * average
+        want = x - ((x - cond) + (7.5 - 1) * projected(average, x - cond, eta, threshold))
+        calls.append({"timestep": timestep, "x": numbers(x), "cond": numbers(cond), "uncond": numbers(uncond), "want": numbers(want)})
+    cases.append({"kind": "projection", "momentum": momentum, "adaptive": adaptive, "threshold": threshold, "eta": eta, "scale": 7.5, "calls": calls})
+
+# CFG-Zero*: Fan et al. 2025, equation 15, on the noise x - picture.
+for scale in (1.0, 4.0, 7.5):
+    x, cond, uncond = torch.randn(4, 3, 3) * 5, torch.randn(4, 3, 3), torch.randn(4, 3, 3)
+    c, u = x - cond, x - uncond
+    share = (c * u).sum() / (u * u).sum()
+    cases.append({"kind": "zero", "scale": scale, "x": numbers(x), "cond": numbers(cond), "uncond": numbers(uncond),
+                  "want": numbers(x - (u * share + scale * (c - u * share)))})
+
 turns = {"Constant": lambda x, v: 1, "Linear Down": lambda x, v: 1 - x, "Half Cosine Down": lambda x, v: math.cos(x), "Cosine Down": lambda x, v: math.cos(x * 1.5707),
          "Linear Up": lambda x, v: x, "Half Cosine Up": lambda x, v: 1 - math.cos(x), "Cosine Up": lambda x, v: 1 - math.cos(x * 1.5707), "Power Up": lambda x, v: x ** v,
          "Power Down": lambda x, v: 1 - x ** v, "Linear Repeating": lambda x, v: abs((x * v) % 1 - 0.5) * 2, "Cosine Repeating": lambda x, v: math.cos(x * 6.28318 * v) * 0.5 + 0.5,

@@ -1,0 +1,319 @@
+//go:build sdcpp
+
+// What acts inside of the UNet beside its own layers: FreeU, perturbed self-attention and
+// hypernetworks. They are put into a graph that the engine has built, before it has
+// memory; engine.hpp declares them.
+
+#include "engine.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace sdw {
+
+void Hypernets::clear() {
+    modules.clear();
+    if (buffer != nullptr) {
+        ggml_backend_buffer_free(buffer);
+        buffer = nullptr;
+    }
+    if (context != nullptr) {
+        ggml_free(context);
+        context = nullptr;
+    }
+    serial++;
+}
+
+void Hypernets::set(Device& device, const sdw_hyper_module* list, int count, const sdw_hyper_layer* layers) {
+    clear();
+    if (count == 0) {
+        serial = 0;  // graphs without any are the same again
+        return;
+    }
+    static int64_t sets = 0;
+    serial              = ++sets;
+    size_t tensors = 0;
+    for (int i = 0; i < count; i++) {
+        tensors += 2 * list[i].count;
+    }
+    context = ggml_init({(tensors + 1) * ggml_tensor_overhead(), nullptr, true});
+    std::vector<std::pair<ggml_tensor*, const float*>> values;
+    for (int i = 0; i < count; i++) {
+        Module module{list[i].dim, list[i].part, list[i].strength, {}};
+        for (int k = 0; k < list[i].count; k++) {
+            const sdw_hyper_layer& from = layers[list[i].first + k];
+            Layer layer{from.kind, nullptr, nullptr};
+            if (from.weight != nullptr) {
+                const bool linear = from.kind == SDW_HYPER_LINEAR;
+                layer.weight      = linear ? ggml_new_tensor_2d(context, GGML_TYPE_F32, from.in, from.out) : ggml_new_tensor_1d(context, GGML_TYPE_F32, from.in);
+                layer.bias        = ggml_new_tensor_1d(context, GGML_TYPE_F32, linear ? from.out : from.in);
+                values.emplace_back(layer.weight, from.weight);
+                values.emplace_back(layer.bias, from.bias);
+            }
+            module.layers.push_back(layer);
+        }
+        modules.push_back(std::move(module));
+    }
+    buffer = ggml_backend_alloc_ctx_tensors(context, device.backend);
+    if (buffer == nullptr) {
+        clear();
+        fail(SDW_OOM, "not enough memory on %s for the hypernetworks", ggml_backend_name(device.backend));
+    }
+    for (const auto& [tensor, data] : values) {
+        ggml_backend_tensor_set(tensor, data, 0, ggml_nbytes(tensor));
+    }
+}
+
+namespace {
+
+// Editor knows the nodes of a graph and makes new ones.
+struct Editor {
+    ggml_context* ctx;
+    std::vector<ggml_tensor*> nodes;  // in no order
+    std::unordered_map<const ggml_tensor*, std::string> names;  // of weights
+    std::map<std::string, ggml_tensor*> products;               // by the weight that they multiply by
+
+    Editor(ggml_context* ctx, ggml_tensor* out, const std::map<std::string, ggml_tensor*>& weights) : ctx(ctx) {
+        for (const auto& [name, tensor] : weights) {
+            names[tensor] = name;
+        }
+        std::unordered_set<ggml_tensor*> seen{out};
+        nodes.push_back(out);
+        for (size_t i = 0; i < nodes.size(); i++) {
+            for (ggml_tensor* source : nodes[i]->src) {
+                if (source != nullptr && seen.insert(source).second) {
+                    nodes.push_back(source);
+                }
+            }
+        }
+        for (ggml_tensor* node : nodes) {
+            if (node->op == GGML_OP_MUL_MAT) {
+                auto found = names.find(node->src[0]);
+                if (found != names.end()) {
+                    products[found->second] = node;
+                }
+            }
+        }
+    }
+
+    // product finds the one multiplication by a weight whose name ends so.
+    ggml_tensor* product(const std::string& end) {
+        for (const auto& [name, node] : products) {
+            if (ends_with(name, end)) {
+                return node;
+            }
+        }
+        fail(SDW_BROKEN, "the UNet has no layer %s", end.c_str());
+    }
+
+    static bool ends_with(const std::string& s, const std::string& end) {
+        return s.size() >= end.size() && s.compare(s.size() - end.size(), end.size(), end) == 0;
+    }
+
+    // perturb lets the values of the middle's self-attention through where rows is 1.
+    void perturb(ggml_tensor* rows) {
+        const std::string block = "middle_block.1.transformer_blocks.0.attn1.";
+        ggml_tensor* out        = product(block + "to_out.0.weight");
+        ggml_tensor* attended   = out->src[1];
+        ggml_tensor* values     = product(block + "to_v.weight");
+        values                  = ggml_reshape_3d(ctx, values, attended->ne[0], attended->ne[1], attended->ne[2]);
+        out->src[1]             = ggml_add(ctx, attended, ggml_mul(ctx, ggml_sub(ctx, values, attended), rows));
+    }
+
+    // hyper runs the layers of one module over x.
+    ggml_tensor* hyper(const Hypernets::Module& module, ggml_tensor* x, ggml_tensor* strength) {
+        ggml_tensor* y = ggml_is_contiguous(x) ? x : ggml_cont(ctx, x);
+        for (const Hypernets::Layer& layer : module.layers) {
+            switch (layer.kind) {
+                case SDW_HYPER_LINEAR:
+                    y = ggml_add(ctx, ggml_mul_mat(ctx, layer.weight, y), layer.bias);
+                    break;
+                case SDW_HYPER_NORM:
+                    y = ggml_add(ctx, ggml_mul(ctx, ggml_norm(ctx, y, 1e-5f), layer.weight), layer.bias);
+                    break;
+                case SDW_HYPER_RELU:
+                    y = ggml_relu(ctx, y);
+                    break;
+                case SDW_HYPER_LEAKY_RELU:
+                    y = ggml_leaky_relu(ctx, y, 0.01f, false);
+                    break;
+                case SDW_HYPER_ELU:
+                    y = ggml_elu(ctx, y);
+                    break;
+                case SDW_HYPER_HARD_SWISH:
+                    y = ggml_hardswish(ctx, y);
+                    break;
+                case SDW_HYPER_TANH:
+                    y = ggml_tanh(ctx, y);
+                    break;
+                case SDW_HYPER_SIGMOID:
+                    y = ggml_sigmoid(ctx, y);
+                    break;
+                case SDW_HYPER_SILU:
+                    y = ggml_silu(ctx, y);
+                    break;
+                case SDW_HYPER_GELU:
+                    y = ggml_gelu_erf(ctx, y);
+                    break;
+                case SDW_HYPER_SOFTSIGN:
+                    y = ggml_div(ctx, y, ggml_scale_bias(ctx, ggml_abs(ctx, y), 1.f, 1.f));
+                    break;
+            }
+        }
+        return ggml_add(ctx, x, ggml_mul(ctx, y, strength));
+    }
+
+    // free_lunch scales what meets at a concatenation: the first half of the backbone's
+    // channels by b, and the lowest frequencies of the skip connection by s. waves and
+    // amounts are what skip_waves gives.
+    void free_lunch(ggml_tensor* node, int version, float b, ggml_tensor* waves, ggml_tensor* amounts) {
+        ggml_tensor *h = node->src[0], *skip = node->src[1];
+        const int64_t w = h->ne[0], rows = h->ne[1], channels = h->ne[2], n = h->ne[3];
+
+        ggml_tensor* first  = ggml_cont(ctx, ggml_view_4d(ctx, h, w, rows, channels / 2, n, h->nb[1], h->nb[2], h->nb[3], 0));
+        ggml_tensor* second = ggml_cont(ctx, ggml_view_4d(ctx, h, w, rows, channels - channels / 2, n, h->nb[1], h->nb[2], h->nb[3], (channels / 2) * h->nb[2]));
+        if (version == 1) {
+            first = ggml_scale(ctx, first, b);
+        } else {
+            first = ggml_mul(ctx, first, ggml_scale_bias(ctx, strength_map(h), b - 1, 1.f));
+        }
+        node->src[0] = ggml_concat(ctx, first, second, 2);
+
+        ggml_tensor* flat   = ggml_reshape_2d(ctx, ggml_is_contiguous(skip) ? skip : ggml_cont(ctx, skip), w * rows, skip->ne[2] * n);
+        ggml_tensor* change = ggml_mul_mat(ctx, amounts, ggml_mul_mat(ctx, waves, flat));
+        node->src[1]        = ggml_add(ctx, skip, ggml_reshape_4d(ctx, change, w, rows, skip->ne[2], n));
+    }
+
+    // strength_map is the mean over the channels, brought to 0..1 in each image.
+    ggml_tensor* strength_map(ggml_tensor* h) {
+        const int64_t w = h->ne[0], rows = h->ne[1], n = h->ne[3];
+        ggml_tensor* by_channel = ggml_cont(ctx, ggml_permute(ctx, h, 1, 2, 0, 3));  // [channels, w, rows, n]
+        ggml_tensor* mean       = ggml_reshape_4d(ctx, ggml_mean(ctx, by_channel), w, rows, 1, n);
+        auto most               = [&](ggml_tensor* t) { return ggml_pool_2d(ctx, t, GGML_OP_POOL_MAX, w, rows, w, rows, 0, 0); };
+        ggml_tensor* low        = ggml_scale(ctx, most(ggml_scale(ctx, mean, -1.f)), -1.f);
+        ggml_tensor* range      = ggml_sub(ctx, most(mean), low);
+        return ggml_div(ctx, ggml_sub(ctx, mean, low), range);
+    }
+};
+
+// skip_waves is a pair of matrices whose product takes a plane of w by h to its
+// frequencies 0 and -1 along each side, times factor: [7][h*w] and [h*w][7].
+std::pair<std::vector<float>, std::vector<float>> skip_waves(int64_t w, int64_t h, float factor) {
+    constexpr int count = 7;
+    std::vector<float> waves(count * w * h), amounts(w * h * count);
+    int wave       = 0;
+    const auto add = [&](double x_turns, double y_turns, bool sine) {
+        for (int64_t y = 0; y < h; y++) {
+            for (int64_t x = 0; x < w; x++) {
+                const double at    = 2 * M_PI * (x_turns * x / w + y_turns * y / h);
+                const double value = sine ? std::sin(at) : std::cos(at);
+                const int64_t i    = y * w + x;
+                waves[wave * w * h + i]   = static_cast<float>(value);
+                amounts[i * count + wave] = static_cast<float>(value * factor / (w * h));
+            }
+        }
+        wave++;
+    };
+    for (int y = 0; y < std::min<int64_t>(h, 2); y++) {  // a side of one cell has one frequency
+        for (int x = 0; x < std::min<int64_t>(w, 2); x++) {
+            add(x, y, false);
+            if (x != 0 || y != 0) {
+                add(x, y, true);
+            }
+        }
+    }
+    return {std::move(waves), std::move(amounts)};
+}
+
+}  // namespace
+
+void UNet::edit(ggml_tensor* out, const sdw_unet_input& in, const Hypernets& hypernets) {
+    edit_constants.clear();
+    if (in.perturbed == nullptr && in.freeu == 0 && hypernets.modules.empty()) {
+        return;
+    }
+    if (config.tiny_unet) {
+        fail(SDW_INVALID, "this checkpoint has a reduced UNet, which takes neither FreeU nor perturbed attention nor hypernetworks");
+    }
+    std::map<std::string, ggml_tensor*> weights;
+    get_param_tensors(weights, "");
+    Editor editor(compute_ctx, out, weights);
+    const auto constant = [&](std::vector<float> values, int64_t ne0, int64_t ne1) {
+        edit_constants.push_back(std::move(values));
+        return input(ne0, ne1);
+    };
+
+    if (in.perturbed != nullptr) {
+        editor.perturb(input(1, 1, in.rows));
+    }
+    if (in.freeu != 0) {
+        std::map<std::array<int64_t, 3>, std::pair<ggml_tensor*, ggml_tensor*>> waves;
+        for (ggml_tensor* node : editor.nodes) {
+            if (node->op != GGML_OP_CONCAT || node->op_params[0] != 2) {
+                continue;
+            }
+            const int64_t w = node->ne[0], h = node->ne[1], channels = node->src[0]->ne[2];
+            const int stage = channels == 4 * config.model_channels ? 0 : channels == 2 * config.model_channels ? 1 : -1;
+            if (stage < 0) {
+                continue;
+            }
+            auto& pair = waves[{w, h, stage}];
+            if (pair.first == nullptr) {
+                auto [first, second] = skip_waves(w, h, in.freeu_factors[2 + stage] - 1);
+                pair.first           = constant(std::move(first), w * h, 7);
+                pair.second          = constant(std::move(second), 7, w * h);
+            }
+            editor.free_lunch(node, in.freeu, in.freeu_factors[stage], pair.first, pair.second);
+        }
+    }
+    std::map<std::pair<ggml_tensor*, const Hypernets::Module*>, ggml_tensor*> done;
+    std::map<const Hypernets::Module*, ggml_tensor*> strengths;
+    for (const auto& [name, node] : editor.products) {
+        const int part = Editor::ends_with(name, ".to_k.weight") ? 0 : Editor::ends_with(name, ".to_v.weight") ? 1 : -1;
+        for (const Hypernets::Module& module : hypernets.modules) {
+            if (module.part != part || module.dim != node->src[1]->ne[0]) {
+                continue;
+            }
+            ggml_tensor*& strength = strengths[&module];
+            if (strength == nullptr) {
+                strength = constant({module.strength}, 1, 1);
+            }
+            ggml_tensor*& changed = done[{node->src[1], &module}];
+            if (changed == nullptr) {
+                changed = editor.hyper(module, node->src[1], strength);
+            }
+            node->src[1] = changed;
+        }
+    }
+}
+
+void UNet::edit_values(const sdw_unet_input& in, std::vector<const void*>& values) const {
+    if (in.perturbed != nullptr) {
+        values.push_back(in.perturbed);
+    }
+    for (const std::vector<float>& constant : edit_constants) {
+        values.push_back(constant.data());
+    }
+}
+
+}  // namespace sdw
+
+using namespace sdw;
+
+sdw_status sdw_set_hypernets(sdw_engine* e, const sdw_hyper_module* modules, int count, const sdw_hyper_layer* layers, int n_layers, char* err,
+                             int cap) {
+    return guard(err, cap, [&] {
+        for (int i = 0; i < count; i++) {
+            if (modules[i].first < 0 || modules[i].count < 0 || modules[i].first + modules[i].count > n_layers) {
+                fail(SDW_INVALID, "module %d of the hypernetworks has no layers", i);
+            }
+        }
+        e->unet->drop();  // its graph may read what is freed
+        e->hypernets.set(e->device, modules, count, layers);
+    });
+}
