@@ -168,7 +168,7 @@ func (s *services) loadModel(ctx context.Context) error {
 // hashModels computes the hashes that A1111 shows, one file at a time, while no
 // job needs disk and processor.
 func (s *services) hashModels(ctx context.Context) {
-	s.catalog.QueueHash(s.catalog.Checkpoints()...)
+	s.catalog.QueueHash(s.catalog.Usable(s.catalog.Checkpoints())...)
 	s.catalog.RunHasher(ctx, s.idle, func(path, _ string, err error) {
 		if err != nil {
 			s.log.Warn().Err(err).Str("file", path).Msg("a model file cannot be hashed")

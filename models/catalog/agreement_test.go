@@ -31,6 +31,8 @@ func TestOneJudge(t *testing.T) {
 				require.ErrorContains(t, err, c.Problem)
 				require.Equal(t, fault.Invalid, fault.CodeOf(err))
 				require.Contains(t, fault.Message(err), path)
+				require.Regexp(t, `^[[:print:]]+$`, fault.Message(err))
+				require.Less(t, len(fault.Message(err)), len(path)+400)
 				require.False(t, listed)
 				return
 			}

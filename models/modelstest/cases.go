@@ -49,14 +49,15 @@ func (c Case) Write(t *testing.T, root string) (path string) {
 }
 
 // Cases are files of checkpoints, VAEs, upscalers, ControlNets and preview decoders
-// of the smallest size.
+// of the smallest size, and broken ones of these and of LoRAs and embeddings.
 func Cases(t *testing.T) []Case {
 	t.Helper()
 	var all []Case
 	for kind, cases := range map[models.Kind][]Case{
-		models.Checkpoint: checkpoints(t), models.VAE: vaes(t), models.Upscaler: upscalers(t), models.ControlNet: controlNets(t), models.Preview: previews(t),
+		models.Checkpoint: checkpoints(t), models.VAE: vaes(t), models.Upscaler: upscalers(t), models.ControlNet: controlNets(t),
+		models.Preview: previews(t), models.LoRA: nil, models.Embedding: nil,
 	} {
-		for _, c := range cases {
+		for _, c := range append(cases, broken(t, kind)...) {
 			c.Kind = kind
 			c.Name = string(kind) + " " + c.Name
 			all = append(all, c)
