@@ -30,6 +30,9 @@ func (j *job) activate(ctx context.Context, networks []prompt.Network) error {
 		j.bundled = append(j.bundled, r.Embeddings...)
 	}
 	j.loras, j.files = loras, files
+	if err := j.activateHypernets(ctx, networks); err != nil {
+		return err
+	}
 	j.texts = j.pipeline.embeddings.get(j.req.Files.Embeddings, j.bundled)
 	return j.uses(files...)
 }
@@ -38,7 +41,7 @@ func (j *job) activate(ctx context.Context, networks []prompt.Network) error {
 // tag.
 func (j *job) resolveLoRAs(networks []prompt.Network) (names []string, files []LoRA) {
 	for _, n := range networks {
-		if n.Type != "lora" && n.Type != "lyco" {
+		if n.Type != "lora" && n.Type != "lyco" && n.Type != "hypernet" {
 			j.comment(fmt.Sprintf("Extra networks of type %q are not supported and were left out", n.Type))
 		}
 	}

@@ -50,6 +50,35 @@ func TestTagsThatDoNothingAreTold(t *testing.T) {
 	require.Empty(t, res.Comments, "tags in the negative prompt are text")
 }
 
+func TestHypernetworkTags(t *testing.T) {
+	b := newBench(t, nil)
+	run := func(text string) ([]string, []inference.Hypernet) {
+		res := b.run(t, txt2img(func(r *inference.Request) {
+			r.Prompt = text
+			r.Files.Hypernets = map[string]string{
+				"h": "../formats/hypernet/testdata/hypernet.pt", "p": "../formats/hypernet/testdata/hypernet-plain.pt", "broken": "networks_test.go",
+			}
+		}))
+		return res.Comments, b.engine().Hypernets()
+	}
+	comments, set := run("a cat <hypernet:h:0.5><hypernet:p><hypernet:h:-0.25>")
+	require.Empty(t, comments)
+	require.Len(t, set, 2)
+	require.Equal(t, []float64{-0.25, 1}, []float64{set[0].Strength, set[1].Strength})
+	require.Equal(t, "hypernet", set[0].Network.Name)
+	_, again := run("a dog <hypernet:h:-0.25><hypernet:p>")
+	require.Same(t, set[0].Network, again[0].Network, "a file is read once")
+
+	comments, set = run("a cat <hypernet:absent:1><hypernet:broken:1>")
+	require.Empty(t, set)
+	require.Len(t, comments, 2)
+	require.Equal(t, "Hypernetwork not found: absent", comments[0])
+	require.Contains(t, comments[1], "hypernetwork networks_test.go: not a readable PyTorch file")
+	comments, set = run("a cat <hypernet:h:much>")
+	require.Empty(t, set)
+	require.Equal(t, []string{`Hypernetwork tags were ignored: could not convert string to float: "much"`}, comments)
+}
+
 // What of a LoRA does not act is told with the picture, also when nothing changes
 // because the job before had the same LoRAs.
 func TestNotesOfLoRAsAreTold(t *testing.T) {

@@ -50,6 +50,7 @@ type Pipeline struct {
 	closed     atomic.Bool
 	turns      *batch.Turns
 	embeddings embeddingFiles
+	hypernets  hypernetFiles
 	count      counter
 
 	mu       sync.Mutex
@@ -118,6 +119,10 @@ func (p *Pipeline) want(req *Request) batch.Want {
 		return alone
 	}
 	loras := lorasOf(req, req.Prompt)
+	hypernets := hypernetsOf(req, req.Prompt)
+	if hr := req.Hires; hr != nil && !slices.Equal(hypernets, hypernetsOf(req, hr.Prompt)) {
+		return alone
+	}
 	if hr := req.Hires; hr != nil && (hr.Checkpoint != "" && hr.Checkpoint != req.Files.Checkpoint || !slices.Equal(loras, lorasOf(req, hr.Prompt))) {
 		return alone
 	}
@@ -141,6 +146,9 @@ func (p *Pipeline) want(req *Request) batch.Want {
 	for _, l := range loras {
 		files = append(files, l.Path)
 	}
+	for _, h := range hypernets {
+		files = append(files, h.path)
+	}
 	for _, u := range req.Control {
 		files = append(files, u.Model)
 	}
@@ -148,7 +156,7 @@ func (p *Pipeline) want(req *Request) batch.Want {
 		files = append(files, u.Model)
 	}
 	files = slices.AppendSeq(files, maps.Values(req.Files.Upscalers))
-	return batch.Want{Key: fmt.Sprintf("%d %q %q %+v", p.look(files), req.Files.Checkpoint, req.Files.VAE, loras)}
+	return batch.Want{Key: fmt.Sprintf("%d %q %q %+v %+v", p.look(files), req.Files.Checkpoint, req.Files.VAE, loras, hypernets)}
 }
 
 // look notes the versions of files and returns how many changes of them were seen so

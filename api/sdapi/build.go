@@ -202,12 +202,16 @@ func (c *call) buildFiles() error {
 	files := inference.Files{
 		Checkpoint: c.checkpoint.Path,
 		LoRAs:      make(map[string]string),
+		Hypernets:  make(map[string]string),
 		Embeddings: make(map[string]string),
 		Upscalers:  make(map[string]string),
 		TAESD:      taesd.Path,
 	}
 	if explicit {
 		files.VAE = vae.Path
+	}
+	for _, h := range known.Hypernetworks() {
+		files.Hypernets[h.Name] = h.Path
 	}
 	for _, e := range s.embeddings() {
 		files.Embeddings[e.Content.Name] = e.Path

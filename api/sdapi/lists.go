@@ -279,3 +279,12 @@ func (s *Server) cmdFlags() *pyjson.Object {
 	}
 	return flags
 }
+
+// listHypernetworks handles GET /sdapi/v1/hypernetworks.
+func (s *Server) listHypernetworks(*http.Request) (any, error) {
+	out := []any{}
+	for _, h := range s.cfg.Catalog.Hypernetworks() {
+		out = append(out, pyjson.NewObject("name", h.Name, "path", h.Path))
+	}
+	return out, nil
+}

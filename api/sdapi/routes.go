@@ -69,7 +69,7 @@ func (s *Server) listRoutes() []route {
 		{method: get, path: api + "latent-upscale-modes", handle: s.value(listLatentModes), summary: "Upscalers of latents"},
 		{method: get, path: api + "sd-models", handle: s.value(s.listModels), summary: "Checkpoints"},
 		{method: get, path: api + "sd-vae", handle: s.value(s.listVAEs), summary: "VAE files"},
-		{method: get, path: api + "hypernetworks", handle: s.answer([]any{}), summary: "Hypernetworks; there are none"},
+		{method: get, path: api + "hypernetworks", handle: s.value(s.listHypernetworks), summary: "Hypernetworks"},
 		{method: get, path: api + "face-restorers", handle: s.answer(faceRestorers), summary: "Face restoration models, by name"},
 		{method: get, path: api + "realesrgan-models", handle: s.value(s.listRealESRGAN), summary: "Real-ESRGAN upscalers"},
 		{method: get, path: api + "prompt-styles", handle: s.value(func(*http.Request) (any, error) { return s.listStyles(), nil }), summary: "Prompt styles"},

@@ -67,6 +67,7 @@ type Fake struct {
 	Objects     []detect.Found                  // what Detect finds in every picture, the most confident first
 
 	mu       sync.Mutex
+	hypers   []inference.Hypernet // see Hypernets
 	calls    []Call
 	counts   map[Op]int
 	active   state
@@ -245,6 +246,21 @@ func (f *Fake) Decode(ctx context.Context, in inference.LatentInput) ([]float32,
 	}
 	defer done()
 	return decode(in, st.vae), nil
+}
+
+// SetHypernets implements inference.HypernetApplier.
+func (f *Fake) SetHypernets(_ context.Context, list []inference.Hypernet) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hypers = slices.Clone(list)
+	return nil
+}
+
+// Hypernets are the hypernetworks that were set last.
+func (f *Fake) Hypernets() []inference.Hypernet {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hypers
 }
 
 // SetLoRAs implements inference.LoRAApplier, as a real engine does: the list that
