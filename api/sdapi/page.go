@@ -61,6 +61,7 @@ type Parameters struct {
 	infotext.Paste
 	ModelHash, Model string           // "" where the text does not say
 	Control          []map[string]any // units of ControlNet, without their pictures
+	Details          []map[string]any // units of ADetailer
 	Script           map[string]any   // arguments of X/Y/Z plot by their labels, nil for none
 }
 
@@ -73,7 +74,7 @@ func (s *Server) ReadParameters(text string) (*Parameters, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Parameters{Paste: paste, Control: unitsOf(parsed)}
+	p := &Parameters{Paste: paste, Control: unitsOf(parsed), Details: detailsOf(parsed)}
 	p.ModelHash, _ = parsed["Model hash"].(string)
 	p.Model, _ = parsed["Model"].(string)
 	if parsed["Script"] == "X/Y/Z plot" {
@@ -108,6 +109,31 @@ func unitsOf(parsed infotext.Fields) []map[string]any {
 			}
 		}
 		units = append(units, unit)
+	}
+	return units
+}
+
+// detailsOf reads what writeDetails writes.
+func detailsOf(parsed infotext.Fields) []map[string]any {
+	var units []map[string]any
+	for i := range aDetailerUnits {
+		suffix := ""
+		if i > 0 {
+			suffix = " " + ordinal(i+1)
+		}
+		unit := map[string]any{}
+		for _, f := range detailFields {
+			value, ok := parsed["ADetailer "+f.key+suffix]
+			if !ok || f.key == "" {
+				continue
+			}
+			if read, errs := f.Coerce(value); len(errs) == 0 {
+				unit[f.Name] = read
+			}
+		}
+		if unit["ad_model"] != nil {
+			units = append(units, unit)
+		}
 	}
 	return units
 }

@@ -50,7 +50,8 @@ func TestReadParameters(t *testing.T) {
 	got, err := f.server.ReadParameters("a cat\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, CFG scale: 7.5, Seed: 5, Size: 512x768, Model hash: 6ce0161689, " +
 		`Model: v1-5-pruned-emaonly, Denoising strength: 0.6, Clip skip: 2, ControlNet 1: "Module: canny, Model: canny [01234567], Weight: 0.5, ` +
 		`Resize Mode: Just Resize, Threshold A: 90, Pixel Perfect: True, Control Mode: Balanced", Mask mode: Inpaint not masked, Mask blur: 6, ` +
-		`Inpaint area: Only masked, Masked area padding: 16, Masked content: latent noise, Script: X/Y/Z plot, X Type: Steps, X Values: "10,20"`)
+		`Inpaint area: Only masked, Masked area padding: 16, Masked content: latent noise, ADetailer model: face_yolov8n.pt, ADetailer prompt: "a face, smiling", ` +
+		`ADetailer confidence: 0.4, ADetailer mask blur: 8, ADetailer model 2nd: hand_yolov8n.pt, ADetailer denoising strength 2nd: 0.5, Script: X/Y/Z plot, X Type: Steps, X Values: "10,20"`)
 	require.NoError(t, err)
 	for name, want := range map[string]any{
 		"prompt": "a cat", "negative_prompt": "dog", "steps": int64(20), "cfg_scale": 7.5, "width": int64(512), "height": int64(768), "denoising_strength": 0.6, "enable_hr": false,
@@ -63,6 +64,10 @@ func TestReadParameters(t *testing.T) {
 	require.Equal(t, []map[string]any{{
 		"enabled": true, "module": "canny", "model": "canny [01234567]", "weight": 0.5, "resize_mode": "Just Resize", "threshold_a": 90.0, "pixel_perfect": true, "control_mode": "Balanced",
 	}}, got.Control)
+	require.Equal(t, []map[string]any{
+		{"ad_model": "face_yolov8n.pt", "ad_prompt": "a face, smiling", "ad_confidence": 0.4, "ad_mask_blur": int64(8)},
+		{"ad_model": "hand_yolov8n.pt", "ad_denoising_strength": 0.5},
+	}, got.Details)
 	require.Equal(t, map[string]any{"X type": "Steps", "X values": "10,20"}, got.Script)
 
 	_, err = f.server.ReadParameters("a cat\nSteps: many, Sampler: Euler a, Seed: 1")

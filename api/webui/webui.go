@@ -68,6 +68,7 @@ type Parameters struct {
 	ModelHash string           `json:"model_hash"`
 	Model     string           `json:"model"`
 	Control   []map[string]any `json:"control"` // units of ControlNet
+	Details   []map[string]any `json:"details"` // units of ADetailer
 	Script    map[string]any   `json:"script"`  // arguments of X/Y/Z plot by their labels
 }
 

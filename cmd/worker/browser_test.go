@@ -196,8 +196,12 @@ func pageHome(t *testing.T) string {
 	if _, err := exec.LookPath("chromium"); err != nil {
 		t.Skip("chromium is not installed")
 	}
+	detector, err := os.ReadFile("../../inference/detect/testdata/detect.pt")
+	require.NoError(t, err)
 	home := t.TempDir()
 	t.Chdir(home)
+	require.NoError(t, os.MkdirAll("models/adetailer", 0o755))
+	require.NoError(t, os.WriteFile("models/adetailer/face.pt", detector, 0o600))
 	for path, kind := range map[string]synth.Kind{
 		"Stable-diffusion/" + checkpointName: synth.Checkpoint, "Lora/style": synth.LoRA, "embeddings/word": synth.Embedding, "ControlNet/edges": synth.ControlNet,
 	} {

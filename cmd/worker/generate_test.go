@@ -287,4 +287,6 @@ func TestGenerateWithADetailer(t *testing.T) {
 	require.Contains(t, got.err, "there are face.pt\n")
 	require.Contains(t, got.err, "note: ADetailer: face.pt found nothing in picture 1\n", "the scripted engine sees no objects")
 	require.Contains(t, parametersOf(t, "cat.png"), `ADetailer model: face.pt, ADetailer prompt: "[PROMPT], smiling", ADetailer confidence: 0.3,`)
+	require.Equal(t, cli.StatusOK, worker(t, "generate", "--from", "cat.png", "--output", "again.png").status)
+	require.Equal(t, parametersOf(t, "cat.png"), strings.Replace(parametersOf(t, "again.png"), ", Schedule type: Automatic", "", 1))
 }

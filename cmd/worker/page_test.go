@@ -38,6 +38,7 @@ func TestPage(t *testing.T) {
 		"writes prompts":           pageWritesPrompts,
 		"keeps a history":          pageKeepsHistory,
 		"uses ControlNet, scripts": pageUsesControlAndScripts,
+		"uses ADetailer":           pageUsesADetailer,
 		"keeps its state":          pageKeepsState,
 		"works behind a prefix":    pageBehindPrefix,
 		"is for everyone":          pageIsAccessible,
@@ -393,6 +394,26 @@ func pageUsesControlAndScripts(t *testing.T, home string) {
 	b.do(`$('use-all').click()`)
 	b.wait(`f.script_name.value === 'x/y/z plot'`)
 	require.Equal(t, "5-7", js[string](b, `return [...document.querySelectorAll('#script-fields label')].find(l => l.textContent.startsWith('Y values')).querySelector('textarea').value`))
+}
+
+// The scripted engine sees no objects, of which a note tells.
+func pageUsesADetailer(t *testing.T, home string) {
+	b := page(t, home, openGate)
+	b.fill(quick)
+	require.Equal(t, "0.3", b.values()["ad_confidence"])
+	b.fill(map[string]any{"ad_enable": true, "ad_prompt": "smiling", "ad_confidence": "0.5"})
+	before := b.values()
+	b.do(`$('form').requestSubmit()`)
+	b.wait(`document.querySelector('#jobs .remark')`)
+	require.Equal(t, "ADetailer: face.pt found nothing in picture 1", js[string](b, `return document.querySelector('#jobs .remark').textContent`))
+	b.do(`document.querySelector('#jobs .dismiss').click()`)
+	require.Contains(t, b.pictures(1)[0], "ADetailer model: face.pt, ADetailer prompt: smiling, ADetailer confidence: 0.5")
+	b.fill(map[string]any{"ad_enable": false, "ad_prompt": ""})
+	b.do(`document.querySelector('#gallery button').click()`)
+	b.wait(`$('viewer').open`)
+	b.do(`$('use-all').click()`)
+	b.wait(`!$('viewer').open || $('viewer-note').textContent`)
+	require.Equal(t, before, b.values())
 }
 
 // edges is a picture with something to find in it.

@@ -2,6 +2,7 @@
 
 import * as canvas from './canvas.js'
 import * as control from './control.js'
+import * as detailer from './detailer.js'
 import { $, save, saved } from './dom.js'
 import { changed, clearErrors, field, form, now, onChange, recall, set, showProblem, valid } from './form.js'
 import * as gallery from './gallery.js'
@@ -59,6 +60,7 @@ $('swap').onclick = () => {
 }
 $('refresh').onclick = () => lists.refresh().then(() => {
   control.fill()
+  detailer.fill()
   scripts.fill()
   changed()
 }).catch(showProblem)
@@ -157,6 +159,7 @@ viewer.on({
 
 async function start() {
   await lists.load()
+  detailer.fill()
   toy.start()
   recall()
   setStyles(styles())

@@ -7,15 +7,15 @@ import { field, keepDefaults, set } from './form.js'
 // server is what the lists said last.
 export const server = {
   options: {}, checkpoints: [], vaes: [], samplers: [], schedulers: [], upscalers: [], latentModes: [],
-  loras: [], embeddings: [], styles: [], scripts: [], modules: {}, controls: [], toys: { titles: null },
+  loras: [], embeddings: [], styles: [], scripts: [], modules: {}, controls: [], detectors: [], toys: { titles: null },
 }
 
 const list = path => call('GET', 'sdapi/v1/' + path)
 
 // load asks for everything and fills the form with the API's defaults.
 export async function load() {
-  const [api] = await Promise.all([call('GET', 'openapi.json'), lists()])
-  fillDefaults(api)
+  const [api, detail] = await Promise.all([call('GET', 'openapi.json'), call('GET', 'adetailer/v1/schema'), lists()])
+  fillDefaults(api, detail)
   fillSelects()
   keepDefaults()
 }
@@ -28,28 +28,28 @@ export async function refresh() {
 }
 
 async function lists() {
-  const [options, samplers, schedulers, modes, upscalers, styles, scripts, modules, controls, files, toys] = await Promise.all([
+  const [options, samplers, schedulers, modes, upscalers, styles, scripts, modules, controls, detectors, files, toys] = await Promise.all([
     list('options'), list('samplers'), list('schedulers'), list('latent-upscale-modes'), list('upscalers'),
     list('prompt-styles'), list('script-info'), call('GET', 'controlnet/module_list'),
-    call('GET', 'controlnet/model_list'), call('GET', 'webui/files.json'), call('GET', 'webui/toys.json'),
+    call('GET', 'controlnet/model_list'), call('GET', 'adetailer/v1/ad_model'), call('GET', 'webui/files.json'), call('GET', 'webui/toys.json'),
   ])
   Object.assign(server, {
     options, toys, scripts,
     samplers: samplers.map(s => s.name), schedulers: schedulers.map(s => s.label),
     latentModes: modes.map(m => m.name), upscalers: upscalers.map(u => u.name),
     styles: styles.filter(s => s.prompt !== null || s.negative_prompt !== null),
-    modules: modules.module_detail, controls: controls.model_list,
+    modules: modules.module_detail, controls: controls.model_list, detectors: detectors.ad_model,
     checkpoints: files.checkpoints ?? [], vaes: files.vaes ?? [], loras: files.loras ?? [], embeddings: files.embeddings ?? [],
   })
 }
 
-function fillDefaults(api) {
+function fillDefaults(api, detail) {
   const defaults = route => {
     const ref = api.paths['/sdapi/v1/' + route].post.requestBody.content['application/json'].schema.$ref
     return api.components.schemas[ref.split('/').pop()].properties
   }
   const known = {
-    ...defaults('extra-single-image'), ...defaults('img2img'), ...defaults('txt2img'), denoising_strength: defaults('img2img').denoising_strength,
+    ...detail.properties, ...defaults('extra-single-image'), ...defaults('img2img'), ...defaults('txt2img'), denoising_strength: defaults('img2img').denoising_strength,
   }
   for (const input of field) {
     const value = known[input.name]?.default

@@ -6,6 +6,7 @@ import { changed, field, now, reset, set } from './form.js'
 import { server } from './lists.js'
 import * as canvas from './canvas.js'
 import * as control from './control.js'
+import * as detailer from './detailer.js'
 import { dataURL } from './pictures.js'
 import { setStyles } from './prompt.js'
 import * as scripts from './scripts.js'
@@ -39,7 +40,7 @@ export function show(element, text) {
 // use fills the form with all that a text says, and the defaults for the rest. It
 // returns sentences about what could not be taken.
 export async function use(text) {
-  const { fields, overrides, model_hash: hash, model, control: units, script } = await call('POST', 'webui/parameters', { text })
+  const { fields, overrides, model_hash: hash, model, control: units, details, script } = await call('POST', 'webui/parameters', { text })
   const missing = []
   const mine = field.model.value, vae = field.sd_vae.value
   reset()
@@ -63,6 +64,7 @@ export async function use(text) {
   setStyles(styles)
   control.set(units ?? [])
   if (units?.length) missing.push('The pictures of ControlNet are not in the file.')
+  detailer.use(details ?? [])
   changed()
   scripts.fill()
   scripts.set(script ? 'x/y/z plot' : '', script ?? {})

@@ -2,6 +2,7 @@
 
 import * as canvas from './canvas.js'
 import * as control from './control.js'
+import * as detailer from './detailer.js'
 import { field, number } from './form.js'
 import { server } from './lists.js'
 import { overrides } from './parameters.js'
@@ -26,7 +27,7 @@ async function common() {
   const body = {
     prompt: field.prompt.value, negative_prompt: field.negative_prompt.value, styles: styles(),
     sampler_name: field.sampler_name.value, scheduler: field.scheduler.value, tiling: field.tiling.checked,
-    override_settings: options(), alwayson_scripts: await control.args(), ...scripts.request(),
+    override_settings: options(), alwayson_scripts: { ...await control.args(), ...detailer.args() }, ...scripts.request(),
   }
   numbers(body, 'steps', 'cfg_scale', 'width', 'height', 'batch_size', 'n_iter', 'seed', 'subseed', 'subseed_strength', 'seed_resize_from_w', 'seed_resize_from_h')
   return body
