@@ -26,7 +26,8 @@ func (j *job) hires(ctx context.Context, first latents, seeds, subseeds []int64)
 	if steps == 0 {
 		steps = j.req.Steps
 	}
-	conds, err := j.conditions(ctx, hr.Prompt, hr.NegativePrompt, j.hiresPass(hr.Sampler, steps))
+	timing := j.hiresPass(hr.Sampler, steps)
+	conds, err := j.conditions(ctx, hr.Prompt, hr.NegativePrompt, timing)
 	if err != nil {
 		return latents{}, err
 	}
@@ -36,6 +37,9 @@ func (j *job) hires(ctx context.Context, first latents, seeds, subseeds []int64)
 		steps:     steps,
 		cfg:       hr.CFGScale,
 		conds:     conds,
+		prompt:    hr.Prompt,
+		negative:  hr.NegativePrompt,
+		timing:    timing,
 		size:      latents{n: big.n, h: big.h, w: big.w},
 		noise:     j.noise(seeds, subseeds, big.h, big.w, j.req.Settings.ENSD),
 		concat:    concat.data,

@@ -259,7 +259,8 @@ func (j *job) finish(ctx context.Context, m imageio.RGB, i int) (imageio.RGB, er
 
 // img2img makes the latents of one batch from the init latents.
 func (j *job) img2img(ctx context.Context, seeds, subseeds []int64) (latents, error) {
-	conds, err := j.conditions(ctx, j.req.Prompt, j.req.NegativePrompt, j.firstPass())
+	timing := j.firstPass()
+	conds, err := j.conditions(ctx, j.req.Prompt, j.req.NegativePrompt, timing)
 	if err != nil {
 		return latents{}, err
 	}
@@ -270,6 +271,9 @@ func (j *job) img2img(ctx context.Context, seeds, subseeds []int64) (latents, er
 		steps:     j.req.Steps,
 		cfg:       j.req.CFGScale,
 		conds:     conds,
+		prompt:    j.req.Prompt,
+		negative:  j.req.NegativePrompt,
+		timing:    timing,
 		size:      latents{n: start.n, h: start.h, w: start.w},
 		noise:     j.noise(seeds, subseeds, start.h, start.w, j.req.Settings.ENSD),
 		concat:    j.init.concat.data,

@@ -223,7 +223,8 @@ func (j *job) noise(seeds, subseeds []int64, h, w int, ensd int64) *rng.ImageRNG
 // txt2img makes the latents of one batch from noise.
 func (j *job) txt2img(ctx context.Context, seeds, subseeds []int64) (latents, error) {
 	h, w := j.req.Height/LatentScale, j.req.Width/LatentScale
-	conds, err := j.conditions(ctx, j.req.Prompt, j.req.NegativePrompt, j.firstPass())
+	timing := j.firstPass()
+	conds, err := j.conditions(ctx, j.req.Prompt, j.req.NegativePrompt, timing)
 	if err != nil {
 		return latents{}, err
 	}
@@ -237,6 +238,9 @@ func (j *job) txt2img(ctx context.Context, seeds, subseeds []int64) (latents, er
 		steps:     j.req.Steps,
 		cfg:       j.req.CFGScale,
 		conds:     conds,
+		prompt:    j.req.Prompt,
+		negative:  j.req.NegativePrompt,
+		timing:    timing,
 		size:      latents{n: len(seeds), h: h, w: w},
 		noise:     j.noise(seeds, subseeds, h, w, j.req.Settings.ENSD),
 		concat:    concat.data,

@@ -115,7 +115,7 @@ func (p *Pipeline) inUse() *model {
 // alone.
 func (p *Pipeline) want(req *Request) batch.Want {
 	alone := batch.Want{Alone: true}
-	if p.opts.Jobs == 1 {
+	if p.opts.Jobs == 1 || req.Refiner != nil {
 		return alone
 	}
 	loras := lorasOf(req, req.Prompt)

@@ -40,6 +40,7 @@ type Request struct {
 
 	Init    *Init         // img2img when set
 	Hires   *Hires        // second pass of txt2img when set
+	Refiner *Refiner      // takes over during sampling when set
 	Control []ControlUnit // ControlNet units
 	Details []DetailUnit  // what is repainted in every finished picture, in turn
 
@@ -234,6 +235,7 @@ type Result struct {
 	UsedLoRAs      []string    // names, in the order of their tags
 	UsedEmbeddings []string    // names, in the order of first use, without those inside LoRAs
 	Files          []fileid.ID // versions of the model files that made the pictures, where the engine tells
+	Refined        bool        // the refiner took over
 	Inpainting     bool        // the checkpoint takes mask and masked picture beside the latent
 	PaddedConds    bool        // prompts of unequal length were padded: infotext "Pad conds"
 	Comments       []string    // what was ignored or replaced, for the client
@@ -310,6 +312,9 @@ func (r *Request) Check() error {
 	}
 	if len(r.Control) > MaxControlUnits {
 		return fault.FieldError("alwayson_scripts", "%d ControlNet units are on, want at most %d", len(r.Control), MaxControlUnits)
+	}
+	if f := r.Refiner; f != nil && !finite(f.SwitchAt) {
+		return fault.FieldError("refiner_switch_at", "refiner_switch_at is not a finite number")
 	}
 	if err := r.Settings.FreeU.Check(); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference/clip"
+	"sdworker/inference/prompt"
 	"sdworker/inference/rng"
 	"sdworker/inference/sampler"
 )
@@ -24,6 +25,9 @@ type pass struct {
 	concat    []float32        // [n,5,h,w] extra channels of an inpainting checkpoint
 	hires     bool
 
+	prompt, negative string // what conds encode, and when
+	timing           prompt.Pass
+
 	control []controlUnit
 	rows    int // the largest batch of UNet rows that memory took; 0 = no limit met yet
 }
@@ -31,7 +35,7 @@ type pass struct {
 // sample runs the sampler of a pass and returns its latents.
 func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	defer j.clock(&j.res.Timings.Sample)()
-	defer j.eng.End()
+	defer func() { j.eng.End() }() // of a refiner, if there is one
 	var err error
 	if p.control, err = j.prepareControl(ctx, p); err != nil {
 		return latents{}, err
@@ -111,6 +115,9 @@ func (j *job) onStep(ctx context.Context, p *pass, step, total int, predicted []
 
 // predict calls unet and lets the preprocessors change its predictions.
 func (j *job) predict(ctx context.Context, p *pass, b *sampler.Batch) ([]float32, error) {
+	if err := j.refine(ctx, p, b); err != nil {
+		return nil, err
+	}
 	out, err := j.unet(ctx, p, b)
 	if err != nil {
 		return nil, err

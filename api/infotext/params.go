@@ -38,6 +38,9 @@ type Params struct {
 	Sampling   Sampling
 	Refiner    *Refiner
 
+	RefinerBySteps bool   // option refiner_switch_by_sample_steps
+	HiresRefiner   string // option hires_fix_refiner_pass, off its default
+
 	Version string // empty with option add_version_to_infotext off
 	User    string
 }

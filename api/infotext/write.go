@@ -222,6 +222,8 @@ func (p Params) samplingEntries(t *table, schedule string) {
 	t.set("Extra noise", when(!fromNoise, extraNoise))
 	p.setArguments(t, r.Sampler)
 	if refiner := p.Refiner; refiner != nil {
+		t.set("Refiner switch by sampling steps", when(p.RefinerBySteps, true))
+		t.set("Hires refiner", when(p.HiresRefiner != "", p.HiresRefiner))
 		t.set("Refiner", refiner.Checkpoint)
 		t.set("Refiner switch at", optional(refiner.SwitchAt))
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/api/infotext"
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/clip"
@@ -52,7 +53,7 @@ func (c *call) build(ctx context.Context) error {
 	if err := c.applyGuidance(); err != nil {
 		return err
 	}
-	if err := c.checkRefiner(); err != nil {
+	if err := c.buildRefiner(); err != nil {
 		return err
 	}
 	if err := c.buildFiles(); err != nil {
@@ -141,17 +142,24 @@ func (c *call) checkWeights() error {
 	return nil
 }
 
-// checkRefiner finds the refiner, as A1111 does. It is not supported beyond that.
-func (c *call) checkRefiner() error {
+// buildRefiner finds the refiner. Without refiner_switch_at it takes over at once, as in
+// A1111.
+func (c *call) buildRefiner() error {
 	name := c.in.text("refiner_checkpoint")
 	if name == "" || name == "None" {
 		return nil
 	}
-	if _, ok := c.server.cfg.Catalog.ClosestCheckpoint(name); !ok {
+	file, ok := c.server.cfg.Catalog.ClosestCheckpoint(name)
+	if !ok {
 		return crash("Exception", "Could not find checkpoint with name %s", name)
 	}
-	if at := c.in.maybeNumber("refiner_switch_at"); at != nil && *at > 0 && *at < 1 {
-		c.note("the refiner %s is not supported and did nothing", quoted(name))
+	c.refiner = &infotext.Refiner{Checkpoint: file.ShortTitle(), SwitchAt: c.in.maybeNumber("refiner_switch_at")}
+	pass := c.opts.Text("hires_fix_refiner_pass")
+	c.req.Refiner = &inference.Refiner{
+		Checkpoint: file.Path, BySteps: c.opts.Bool("refiner_switch_by_sample_steps"), FirstPass: pass != "second pass", SecondPass: pass != "first pass",
+	}
+	if at := c.refiner.SwitchAt; at != nil {
+		c.req.Refiner.SwitchAt = *at
 	}
 	return nil
 }

@@ -86,3 +86,14 @@ func TestGuidanceScripts(t *testing.T) {
 		require.Equal(t, 500, f.post("/sdapi/v1/txt2img", small(scriptsOf(name, args...))).status, name)
 	}
 }
+
+func TestRefiner(t *testing.T) {
+	f := start(t)
+	f.post("/sdapi/v1/txt2img", small(map[string]any{"refiner_checkpoint": "other", "refiner_switch_at": 0.6})).generated(t)
+	require.NotEmpty(t, f.gen.Last().Refiner.Checkpoint)
+	require.NotEqual(t, f.gen.Last().Files.Checkpoint, f.gen.Last().Refiner.Checkpoint)
+	require.InDelta(t, 0.6, f.gen.Last().Refiner.SwitchAt, 0)
+	require.False(t, f.gen.Last().Refiner.FirstPass, "option hires_fix_refiner_pass")
+	f.post("/sdapi/v1/txt2img", small(map[string]any{"refiner_checkpoint": "None", "refiner_switch_at": 0.6})).generated(t)
+	require.Nil(t, f.gen.Last().Refiner)
+}

@@ -59,6 +59,17 @@ func (c *call) params(res *inference.Result) infotext.Params {
 	if c.faces {
 		p.FaceRestoration = o.Text("face_restoration_model")
 	}
+	if res.Refined {
+		p.Refiner = c.refiner
+		if c.req.Refiner.BySteps {
+			p.RefinerBySteps = true
+		}
+		if r.Hires != nil {
+			if pass := o.Text("hires_fix_refiner_pass"); pass != "second pass" {
+				p.HiresRefiner = pass
+			}
+		}
+	}
 	if res.Inpainting {
 		weight := o.Float("inpainting_mask_weight")
 		p.ConditionalMaskWeight = &weight

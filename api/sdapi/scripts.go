@@ -130,7 +130,8 @@ type scriptCall struct {
 	control    []any            // args of ControlNet
 	units      []*fields        // those of them that act
 	guidance   guidance
-	dynamic    *dynamicArgs // nil: braces are plain text
+	refiner    *infotext.Refiner // nil: none is asked for
+	dynamic    *dynamicArgs      // nil: braces are plain text
 
 	detailUnits []*fields // valid ones of ADetailer
 	detailsOnly bool      // img2img is left out
