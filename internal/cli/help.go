@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -42,20 +41,16 @@ func printFlags[P any](v *Verb[P], path string, w io.Writer) {
 		}
 		fmt.Fprintf(w, "  %s\n", line)
 	}
-	if f, ok := command.(Flagger); ok {
-		fs := flag.NewFlagSet(v.Name, flag.ContinueOnError)
-		f.RegisterFlags(fs)
-		fmt.Fprintln(w)
-		fs.VisitAll(func(f *flag.Flag) { fmt.Fprintf(w, "  --%s\n        %s\n", f.Name, f.Usage) })
-	}
-	for _, s := range command.Settings() {
-		if s.VariablesOnly {
-			continue
+	group := "\x00" // the first title, which may be empty, is another one
+	for _, f := range outlineOf(v, path).flags {
+		if f.group != group {
+			group = f.group
+			fmt.Fprintf(w, "\n%s", f.group)
+			if group != "" {
+				fmt.Fprintln(w)
+			}
 		}
-		fmt.Fprintf(w, "\n%s\n", s.Title)
-		for _, f := range s.Fields() {
-			fmt.Fprintf(w, "  --%s%s\n        %s\n", f.Flag, f.argument(), f.describe(s.Environment))
-		}
+		fmt.Fprintf(w, "  --%s%s\n        %s\n", f.name, f.value, f.text)
 	}
 }
 

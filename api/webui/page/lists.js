@@ -7,7 +7,7 @@ import { field, keepDefaults, set } from './form.js'
 // server is what the lists said last.
 export const server = {
   options: {}, checkpoints: [], vaes: [], samplers: [], schedulers: [], upscalers: [], latentModes: [],
-  loras: [], embeddings: [], styles: [], scripts: [], modules: {}, controls: [], detectors: [], toys: { titles: null },
+  loras: [], embeddings: [], hypernetworks: [], styles: [], scripts: [], modules: {}, controls: [], detectors: [], toys: { titles: null },
 }
 
 const list = path => call('GET', 'sdapi/v1/' + path)
@@ -28,13 +28,13 @@ export async function refresh() {
 }
 
 async function lists() {
-  const [options, samplers, schedulers, modes, upscalers, styles, scripts, modules, controls, detectors, files, toys] = await Promise.all([
+  const [options, samplers, schedulers, modes, upscalers, styles, scripts, modules, controls, detectors, hypernetworks, files, toys] = await Promise.all([
     list('options'), list('samplers'), list('schedulers'), list('latent-upscale-modes'), list('upscalers'),
     list('prompt-styles'), list('script-info'), call('GET', 'controlnet/module_list'),
-    call('GET', 'controlnet/model_list'), call('GET', 'adetailer/v1/ad_model'), call('GET', 'webui/files.json'), call('GET', 'webui/toys.json'),
+    call('GET', 'controlnet/model_list'), call('GET', 'adetailer/v1/ad_model'), list('hypernetworks'), call('GET', 'webui/files.json'), call('GET', 'webui/toys.json'),
   ])
   Object.assign(server, {
-    options, toys, scripts,
+    options, toys, scripts, hypernetworks,
     samplers: samplers.map(s => s.name), schedulers: schedulers.map(s => s.label),
     latentModes: modes.map(m => m.name), upscalers: upscalers.map(u => u.name),
     styles: styles.filter(s => s.prompt !== null || s.negative_prompt !== null),

@@ -20,7 +20,8 @@ function show() {
   const wanted = search.value.toLowerCase()
   const matching = list => list.filter(x => [x.name, ...(x.triggers ?? [])].some(text => text.toLowerCase().includes(wanted)))
   const groups = [
-    ['LoRAs', matching(server.loras).map(lora)],
+    ['LoRAs', matching(server.loras).map(file => network('lora', file))],
+    ['Hypernetworks', matching(server.hypernetworks).map(file => network('hypernet', file))],
     ['Embeddings', matching(server.embeddings).map(embedding)],
     ['Styles', matching(server.styles).map(style)],
   ].filter(([, rows]) => rows.length > 0)
@@ -39,15 +40,16 @@ function row(name, facts, on, toggle, ...more) {
   return make('li', {}, button, ...more)
 }
 
-function lora(file) {
-  const tag = new RegExp(`<lora:${escaped(file.name)}(:[^<>]*)?>`)
+// network is a file that a tag of its kind names.
+function network(kind, file) {
+  const tag = new RegExp(`<${kind}:${escaped(file.name)}(:[^<>]*)?>`)
   const found = field.prompt.value.match(tag)?.[0]
-  const facts = [file.kind, bytes(file.bytes)].filter(Boolean).join(', ')
+  const facts = [file.kind, file.bytes && bytes(file.bytes)].filter(Boolean).join(', ')
   const words = (file.triggers ?? []).map(word => make('button', {
     type: 'button', className: 'chip', textContent: word, title: 'Add this word', onclick: () => insert(word),
   }))
   const triggers = words.length ? [make('div', { className: 'triggers' }, make('span', { className: 'hint', textContent: 'Trigger words' }), ...words)] : []
-  return row(file.name, facts, found, () => found ? remove(found) : insert(`<lora:${file.name}:1>`), ...triggers)
+  return row(file.name, facts, found, () => found ? remove(found) : insert(`<${kind}:${file.name}:1>`), ...triggers)
 }
 
 function embedding(file) {
