@@ -1,4 +1,4 @@
-# BACKEND is cpu or cuda.
+# BACKEND is cpu, cuda or vulkan.
 BACKEND   ?= cpu
 CUDA_HOME ?= /usr/local/cuda
 TAGS      := $(shell scripts/tags $(BACKEND))
@@ -30,6 +30,11 @@ demo: build ## a cartoon of a prompt and a sheet of eight, from nothing
 test: engine ## all tests: pure Go without a C compiler, then those that need the engine
 	CGO_ENABLED=0 go test ./...
 	go test -tags $(TAGS) -timeout 20m ./inference/sdcpp/... ./cmd/...
+
+test-vulkan: ## the engine's tests on a Vulkan device, DEVICE=vulkan0; Mesa's lavapipe needs Mesa 25; SHORT=1 the part of CI
+	@third_party/build.sh vulkan
+	SDWORKER_TEST_DEVICE=$(or $(DEVICE),vulkan0) go test -tags $(shell scripts/tags vulkan),vulkanheap -count=1 -timeout 2h $(if $(SHORT),-short) \
+		-run '$(if $(SHORT),Software|FindsNoMemory|OneCopy|EncodeSides,Software|Memory|OneCopy|Tiles|GivenBack|Device|Engine$$|Reference|LoRAsLeaveNoTrace|OpenAndClose|EncodeSides)' ./inference/sdcpp
 
 race: ## the packages that share state between goroutines, under the race detector
 	go test -race -timeout 20m $$(scripts/racy)
@@ -79,4 +84,4 @@ licences: ## write third_party/LICENSES.md after a change of dependencies
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: help engine build demo test race check fuzz style lint docs baseline bench benchstat release engine-bump cuda-check licences clean
+.PHONY: help engine build demo test test-vulkan race check fuzz style lint docs baseline bench benchstat release engine-bump cuda-check licences clean

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the native engine and the kernels beside it: build.sh BACKEND
 #
-# BACKEND is cpu or cuda, or baseline for the program that worker bench compares
+# BACKEND is cpu, cuda or vulkan, or baseline for the program that worker bench compares
 # with: the unpatched engine with its default flags. The products go to the user's
 # cache folder, keyed by a hash of source, patches, flags and compiler, and
 # third_party/build/BACKEND is made a link to them, so a second run or a second
@@ -27,9 +27,9 @@ say() { printf 'engine: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
 
 case $backend in
-cpu | cuda) patches=$here/patches ;;
+cpu | cuda | vulkan) patches=$here/patches ;;
 baseline) patches=$here/baseline ;;
-*) die "unknown backend '$backend', want cpu, cuda or baseline" ;;
+*) die "unknown backend '$backend', want cpu, cuda, vulkan or baseline" ;;
 esac
 
 # digest tells which patches an engine has, also one that was built elsewhere.
@@ -40,7 +40,7 @@ patched() { [[ -n $1 && -f $1/patched && $(<"$1/patched") == "$digest" ]]; }
 
 tools=(engine)
 if [[ -z ${ENGINE_PREBUILT:-} ]]; then
-	[[ $backend == cuda ]] && tools+=(cuda)
+	[[ $backend == cuda || $backend == vulkan ]] && tools+=("$backend")
 	[[ -n ${ENGINE_SRC:-} ]] || tools+=(fetch)
 	patched "${ENGINE_SRC:-}" || tools+=(patch)
 fi
@@ -60,6 +60,7 @@ if [[ $backend == cuda ]]; then
 		-DCMAKE_CUDA_ARCHITECTURES="${CUDA_ARCHS:-native}"
 	)
 fi
+[[ $backend == vulkan ]] && flags+=(-DSD_VULKAN=ON)
 read -ra more <<<"${ENGINE_CMAKE_ARGS:-}"
 flags+=(${more[@]+"${more[@]}"})
 
@@ -90,6 +91,7 @@ machine() {
 	${CC:-cc} --version
 	${CXX:-c++} --version
 	[[ $backend == cuda ]] && "${CUDACXX:-nvcc}" --version
+	[[ $backend == vulkan ]] && glslc --version
 	uname -sm
 }
 

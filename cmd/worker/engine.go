@@ -63,11 +63,15 @@ func (p *program) newPipeline(cfg *common, log zerolog.Logger) *inference.Pipeli
 // (docs/performance.md: 16 cost 3.2 times what 2 cost; at 256x256 there is no gain). On
 // a GPU it is bounded by memory before that: 16 rows of 512x512 for each 24 GB.
 func (e *engineSettings) callCells() int {
-	if sdcpp.OnCPU(e.devices()[0]) {
+	total := int64(0)
+	if !sdcpp.OnCPU(e.devices()[0]) {
+		total = memory(e.devices()[0]).DeviceTotal // none where there is no GPU
+	}
+	if total == 0 {
 		return 512 * sdcpp.Threads(e.Threads)
 	}
 	const usual = 24e9
-	share := min(float64(memory(e.devices()[0]).DeviceTotal)/usual, 4)
+	share := min(float64(total)/usual, 4)
 	return int(share * inference.DefaultCallCells)
 }
 
@@ -116,7 +120,7 @@ func (s *supervisionSettings) Validate() []error {
 var inherited = []string{
 	"PATH", "HOME", "USER", "TMPDIR", "TZ", "LANG", "LC_*", "LD_*", "XDG_*", // the system
 	"GODEBUG", "GOMAXPROCS", "GOMEMLIMIT", "GOGC", "GOTRACEBACK", "GOCOVERDIR", "MALLOC_*", "TCMALLOC_*", "ASAN_*", "UBSAN_*", "LSAN_*", // the program's run time
-	"CUDA_*", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE", "GGML_*", "OMP_*", "GOMP_*", "KMP_*", // the engine
+	"CUDA_*", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE", "VK_*", "MESA_*", "GGML_*", "OMP_*", "GOMP_*", "KMP_*", // the engine
 	"SDWORKER_*",
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,11 +14,13 @@ import (
 // left.
 func memory(device string) inference.Memory {
 	m := inference.Memory{HostUsed: statusBytes("VmRSS")}
-	for _, d := range sdcpp.Devices() {
-		if d.GPU && (!strings.HasPrefix(device, "cuda") || strings.EqualFold(d.Name, device)) {
-			m.DeviceFree, m.DeviceTotal = int64(d.FreeBytes), int64(d.TotalBytes)
-			break
-		}
+	devices := sdcpp.Devices()
+	i := slices.IndexFunc(devices, func(d sdcpp.Device) bool { return strings.EqualFold(d.Name, device) })
+	if i < 0 {
+		i = slices.IndexFunc(devices, func(d sdcpp.Device) bool { return d.GPU })
+	}
+	if i >= 0 && (devices[i].GPU || devices[i].Software) {
+		m.DeviceFree, m.DeviceTotal = int64(devices[i].FreeBytes), int64(devices[i].TotalBytes)
 	}
 	return m
 }

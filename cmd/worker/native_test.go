@@ -55,7 +55,7 @@ func TestNative(t *testing.T) {
 		got := native(t, home, "version")
 		require.Equal(t, cli.StatusOK, got.status, got.err)
 		require.Regexp(t, `(?m)^engine +diffusion-rs-sys \S+ and llama-cpp-sys-2 \S+, build [0-9a-f]{16}, ggml \d`, got.out)
-		require.Regexp(t, `(?m)^backend +(cpu|cuda)$`, got.out)
+		require.Regexp(t, `(?m)^backend +(cpu|cuda|vulkan)$`, got.out)
 		require.Regexp(t, `(?m)^cpu +\S`, got.out)
 		require.Regexp(t, `(?m)^allocator +\S`, got.out)
 		require.Regexp(t, `(?m)^device +\S`, got.out)

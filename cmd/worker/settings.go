@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -29,7 +30,7 @@ func (m *modelSettings) settings() cli.Settings {
 // engineSettings say what makes the pictures.
 type engineSettings struct {
 	Model      string `env:"MODEL" doc:"checkpoint: a file, or a title, name, file name or hash in the model folders; without it the first one found"`
-	Device     string `env:"DEVICE" envDefault:"auto" doc:"auto, cpu, cuda0, cuda1 ..., several of them with commas between, each with an engine process of its own behind one queue, or all GPUs by all; commands without an engine process take the first"`
+	Device     string `env:"DEVICE" envDefault:"auto" doc:"auto, cpu, or a GPU by its name: cuda0, vulkan1 ...; several of them with commas between, each with an engine process of its own behind one queue, or all GPUs by all; commands without an engine process take the first"`
 	Threads    int    `env:"THREADS" envDefault:"0" doc:"CPU threads of the engine, 0 = one for each physical core"`
 	BatchJobs  int    `env:"BATCH_JOBS" envDefault:"8" doc:"jobs in work at once: those with the same checkpoint, VAE, LoRAs and size share the steps of the UNet, as far as the device does more of them in less time; 1 = one after another"`
 	WarmModels int    `env:"WARM_MODELS" envDefault:"1" doc:"checkpoints kept in memory, the one unused for longest goes first"`
@@ -83,6 +84,9 @@ func (c *common) settings() []cli.Settings {
 // maxBatchJobs is far above what any device shares well.
 const maxBatchJobs = 64
 
+// numbered is the name of a GPU. Which there are only the engine knows.
+var numbered = regexp.MustCompile("^[a-z]+[0-9]+$")
+
 func (e *engineSettings) Validate() []error {
 	var errs []error
 	if e.Threads < 0 {
@@ -101,10 +105,10 @@ func (e *engineSettings) Validate() []error {
 		errs = append(errs, fmt.Errorf("VAE_TILES %q is none of auto, always, never", e.VAETiles))
 	}
 	for _, d := range e.devices() {
-		if d == "auto" && len(e.devices()) == 1 || d == "cpu" || strings.HasPrefix(d, "cuda") {
+		if d == "auto" && len(e.devices()) == 1 || d == "cpu" || numbered.MatchString(d) {
 			continue
 		}
-		errs = append(errs, fmt.Errorf("DEVICE %q is none of auto, cpu, cuda0, cuda1 and so on", d))
+		errs = append(errs, fmt.Errorf("DEVICE %q is none of auto, cpu, cuda0, vulkan0 and so on", d))
 	}
 	return errs
 }

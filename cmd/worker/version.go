@@ -69,6 +69,9 @@ func (b *build) print(p *program) {
 		if d.TotalBytes > 0 {
 			fmt.Fprintf(p.Out, ", %d of %d MiB free", d.FreeBytes>>20, d.TotalBytes>>20)
 		}
+		if d.Software {
+			fmt.Fprint(p.Out, ", software: used only when DEVICE names it")
+		}
 		fmt.Fprintln(p.Out)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,18 +40,23 @@ func testDevice(t *testing.T) string {
 // pipelineOn makes pictures on a device.
 func pipelineOn(t *testing.T, device string, attention sdcpp.Attention) *inference.Pipeline {
 	t.Helper()
-	p := inference.NewPipeline(func(ctx context.Context, checkpoint string, _ func(done, total int)) (inference.Engine, error) {
-		return sdcpp.Open(ctx, sdcpp.Options{Checkpoint: checkpoint, Device: device, Attention: attention, Log: zerolog.Nop()})
-	}, inference.PipelineOptions{})
+	p := newPipeline(device, attention)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
 	return p
 }
 
-// deviceRequest is a picture of 256x256 in 8 steps, or for a CPU a small one.
+func newPipeline(device string, attention sdcpp.Attention) *inference.Pipeline {
+	return inference.NewPipeline(func(ctx context.Context, checkpoint string, _ func(done, total int)) (inference.Engine, error) {
+		return sdcpp.Open(ctx, sdcpp.Options{Checkpoint: checkpoint, Device: device, Attention: attention, Log: zerolog.Nop()})
+	}, inference.PipelineOptions{})
+}
+
+// deviceRequest is a picture of 256x256 in 8 steps, or for a CPU or a software device
+// a small one.
 func deviceRequest(t *testing.T) *inference.Request {
 	t.Helper()
 	side, steps := 256, 8
-	if testDevice(t) == "cpu" {
+	if !isGPU(testDevice(t)) {
 		side, steps = 64, 3
 	}
 	return &inference.Request{
@@ -97,6 +103,14 @@ func TestDeviceAgreesWithTheCPU(t *testing.T) {
 			change(r)
 			requireAlike(t, name+", "+kind, pixels(t, cpu, r)[0], pixels(t, gpu, r)[0])
 		}
+	}
+}
+
+// TestDeviceAgreesOnEachFeature compares pictures of each feature with the CPU's.
+func TestDeviceAgreesOnEachFeature(t *testing.T) {
+	cpu, device := pipelineOn(t, "cpu", sdcpp.AttentionAuto), pipelineOn(t, testDevice(t), sdcpp.AttentionAuto)
+	for _, c := range referenceCases(t) {
+		requireAlike(t, c.name, pixels(t, cpu, c.request)[0], pixels(t, device, c.request)[0])
 	}
 }
 
@@ -200,56 +214,74 @@ func TestDeviceStopsWithinAStep(t *testing.T) {
 func TestDeviceMemoryDoesNotGrow(t *testing.T) {
 	device := testDevice(t)
 	jobs := 200
-	if device == "cpu" {
+	if !isGPU(device) {
+		jobs = 100
+	}
+	if device == "cpu" || testing.Short() {
 		jobs = 10
 	}
 	p := pipelineOn(t, device, sdcpp.AttentionAuto)
-	lora, vae, control := model(t, synth.LoRA), model(t, synth.VAE), model(t, synth.ControlNet)
-	mixed := func(i int) {
-		r := deviceRequest(t)
-		r.Seed, r.Steps, r.Width, r.Height = int64(i), 2, 64+64*(i%4), 64+64*(i%3)
-		switch i % 5 {
-		case 1:
-			r.BatchSize = 3
-		case 2:
-			r.Prompt += " <lora:l:0.5>"
-			r.Files.LoRAs = map[string]string{"l": lora}
-		case 3:
-			r.Files.VAE = vae
-		case 4:
-			r.Init, r.DenoisingStrength = &inference.Init{Images: []imageio.RGB{ramp(r.Width, r.Height)}, NoiseMultiplier: 1}, 0.9
-			r.Control = []inference.ControlUnit{{Model: control, Module: "none", Image: ramp(r.Width, r.Height), Weight: 1, End: 1, LowRes: true}}
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		_, err := p.Generate(ctx, r, inference.Hooks{Progress: func(p inference.Progress) {
-			if i%7 == 6 && p.Step == 1 {
-				cancel()
-			}
-		}})
-		if ctx.Err() == nil {
-			require.NoError(t, err)
-		}
-	}
 	const round = 60 // after it every kind has met every size
 	for i := range min(round, jobs) {
-		mixed(i)
+		mixedJob(t, p, i)
 	}
 	used := deviceUsed(device)
 	for i := range jobs {
-		mixed(i)
+		mixedJob(t, p, i)
 	}
 	grown := deviceUsed(device) - used
 	t.Logf("%d jobs: %d MiB more of %d MiB", jobs, grown>>20, used>>20)
 	require.LessOrEqual(t, grown, int64(16<<20))
 }
 
-// deviceUsed is what is taken of a GPU's memory, in bytes; 0 for a CPU.
+// mixedJob makes a picture. Its kind and size depend on i, and some are stopped.
+func mixedJob(t *testing.T, p *inference.Pipeline, i int) {
+	t.Helper()
+	r := deviceRequest(t)
+	r.Seed, r.Steps, r.Width, r.Height = int64(i), 2, 64+64*(i%4), 64+64*(i%3)
+	switch i % 5 {
+	case 1:
+		r.BatchSize = 3
+	case 2:
+		r.Prompt += " <lora:l:0.5>"
+		r.Files.LoRAs = map[string]string{"l": model(t, synth.LoRA)}
+	case 3:
+		r.Files.VAE = model(t, synth.VAE)
+	case 4:
+		r.Init, r.DenoisingStrength = &inference.Init{Images: []imageio.RGB{ramp(r.Width, r.Height)}, NoiseMultiplier: 1}, 0.9
+		r.Control = []inference.ControlUnit{{
+			Model: model(t, synth.ControlNet), Module: "none", Image: ramp(r.Width, r.Height), Weight: 1, End: 1, LowRes: true,
+		}}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err := p.Generate(ctx, r, inference.Hooks{Progress: func(p inference.Progress) {
+		if i%7 == 6 && p.Step == 1 {
+			cancel()
+		}
+	}})
+	if ctx.Err() == nil {
+		require.NoError(t, err)
+	}
+}
+
+// heapUsed is what is taken of the device's memory where the tests can count it
+// themselves; else nil.
+var heapUsed func() int64
+
+// deviceUsed is what is taken of a device's memory, in bytes; 0 for a CPU.
 func deviceUsed(device string) int64 {
-	for _, d := range sdcpp.Version().Devices {
+	if heapUsed != nil {
+		return heapUsed()
+	}
+	for _, d := range sdcpp.Devices() {
 		if d.GPU && strings.EqualFold(d.Name, device) {
 			return int64(d.TotalBytes) - int64(d.FreeBytes)
 		}
 	}
 	return 0
+}
+
+func isGPU(device string) bool {
+	return slices.ContainsFunc(sdcpp.Devices(), func(d sdcpp.Device) bool { return d.GPU && strings.EqualFold(d.Name, device) })
 }

@@ -3,15 +3,29 @@
 // What an engine can run on.
 
 #include "devices.hpp"
+#include "libvulkan.h"
 
 #include <cstdio>
 #include <cstring>
 #include <string>
 
+namespace {
+
+bool is_software(ggml_backend_dev_t dev) {
+#ifdef SDW_VULKAN
+    return sdw_vulkan_software(ggml_backend_dev_description(dev)) != 0;  // ggml does not tell
+#else
+    static_cast<void>(dev);
+    return false;
+#endif
+}
+
+}  // namespace
+
 sdw_device_kind sdw::kind_of(ggml_backend_dev_t dev) {
     switch (ggml_backend_dev_type(dev)) {
         case GGML_BACKEND_DEVICE_TYPE_GPU:
-        case GGML_BACKEND_DEVICE_TYPE_IGPU: return SDW_GPU;
+        case GGML_BACKEND_DEVICE_TYPE_IGPU: return is_software(dev) ? SDW_SOFTWARE : SDW_GPU;
         default: return SDW_HOST;
     }
 }

@@ -2,7 +2,10 @@
 #ifndef SDW_ENGINE_HPP
 #define SDW_ENGINE_HPP
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
+#include <iterator>
 #include <list>
 #include <memory>
 #include <string>
@@ -33,6 +36,7 @@ struct Device {
     bool fused             = false;  // attention runs as one fused kernel
     bool gpu_graphs        = false;  // graphs are built for a GPU's kernels, not for ours
     std::atomic<bool> cancel{false};
+    int copies_in = 0, copies_out = 0;  // between host and device, for calls
     std::unique_ptr<Profile> profile;  // of the runs from now on; none unless it is asked for
 
     Device() = default;
@@ -40,6 +44,30 @@ struct Device {
     ~Device() {
         if (backend != nullptr) {
             ggml_backend_free(backend);
+        }
+    }
+
+    // copy_in fills a tensor, if the graph that it was made for uses it.
+    void copy_in(ggml_tensor* t, const void* data) {
+        if (t->buffer != nullptr) {
+            ggml_backend_tensor_set(t, data, 0, ggml_nbytes(t));
+            copies_in++;
+        }
+    }
+
+    void copy_out(const ggml_tensor* t, void* data) {
+        ggml_backend_tensor_get(t, data, 0, ggml_nbytes(t));
+        copies_out++;
+    }
+
+    // compute runs a graph. Vulkan throws when it finds no memory on the way: what it
+    // has begun is ended then, so that the next graph begins anew.
+    ggml_status compute(ggml_cgraph* graph) {
+        try {
+            return profile ? profile->compute(backend, graph) : ggml_backend_graph_compute(backend, graph);
+        } catch (...) {
+            ggml_backend_synchronize(backend);
+            throw;
         }
     }
 };
@@ -52,6 +80,13 @@ void fuse(ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs);
 // attention and convolutions. New tensors come from context.
 void suit_gpu(ggml_context* context, ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs);
 
+// check_graph fails if a device cannot compute an operation of a graph without memory.
+// ggml itself does not ask before it computes one.
+void check_graph(ggml_backend_t backend, ggml_cgraph* graph, const char* what);
+
+// reads tells whether an operation of a graph has a tensor as its source.
+bool reads(ggml_cgraph* graph, const ggml_tensor* tensor);
+
 // Graph is a runner of the engine that keeps the graph of the last shape with its
 // buffer, so that a call of the same shape only copies its inputs in, computes
 // and copies the result out.
@@ -61,6 +96,7 @@ struct Graph : Runner {
 
     std::vector<int64_t> shape;
     ggml_cgraph* graph = nullptr;
+    ggml_tensor* upload = nullptr;  // what all inputs are parts of, on a device with memory of its own
     std::vector<ggml_tensor*> inputs;
     std::vector<ggml_tensor*> outputs;
     std::vector<std::pair<ggml_tensor*, const void*>> constants;
@@ -70,7 +106,8 @@ struct Graph : Runner {
         this->free_compute_buffer();
         this->free_compute_ctx();
         this->free_cache_ctx_and_buffer();
-        graph = nullptr;
+        graph  = nullptr;
+        upload = nullptr;
         shape.clear();
         inputs.clear();
         outputs.clear();
@@ -83,7 +120,11 @@ struct Graph : Runner {
     // input adds a float input of the given shape, fastest axis first, while a graph is built.
     ggml_tensor* input(int64_t ne0, int64_t ne1 = 1, int64_t ne2 = 1, int64_t ne3 = 1, ggml_type type = GGML_TYPE_F32) {
         ggml_tensor* t = ggml_new_tensor_4d(this->compute_ctx, type, ne0, ne1, ne2, ne3);
-        ggml_set_input(t);
+        if (upload != nullptr) {
+            add_to_upload(t);
+        } else {
+            ggml_set_input(t);
+        }
         inputs.push_back(t);
         return t;
     }
@@ -99,7 +140,10 @@ struct Graph : Runner {
         this->reset_compute_ctx();
         graph = this->get_compute_graph([&]() -> ggml_cgraph* {
             ggml_cgraph* gf = this->new_graph_custom(nodes);
-            outputs         = build();
+            if (device.gpu_graphs) {
+                begin_upload();
+            }
+            outputs = build();
             for (ggml_tensor* out : outputs) {
                 ggml_set_output(out);
                 ggml_build_forward_expand(gf, out);
@@ -111,6 +155,7 @@ struct Graph : Runner {
             }
             return gf;
         });
+        check_graph(device.backend, graph, this->get_desc().c_str());
         std::vector<ggml_tensor*> used, prepared;
         if (!this->prepare_execute_graph_weights(graph, used, prepared, true)) {
             drop();
@@ -122,7 +167,7 @@ struct Graph : Runner {
             fail(SDW_OOM, "not enough memory on %s for the %s at this size", ggml_backend_name(device.backend), this->get_desc().c_str());
         }
         for (const auto& [tensor, data] : this->backend_tensor_data_map) {
-            if (tensor->buffer != nullptr) {
+            if (reads(graph, tensor)) { // the engine puts a one and a zero into every graph
                 constants.emplace_back(tensor, data);
             }
         }
@@ -132,11 +177,17 @@ struct Graph : Runner {
     // run computes the prepared graph. in[i] feeds inputs[i].
     void run(Device& device, const std::vector<const void*>& in) {
         for (const auto& [tensor, data] : constants) {
-            ggml_backend_tensor_set(tensor, data, 0, ggml_nbytes(tensor));
+            device.copy_in(tensor, data);
         }
-        for (size_t i = 0; i < in.size(); i++) {
-            if (inputs[i]->buffer != nullptr) { // an input that the graph does not use has none
-                ggml_backend_tensor_set(inputs[i], in[i], 0, ggml_nbytes(inputs[i]));
+        if (upload != nullptr) {
+            staged.resize(ggml_nbytes(upload));
+            for (size_t i = 0; i < in.size(); i++) {
+                std::memcpy(staged.data() + inputs[i]->view_offs, in[i], ggml_nbytes(inputs[i]));
+            }
+            device.copy_in(upload, staged.data());
+        } else {
+            for (size_t i = 0; i < in.size(); i++) {
+                device.copy_in(inputs[i], in[i]);
             }
         }
         if (device.cpu) {
@@ -144,7 +195,7 @@ struct Graph : Runner {
             ggml_backend_cpu_set_abort_callback(
                 device.backend, [](void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(); }, &device.cancel);
         }
-        ggml_status status = device.profile ? device.profile->compute(device.backend, graph) : ggml_backend_graph_compute(device.backend, graph);
+        const ggml_status status = device.compute(graph);
         if (status == GGML_STATUS_ABORTED) {
             fail(SDW_CANCELED, "canceled");
         }
@@ -156,8 +207,29 @@ struct Graph : Runner {
         }
     }
 
-    void result(size_t i, float* out) {
-        ggml_backend_tensor_get(outputs[i], out, 0, ggml_nbytes(outputs[i]));
+    void result(Device& device, size_t i, float* out) { device.copy_out(outputs[i], out); }
+
+private:
+    std::vector<char> staged;  // values of upload
+
+    // begin_upload makes one tensor that the inputs become parts of, so that one copy
+    // fills them all.
+    void begin_upload() {
+        upload        = ggml_new_tensor_1d(this->compute_ctx, GGML_TYPE_F32, 1);
+        upload->ne[0] = 0;
+        ggml_set_input(upload);
+    }
+
+    // add_to_upload makes a tensor without memory the next part of upload.
+    void add_to_upload(ggml_tensor* t) {
+        constexpr size_t alignment = 256;  // the most that a device may ask for
+        t->op        = GGML_OP_VIEW;
+        t->src[0]    = upload;
+        t->view_src  = upload;
+        t->view_offs = ggml_nbytes(upload);
+        const size_t bytes = t->view_offs + (ggml_nbytes(t) + alignment - 1) / alignment * alignment;
+        upload->ne[0]      = static_cast<int64_t>(bytes / sizeof(float));
+        std::fill(std::begin(upload->nb) + 1, std::end(upload->nb), bytes);
     }
 };
 

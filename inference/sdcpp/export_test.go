@@ -17,6 +17,9 @@ func (e *Engine) Weight(name string) ([]float32, error) { return e.weightValues(
 // Native is the arithmetic of merging adapters.
 var Native = native{}
 
+// Copies returns how many copies between host and device calls have made.
+func (e *Engine) Copies() (in, out int) { return e.copies() }
+
 // NativeHeap returns how many bytes C++ has allocated and not freed.
 var NativeHeap = nativeHeap
 

@@ -4,6 +4,7 @@
 #define SDW_FAILURE_HPP
 
 #include <cstdio>
+#include <cstring>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -38,7 +39,7 @@ sdw_status guard(char* err, int cap, F f) {
         return SDW_OOM;
     } catch (const std::exception& e) {
         snprintf(err, cap, "%s", e.what());
-        return SDW_BROKEN;
+        return strstr(err, "OutOfDeviceMemory") != nullptr || strstr(err, "OutOfHostMemory") != nullptr ? SDW_OOM : SDW_BROKEN; // Vulkan's
     } catch (...) {
         snprintf(err, cap, "unknown exception");
         return SDW_BROKEN;

@@ -49,3 +49,43 @@ func TestGPUGraphs(t *testing.T) {
 	require.Less(t, enginetest.RelativeError(want.noise, got.noise), 2e-3)
 	require.Less(t, enginetest.RelativeError(want.pixels, got.pixels), 1e-4)
 }
+
+// A call for a device with memory of its own copies all it needs there at once, and the
+// result back.
+func TestOneCopyInAndOneOut(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint), GPUGraphs: true})
+	defer e.Close()
+	chunk := enginetest.Chunk(320, inference.VocabSize)
+	for what, call := range map[string]func() error{
+		"text": func() error {
+			_, err := e.EncodeText(t.Context(), inference.TextInput{
+				Chunks: [][inference.ChunkTokens]int32{chunk}, Vectors: [][]float32{make([]float32, inference.TextWidth)}, Skip: 1,
+			})
+			return err
+		},
+		"step": func() error { _, err := e.PredictNoise(t.Context(), unetInput(8, 8)); return err },
+		"decode": func() error {
+			_, err := e.Decode(t.Context(), inference.LatentInput{Latent: make([]float32, 4*64), H: 8, W: 8})
+			return err
+		},
+		"encode": func() error {
+			_, err := e.Encode(t.Context(), inference.PixelInput{Pixels: make([]float32, 3*64), H: 8, W: 8})
+			return err
+		},
+		"preview": func() error {
+			_, err := e.DecodePreview(t.Context(), model(t, synth.TAESD), make([]float32, 4*64), 8, 8)
+			return err
+		},
+		"upscale": func() error {
+			_, _, err := e.UpscalePixels(t.Context(), model(t, synth.ESRGAN), make([]float32, 3*64), 8, 8)
+			return err
+		},
+	} {
+		for range 2 { // the second time the graph is there
+			in, out := e.Copies()
+			require.NoError(t, call(), what)
+			afterIn, afterOut := e.Copies()
+			require.Equal(t, [2]int{1, 1}, [2]int{afterIn - in, afterOut - out}, what)
+		}
+	}
+}

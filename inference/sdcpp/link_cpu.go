@@ -1,4 +1,4 @@
-//go:build cgo && sdcpp && !cuda
+//go:build cgo && sdcpp && !cuda && !vulkan
 
 package sdcpp
 

@@ -33,7 +33,7 @@ void run(sdw::Device& device, ggml_cgraph* graph) {
         ggml_backend_cpu_set_abort_callback(
             device.backend, [](void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(); }, &device.cancel);
     }
-    switch (ggml_backend_graph_compute(device.backend, graph)) {
+    switch (device.compute(graph)) {
     case GGML_STATUS_SUCCESS:
         return;
     case GGML_STATUS_ABORTED:
@@ -199,6 +199,7 @@ struct sdw_net {
         } else {
             sdw::fuse(graph, results);
         }
+        sdw::check_graph(device.backend, graph, "network");
         alloc = ggml_gallocr_new(ggml_backend_get_default_buffer_type(device.backend));
         if (!ggml_gallocr_alloc_graph(alloc, graph)) {
             rest();

@@ -36,6 +36,18 @@ struct Blocks : GGMLBlock {
     }
 };
 
+// causal_mask hides from each token of a chunk those after it.
+const std::vector<float>& causal_mask() {
+    static const std::vector<float> mask = [] {
+        std::vector<float> m(chunk_tokens * chunk_tokens, 0.f);
+        for (int i = 0; i < chunk_tokens; i++) {
+            std::fill_n(m.begin() + i * chunk_tokens + i + 1, chunk_tokens - i - 1, -INFINITY);
+        }
+        return m;
+    }();
+    return mask;
+}
+
 void set_tiling(GGMLRunner& runner, bool tiling) { runner.set_circular_axes(tiling, tiling); }
 
 }  // namespace
@@ -60,16 +72,7 @@ void Text::encode(Device& device, const sdw_text_input& in, float* out) {
         }
         x = ggml_add(compute_ctx, x, Blocks::param(*embeddings, "position_embedding.weight"));
 
-        attention_mask_vec.assign(chunk_tokens * chunk_tokens, 0.f);
-        for (int i = 0; i < chunk_tokens; i++) {
-            for (int j = i + 1; j < chunk_tokens; j++) {
-                attention_mask_vec[i * chunk_tokens + j] = -INFINITY;
-            }
-        }
-        ggml_tensor* mask = ggml_new_tensor_2d(compute_ctx, GGML_TYPE_F32, chunk_tokens, chunk_tokens);
-        set_backend_tensor_data(mask, attention_mask_vec.data());
-
-        x = encoder->forward(&context, x, mask, in.skip);
+        x = encoder->forward(&context, x, input(chunk_tokens, chunk_tokens), in.skip);
         return {norm->forward(&context, x)};
     });
 
@@ -90,8 +93,9 @@ void Text::encode(Device& device, const sdw_text_input& in, float* out) {
         values.push_back(keep.data());
         values.push_back(put.data());
     }
+    values.push_back(causal_mask().data());
     run(device, values);
-    result(0, out);
+    result(device, 0, out);
 }
 
 const std::vector<float>& Control::guide(Device& device, const float* hint, int h, int w, bool tiling) {
@@ -110,7 +114,7 @@ const std::vector<float>& Control::guide(Device& device, const float* hint, int 
     });
     Hint made{h, w, tiling, {hint, hint + n}, std::vector<float>(ggml_nelements(outputs[0]))};
     run(device, {hint});
-    result(0, made.features.data());
+    result(device, 0, made.features.data());
     hints.push_front(std::move(made));
     if (hints.size() > 4) {
         hints.pop_back();
@@ -187,7 +191,7 @@ sdw_status sdw_control(sdw_engine* e, sdw_unet_input in, sdw_control_unit unit, 
             }
             plane = cells;
             values.resize(ggml_nelements(net.outputs[i]));
-            net.result(i, values.data());
+            net.result(e->device, i, values.data());
             std::copy_n(net.outputs[i]->ne, 4, sum.ne);
             sum.values.resize(values.size());
             const size_t row = values.size() / in.rows;
@@ -232,7 +236,7 @@ sdw_status sdw_unet(sdw_engine* e, sdw_unet_input in, int control, float* out, c
         }
         net.edit_values(in, values);
         net.run(e->device, values);
-        net.result(0, out);
+        net.result(e->device, 0, out);
     });
 }
 
@@ -247,7 +251,7 @@ sdw_status sdw_encode(sdw_engine* e, const float* pixels, int h, int w, int tili
         std::vector<float> signal(static_cast<size_t>(3) * h * w);
         std::transform(pixels, pixels + signal.size(), signal.begin(), [](float v) { return 2 * v - 1; });
         net.run(e->device, {signal.data()});
-        net.result(0, out);
+        net.result(e->device, 0, out);
     });
 }
 
@@ -260,7 +264,7 @@ sdw_status sdw_decode(sdw_engine* e, const float* latent, int h, int w, int tili
             return {net.ae.decode(&run_context, net.input(w, h, 4))};
         });
         net.run(e->device, {latent});
-        net.result(0, out);
+        net.result(e->device, 0, out);
         std::transform(out, out + static_cast<size_t>(3) * 64 * h * w, out,
                        [](float v) { return std::min(std::max((v + 1) / 2, 0.f), 1.f); });
     });
@@ -298,7 +302,7 @@ sdw_status sdw_preview(sdw_engine* e, const float* latent, int h, int w, float* 
             return {net.taesd.decode(&run_context, net.input(w, h, 4))};
         });
         net.run(e->device, {latent});
-        net.result(0, out);
+        net.result(e->device, 0, out);
         std::transform(out, out + static_cast<size_t>(3) * 64 * h * w, out, [](float v) { return std::min(std::max(v, 0.f), 1.f); });
     });
 }
@@ -320,7 +324,7 @@ sdw_status sdw_upscale(sdw_engine* e, const float* pixels, int h, int w, float* 
             return {net.rrdb_net->forward(&run_context, net.input(w, h, 3))};
         });
         net.run(e->device, {pixels});
-        net.result(0, out);
+        net.result(e->device, 0, out);
         const size_t n = static_cast<size_t>(3) * h * w * net.config.scale * net.config.scale;
         std::transform(out, out + n, out, [](float v) { return std::min(std::max(v, 0.f), 1.f); });
     });

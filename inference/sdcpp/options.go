@@ -22,7 +22,7 @@ type Options struct {
 	Checkpoint  string             // safetensors, ckpt or gguf file of a Stable Diffusion 1.x model
 	VAE         string             // file whose VAE replaces the checkpoint's, "" for none
 	AllowPickle bool               // also take PyTorch files (ckpt, pt, pth)
-	Device      string             // auto, cpu, cuda0, cuda1 ...; "" is auto
+	Device      string             // auto, cpu, or a name such as cuda0 or vulkan0; "" is auto
 	Threads     int                // of the CPU; 0 is one for each physical core
 	Attention   Attention          // see the constants
 	Tiles       inference.TileMode // what inference.TileAuto means in a call
@@ -43,7 +43,7 @@ type Build struct {
 	Pin         string   // packages and versions of the source, or "local source"
 	Key         string   // hash of source, patches, flags and compiler
 	GGML        string   // version of the tensor library
-	Backend     string   // cpu, cuda, or none in a program built without the engine
+	Backend     string   // cpu, cuda, vulkan, or none in a program built without the engine
 	CPUFeatures []string // instruction sets the engine was compiled for
 	Allocator   string   // malloc implementation in use
 	Devices     []Device
@@ -54,6 +54,7 @@ type Device struct {
 	Name        string // such as CPU or CUDA0: what Options.Device takes
 	Description string // of the manufacturer
 	GPU         bool
+	Software    bool // a GPU that the CPU plays, such as Mesa's lavapipe: used only when it is named
 	FreeBytes   uint64
 	TotalBytes  uint64
 }

@@ -106,7 +106,18 @@ func (e *Engine) tiled(mode inference.TileMode, g tiles.Grid, need int64, in []f
 			return out, err
 		}
 	}
-	return g.Run(in, tile)
+	return inTiles(g, in, tile)
+}
+
+// inTiles runs a picture in tiles, and in smaller ones while there is no memory for them.
+func inTiles(g tiles.Grid, in []float32, tile func(in []float32, h, w int) ([]float32, error)) ([]float32, error) {
+	for {
+		out, err := g.Run(in, tile)
+		if fault.CodeOf(err) != fault.Exhausted || g.Tile/2 <= g.Overlap {
+			return out, err
+		}
+		g.Tile /= 2
+	}
 }
 
 // UpscalePixels implements inference.PixelUpscaler. Large pictures are enlarged
@@ -135,7 +146,7 @@ func (e *Engine) UpscalePixels(ctx context.Context, model string, pixels []float
 		H: h, W: w, Tile: upscaleTile, Overlap: upscaleOverlap,
 		InScale: 1, InPlanes: 3, OutScale: factor, OutPlanes: 3,
 	}
-	out, err := g.Run(pixels, func(tile []float32, h, w int) ([]float32, error) {
+	out, err := inTiles(g, pixels, func(tile []float32, h, w int) ([]float32, error) {
 		out := make([]float32, 3*h*w*factor*factor)
 		err := e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
 			return C.sdw_upscale(e.c, floats(tile), C.int(h), C.int(w), floats(out), buf, n)

@@ -3,7 +3,6 @@
 package sdcpp_test
 
 import (
-	"context"
 	"fmt"
 	"math"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference"
@@ -30,11 +28,30 @@ const referenceFolder = "testdata/reference"
 // TestReference makes pictures that an implementation in PyTorch made before,
 // one for each feature. README.md of the folder says how they were recorded.
 func TestReference(t *testing.T) {
-	p := inference.NewPipeline(func(ctx context.Context, checkpoint string, _ func(done, total int)) (inference.Engine, error) {
-		return sdcpp.Open(ctx, sdcpp.Options{Checkpoint: checkpoint, Log: zerolog.Nop(), Device: os.Getenv("SDWORKER_TEST_DEVICE")})
-	}, inference.PipelineOptions{})
-	defer func() { require.NoError(t, p.Close()) }()
+	p := pipelineOn(t, os.Getenv("SDWORKER_TEST_DEVICE"), sdcpp.AttentionAuto)
+	for _, c := range referenceCases(t) {
+		t.Run(c.name, func(t *testing.T) {
+			res, err := p.Generate(t.Context(), c.request, inference.Hooks{})
+			require.NoError(t, err)
+			require.Empty(t, res.Comments)
+			got, want := res.Images[0].Pixels, picture(t, strings.NewReplacer(" ", "-", ",", "").Replace(c.name))
+			require.Equal(t, [2]int{want.W, want.H}, [2]int{got.W, got.H})
+			likeness := psnr(got.Pix, want.Pix)
+			t.Logf("%.1f dB", likeness)
+			require.Greater(t, likeness, float64(minPSNR))
+		})
+	}
+}
 
+// referenceCase is a picture that shows one feature.
+type referenceCase struct {
+	name    string
+	request *inference.Request
+}
+
+// referenceCases are one picture for each feature.
+func referenceCases(t *testing.T) []referenceCase {
+	t.Helper()
 	checkpoint, inpainting := model(t, synth.Checkpoint), seeded(t, synth.Inpainting, 3)
 	files := inference.Files{
 		Checkpoint: checkpoint,
@@ -44,6 +61,7 @@ func TestReference(t *testing.T) {
 	}
 	vae, control := seeded(t, synth.VAE, 5), seeded(t, synth.ControlNet, 8)
 
+	var list []referenceCase
 	for _, c := range []struct {
 		name   string
 		change func(*inference.Request)
@@ -109,26 +127,18 @@ func TestReference(t *testing.T) {
 			}}
 		}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			r := &inference.Request{
-				Prompt: "a lovely cat", NegativePrompt: "bad, ugly", Seed: 3, SeedResizeW: -1, SeedResizeH: -1,
-				Sampler: "Euler", Steps: 5, CFGScale: 7, Width: 64, Height: 64, BatchSize: 1, BatchNum: 1, DenoisingStrength: 0.7,
-				Init: &inference.Init{NoiseMultiplier: 1}, Files: files, Settings: inference.DefaultSettings(),
-			}
-			c.change(r)
-			if len(r.Init.Images) == 0 {
-				r.Init = nil
-			}
-			res, err := p.Generate(t.Context(), r, inference.Hooks{})
-			require.NoError(t, err)
-			require.Empty(t, res.Comments)
-			got, want := res.Images[0].Pixels, picture(t, strings.NewReplacer(" ", "-", ",", "").Replace(c.name))
-			require.Equal(t, [2]int{want.W, want.H}, [2]int{got.W, got.H})
-			likeness := psnr(got.Pix, want.Pix)
-			t.Logf("%.1f dB", likeness)
-			require.Greater(t, likeness, float64(minPSNR))
-		})
+		r := &inference.Request{
+			Prompt: "a lovely cat", NegativePrompt: "bad, ugly", Seed: 3, SeedResizeW: -1, SeedResizeH: -1,
+			Sampler: "Euler", Steps: 5, CFGScale: 7, Width: 64, Height: 64, BatchSize: 1, BatchNum: 1, DenoisingStrength: 0.7,
+			Init: &inference.Init{NoiseMultiplier: 1}, Files: files, Settings: inference.DefaultSettings(),
+		}
+		c.change(r)
+		if len(r.Init.Images) == 0 {
+			r.Init = nil
+		}
+		list = append(list, referenceCase{c.name, r})
 	}
+	return list
 }
 
 // seeded returns a tiny synthetic file of a seed.

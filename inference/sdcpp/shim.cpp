@@ -82,13 +82,19 @@ void sdw_describe(const sdw_engine* e, sdw_info* out) {
     out->weight_bytes  = e->weight_bytes;
     out->device_bytes  = total;
     out->kind          = kind_of(dev);
-    out->host_memory   = ggml_backend_dev_type(dev) != GGML_BACKEND_DEVICE_TYPE_GPU;
+    out->host_memory   = out->kind != SDW_GPU || ggml_backend_dev_type(dev) == GGML_BACKEND_DEVICE_TYPE_IGPU;
     out->fused         = e->device.fused;
-    snprintf(out->device, sizeof out->device, "%s (%s)", ggml_backend_dev_name(dev), ggml_backend_dev_description(dev));
+    snprintf(out->device, sizeof out->device, "%s (%s)%s", ggml_backend_dev_name(dev), ggml_backend_dev_description(dev),
+             out->kind == SDW_SOFTWARE ? ", software: no measure of a GPU's speed" : "");
 }
 
 void sdw_arm(sdw_engine* e) { e->device.cancel = false; }
 void sdw_cancel(sdw_engine* e) { e->device.cancel = true; }
+void sdw_copies(const sdw_engine* e, int* in, int* out) {
+    *in  = e->device.copies_in;
+    *out = e->device.copies_out;
+}
+
 int sdw_live(void) { return live; }
 
 uint64_t sdw_heap(void) {

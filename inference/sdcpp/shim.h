@@ -9,6 +9,8 @@
 
 #ifdef SDW_CUDA
 #include "stamp_cuda.h"
+#elif defined(SDW_VULKAN)
+#include "stamp_vulkan.h"
 #else
 #include "stamp_cpu.h"
 #endif
@@ -80,6 +82,7 @@ typedef struct {
 typedef enum {
 	SDW_HOST = 0, // the CPU
 	SDW_GPU,
+	SDW_SOFTWARE, // a GPU that the CPU plays, such as Mesa's lavapipe
 } sdw_device_kind;
 
 // sdw_info describes an open engine.
@@ -275,6 +278,9 @@ double sdw_peak(const sdw_engine *e);
 
 // sdw_reserved is what the graphs of text encoder, UNet and VAE hold, in bytes.
 void sdw_reserved(sdw_engine *e, uint64_t bytes[3]);
+
+// sdw_copies counts the copies between host and device that calls have made.
+void sdw_copies(const sdw_engine *e, int *in, int *out);
 
 // sdw_live counts open engines; sdw_heap is what malloc has given out, in bytes.
 int sdw_live(void);

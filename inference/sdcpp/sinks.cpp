@@ -3,6 +3,7 @@
 // What the engine tells: its log, the progress of loading, and why it ends the process.
 
 #include "failure.hpp"
+#include "libvulkan.h"
 #include "sinks.hpp"
 
 #include <algorithm>
@@ -118,4 +119,7 @@ void sdw_init(void) {
     sd_set_progress_callback(sdw::on_progress, nullptr);
     ggml_log_set(sdw::on_ggml_log, nullptr);
     ggml_set_abort_callback(sdw::on_abort);
+#ifdef SDW_VULKAN
+    sdw_vulkan_init();
+#endif
 }

@@ -1,8 +1,11 @@
 //go:build sdcpp
 
-// Graphs for a GPU. engine.hpp declares suit_gpu; it is not included, since it takes
-// long to compile.
+// Graphs for a GPU. engine.hpp declares these functions; it is not included, since it
+// takes long to compile.
 
+#include "failure.hpp"
+
+#include "ggml-backend.h"
 #include "ggml.h"
 
 #include <algorithm>
@@ -50,6 +53,14 @@ void pad_heads(ggml_context* context, ggml_tensor* attention, const std::vector<
     }
 }
 
+// sure_size is what every device takes as one tensor: the least limit of Vulkan for a
+// buffer that a shader reads (maxStorageBufferRange), in bytes.
+constexpr size_t sure_size = size_t(1) << 27;
+
+bool computes_nothing(ggml_op op) {
+    return op == GGML_OP_NONE || op == GGML_OP_RESHAPE || op == GGML_OP_VIEW || op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
+}
+
 }  // namespace
 
 void suit_gpu(ggml_context* context, ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs) {
@@ -75,6 +86,33 @@ void suit_gpu(ggml_context* context, ggml_cgraph* graph, const std::vector<ggml_
     ggml_graph_clear(graph);
     for (ggml_tensor* out : outputs) {
         ggml_build_forward_expand(graph, out);
+    }
+}
+
+bool reads(ggml_cgraph* graph, const ggml_tensor* tensor) {
+    for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
+        const ggml_tensor* node = ggml_graph_node(graph, i);
+        if (std::find(std::begin(node->src), std::end(node->src), tensor) != std::end(node->src)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void check_graph(ggml_backend_t backend, ggml_cgraph* graph, const char* what) {
+    for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
+        const ggml_tensor* node = ggml_graph_node(graph, i);
+        if (computes_nothing(node->op) || ggml_backend_supports_op(backend, node)) {
+            continue;
+        }
+        size_t largest = ggml_nbytes(node);
+        for (const ggml_tensor* source : node->src) {
+            largest = std::max(largest, source == nullptr ? 0 : ggml_nbytes(source));
+        }
+        if (largest > sure_size) {
+            fail(SDW_OOM, "%s has no room for the %zu MiB in one piece that the %s needs at this size", ggml_backend_name(backend), largest >> 20, what);
+        }
+        fail(SDW_INVALID, "%s cannot compute the %s: it has no %s for these tensors", ggml_backend_name(backend), what, ggml_op_desc(node));
     }
 }
 

@@ -36,6 +36,15 @@ func (e *Engine) weightsHash() uint64 {
 	return uint64(C.sdw_weights_hash(e.c))
 }
 
+// copies returns how many copies between host and device calls have made.
+func (e *Engine) copies() (in, out int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var i, o C.int
+	C.sdw_copies(e.c, &i, &o)
+	return int(i), int(o)
+}
+
 // nativeHeap returns how many bytes C++ has allocated and not freed.
 func nativeHeap() int { return int(C.sdw_heap()) }
 
@@ -64,6 +73,7 @@ func Devices() []Device {
 			Name:        C.GoString(&d.name[0]),
 			Description: C.GoString(&d.description[0]),
 			GPU:         d.kind == C.SDW_GPU,
+			Software:    d.kind == C.SDW_SOFTWARE,
 			FreeBytes:   uint64(d.free_bytes),
 			TotalBytes:  uint64(d.total_bytes),
 		})

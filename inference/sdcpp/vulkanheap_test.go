@@ -1,0 +1,100 @@
+//go:build cgo && sdcpp && vulkan && vulkanheap
+
+package sdcpp_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"sdworker/fault"
+	"sdworker/inference"
+	"sdworker/inference/sdcpp"
+	"sdworker/models/synth"
+)
+
+func init() {
+	heapUsed = func() int64 { return int64(sdcpp.HeapUsed()) }
+}
+
+// limitHeap leaves the device some bytes beside those taken now, until the test ends.
+func limitHeap(t *testing.T, more uint64) {
+	t.Helper()
+	sdcpp.LimitHeap(sdcpp.HeapUsed() + more)
+	t.Cleanup(func() { sdcpp.LimitHeap(math.MaxUint64) })
+}
+
+// Whatever a call finds too little memory for, it says so, and the engine goes on as
+// before: while the graph gets its memory and while it runs.
+func TestACallThatFindsNoMemory(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	small := unetInput(4, 4)
+	want, err := e.PredictNoise(t.Context(), small)
+	require.NoError(t, err)
+	large := unetInput(48, 48)
+	failed := 0
+	for more := uint64(0); ; more += 8 << 20 {
+		sdcpp.LimitHeap(sdcpp.HeapUsed() + more)
+		_, err := e.PredictNoise(t.Context(), large)
+		sdcpp.LimitHeap(math.MaxUint64)
+		if err == nil {
+			break
+		}
+		failed++
+		require.Equal(t, fault.Exhausted, fault.CodeOf(err), "with %d MiB: %v", more>>20, err)
+		got, err := e.PredictNoise(t.Context(), small)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	require.Positive(t, failed)
+	t.Logf("%d sizes of memory were too small", failed)
+}
+
+func TestAFileThatFindsNoMemory(t *testing.T) {
+	limitHeap(t, 1<<20)
+	_, err := sdcpp.Open(t.Context(), sdcpp.Options{Checkpoint: model(t, synth.Checkpoint), Device: testDevice(t), Log: zerolog.Nop()})
+	require.Equal(t, fault.Exhausted, fault.CodeOf(err), "%v", err)
+	sdcpp.LimitHeap(math.MaxUint64)
+
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	in := inference.LatentInput{Latent: make([]float32, 4*8*8), H: 8, W: 8}
+	want, err := e.Decode(t.Context(), in)
+	require.NoError(t, err)
+	limitHeap(t, 1<<20)
+	require.Equal(t, fault.Exhausted, fault.CodeOf(e.SetVAE(t.Context(), model(t, synth.VAE))))
+	got, err := e.Decode(t.Context(), in)
+	require.NoError(t, err)
+	require.Equal(t, want, got, "the VAE before is active")
+}
+
+// A batch for which there is no room is painted in parts, and large pictures go through
+// the VAE in tiles, small ones when it must be.
+func TestSmallerBatchesAndTilesFirst(t *testing.T) {
+	p := pipelineOn(t, testDevice(t), sdcpp.AttentionAuto)
+	batch := deviceRequest(t)
+	batch.BatchSize = 4
+	want := pixels(t, p, batch)
+	one := deviceRequest(t)
+	pixels(t, p, one) // its buffers are smaller than the batch's
+	limitHeap(t, 24<<20)
+	got := pixels(t, p, batch)
+	for i := range want {
+		requireAlike(t, "picture of a batch", want[i], got[i])
+	}
+}
+
+// TestHeapIsGivenBack closes an engine that has done some of everything.
+func TestHeapIsGivenBack(t *testing.T) {
+	before := sdcpp.HeapUsed()
+	p := newPipeline(testDevice(t), sdcpp.AttentionAuto)
+	for i := range 6 {
+		mixedJob(t, p, i)
+	}
+	require.Greater(t, sdcpp.HeapUsed(), before)
+	require.NoError(t, p.Close())
+	require.Equal(t, before, sdcpp.HeapUsed())
+}
