@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +86,18 @@ func TestNative(t *testing.T) {
 		require.Equal(t, cli.StatusError, got.status)
 		require.Contains(t, got.err, "cut.safetensors is ")
 		require.NotContains(t, got.err, "goroutine")
+	})
+	t.Run("a VAE cut short", func(t *testing.T) {
+		vae := filepath.Join("models", "VAE", "cut.safetensors")
+		require.NoError(t, os.MkdirAll(filepath.Dir(vae), 0o755))
+		require.NoError(t, synth.Write(t.Context(), vae, synth.Options{Kind: synth.VAE, Size: synth.Tiny}))
+		require.NoError(t, os.Truncate(vae, 1<<20))
+		require.NoError(t, os.WriteFile("options.json", []byte(`{"sd_vae": "cut.safetensors"}`), 0o600))
+		got := native(t, home, "generate", "--prompt", "a cat", "--steps", "1", "--width", "64", "--height", "64", "--output", "never.png", "--options-file", "options.json")
+		require.Equal(t, cli.StatusError, got.status)
+		require.Contains(t, got.err, vae+" is not a valid safetensors file: it is truncated")
+		require.NotContains(t, got.err, "goroutine")
+		require.NoFileExists(t, "never.png")
 	})
 	t.Run("a file cut short while it is in use", func(t *testing.T) {
 		whole, err := os.ReadFile(model)
