@@ -148,7 +148,7 @@ func pageReadsOthers(t *testing.T, home string) {
 		"Size: 512x768, Model hash: 6ce0161689, Model: v1-5-pruned-emaonly, VAE hash: c6a580b13a, VAE: vae-ft-mse.safetensors, Denoising strength: 0.4, " +
 		`ENSD: 31337, ControlNet 0: "Module: canny, Model: edges, Weight: 0.8, Resize Mode: Crop and Resize, Processor Res: 512, Threshold A: 90, Threshold B: 180, ` +
 		`Guidance Start: 0.0, Guidance End: 0.9, Pixel Perfect: False, Control Mode: My prompt is more important", ` +
-		"Hires upscale: 2, Hires upscaler: 4x-UltraSharp, Version: v1.9.3"
+		"Hires upscale: 2, Hires upscaler: 4x-UltraSharp, Refiner: tiny, Refiner switch at: 0.7, Version: v1.9.3"
 	b.drop("body", pictureWith(t, text))
 	b.wait(`$('viewer').open`)
 	require.Contains(t, js[string](b, `return $('parameters').innerText`), "vae-ft-mse.safetensors")
@@ -161,10 +161,11 @@ func pageReadsOthers(t *testing.T, home string) {
 	got := b.values()
 	for name, want := range map[string]any{
 		"mode": "txt2img", "prompt": "masterpiece, castle <lora:style:0.8>", "negative_prompt": "lowres", "steps": "28", "sampler_name": "DPM++ SDE",
-		"scheduler": "Automatic", "cfg_scale": "6.5", "seed": "3735928559", "width": "512", "height": "768", "enable_hr": true, "hr_scale": "2", "hr_denoising": "0.4",
+		"scheduler": "Automatic", "cfg_scale": "6.5", "seed": "3735928559", "width": "512", "height": "768", "enable_hr": true, "hr_scale": "2", "hr_denoising": "0.4", "refiner_switch_at": "0.7",
 	} {
 		require.Equal(t, want, got[name], name)
 	}
+	require.Contains(t, got["refiner_checkpoint"], "tiny.safetensors")
 	require.Equal(t, "eta_noise_seed_delta: 31337", js[string](b, `return $('overrides').textContent`))
 	unit := js[map[string]any](b, `return Object.fromEntries([...document.querySelector('.unit').querySelectorAll('[data-field]')].map(i => [i.dataset.field, i.type === 'checkbox' ? i.checked : i.value]))`)
 	for name, want := range map[string]any{"enabled": true, "module": "canny", "weight": "0.8", "threshold_a": "90", "guidance_end": "0.9", "control_mode": "My prompt is more important"} {

@@ -73,6 +73,7 @@ function fillSelects() {
   offer(field.scheduler, server.schedulers)
   offer(field.hr_upscaler, [...server.latentModes, ...server.upscalers])
   offer(field.hr_checkpoint_name, [same, ...checkpoints])
+  offer(field.refiner_checkpoint, [['', 'None'], ...checkpoints])
   offer(field.hr_sampler_name, [same, ...server.samplers])
   offer(field.hr_scheduler, [same, ...server.schedulers])
   offer(field.upscaler_1, server.upscalers, current(field.upscaler_1) ?? server.upscalers.find(u => u !== 'None'))

@@ -51,6 +51,10 @@ export async function use(text) {
   const { denoising_strength: strength, styles = [], ...rest } = fields
   const fromPicture = strength !== undefined && !fields.enable_hr
   if (!fromPicture) for (const name of ofMasks) delete rest[name] // texts say their defaults by silence
+  for (const name of ['refiner_checkpoint', 'hr_checkpoint_name']) { // texts have the name without its ending
+    const [, stem, hash] = rest[name]?.match(/^(.*?)(?: \[(\w+)\])?$/) ?? []
+    if (stem) rest[name] = checkpointOf(hash, stem)?.name ?? rest[name]
+  }
   for (const [name, value] of Object.entries(rest)) {
     if (!field[name] || value === null) continue
     if (!set(name, typeof value === 'boolean' && field[name].tagName === 'SELECT' ? String(value) : value)) {
@@ -75,11 +79,16 @@ export async function use(text) {
 
 const ofMasks = ['mask_blur', 'inpainting_fill', 'inpaint_full_res', 'inpaint_full_res_padding', 'inpainting_mask_invert']
 
+// checkpointOf is the checkpoint that a text means, where it is here.
+function checkpointOf(hash, model) {
+  const unhashed = c => !hash || !c.name.includes(' [') // the server has not read it yet
+  return server.checkpoints.find(c => hash && c.name.includes(`[${hash}`)) ??
+    server.checkpoints.find(c => unhashed(c) && c.name.split(' [')[0].replace(/\.\w+$/, '').split('/').at(-1) === model)
+}
+
 function fillModel(hash, model, missing) {
   if (!hash && !model) return
-  const unhashed = c => !hash || !c.name.includes(' [') // the server has not read it yet
-  const found = server.checkpoints.find(c => hash && c.name.includes(`[${hash}`)) ??
-    server.checkpoints.find(c => unhashed(c) && c.name.split(' [')[0].replace(/\.\w+$/, '').split('/').at(-1) === model)
+  const found = checkpointOf(hash, model)
   if (found) set('model', found.name)
   else missing.push(`Checkpoint "${model || hash}" is not here.`)
 }

@@ -30,6 +30,10 @@ async function common() {
     override_settings: options(), alwayson_scripts: { ...await control.args(), ...detailer.args() }, ...scripts.request(),
   }
   numbers(body, 'steps', 'cfg_scale', 'width', 'height', 'batch_size', 'n_iter', 'seed', 'subseed', 'subseed_strength', 'seed_resize_from_w', 'seed_resize_from_h')
+  if (field.refiner_checkpoint.value) {
+    body.refiner_checkpoint = field.refiner_checkpoint.value
+    numbers(body, 'refiner_switch_at')
+  }
   return body
 }
 
