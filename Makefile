@@ -3,6 +3,7 @@ BACKEND   ?= cpu
 CUDA_HOME ?= /usr/local/cuda
 TAGS      := $(shell scripts/tags $(BACKEND))
 TOOL       = go tool -modfile=tools/go.mod
+comma     := ,
 TINY       = models-local/Stable-diffusion/tiny-synthetic.safetensors
 
 export CUDA_ARCHS ENGINE_SRC ENGINE_NATIVE ENGINE_JOBS ENGINE_CMAKE_ARGS
@@ -38,6 +39,14 @@ test-vulkan: ## the engine's tests on a Vulkan device, DEVICE=vulkan0; Mesa's la
 
 race: ## the packages that share state between goroutines, under the race detector
 	go test -race -timeout 20m $$(scripts/racy)
+
+soak: ## SOAK=30m of mixed load with faults, out/soak.svg; SOAK_MODEL=file for the real engine
+	@mkdir -p out
+	$(if $(SOAK_MODEL),,CGO_ENABLED=0) SOAK=$(or $(SOAK),30m) SOAK_MODEL=$(abspath $(SOAK_MODEL)) SOAK_CHART=$(CURDIR)/out/soak.svg \
+		go test -count=1 -v -timeout 24h -tags soak$(if $(SOAK_MODEL),$(comma)$(TAGS)) -run 'TestSoak$$' ./cmd/worker
+
+faults: ## every fault of the engine in every phase of a job at every door
+	CGO_ENABLED=0 go test -count=1 -tags faults -run 'TestFaults$$' ./cmd/worker
 
 check: style engine ## what CI runs: style, every test, those that can race under the race detector, a minute of fuzzing
 	CGO_ENABLED=0 go test $$(scripts/racy others)
@@ -84,4 +93,4 @@ licences: ## write third_party/LICENSES.md after a change of dependencies
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: help engine build demo test test-vulkan race check fuzz style lint docs baseline bench benchstat release engine-bump cuda-check licences clean
+.PHONY: faults soak help engine build demo test test-vulkan race check fuzz style lint docs baseline bench benchstat release engine-bump cuda-check licences clean

@@ -52,7 +52,7 @@ func fakeOpener(gate string) inference.OpenFunc {
 			return nil, fault.Errorf(fault.Invalid, "open", "%s is no model", checkpoint)
 		}
 		progress(1, 1)
-		return &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint}, Before: before}, nil
+		return &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint}, Before: before, Forget: true}, nil
 	}
 }
 
@@ -65,9 +65,40 @@ func passGate(ctx context.Context, socket string, op enginetest.Op) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	fmt.Fprintf(conn, "%d %s\n", os.Getpid(), op)
-	_, _ = conn.Read(make([]byte, 1)) // until the test closes its end
+	order := make([]byte, 1)
+	if n, _ := conn.Read(order); n == 1 { // else the test has closed its end
+		return obey(order[0], op)
+	}
 	if err := ctx.Err(); err != nil {
 		return &fault.Error{Code: fault.Canceled, Op: string(op), Msg: "canceled", Err: err}
+	}
+	return nil
+}
+
+// Orders of a test to a call that is held.
+const (
+	orderGarbage = 'g' // write what is no message to the supervisor
+	orderPanic   = 'p'
+	orderMemory  = 'm' // have no memory for it
+	orderSlow    = 's'
+)
+
+func obey(order byte, op enginetest.Op) error {
+	switch order {
+	case orderGarbage:
+		open, _ := os.ReadDir("/proc/self/fd")
+		for _, f := range open {
+			if fd, err := strconv.Atoi(f.Name()); err == nil {
+				_, _ = syscall.Write(fd, bytes.Repeat([]byte{0xff}, 1000)) // one of them is the socket
+			}
+		}
+		select {}
+	case orderPanic:
+		panic("index out of range")
+	case orderMemory:
+		return fault.Errorf(fault.Exhausted, string(op), "out of memory")
+	case orderSlow:
+		time.Sleep(50 * time.Millisecond)
 	}
 	return nil
 }
@@ -106,24 +137,38 @@ func (g *barrier) open() { g.listener.Close() }
 // held is a call that waits at a gate.
 type held struct {
 	pid  int
+	op   enginetest.Op
 	conn net.Conn
 }
 
 func (h *held) release() { h.conn.Close() }
 
+// order has the call do something else than its work.
+func (h *held) order(what byte) { _, _ = h.conn.Write([]byte{what}) }
+
 // next waits for the next call.
 func (g *barrier) next() *held {
 	g.t.Helper()
 	require.NoError(g.t, g.listener.(*net.UnixListener).SetDeadline(time.Now().Add(patience)))
-	conn, err := g.listener.Accept()
+	call, err := g.accept()
 	require.NoError(g.t, err)
+	return call
+}
+
+// accept is next without a bound. It fails once the gate is open.
+func (g *barrier) accept() (*held, error) {
+	conn, err := g.listener.Accept()
+	if err != nil {
+		return nil, err
+	}
 	g.t.Cleanup(func() { conn.Close() })
 	line, err := bufio.NewReader(conn).ReadString('\n')
-	require.NoError(g.t, err)
-	id, _, _ := strings.Cut(line, " ")
+	if err != nil {
+		return nil, err
+	}
+	id, op, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
 	pid, err := strconv.Atoi(id)
-	require.NoError(g.t, err)
-	return &held{pid, conn}
+	return &held{pid, enginetest.Op(op), conn}, err
 }
 
 // checkpointName is the only model of a test's home.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,6 +77,57 @@ func TestHalfClosedConnection(t *testing.T) {
 	g.open()
 	step.release()
 	require.Equal(t, 1, c.do(http.MethodPost, "/sdapi/v1/txt2img", small).pictures(t))
+}
+
+// TestServeWithoutAPlaceToWrite: as in a container whose root is read-only.
+func TestServeWithoutAPlaceToWrite(t *testing.T) {
+	home := newHome(t)
+	variables := environ("/proc/nothing", openGate, "MODELS_DIR="+filepath.Join(home, "models"))
+	r := begin(t, variables, "serve", "--addr", "127.0.0.1:0")
+	c := &client{t: t, base: r.await("listening on "), http: &http.Client{Timeout: patience}, header: http.Header{}}
+	defer c.http.CloseIdleConnections()
+	c.ready()
+	require.Equal(t, 1, c.do(http.MethodPost, "/sdapi/v1/txt2img", small).pictures(t))
+	require.Contains(t, c.get("/sdapi/v1/sd-models").body, "[")
+	require.Equal(t, http.StatusOK, c.do(http.MethodPost, "/sdapi/v1/options", `{"CLIP_stop_at_last_layers":2}`).status)
+}
+
+// TestLogInjection: what a client writes into a path makes no line of its own in the log.
+func TestLogInjection(t *testing.T) {
+	r, c := serve(t, newHome(t), openGate, "--log-format", "json", "--log-level", "debug")
+	c.ready()
+	c.get("/sdapi/v1/x%0a%7b%22level%22%3a%22error%22%2c%22message%22%3a%22forged%22%7d")
+	r.await("/sdapi/v1/x")
+	for line := range strings.Lines(r.err.String()) {
+		require.False(t, strings.HasPrefix(line, `{"level":"error","message":"forged"`), line)
+	}
+}
+
+// TestSmuggledRequests: a request whose length is told in two ways is refused, and nothing
+// of it counts as another request.
+func TestSmuggledRequests(t *testing.T) {
+	_, c := serve(t, newHome(t), openGate, "--api-token", "t0ken")
+	c.header.Set("Authorization", "Bearer t0ken")
+	c.ready()
+	for _, head := range []string{
+		"Content-Length: 5\r\nContent-Length: 6\r\n",
+		"Content-Length: 5\r\nTransfer-Encoding: xchunked\r\n",
+		"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+		"Content-Length: +5\r\n",
+		"Content-Length : 5\r\n",
+		"X-A: b\r\n Content-Length: 5\r\n",
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(c.base, "http://"))
+		require.NoError(t, err)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+		_, err = io.WriteString(conn, "POST /sdapi/v1/interrupt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"+head+"\r\n0\r\n\r\nPOST /sdapi/v1/unload-checkpoint HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		require.NoError(t, err)
+		replies, _ := io.ReadAll(conn) // the server may close with the rest unread
+		conn.Close()
+		require.LessOrEqual(t, strings.Count(string(replies), "HTTP/1.1 "), 1, head)
+		require.NotContains(t, string(replies), "HTTP/1.1 200", head)
+	}
+	require.Equal(t, http.StatusOK, c.get("/readyz").status, "the checkpoint is still loaded")
 }
 
 // TestHangupIsNoEnd: a terminal that is closed sends SIGHUP.
