@@ -126,7 +126,7 @@ func (s *Server) extras(ctx context.Context, place *inference.Place, in *fields,
 					return err
 				}
 				said = strings.Join(notes, ", ")
-				done = append(done, encodable{pixels: pixels, text: from.text, more: append(from.texts, imageio.Text{Key: "postprocessing", Value: said})})
+				done = append(done, s.markExtra(encodable{pixels: pixels, text: from.text, more: append(from.texts, imageio.Text{Key: "postprocessing", Value: said})}))
 			}
 			return nil
 		})

@@ -19,6 +19,7 @@ const (
 const (
 	sourceGenerated = "trainedAlgorithmicMedia"
 	sourceComposite = "compositeWithTrainedAlgorithmicMedia" // a picture of other origin, repainted in part
+	sourceEnhanced  = "algorithmicallyEnhanced"              // a picture of other origin, enlarged
 )
 
 // xmpPacket is the packet for a digital source type.
@@ -42,6 +43,19 @@ func (c *call) mark(images []encodable) {
 	for i := range images {
 		images[i].xmp = xmpPacket(source)
 	}
+}
+
+// markExtra gives a picture of extras its provenance: one that carries the parameters of
+// a generated picture is one.
+func (s *Server) markExtra(m encodable) encodable {
+	switch {
+	case s.cfg.Provenance != ProvenanceIPTC:
+	case m.text != "":
+		m.xmp = xmpPacket(sourceGenerated)
+	default:
+		m.xmp = xmpPacket(sourceEnhanced)
+	}
+	return m
 }
 
 // marked is a file with the provenance of its picture.

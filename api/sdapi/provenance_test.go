@@ -1,6 +1,7 @@
 package sdapi_test
 
 import (
+	"encoding/base64"
 	"encoding/xml"
 	"testing"
 
@@ -39,4 +40,13 @@ func TestProvenance(t *testing.T) {
 	require.Equal(t, "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia", sourceType(t, imageio.XMP(inpainted)))
 	changed := marking.post("/sdapi/v1/img2img", small(map[string]any{"init_images": []string{encoded(t, 64, 64)}})).generated(t).images[0]
 	require.Equal(t, generated, sourceType(t, imageio.XMP(changed)))
+
+	extra := func(image string) string {
+		answer := marking.post("/sdapi/v1/extra-single-image", map[string]any{"image": image, "upscaling_resize": 2, "upscaler_1": "Lanczos"}).object(t)
+		file, err := base64.StdEncoding.DecodeString(answer["image"].(string))
+		require.NoError(t, err)
+		return sourceType(t, imageio.XMP(file))
+	}
+	require.Equal(t, generated, extra(base64.StdEncoding.EncodeToString(changed)))
+	require.Equal(t, "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced", extra(encoded(t, 16, 16)))
 }
