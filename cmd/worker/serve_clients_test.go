@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -54,6 +55,33 @@ func TestServeAndBodiesThatNeverCome(t *testing.T) {
 	r.signal(syscall.SIGTERM)
 	require.Equal(t, cli.StatusOK, r.wait())
 	require.Less(t, time.Since(began), 20*time.Second)
+}
+
+// TestProcessEndsWithBodiesOutstanding: the program itself, in a process of its own, ends at
+// SIGTERM though clients announced bodies that they never send.
+func TestProcessEndsWithBodiesOutstanding(t *testing.T) {
+	home := newHome(t)
+	cmd := exec.Command("/proc/self/exe", "serve", "--addr", "127.0.0.1:0")
+	for name, value := range environ(home, openGate) {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	said := newTranscript()
+	cmd.Stderr = said
+	require.NoError(t, cmd.Start())
+	said.await(t, "listening on http://")
+	_, rest, _ := strings.Cut(said.String(), "listening on http://")
+	addr, _, _ := strings.Cut(rest, "\n")
+	for _, path := range []string{"/sdapi/v1/txt2img", "/sdapi/v1/interrupt", "/v1/jobs", "/nothing"} {
+		conn, err := net.Dial("tcp", addr)
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{", path)
+		require.NoError(t, err)
+	}
+	began := time.Now()
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait())
+	require.Less(t, time.Since(began), 20*time.Second, "the grace time is 25 s")
 }
 
 // TestHalfClosedConnection: a client that closes its half of the connection looks like one
