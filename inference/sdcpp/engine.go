@@ -134,12 +134,6 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.describe(src.model)
-	if o.VAE != "" {
-		if err := e.SetVAE(ctx, o.VAE); err != nil {
-			e.Close()
-			return nil, err
-		}
-	}
 	return e, nil
 }
 

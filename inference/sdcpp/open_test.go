@@ -101,7 +101,7 @@ func TestOpenPassesAPanicOn(t *testing.T) {
 }
 
 func TestInfo(t *testing.T) {
-	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Inpainting), VAE: model(t, synth.VAE)})
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Inpainting)})
 	defer e.Close()
 	info := e.Info()
 	require.Equal(t, 9, info.UNetChannels)

@@ -20,7 +20,6 @@ const (
 // Options configures Open.
 type Options struct {
 	Checkpoint  string             // safetensors, ckpt or gguf file of a Stable Diffusion 1.x model
-	VAE         string             // file whose VAE replaces the checkpoint's, "" for none
 	AllowPickle bool               // also take PyTorch files (ckpt, pt, pth)
 	Device      string             // auto, cpu, or a name such as cuda0 or vulkan0; "" is auto
 	Threads     int                // of the CPU; 0 is one for each physical core

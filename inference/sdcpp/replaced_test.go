@@ -174,7 +174,8 @@ func TestReplacedCheckpoint(t *testing.T) {
 
 // What Renew costs is paid by every job.
 func BenchmarkRenew(b *testing.B) {
-	e := open(b, sdcpp.Options{Checkpoint: model(b, synth.Checkpoint), VAE: model(b, synth.VAE)})
+	e := open(b, sdcpp.Options{Checkpoint: model(b, synth.Checkpoint)})
+	require.NoError(b, e.SetVAE(b.Context(), model(b, synth.VAE)))
 	defer e.Close()
 	_, err := e.SetLoRAs(b.Context(), []inference.LoRA{{Path: model(b, synth.LoRA), UNet: 1}})
 	require.NoError(b, err)
