@@ -71,7 +71,7 @@ func TestSettingsOfPEFT(t *testing.T) {
 			d, err := f.Changes[0].Prepare(adapter.Plain{}, f, []int64{1, 1}, &arena)
 			require.NoError(t, err)
 			w := []float32{0}
-			d.Apply(w, 0, 1, 1, &arena)
+			require.NoError(t, d.Apply(w, 0, 1, 1, &arena))
 			require.InDelta(t, tc.want, w[0], 1e-6)
 		})
 	}

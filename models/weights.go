@@ -84,6 +84,7 @@ func (i *Info) weights(kind Kind) ([]Weight, string) {
 		return nil, i.loraProblem()
 	case Embedding:
 		return nil, i.embeddingProblem()
+	case Unknown:
 	}
 	if problem != "" {
 		return nil, problem
@@ -193,7 +194,6 @@ func (i *Info) controlNet() (sd1.Net, string) {
 func (i *Info) upscalerNames() func(string) string {
 	last := 0
 	layer := func(name string) (number int, leaf string, ok bool) {
-		number, leaf, ok = 0, "", false
 		rest, ok := strings.CutPrefix(name, "model.")
 		if !ok {
 			return 0, "", false

@@ -11,7 +11,7 @@ import (
 // Fault is what an error reply of the API says. Its body has one of three shapes:
 // FastAPI's list of fields that do not pass validation, FastAPI's plain detail, and
 // A1111's own {error, detail, body, errors}.
-type Fault struct {
+type Fault struct { //nolint:errname // the name says more without Error
 	Status  int
 	Class   string // of the exception; "" in FastAPI's shapes
 	Message string // "" when the body has no text

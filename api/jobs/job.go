@@ -108,6 +108,7 @@ func (j *job) observe(e inference.Event) {
 		close(j.admitted)
 	case inference.Started:
 		j.state, j.started = Running, e.Job.Started
+	default: // the event itself tells all
 	}
 	j.event = e
 	close(j.changed)

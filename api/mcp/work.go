@@ -37,7 +37,7 @@ func (s *Server) call(ctx context.Context, req *sdk.CallToolRequest, route strin
 	told()
 	var fault *a1111.Fault
 	if errors.As(err, &fault) && fault.Class != "" && fault.Class != a1111.HTTPException {
-		return fmt.Errorf("%s: %s", fault.Class, fault)
+		return fmt.Errorf("%s: %w", fault.Class, fault)
 	}
 	return err
 }

@@ -312,7 +312,8 @@ func (c *call) dynamicSeeds(n int) (seeds, subseeds []int64) {
 func (c *call) divide(e *expanded) []*call {
 	r := c.req
 	var parts []*call
-	for i, end := 0, 0; i < len(e.prompts); i = end {
+	var end int // of a part
+	for i := 0; i < len(e.prompts); i = end {
 		limit := min(len(e.prompts), i-i%r.BatchSize+r.BatchSize)
 		seeds, subseeds := rng.ImageSeeds(e.seeds[i], e.subseeds[i], r.SubseedStrength, limit-i)
 		for end = i + 1; end < limit; end++ {

@@ -326,7 +326,7 @@ func applySize(c *call, in *fields, x any, _ []any) error {
 	h, err2 := strconv.Atoi(strings.TrimSpace(height))
 	if err1 != nil || err2 != nil {
 		c.note("%s", fmt.Sprintf("Invalid size in XYZ plot: %s", x))
-		return nil
+		return nil //nolint:nilerr // as in A1111, the picture has the size of the request
 	}
 	in.Set("width", int64(w))
 	in.Set("height", int64(h))

@@ -60,13 +60,12 @@ func (p *program) prepareDemo(ctx context.Context, c *common, d *demoSettings, l
 	if err := catalog.New(c.models.config(p.Environ, "")).LearnSHA256(place.Path(demo.Checkpoint), demo.Digest); err != nil {
 		log.Warn().Err(err).Msg("the hash of the demo model is not kept")
 	}
-	event := log.Info()
-	why := "the demo model draws"
+	level, why := zerolog.InfoLevel, "the demo model draws"
 	if d.Demo == nil {
-		event, why = log.Warn(), "no checkpoint was found, so the demo model draws"
+		level, why = zerolog.WarnLevel, "no checkpoint was found, so the demo model draws"
 	}
 	c.models.demo = place.Root
 	c.engine.Model = place.Path(demo.Checkpoint)
-	event.Str("file", place.Path(demo.Checkpoint)).Msg(why + ": a toy that knows a few objects, colours and places; worker models pull deliberate-v6 fetches a real one")
+	log.WithLevel(level).Str("file", place.Path(demo.Checkpoint)).Msg(why + ": a toy that knows a few objects, colours and places; worker models pull deliberate-v6 fetches a real one")
 	return nil
 }

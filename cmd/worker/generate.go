@@ -227,6 +227,7 @@ func (m *made) ask(ctx context.Context, s *services, req *apiRequest, show displ
 			show.show(e.Job.Progress)
 		case inference.Done:
 			result = e.Result
+		default:
 		}
 	})
 	if err := s.api.Call(watched, req.path, req.body, &reply); err != nil {

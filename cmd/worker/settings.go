@@ -23,10 +23,6 @@ type modelSettings struct {
 	demo string // folder of the demo model, searched last; "" when it is not used
 }
 
-func (m *modelSettings) settings() cli.Settings {
-	return cli.Settings{Title: "Models:", Target: m, Environment: true}
-}
-
 // engineSettings say what makes the pictures.
 type engineSettings struct {
 	Model      string `env:"MODEL" doc:"checkpoint: a file, or a title, name, file name or hash in the model folders; without it the first one found"`
@@ -36,10 +32,6 @@ type engineSettings struct {
 	WarmModels int    `env:"WARM_MODELS" envDefault:"1" doc:"checkpoints kept in memory, the one unused for longest goes first"`
 	WarmBytes  int64  `env:"WARM_MODELS_BYTES" envDefault:"0" doc:"bytes of weights that they may take together, 0 = no limit; the checkpoint in use stays in any case"`
 	VAETiles   string `env:"VAE_TILES" envDefault:"auto" doc:"auto, always or never let the VAE work on overlapping tiles, which needs less memory; auto does for pictures from 1024x1024 pixels on that would take more than a quarter of the device's memory, and when memory runs out"`
-}
-
-func (e *engineSettings) settings() cli.Settings {
-	return cli.Settings{Title: "Engine:", Target: e, Environment: true}
 }
 
 // devices are the names in DEVICE; all is auto where they were not listed.
@@ -60,10 +52,6 @@ var tileModes = map[string]inference.TileMode{"auto": inference.TileAuto, "alway
 type logSettings struct {
 	Level  string `env:"LOG_LEVEL" envDefault:"info" doc:"trace, debug, info, warn or error; prompts are logged at debug only"`
 	Format string `env:"LOG_FORMAT" envDefault:"auto" doc:"console, json, or auto: console on a terminal, json elsewhere"`
-}
-
-func (l *logSettings) settings() cli.Settings {
-	return cli.Settings{Title: "Log:", Target: l, Environment: true}
 }
 
 // common are the settings of all verbs with an engine.

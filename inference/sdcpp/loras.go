@@ -414,7 +414,7 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 			}
 			continue
 		case err != nil:
-			return map[int]error{s.file: err}, nil
+			return map[int]error{s.file: err}, nil //nolint:nilerr // it goes on without the file
 		}
 		steps = append(steps, prepared{d, s})
 	}
@@ -430,7 +430,7 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 		}
 		for _, s := range steps {
 			if err := s.Apply(part, from, to, s.strength, arena); err != nil {
-				return map[int]error{s.file: err}, nil
+				return map[int]error{s.file: err}, nil //nolint:nilerr // it goes on without the file
 			}
 		}
 		raw := arena.Bytes(len(part) * int(w.dtype.Size()))

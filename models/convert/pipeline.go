@@ -33,7 +33,7 @@ var variants = []string{"", "fp16", "bf16"}
 func weightFiles(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, nil // a part that is missing is told by what it lacks
+		return nil, nil //nolint:nilerr // a part that is missing is told by what it lacks
 	}
 	type set struct {
 		files []string

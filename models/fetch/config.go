@@ -22,7 +22,7 @@ const maxConfig = 1 << 20
 func (f *Fetcher) pullConfig(ctx context.Context, src Source, checkpoint string, force bool) error {
 	u, err := url.Parse(src.URL)
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // no address, no config beside it
 	}
 	ext := path.Ext(u.Path)
 	dest := models.ConfigName(checkpoint)

@@ -99,7 +99,7 @@ func (s scope) squashed(v values) values {
 // path is the name of a wildcard's files. Plain text of a path is a template
 // itself, which matters for its brackets only.
 func (s scope) path(c command) (string, bool) {
-	v := none
+	var v values
 	if text, ok := c.(literal); ok {
 		v = s.sampleText(text.text)
 	} else {
@@ -148,16 +148,18 @@ func (s scope) values(c command) values {
 			return s.combinedVariants(c)
 		case cyclical:
 			return s.cycledVariants(c)
+		default:
+			return s.randomVariants(c)
 		}
-		return s.randomVariants(c)
 	case wildcard:
 		switch s.how {
 		case combinatorial:
 			return s.combinedWildcard(c)
 		case cyclical:
 			return s.cycledWildcard(c)
+		default:
+			return s.randomWildcard(c)
 		}
-		return s.randomWildcard(c)
 	case access:
 		return s.access(c)
 	case wrapped:
@@ -166,8 +168,9 @@ func (s scope) values(c command) values {
 			return s.combinedWrap(c)
 		case random:
 			return s.randomWrap(c)
+		default:
+			s.e.fail("a wrap command cannot be sampled in turn (@)")
 		}
-		s.e.fail("a wrap command cannot be sampled in turn (@)")
 	case assignment:
 		s.e.fail("a template that only sets a variable gives no prompt")
 	}

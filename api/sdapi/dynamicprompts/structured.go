@@ -210,8 +210,9 @@ func (r *yamlReader) value(n *yaml.Node) (any, error) {
 	case yaml.MappingNode:
 		o := pyjson.NewObject()
 		return o, r.object(n, o)
+	default:
+		return scalar(n), nil
 	}
-	return scalar(n), nil
 }
 
 func (r *yamlReader) object(n *yaml.Node, o *pyjson.Object) error {
