@@ -349,7 +349,7 @@ func (p *Pipeline) load(ctx context.Context, checkpoint string, hooks Hooks) (*m
 	if err != nil {
 		return nil, err
 	}
-	return newModel(checkpoint, eng, &sharing{jobs: p.opts.Jobs, cells: p.opts.CallCells, count: &p.count}), nil
+	return newModel(checkpoint, eng, &sharing{jobs: p.opts.Jobs, cells: p.opts.CallCells, count: &p.count, info: eng.Info()}), nil
 }
 
 // drop closes all but the keep most recently used models, which nobody may use.

@@ -20,6 +20,7 @@ type sharing struct {
 	jobs  int      // that may be together; 1 = none
 	cells int      // latent cells of all rows of a call together, as far as it is shared
 	count *counter // of calls; may be nil
+	info  EngineInfo
 
 	mu   sync.Mutex
 	rows map[shape]int // most rows of a shared call, where memory has shown a limit
@@ -27,13 +28,14 @@ type sharing struct {
 
 // shape is what the memory of a row depends on.
 type shape struct {
-	h, w, tokens, controls int
-	tiling, perturbed      bool
-	freeU                  FreeU
+	h, w, controls    int
+	context           int // floats of a row
+	tiling, perturbed bool
+	freeU             FreeU
 }
 
 func shapeOf(in *UNetInput) shape {
-	return shape{in.H, in.W, len(in.Context) / in.Rows(), len(in.Control), in.Tiling, in.Perturbed != nil, in.FreeU}
+	return shape{in.H, in.W, len(in.Control), len(in.Context) / in.Rows(), in.Tiling, in.Perturbed != nil, in.FreeU}
 }
 
 // group chooses the calls that go along with the first one. Contexts of other lengths
@@ -57,7 +59,7 @@ func (s *sharing) group(waiting []*unetCall) []int {
 
 // limit is the most rows of a shared call.
 func (s *sharing) limit(of shape) int {
-	limit := s.cells / (of.h * of.w)
+	limit := min(s.cells/(of.h*of.w), s.info.UNetRows(of.h, of.w, of.context/TextWidth, of.controls))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known, ok := s.rows[of]; ok {

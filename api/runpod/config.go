@@ -49,7 +49,7 @@ type Config struct {
 	// number of jobs taken beyond that while all slots are busy, so that the
 	// next one is at hand when a slot becomes free; such a job cannot go to
 	// another worker any more.
-	Concurrency int `env:"RUNPOD_CONCURRENCY" envDefault:"1" doc:"jobs at the same time; without it BATCH_JOBS on a GPU, where jobs share steps"`
+	Concurrency int `env:"RUNPOD_CONCURRENCY" envDefault:"1" doc:"jobs at the same time; without it BATCH_JOBS on a GPU, where jobs share steps, by default as many as its memory has room for"`
 	Prefetch    int `env:"RUNPOD_PREFETCH" envDefault:"1" doc:"jobs taken in advance while all slots are busy; 0 leaves them to other workers"`
 
 	RefreshWorker    bool          `env:"REFRESH_WORKER" doc:"replace the worker after every job"`

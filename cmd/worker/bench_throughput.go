@@ -66,7 +66,7 @@ func (c *benchThroughputCommand) Run(ctx context.Context, p *program, _ *cli.Cal
 		return err
 	}
 	r, err := bench.Throughput(ctx, bench.ThroughputOptions{
-		Checkpoint: checkpoint, Open: p.opener(&c.common, p.logger(&c.common.log)), CallCells: c.common.engine.callCells(),
+		Checkpoint: checkpoint, Open: p.opener(&c.common, p.logger(&c.common.log)), CallCells: c.common.engine.callCells(gpuMemory),
 		Sides: c.options.Sides, Clients: c.options.Clients, Steps: c.options.Steps, Pictures: c.options.Pictures, Rounds: c.options.Rounds,
 		Progress: p.Err,
 	})

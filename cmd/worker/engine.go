@@ -51,28 +51,11 @@ func (c *engineCommand) Run(ctx context.Context, p *program, _ *cli.Call) error 
 
 // newPipeline returns the generator of this process.
 func (p *program) newPipeline(cfg *common, log zerolog.Logger) *inference.Pipeline {
+	cfg.engine.settleJobs(gpuMemory, zerolog.Nop())
 	return inference.NewPipeline(p.opener(cfg, log), inference.PipelineOptions{
-		Warm: cfg.engine.WarmModels, WarmBytes: cfg.engine.WarmBytes, Jobs: cfg.engine.BatchJobs, CallCells: cfg.engine.callCells(),
+		Warm: cfg.engine.WarmModels, WarmBytes: cfg.engine.WarmBytes, Jobs: cfg.engine.BatchJobs, CallCells: cfg.engine.callCells(gpuMemory),
 		Memory: func() inference.Memory { return memory(cfg.engine.devices()[0]) },
 	})
-}
-
-// callCells is how many latent cells the rows of a shared UNet call may have
-// together. Sharing pays where weights are read for few cells: on a CPU the more
-// cores wait for the same memory the longer, on 2 up to 16 rows of 64x64 pixels
-// (docs/performance.md: 16 cost 3.2 times what 2 cost; at 256x256 there is no gain). On
-// a GPU it is bounded by memory before that: 16 rows of 512x512 for each 24 GB.
-func (e *engineSettings) callCells() int {
-	total := int64(0)
-	if !sdcpp.OnCPU(e.devices()[0]) {
-		total = memory(e.devices()[0]).DeviceTotal // none where there is no GPU
-	}
-	if total == 0 {
-		return 512 * sdcpp.Threads(e.Threads)
-	}
-	const usual = 24e9
-	share := min(float64(total)/usual, 4)
-	return int(share * inference.DefaultCallCells)
 }
 
 // opener loads checkpoints into this process.
@@ -161,6 +144,7 @@ func newSupervisor(environ map[string]string, cfg *common, s *supervisionSetting
 	if cfg.engine.Device == allDevices {
 		cfg.engine.Device = strings.Join(gpus(environ, cfg, log), ",")
 	}
+	cfg.engine.settleJobs(func(device string) int64 { return deviceMemory(environ, cfg, device) }, log)
 	devices := cfg.engine.devices()
 	supervise := func(cfg *common, log zerolog.Logger) inference.Generator {
 		return remote.Start(remote.Config{
@@ -190,6 +174,20 @@ func newSupervisor(environ map[string]string, cfg *common, s *supervisionSetting
 		list = append(list, fleet.Device{Name: name, Generator: supervise(&own, log.With().Str("device", name).Logger())})
 	}
 	return fleet.New(cfg.engine.BatchJobs, list...)
+}
+
+// deviceMemory is what a GPU has, in bytes; 0 where nothing tells.
+func deviceMemory(environ map[string]string, cfg *common, device string) int64 {
+	b, err := listDevices(context.Background(), environ, cfg)
+	if err != nil {
+		return 0 // it is told when the device is used
+	}
+	for _, d := range b.Engine.Devices {
+		if d.GPU && (device == "auto" || strings.EqualFold(d.Name, device)) {
+			return int64(d.TotalBytes)
+		}
+	}
+	return 0
 }
 
 // allDevices is the DEVICE for all GPUs of the machine.

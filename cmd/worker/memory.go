@@ -25,6 +25,9 @@ func memory(device string) inference.Memory {
 	return m
 }
 
+// gpuMemory is all that a GPU has, in bytes, 0 without one.
+func gpuMemory(device string) int64 { return memory(device).DeviceTotal }
+
 // hostMemory is the memory that this process may use, in bytes: its container's
 // limit, else that of the machine.
 func hostMemory() int64 {

@@ -28,7 +28,7 @@ type engineSettings struct {
 	Model      string `env:"MODEL" doc:"checkpoint: a file, or a title, name, file name or hash in the model folders; without it the first one found"`
 	Device     string `env:"DEVICE" envDefault:"auto" doc:"auto, cpu, or a GPU by its name: cuda0, vulkan1 ...; several of them with commas between, each with an engine process of its own behind one queue, or all GPUs by all; commands without an engine process take the first"`
 	Threads    int    `env:"THREADS" envDefault:"0" doc:"CPU threads of the engine, 0 = one for each physical core"`
-	BatchJobs  int    `env:"BATCH_JOBS" envDefault:"8" doc:"jobs in work at once: those with the same checkpoint, VAE, LoRAs and size share the steps of the UNet, as far as the device does more of them in less time; 1 = one after another"`
+	BatchJobs  int    `env:"BATCH_JOBS" envDefault:"0" doc:"jobs in work at once on each device: those with the same checkpoint, VAE, LoRAs and size share the steps of the UNet, as far as the device does more of them in less time; 1 = one after another, 0 = as many as its memory has room for (8 on a GPU of 24 GB or 2 cores)"`
 	WarmModels int    `env:"WARM_MODELS" envDefault:"1" doc:"checkpoints kept in memory, the one unused for longest goes first"`
 	WarmBytes  int64  `env:"WARM_MODELS_BYTES" envDefault:"0" doc:"bytes of weights that they may take together, 0 = no limit; the checkpoint in use stays in any case"`
 	VAETiles   string `env:"VAE_TILES" envDefault:"auto" doc:"auto, always or never let the VAE work on overlapping tiles, which needs less memory; auto does for pictures from 1024x1024 pixels on that would take more than a quarter of the device's memory, and when memory runs out"`
@@ -42,7 +42,7 @@ func (e *engineSettings) devices() []string {
 	return strings.Split(e.Device, ",")
 }
 
-// jobs is how many jobs are in work at once on all devices.
+// jobs is how many jobs are in work at once on all devices, once they are settled.
 func (e *engineSettings) jobs() int { return e.BatchJobs * len(e.devices()) }
 
 // tileModes are the values of VAE_TILES.
@@ -69,9 +69,6 @@ func (c *common) settings() []cli.Settings {
 	}
 }
 
-// maxBatchJobs is far above what any device shares well.
-const maxBatchJobs = 64
-
 // numbered is the name of a GPU. Which there are only the engine knows.
 var numbered = regexp.MustCompile("^[a-z]+[0-9]+$")
 
@@ -80,8 +77,8 @@ func (e *engineSettings) Validate() []error {
 	if e.Threads < 0 {
 		errs = append(errs, fmt.Errorf("THREADS is %d, it must not be negative", e.Threads))
 	}
-	if e.BatchJobs < 1 || e.BatchJobs > maxBatchJobs {
-		errs = append(errs, fmt.Errorf("BATCH_JOBS is %d, it must be 1 to %d", e.BatchJobs, maxBatchJobs))
+	if e.BatchJobs < 0 || e.BatchJobs > maxBatchJobs {
+		errs = append(errs, fmt.Errorf("BATCH_JOBS is %d, it must be 1 to %d, or 0", e.BatchJobs, maxBatchJobs))
 	}
 	if e.WarmModels < 1 {
 		errs = append(errs, fmt.Errorf("WARM_MODELS is %d, it must be at least 1", e.WarmModels))
