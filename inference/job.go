@@ -126,7 +126,7 @@ func (j *job) use(ctx context.Context, checkpoint string) error {
 	if j.eng != nil {
 		j.eng.End()
 	}
-	j.eng = m.join()
+	j.eng = m.join(&j.res.Company)
 	j.res.Inpainting = j.inpainting()
 	return nil
 }

@@ -37,7 +37,8 @@ const (
 // JobState is what is known of a job.
 type JobState struct {
 	ID          string
-	Name        string    // "txt2img", "img2img", "extras" ...
+	Name        string // "txt2img", "img2img", "extras" ...
+	Admitted    time.Time
 	Started     time.Time // zero while it waits
 	Finished    time.Time // zero until it ends
 	Progress    Progress  // the latest report; its Preview is in Preview

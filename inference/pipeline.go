@@ -280,7 +280,7 @@ func (p *Pipeline) use(ctx context.Context, checkpoint, vae string, hooks Hooks)
 		return nil, &fault.Error{Code: fault.NotFound, Op: "load", Msg: "no checkpoint is chosen: put a Stable Diffusion 1.5 checkpoint into the model folder or name one with --model"}
 	}
 	if m := p.find(checkpoint); m != nil {
-		if err := m.join().SetVAE(ctx, vae); err != nil {
+		if err := m.join(nil).SetVAE(ctx, vae); err != nil {
 			return nil, p.broken(nil, m, err)
 		}
 		p.keep(m)
@@ -288,7 +288,7 @@ func (p *Pipeline) use(ctx context.Context, checkpoint, vae string, hooks Hooks)
 	}
 	m, err := p.load(ctx, checkpoint, hooks)
 	if err == nil {
-		if err = m.join().SetVAE(ctx, vae); err != nil {
+		if err = m.join(nil).SetVAE(ctx, vae); err != nil {
 			_ = m.eng.Close()
 		}
 	}

@@ -55,6 +55,13 @@ func NewQueue(gen Generator, o QueueOptions) *Queue {
 	return &Queue{gen: gen, depth: o.Depth, jobs: max(o.Jobs, 1), observer: o.Observer}
 }
 
+// Watch adds an observer of all jobs that come from now on.
+func (q *Queue) Watch(o Observer) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.observer = observers(q.observer, o)
+}
+
 // Generator is the generator behind the queue, for calls that need no turn:
 // Status and Close.
 func (q *Queue) Generator() Generator { return q.gen }
@@ -148,11 +155,11 @@ func (p *Place) do(ctx context.Context, job Job, fn Work, result **Result) (err 
 	defer cancel(nil)
 	q := p.queue
 	t := &ticket{turn: make(chan struct{}), control: NewControl(), cancel: cancel}
-	t.state = JobState{ID: job.ID, Name: job.Name}
+	t.state = JobState{ID: job.ID, Name: job.Name, Admitted: time.Now()}
 	t.result = result
-	t.observer = observers(q.observer, job.Observer, observerOf(ctx))
 
 	q.mu.Lock()
+	t.observer = observers(q.observer, job.Observer, observerOf(ctx))
 	q.reserved--
 	q.line = append(q.line, t)
 	q.advance()

@@ -240,6 +240,7 @@ type Result struct {
 	PaddedConds    bool        // prompts of unequal length were padded: infotext "Pad conds"
 	Comments       []string    // what was ignored or replaced, for the client
 	Timings        Timings
+	Company        Company
 }
 
 // Image is one finished picture with what is particular to it.
@@ -252,6 +253,13 @@ type Image struct {
 // Timings are the wall-clock seconds a job spent per phase.
 type Timings struct {
 	Queue, Load, Encode, Sample, Decode, Upscale, Total float64
+}
+
+// Company tells how a job shared the engine with others.
+type Company struct {
+	Calls int     // of the UNet that had rows of the job
+	Rows  int     // in them, those of others included
+	Wait  float64 // seconds for which its calls waited for the engine; Timings have them, too
 }
 
 // Check reports an Invalid error that names the first field out of range. The

@@ -3,6 +3,7 @@ package inference
 import (
 	"context"
 	"sync"
+	"time"
 
 	"sdworker/fault"
 	"sdworker/inference/batch"
@@ -56,14 +57,25 @@ func (m *model) note(err error) error {
 // fail with Invalid.
 type seat struct {
 	*batch.Member[*unetCall]
-	model *model
+	model   *model
+	company *Company // of the job; may be nil
 }
 
-func (m *model) join() *seat { return &seat{m.calls.Join(), m} }
+// join returns a new seat, whose calls company counts unless it is nil.
+func (m *model) join(company *Company) *seat { return &seat{m.calls.Join(), m, company} }
+
+// waited notes that a call waited for the engine.
+func (s *seat) waited(from, to time.Time) {
+	if s.company != nil {
+		s.company.Wait += to.Sub(from).Seconds()
+	}
+}
 
 // do calls f while nobody else uses the engine.
 func (s *seat) do(ctx context.Context, op string, f func() error) (err error) {
+	arrived := time.Now()
 	stopped := s.Alone(ctx, func() {
+		s.waited(arrived, time.Now())
 		if err = s.model.failure(); err == nil {
 			err = s.model.note(f())
 		}
@@ -111,7 +123,13 @@ func (s *seat) PredictNoise(ctx context.Context, in UNetInput) ([]float32, error
 		return nil, err
 	}
 	c := &unetCall{in: in, err: fault.Errorf(fault.Internal, "unet", "the call ended by a panic")}
+	arrived := time.Now()
 	stopped := s.Share(ctx, c)
+	if s.company != nil && c.rows > 0 {
+		s.company.Calls++
+		s.company.Rows += c.rows
+		s.waited(arrived, c.began)
+	}
 	if stopped != nil || ctx.Err() != nil && fault.CodeOf(c.err) == fault.Canceled {
 		return nil, fault.Stopped(ctx, "unet")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"sdworker/fault"
 )
@@ -13,6 +14,9 @@ type unetCall struct {
 	in  UNetInput
 	out []float32
 	err error
+
+	began time.Time // of the call that gave out
+	rows  int       // in it, those of others included; 0 without one
 }
 
 // sharing decides which UNet calls of several jobs are done as one, and does them.
@@ -94,6 +98,9 @@ func alike(a, b *UNetInput) bool {
 func (s *sharing) run(ctx context.Context, m *model, calls []*unetCall) {
 	err := m.failure()
 	if err == nil {
+		for _, c := range calls {
+			c.began, c.rows = time.Now(), rowsOf(calls)
+		}
 		var out []float32
 		out, err = m.eng.PredictNoise(ctx, joined(calls))
 		s.count.add(calls)

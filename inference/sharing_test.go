@@ -30,6 +30,8 @@ type company struct {
 	fake *enginetest.Fake // opened last
 	open int
 	wg   sync.WaitGroup
+
+	memory int64 // of the device; 0 = unknown
 }
 
 const step = 100 * time.Millisecond
@@ -41,7 +43,7 @@ func newCompany(t *testing.T, o inference.PipelineOptions, hooks ...enginetest.H
 	c.Pipeline = inference.NewPipeline(func(_ context.Context, checkpoint string, _ func(done, total int)) (inference.Engine, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.fake = &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint}, Before: enginetest.Hooks(hooks...)}
+		c.fake = &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint, MemoryBytes: c.memory}, Before: enginetest.Hooks(hooks...)}
 		c.open++
 		return c.fake, nil
 	}, o)
@@ -120,6 +122,19 @@ func TestJobsShareUNetCalls(t *testing.T) {
 		status := c.Status()
 		require.EqualValues(t, len(rows), status.UNetCalls)
 		require.EqualValues(t, 3*4*2, status.UNetRows)
+		all := 0
+		for _, out := range outs {
+			company := out.res.Company
+			require.Equal(t, 4, company.Calls, "one for each step")
+			all += company.Rows
+		}
+		squares := 0 // a call of r rows counts for each of its r/2 jobs
+		for _, n := range rows {
+			squares += n * n / 2
+		}
+		require.Equal(t, squares, all)
+		require.Zero(t, outs[0].res.Company.Wait, "the oldest is served first")
+		require.InDelta(t, step.Seconds(), outs[2].res.Company.Wait, 0.5*step.Seconds(), "the youngest has waited for the first call, to have its prompt encoded")
 	})
 }
 
@@ -203,6 +218,23 @@ func lora(r *inference.Request, strength string) {
 
 func hires(prompt string) *inference.Hires {
 	return &inference.Hires{Width: 128, Height: 96, Upscaler: "Latent", Sampler: "Euler a", Steps: 2, CFGScale: 7, Prompt: "a cat" + prompt, NegativePrompt: "a dog"}
+}
+
+func TestRowsAreBoundedByMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCompany(t, jobs(4))
+		// Room for four rows of 8x6 cells, and not for five.
+		one := inference.EngineInfo{MemoryBytes: 1}
+		for one.UNetRows(8, 6, inference.ChunkTokens, 0) < 4 {
+			one.MemoryBytes += 100_000
+		}
+		c.memory = one.MemoryBytes
+		for i := range 4 {
+			c.start(t.Context(), txt2img(func(r *inference.Request) { r.Seed = int64(i) }), inference.Hooks{})
+		}
+		c.wg.Wait()
+		require.Equal(t, 4, slices.Max(c.rows()))
+	})
 }
 
 func TestRowsAreBoundedByCells(t *testing.T) {

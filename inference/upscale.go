@@ -44,7 +44,7 @@ func (p *Pipeline) Upscale(ctx context.Context, req *UpscaleRequest, hooks Hooks
 		}
 		turn.Open()
 		var err error
-		out, err = upscale(ctx, m.join(), req, hooks)
+		out, err = upscale(ctx, m.join(nil), req, hooks)
 		return p.broken(turn, m, err)
 	})
 	return out, err

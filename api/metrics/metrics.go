@@ -27,7 +27,9 @@ type Metrics struct {
 
 	jobs     *prometheus.CounterVec   // by kind and outcome
 	duration *prometheus.HistogramVec // by kind
-	phases   *prometheus.CounterVec   // by phase
+	wait     prometheus.Histogram
+	company  prometheus.Histogram
+	phases   *prometheus.CounterVec // by phase
 	images   prometheus.Counter
 	steps    prometheus.Counter
 	starts   prometheus.Counter
@@ -50,9 +52,17 @@ func New() *Metrics {
 			Namespace: namespace, Name: "job_duration_seconds", Buckets: jobSeconds,
 			Help: "Time that the engine took for a job, without the wait for its turn.",
 		}, []string{"kind"}),
+		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "queue_wait_seconds", Buckets: append([]float64{0.01, 0.1}, jobSeconds...),
+			Help: "Time from a job's entry into the queue until the work on it began.",
+		}),
+		company: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "job_rows_per_call", Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128},
+			Help: "Rows of the UNet calls that a finished job took part in, those of other jobs included: the mean over its calls.",
+		}),
 		phases: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: namespace, Name: "phase_seconds_total",
-			Help: "Time of finished picture jobs by phase.",
+			Help: "Time of finished picture jobs by phase; company is the part of the others for which calls waited for those of other jobs.",
 		}, []string{"phase"}),
 		images: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "images_total", Help: "Pictures made.",
@@ -68,7 +78,7 @@ func New() *Metrics {
 			Help: "Time of HTTP requests by route and status.",
 		}, []string{"route", "code"}),
 	}
-	m.registry.MustRegister(m.jobs, m.duration, m.phases, m.images, m.steps, m.starts, m.requests,
+	m.registry.MustRegister(m.jobs, m.duration, m.wait, m.company, m.phases, m.images, m.steps, m.starts, m.requests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -80,7 +90,14 @@ func (m *Metrics) Handler() http.Handler {
 
 // Watch adds the state of a queue and of the generator behind it. It may be
 // called once.
-func (m *Metrics) Watch(q *inference.Queue) { m.registry.MustRegister(newState(q)) }
+func (m *Metrics) Watch(q *inference.Queue) {
+	m.registry.MustRegister(newState(q))
+	q.Watch(func(e inference.Event) {
+		if e.Kind == inference.Started {
+			m.wait.Observe(e.Job.Started.Sub(e.Job.Admitted).Seconds())
+		}
+	})
+}
 
 // EngineStarted counts a start of the engine process.
 func (m *Metrics) EngineStarted() { m.starts.Inc() }
@@ -125,9 +142,12 @@ func (o *instrumented) Generate(ctx context.Context, req *inference.Request, hoo
 	o.m.images.Add(float64(len(res.Images)))
 	for phase, seconds := range map[string]float64{
 		"load": res.Timings.Load, "encode": res.Timings.Encode, "sample": res.Timings.Sample,
-		"decode": res.Timings.Decode, "upscale": res.Timings.Upscale,
+		"decode": res.Timings.Decode, "upscale": res.Timings.Upscale, "company": res.Company.Wait,
 	} {
 		o.m.phases.WithLabelValues(phase).Add(seconds)
+	}
+	if calls := res.Company.Calls; calls > 0 {
+		o.m.company.Observe(float64(res.Company.Rows) / float64(calls))
 	}
 	return res, nil
 }

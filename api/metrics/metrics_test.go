@@ -66,6 +66,8 @@ func TestJobs(t *testing.T) {
 		"sdworker_images_total 4",
 		"sdworker_sampling_steps_total 4", // the stand-in tells of steps 0, 1 and 2
 		`sdworker_queue_jobs{state="waiting"} 0`,
+		"sdworker_queue_wait_seconds_count 2",
+		"sdworker_job_rows_per_call_count 0", // the stand-in has no calls
 		"sdworker_engine_ready 1",
 		"sdworker_model_loaded 1",
 	)
@@ -151,4 +153,31 @@ func TestNamesFollowConventions(t *testing.T) {
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	require.NoError(t, err)
 	require.Empty(t, problems)
+}
+
+// alone is a generator whose jobs tell of so many calls.
+type alone struct {
+	sdapitest.Generator
+	company inference.Company
+}
+
+func (a *alone) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
+	res, err := a.Generator.Generate(ctx, req, hooks)
+	if err == nil {
+		res.Company = a.company
+	}
+	return res, err
+}
+
+func TestCompany(t *testing.T) {
+	m := metrics.New()
+	gen := m.Observe(&alone{company: inference.Company{Calls: 20, Rows: 120, Wait: 1.5}})
+	_, err := gen.Generate(t.Context(), request(), inference.Hooks{})
+	require.NoError(t, err)
+	requireLines(t, scrape(t, m),
+		`sdworker_job_rows_per_call_bucket{le="4"} 0`,
+		`sdworker_job_rows_per_call_bucket{le="8"} 1`,
+		"sdworker_job_rows_per_call_sum 6",
+		`sdworker_phase_seconds_total{phase="company"} 1.5`,
+	)
 }

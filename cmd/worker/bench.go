@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"sdworker/internal/atomicfile"
 	"sdworker/internal/bench"
 	"sdworker/internal/cli"
 	"sdworker/models/catalog"
@@ -121,7 +123,7 @@ func (c *benchCommand) Run(ctx context.Context, p *program, _ *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	if err := c.draw(r.Chart(before)); err != nil {
+	if err := draw(c.options.Chart, r.Chart(before)); err != nil {
 		return err
 	}
 	if c.options.JSON {
@@ -147,18 +149,16 @@ func earlier[Report any](path string) (*Report, error) {
 	return &r, nil
 }
 
-// draw writes a chart if one was asked for.
-func (c *benchCommand) draw(chart *bench.Chart) (err error) {
-	if c.options.Chart == "" {
+// draw writes a chart to a file if one was asked for.
+func draw(path string, chart io.WriterTo) error {
+	if path == "" {
 		return nil
 	}
-	f, err := os.Create(c.options.Chart)
-	if err != nil {
+	var text bytes.Buffer
+	if _, err := chart.WriteTo(&text); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	_, err = chart.WriteTo(f)
-	return err
+	return atomicfile.Write(path, text.Bytes())
 }
 
 // checkpoint is the path of the chosen model.

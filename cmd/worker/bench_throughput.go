@@ -10,12 +10,13 @@ import (
 
 // benchThroughputOptions are the flags of worker bench throughput.
 type benchThroughputOptions struct {
-	Sides    []int `env:"SIDES" envDefault:"64,256" doc:"sides of the pictures in pixels, separated by commas"`
-	Clients  []int `env:"CLIENTS" envDefault:"1,2,4,8" doc:"how many ask at the same time, separated by commas"`
-	Steps    int   `env:"STEPS" envDefault:"8" doc:"of a picture"`
-	Pictures int   `env:"PICTURES" envDefault:"1" doc:"that each client asks for in a round, one after another"`
-	Rounds   int   `env:"ROUNDS" envDefault:"3" doc:"of both ways in turn"`
-	JSON     bool  `env:"JSON" doc:"print it as JSON"`
+	Sides    []int  `env:"SIDES" envDefault:"64,256" doc:"sides of the pictures in pixels, separated by commas"`
+	Clients  []int  `env:"CLIENTS" envDefault:"1,2,4,8" doc:"how many ask at the same time, separated by commas"`
+	Steps    int    `env:"STEPS" envDefault:"8" doc:"of a picture"`
+	Pictures int    `env:"PICTURES" envDefault:"1" doc:"that each client asks for in a round, one after another"`
+	Rounds   int    `env:"ROUNDS" envDefault:"3" doc:"of both ways in turn"`
+	Chart    string `env:"CHART" doc:"SVG file that gets a drawing of throughput and latency against clients"`
+	JSON     bool   `env:"JSON" doc:"print it as JSON"`
 }
 
 func (o *benchThroughputOptions) Validate() []error {
@@ -71,6 +72,9 @@ func (c *benchThroughputCommand) Run(ctx context.Context, p *program, _ *cli.Cal
 		Progress: p.Err,
 	})
 	if err != nil {
+		return err
+	}
+	if err := draw(c.options.Chart, r.Curves()); err != nil {
 		return err
 	}
 	if c.options.JSON {

@@ -1,10 +1,8 @@
 package bench
 
 import (
-	"encoding/xml"
 	"fmt"
 	"io"
-	"strings"
 )
 
 // Chart is a drawing of times: rows of bars, the shorter the better. Each row has a
@@ -104,17 +102,12 @@ const chartStyle = `
 
 // WriteTo writes the drawing as SVG.
 func (c *Chart) WriteTo(w io.Writer) (int64, error) {
-	var body strings.Builder
-	text := func(x, y int, class, anchor, s string) {
-		fmt.Fprintf(&body, "  <text x=\"%d\" y=\"%d\" class=\"%s\" text-anchor=\"%s\">", x, y, class, anchor)
-		_ = xml.EscapeText(&body, []byte(s)) // a Builder takes everything
-		body.WriteString("</text>\n")
-	}
-	text(0, 24, "title", "start", c.Title)
-	text(0, 48, "note", "start", c.Subtitle)
+	d := new(svg)
+	d.text(0, 24, "title", "start", c.Title)
+	d.text(0, 48, "note", "start", c.Subtitle)
 	y := chartTop
 	for _, row := range c.Rows {
-		text(0, y+20, "row", "start", row.Name)
+		d.text(0, y+20, "row", "start", row.Name)
 		y += chartRowTitle
 		longest := 0.0
 		for _, b := range row.Bars {
@@ -131,21 +124,15 @@ func (c *Chart) WriteTo(w io.Writer) (int64, error) {
 			if longest > 0 {
 				length = max(length, int(chartLongest*b.Seconds/longest+0.5))
 			}
-			text(chartNames-8, y+18, "note", "end", b.Name)
-			fmt.Fprintf(&body, "  <rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"3\" class=\"%s\"/>\n", chartNames, y+2, length, chartBar-4, class)
-			text(chartNames+length+8, y+18, "note", "start", label)
+			d.text(chartNames-8, y+18, "note", "end", b.Name)
+			fmt.Fprintf(&d.body, "  <rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"3\" class=\"%s\"/>\n", chartNames, y+2, length, chartBar-4, class)
+			d.text(chartNames+length+8, y+18, "note", "start", label)
 			y += chartBar
 		}
 		y += chartRowGap
 	}
-	n, err := fmt.Fprintf(w, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" role=\"img\">\n  <title>", chartWidth, y, chartWidth, y)
-	if err != nil {
-		return int64(n), err
-	}
-	var title strings.Builder
-	_ = xml.EscapeText(&title, []byte(c.Title))
-	m, err := fmt.Fprintf(w, "%s</title>\n  <style>%s  </style>\n%s</svg>\n", title.String(), chartStyle, body.String())
-	return int64(n + m), err
+	n, err := io.WriteString(w, d.document(chartWidth, y, c.Title, chartStyle))
+	return int64(n), err
 }
 
 func seconds(s float64) string {
