@@ -123,7 +123,7 @@ func (c *benchCommand) Run(ctx context.Context, p *program, _ *cli.Call) error {
 	if err != nil {
 		return err
 	}
-	if err := draw(c.options.Chart, r.Chart(before)); err != nil {
+	if err := writeChart(c.options.Chart, r.Chart(before)); err != nil {
 		return err
 	}
 	if c.options.JSON {
@@ -149,8 +149,8 @@ func earlier[Report any](path string) (*Report, error) {
 	return &r, nil
 }
 
-// draw writes a chart to a file if one was asked for.
-func draw(path string, chart io.WriterTo) error {
+// writeChart writes a chart to a file if one was asked for.
+func writeChart(path string, chart io.WriterTo) error {
 	if path == "" {
 		return nil
 	}

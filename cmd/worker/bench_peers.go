@@ -35,7 +35,7 @@ func (c *benchCommand) peers(ctx context.Context, p *program, checkpoint string)
 	if err != nil {
 		return err
 	}
-	if err := draw(c.options.Chart, r.Chart(before)); err != nil {
+	if err := writeChart(c.options.Chart, r.Chart(before)); err != nil {
 		return err
 	}
 	if c.options.JSON {

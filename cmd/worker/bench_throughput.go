@@ -74,7 +74,7 @@ func (c *benchThroughputCommand) Run(ctx context.Context, p *program, _ *cli.Cal
 	if err != nil {
 		return err
 	}
-	if err := draw(c.options.Chart, r.Curves()); err != nil {
+	if err := writeChart(c.options.Chart, r.Curves()); err != nil {
 		return err
 	}
 	if c.options.JSON {
