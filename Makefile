@@ -57,6 +57,9 @@ check: style engine ## what CI runs: style, every test, those that can race unde
 fuzz: ## each fuzz target for FUZZTIME, from the inputs in testdata/fuzz
 	@scripts/fuzz $(or $(FUZZTIME),2s)
 
+sanitize: ## kernels, binding and ggml's CPU part with address and undefined behaviour sanitizers (long)
+	@scripts/sanitize
+
 style: ## formats of Go, C and C++, go vet, shellcheck and licences
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'run gofmt -w on these files'; exit 1; }
 	go vet ./...
@@ -93,4 +96,4 @@ licences: ## write third_party/LICENSES.md after a change of dependencies
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: faults soak help engine build demo test test-vulkan race check fuzz style lint docs baseline bench benchstat release engine-bump cuda-check licences clean
+.PHONY: faults soak help engine build demo test test-vulkan race check fuzz sanitize style lint docs baseline bench benchstat release engine-bump cuda-check licences clean
