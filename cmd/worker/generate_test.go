@@ -179,6 +179,10 @@ Negative prompt: dog
 Steps: 4, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 4.5, Seed: 42, Size: 64x72, Model hash: 2188bfba5d, Model: tiny, Variation seed: 7, Variation seed strength: 0.5, Clip skip: 2, Tiling: True, Version: v1.9.3`,
 		parametersOf(t, "cat.png"))
 
+	got = worker(t, "generate", "--prompt", "a {cat}", "--seed", "1", "--steps", "2", "--width", "64", "--height", "64", "--dynamic-prompts", "--output", "variant.png")
+	require.Equal(t, cli.StatusOK, got.status, got.err)
+	require.True(t, strings.HasPrefix(parametersOf(t, "variant.png"), "a cat\n"), parametersOf(t, "variant.png"))
+
 	got = worker(t, catArgs("--output", "large.png", "--enable-hr", "--hr-scale", "2", "--hr-upscaler", "Latent", "--denoising-strength", "0.5")...)
 	require.Equal(t, cli.StatusOK, got.status, got.err)
 	require.Contains(t, parametersOf(t, "large.png"), "Hires upscale: 2.0, Hires upscaler: Latent")
