@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Shapes are the tensors of a file by name, slowest axis first.
@@ -27,6 +29,21 @@ func New(shapes Shapes, channels int) *Builder {
 
 // Has tells whether the file has a tensor.
 func (b *Builder) Has(name string) bool { return b.shapes[name] != nil }
+
+// Count is how many numbered parts there are, by what stands before the number: one more
+// than the highest, so that a part which is missing in between is noticed.
+func (b *Builder) Count(prefix string) int {
+	n := 0
+	for name := range b.shapes {
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
+			digits, _, _ := strings.Cut(rest, ".")
+			if i, err := strconv.Atoi(digits); err == nil && i < len(b.shapes) {
+				n = max(n, i+1)
+			}
+		}
+	}
+	return n
+}
 
 // Fail keeps the first problem, a predicate to put behind the file's name.
 func (b *Builder) Fail(format string, args ...any) {
@@ -190,6 +207,34 @@ func (b *Builder) Double(x int, name string) int {
 		Weight: b.weight(name+".weight", kernel), Bias: b.weight(name+".bias", bias),
 	})
 	return b.Shuffle(y, 2)
+}
+
+// Folded is a convolution of side 3 whose kernel and bias are computed from several
+// tensors of the given names and shapes.
+func (b *Builder) Folded(x int, key string, out int, names []string, shapes [][]int, fold func(from [][]float32) (kernel, bias []float32)) int {
+	for i, name := range names {
+		b.need(name, shapes[i]...)
+	}
+	kernel := Weight{Shape: [4]int{out, b.Channels(x), 3, 3}, From: names}
+	kernel.fold = func(from [][]float32) []float32 { k, _ := fold(from); return k }
+	bias := Weight{Shape: [4]int{1, out, 1, 1}, From: names}
+	bias.fold = func(from [][]float32) []float32 { _, v := fold(from); return v }
+	return b.add(Node{Op: Conv, A: x, Stride: 1, Pad: 1, Channels: out, Weight: b.weight(key, kernel), Bias: b.weight(key+" bias", bias)})
+}
+
+// Scaled is factor * x + shift with a shift for each channel.
+func (b *Builder) Scaled(x int, factor float32, shift []float32) int {
+	n := len(shift)
+	kernel := Weight{Shape: [4]int{n, n, 1, 1}}
+	kernel.fold = func([][]float32) []float32 {
+		out := make([]float32, n*n)
+		for i := range n {
+			out[i*n+i] = factor
+		}
+		return out
+	}
+	bias := Weight{Shape: [4]int{1, n, 1, 1}, fold: func([][]float32) []float32 { return shift }}
+	return b.add(Node{Op: Conv, A: x, Stride: 1, Channels: n, Weight: b.weight("scale", kernel), Bias: b.weight("shift", bias)})
 }
 
 // SiLU is x * sigmoid(x).

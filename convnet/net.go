@@ -81,11 +81,13 @@ func (n *Net) Load(read func(name string) ([]float32, error)) ([][]float32, erro
 				return nil, err
 			}
 		}
-		if out[i] = from[0]; w.fold != nil {
+		if w.fold != nil {
 			out[i] = w.fold(from)
+		} else {
+			out[i] = from[0]
 		}
 		if len(out[i]) != w.Len() {
-			return nil, fmt.Errorf("tensor %s has %d values where %d are needed", w.From[0], len(out[i]), w.Len())
+			return nil, fmt.Errorf("an array made of %q has %d values where %d are needed", w.From, len(out[i]), w.Len())
 		}
 	}
 	return out, nil

@@ -99,8 +99,6 @@ func (i *Info) content() string {
 		return "a Control-LoRA"
 	case i.anyPart(".adapter.", ".body.0.resnets."):
 		return "a T2I-Adapter"
-	case i.has("body.0.weight") && i.has("body.1.weight"):
-		return "an upscaler of the compact kind (SRVGG)"
 	case i.anyPart("relative_position_bias_table", ".residual_group."):
 		return "an upscaler of the transformer kind (SwinIR, HAT, DAT)"
 	case i.hasPrefix("decoder.") && i.anyPart(".decoder.conv_in.", ".decoder.up."):

@@ -19,7 +19,7 @@ const (
 	LoRA       Kind = "lora"
 	Embedding  Kind = "embedding" // textual inversion
 	ControlNet Kind = "controlnet"
-	Upscaler   Kind = "upscaler" // ESRGAN family
+	Upscaler   Kind = "upscaler" // ESRGAN, compact Real-ESRGAN, SPAN
 	Preview    Kind = "preview"  // TAESD
 	Detector   Kind = "detector" // YOLO, which finds faces and other objects
 	Unknown    Kind = "unknown"
@@ -44,7 +44,7 @@ func (k Kind) label() string {
 	case ControlNet:
 		return "a ControlNet"
 	case Upscaler:
-		return "an ESRGAN upscaler"
+		return "an upscaler"
 	case Preview:
 		return "a TAESD preview decoder"
 	case Detector:

@@ -3,6 +3,7 @@ package models
 import (
 	"strings"
 
+	"sdworker/convnet/superres"
 	"sdworker/convnet/yolo"
 	"sdworker/formats"
 	"sdworker/formats/torchfile"
@@ -24,7 +25,7 @@ var markers = []struct {
 		return i.anyName(func(n string) bool { return strings.HasPrefix(sd1.CheckpointName(n), sd1.UNetPrefix) })
 	}},
 	{Upscaler, func(i *Info) bool {
-		return i.has("body.0.rdb1.conv1.weight") || i.has("model.1.sub.0.RDB1.conv1.0.weight")
+		return i.has("body.0.rdb1.conv1.weight") || i.has("model.1.sub.0.RDB1.conv1.0.weight") || superres.Is(i.has)
 	}},
 	{Detector, func(i *Info) bool { return yolo.Is(i.has) }},
 	{Preview, func(i *Info) bool {

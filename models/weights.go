@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sdworker/convnet/superres"
 	"sdworker/formats"
 	"sdworker/sd1"
 )
@@ -217,40 +218,15 @@ func (i *Info) upscalerNames() func(string) string {
 	}
 }
 
-// upscalerNet demands an RRDB network of the size that the engine builds: three
-// channels, 64 features.
 func (i *Info) upscalerNet() (sd1.Net, string) {
-	const features = 64
-	in, out, ok := i.convShape("conv_first.weight")
-	switch {
-	case !ok:
-		return nil, "has a first layer that is missing or misshapen; accepted are ESRGAN models that enlarge by 1, 2 or 4"
-	case in != 3:
-		return nil, fmt.Sprintf("takes pictures of %d channels, as RealESRGAN x2plus does; accepted are ESRGAN models of 3 channels, such as the x4 ones", in)
-	case out != features:
-		return nil, fmt.Sprintf("has %d features; accepted are ESRGAN models of %d", out, features)
-	case i.anyPart(".conv1x1."):
-		return nil, "is an ESRGAN+ model, which has layers that the engine lacks; accepted are plain ESRGAN models"
+	if i.has("model.13.weight") {
+		return nil, "enlarges by 8; accepted are models that enlarge by 1 to 4"
 	}
-	blocks, factor := 0, 1
-	for name := range i.original {
-		rest, _ := strings.CutPrefix(name, "body.")
-		number, _, _ := strings.Cut(rest, ".")
-		if n, err := strconv.Atoi(number); err == nil && n < len(i.Tensors) {
-			blocks = max(blocks, n+1)
-		}
+	m, problem := superres.Build(i.Shapes())
+	if problem != "" {
+		return nil, problem
 	}
-	for name, f := range map[string]int{"conv_up1.weight": 2, "conv_up2.weight": 4, "conv_up3.weight": 8} {
-		if _, ok := i.parameter(name); ok {
-			factor = max(factor, f)
-		}
-	}
-	if factor > 4 {
-		return nil, "enlarges by 8; accepted are ESRGAN models that enlarge by 1, 2 or 4"
-	}
-	var want sd1.Net
-	want.ESRGAN(factor, blocks)
-	return want, ""
+	return parameters(m.Net), ""
 }
 
 // previewNet demands the decoder of TAESD.

@@ -226,7 +226,7 @@ func vaes(t *testing.T) []Case {
 		{Name: "without encoder", tensors: without(base, "encoder.", "quant_conv."), Problem: "without its encoder"},
 		{Name: "of 16 channels", tensors: reshaped(base, "decoder.conv_in.weight", 128, 16, 3, 3), Problem: "another model family"},
 		{Name: "that lacks a layer", tensors: without(base, "decoder.norm_out."), Problem: "2 of 248 tensors are missing"},
-		{Name: "that is an upscaler", tensors: parameters(t, synth.ESRGAN), Problem: "holds an ESRGAN upscaler"},
+		{Name: "that is an upscaler", tensors: parameters(t, synth.ESRGAN), Problem: "holds an upscaler"},
 		{Name: "that is cut", tensors: base, change: func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, 1<<20)) }, Problem: "truncated"},
 	}
 	return list
@@ -245,12 +245,15 @@ func upscalers(t *testing.T) []Case {
 		{Name: "of the compact kind", tensors: tensors{
 			tensor(f, "body.0.weight", 64, 3, 3, 3), tensor(f, "body.0.bias", 64), tensor(f, "body.1.weight", 64),
 			tensor(f, "body.2.weight", 48, 64, 3, 3), tensor(f, "body.2.bias", 48),
-		}, Problem: "compact"},
-		{Name: "of RealESRGAN x2plus", tensors: reshaped(base, "conv_first.weight", 64, 12, 3, 3), Problem: "12 channels"},
-		{Name: "of 32 features", tensors: reshaped(base, "conv_first.weight", 32, 3, 3, 3), Problem: "32 features"},
+		}},
+		{Name: "of RealESRGAN x2plus", tensors: reshaped(base, "conv_first.weight", 64, 12, 3, 3)},
+
+		{Name: "of 7 channels", tensors: reshaped(base, "conv_first.weight", 64, 7, 3, 3), Problem: "of shape [64 7 3 3]"},
+		{Name: "of 27 channels", tensors: reshaped(base, "conv_first.weight", 64, 27, 3, 3), Problem: "takes pictures of 27 channels"},
+		{Name: "of two widths", tensors: reshaped(base, "conv_first.weight", 32, 3, 3, 3), Problem: "has a tensor conv_first.bias of shape [64]"},
 		{Name: "of ESRGAN plus", tensors: with(base, tensor(f, "body.0.rdb1.conv1x1.weight", 32, 64, 1, 1)), Problem: "ESRGAN+"},
 		{Name: "of SwinIR", tensors: tensors{tensor(f, "layers.0.residual_group.blocks.0.attn.relative_position_bias_table", 225, 6)}, Problem: "transformer kind"},
-		{Name: "by 8", tensors: with(renamed(base, firstUpscalerName), tensor(f, "model.13.weight", 3, 64, 3, 3)), Problem: "1, 2 or 4"},
+		{Name: "by 8", tensors: with(renamed(base, firstUpscalerName), tensor(f, "model.13.weight", 3, 64, 3, 3)), Problem: "enlarges by 8"},
 		{Name: "that lacks a block", tensors: with(without(base, "body.0."), tensor(f, "body.0.rdb1.conv1.weight", 32, 64, 3, 3)), Problem: "missing"},
 	}
 	return list
