@@ -14,6 +14,7 @@ import (
 type Model struct {
 	Net    *convnet.Net
 	Factor int // by which it enlarges
+	Group  int // both sides of what it is given must be multiples of it
 }
 
 // Factors are what models may enlarge by.
@@ -67,7 +68,11 @@ func Build(shapes convnet.Shapes) (*Model, string) {
 		if problem != "" {
 			return nil, problem
 		}
-		return &Model{net, factor}, ""
+		m := &Model{Net: net, Factor: factor, Group: 1}
+		if first := net.Nodes[0]; first.Op == convnet.Unshuffle {
+			m.Group = first.Factor
+		}
+		return m, ""
 	}
 	return nil, "is an upscaler of an unknown kind; accepted are ESRGAN, Real-ESRGAN, its compact kind (SRVGG) and SPAN"
 }

@@ -63,8 +63,7 @@ type Engine struct {
 	controls    controlSlots
 	hypernets   []inference.Hypernet // active in the UNet
 	taesd       *source
-	upscaler    *source
-	factor      int // of upscaler
+	upscaler    *upscaler
 	detectors   []*detector
 	loras       []inference.LoRA
 	loraFiles   []*source // of those of loras that act
@@ -353,8 +352,11 @@ func (e *Engine) Files() []fileid.ID {
 
 // sources are all files that something loaded came from.
 func (e *Engine) sources() []*source {
-	all := append([]*source{e.checkpoint, e.vae, e.taesd, e.upscaler}, e.controls.sources[:]...)
+	all := append([]*source{e.checkpoint, e.vae, e.taesd}, e.controls.sources[:]...)
 	all = append(all, e.loraFiles...)
+	if e.upscaler != nil {
+		all = append(all, e.upscaler.src)
+	}
 	for _, d := range e.detectors {
 		all = append(all, d.src)
 	}
@@ -404,6 +406,9 @@ func (e *Engine) Close() error {
 		return nil
 	}
 	e.thread.run(func() {
+		if e.upscaler != nil {
+			C.sdw_net_close(e.upscaler.graph.c)
+		}
 		for _, d := range e.detectors {
 			C.sdw_net_close(d.graph.c)
 		}

@@ -17,7 +17,6 @@
 #include "model/diffusion/control.hpp"
 #include "model/diffusion/unet.hpp"
 #include "model/te/clip.hpp"
-#include "model/upscaler/esrgan.hpp"
 #include "model/vae/auto_encoder_kl.hpp"
 #include "model_loader.h"
 #include "model_manager.h"
@@ -304,10 +303,6 @@ private:
     std::list<Hint> hints;
 };
 
-struct Upscaler : Graph<ESRGAN> {
-    using Graph::Graph;
-};
-
 // Module is a runner with weights of its own: a file beside the checkpoint. The
 // weights are declared last, since they must go before the tensors they fill.
 template <class Runner>
@@ -391,7 +386,6 @@ struct sdw_engine {
     std::unique_ptr<sdw::Module<sdw::Autoencoder>> other_vae;
     std::unique_ptr<sdw::Module<sdw::Control>> controls[SDW_CONTROLS];
     std::shared_ptr<sdw::Preview> preview;
-    std::unique_ptr<sdw::Module<sdw::Upscaler>> upscaler;
     sdw::Hypernets hypernets;
     std::vector<sdw::Residual> residuals;  // what sdw_control keeps for sdw_unet
     sdw::LoRAs loras;

@@ -3,12 +3,16 @@
 package sdcpp_test
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"image"
 	_ "image/png"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -135,4 +139,56 @@ func TestEngineDetects(t *testing.T) {
 	replaced, err := e.Detect(t.Context(), path, m, 0.3)
 	require.NoError(t, err)
 	require.NotEqual(t, len(plain), len(replaced), "the file that has the name now counts")
+}
+
+// The engine enlarges as the original networks do, in tiles too, and pictures of odd
+// sides where a network takes pixels in groups.
+func TestEngineUpscales(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint), AllowPickle: true})
+	defer e.Close()
+	const folder = "../../convnet/superres/testdata"
+	raw, err := os.ReadFile(filepath.Join(folder, "enlarged.json"))
+	require.NoError(t, err)
+	var recorded struct {
+		Height, Width int
+		Picture       string
+		Cases         []struct {
+			File   string
+			Factor int
+			Want   string
+		}
+	}
+	require.NoError(t, json.Unmarshal(raw, &recorded))
+	require.NotEmpty(t, recorded.Cases)
+	picture := numbers(t, recorded.Picture)
+	for _, c := range recorded.Cases {
+		path := filepath.Join(folder, c.File)
+		got, factor, err := e.UpscalePixels(t.Context(), path, picture, recorded.Height, recorded.Width)
+		require.NoError(t, err)
+		require.Equal(t, c.Factor, factor)
+		want := numbers(t, c.Want)
+		require.Len(t, got, len(want))
+		for i, v := range want {
+			want[i] = min(max(v, 0), 1)
+		}
+		tolerance := 2e-3
+		if strings.HasPrefix(c.File, "span-x2") {
+			tolerance = 2e-2 // of random weights its values reach 100 before they are cut off
+		}
+		require.InDeltaSlice(t, want, got, tolerance, c.File)
+
+		const h, w = 205, 13 // two tiles high, odd
+		large, _, err := e.UpscalePixels(t.Context(), path, make([]float32, 3*h*w), h, w)
+		require.NoError(t, err)
+		require.Len(t, large, 3*h*w*c.Factor*c.Factor)
+	}
+}
+
+func numbers(t *testing.T, text string) []float32 {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(text)
+	require.NoError(t, err)
+	out := make([]float32, len(raw)/4)
+	require.NoError(t, binary.Read(bytes.NewReader(raw), binary.LittleEndian, out))
+	return out
 }

@@ -307,29 +307,6 @@ sdw_status sdw_preview(sdw_engine* e, const float* latent, int h, int w, float* 
     });
 }
 
-sdw_status sdw_load_upscaler(sdw_engine* e, const sdw_file* file, int* factor, char* err, int cap) {
-    return guard(err, cap, [&] {
-        e->upscaler = load_module<Module<Upscaler>>(e->device, *file, {"upscaler", "", false, true}, [&](const auto& map, const auto& weights) {
-            return std::make_unique<Upscaler>(e->device.backend, map, weights);
-        });
-        *factor = e->upscaler->runner->config.scale;
-    });
-}
-
-sdw_status sdw_upscale(sdw_engine* e, const float* pixels, int h, int w, float* out, char* err, int cap) {
-    return guard(err, cap, [&] {
-        Upscaler& net = *e->upscaler->runner;
-        net.prepare(e->device, {h, w}, 65536, [&]() -> std::vector<ggml_tensor*> {
-            auto run_context = net.get_context();
-            return {net.rrdb_net->forward(&run_context, net.input(w, h, 3))};
-        });
-        net.run(e->device, {pixels});
-        net.result(e->device, 0, out);
-        const size_t n = static_cast<size_t>(3) * h * w * net.config.scale * net.config.scale;
-        std::transform(out, out + n, out, [](float v) { return std::min(std::max(v, 0.f), 1.f); });
-    });
-}
-
 void sdw_reserved(sdw_engine* e, uint64_t bytes[3]) {
     bytes[0] = e->text->reserved();
     bytes[1] = e->unet->reserved();

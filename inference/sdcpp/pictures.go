@@ -11,17 +11,13 @@ import (
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/sdcpp/tiles"
-	"sdworker/models"
 )
 
-// Sizes of tiles in cells: latent cells for the VAE, pixels for upscalers. The
-// VAE's overlap covers the reach of its convolutions. The upscaler's numbers are
-// A1111's defaults, ESRGAN_tile and ESRGAN_tile_overlap.
+// Sizes of the VAE's tiles in latent cells. The overlap covers the reach of its
+// convolutions.
 const (
-	vaeTile        = 64
-	vaeOverlap     = 16
-	upscaleTile    = 192
-	upscaleOverlap = 8
+	vaeTile    = 64
+	vaeOverlap = 16
 )
 
 // Encode implements inference.Engine.
@@ -118,40 +114,4 @@ func inTiles(g tiles.Grid, in []float32, tile func(in []float32, h, w int) ([]fl
 		}
 		g.Tile /= 2
 	}
-}
-
-// UpscalePixels implements inference.PixelUpscaler. Large pictures are enlarged
-// in tiles.
-func (e *Engine) UpscalePixels(ctx context.Context, model string, pixels []float32, h, w int) ([]float32, int, error) {
-	const op = "upscale"
-	if err := inference.CheckPixels(op, pixels, h, w); err != nil {
-		return nil, 0, err
-	}
-	if !e.upscaler.is(model) {
-		err := e.load(ctx, op, model, models.Upscaler, func(src *source, file *C.sdw_file, buf *C.char, n C.int) C.sdw_status {
-			var factor C.int
-			st := C.sdw_load_upscaler(e.c, file, &factor, buf, n)
-			if st == C.SDW_OK {
-				e.upscaler.close()
-				e.upscaler, e.factor = src, int(factor)
-			}
-			return st
-		})
-		if err != nil {
-			return nil, 0, err
-		}
-	}
-	factor := e.factor
-	g := tiles.Grid{
-		H: h, W: w, Tile: upscaleTile, Overlap: upscaleOverlap,
-		InScale: 1, InPlanes: 3, OutScale: factor, OutPlanes: 3,
-	}
-	out, err := inTiles(g, pixels, func(tile []float32, h, w int) ([]float32, error) {
-		out := make([]float32, 3*h*w*factor*factor)
-		err := e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
-			return C.sdw_upscale(e.c, floats(tile), C.int(h), C.int(w), floats(out), buf, n)
-		})
-		return result(out, err)
-	})
-	return out, factor, err
 }

@@ -253,11 +253,6 @@ void sdw_write_weight(const sdw_engine *e, int i, const float *values, int64_t f
 sdw_status sdw_load_preview(sdw_engine *e, const sdw_file *file, char *err, int cap);
 sdw_status sdw_preview(sdw_engine *e, const float *latent, int h, int w, float *out, char *err, int cap);
 
-// sdw_load_upscaler reads an ESRGAN file and reports its factor; sdw_upscale
-// enlarges pixels[3][h][w] with the one read last.
-sdw_status sdw_load_upscaler(sdw_engine *e, const sdw_file *file, int *factor, char *err, int cap);
-sdw_status sdw_upscale(sdw_engine *e, const float *pixels, int h, int w, float *out, char *err, int cap);
-
 // sdw_weights_hash digests every weight as it lies on the device.
 uint64_t sdw_weights_hash(sdw_engine *e);
 
