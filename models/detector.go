@@ -8,11 +8,13 @@ import (
 	"sdworker/sd1"
 )
 
-// Shapes are the shapes of the tensors by their original names.
+// Shapes are the shapes of the tensors that have values, by their original names.
 func (i *Info) Shapes() convnet.Shapes {
 	out := make(convnet.Shapes, len(i.original))
 	for name, at := range i.original {
-		out[name] = i.Tensors[at].Shape
+		if i.Tensors[at].Bytes > 0 {
+			out[name] = i.Tensors[at].Shape
+		}
 	}
 	return out
 }
