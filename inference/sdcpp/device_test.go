@@ -17,6 +17,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference"
+	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/synth"
@@ -82,6 +83,38 @@ func requireAlike(t *testing.T, what string, a, b imageio.RGB) {
 	db := psnr(a.Pix, b.Pix)
 	t.Logf("%s: %.1f dB", what, db)
 	require.Greater(t, db, float64(sameDB), what)
+}
+
+// TestDeviceAgreesOnEachNetwork compares single calls, which takes less than pictures.
+func TestDeviceAgreesOnEachNetwork(t *testing.T) {
+	files := sdcpp.Options{Checkpoint: model(t, synth.Checkpoint), Log: zerolog.Nop()}
+	outputs := func(device string) map[string][]float32 {
+		files.Device = device
+		e, err := sdcpp.Open(t.Context(), files)
+		require.NoError(t, err)
+		defer e.Close()
+		in := unetInput(8, 8)
+		out := map[string][]float32{}
+		keep := func(what string, values []float32, err error) {
+			require.NoError(t, err, what)
+			out[what] = values
+		}
+		values, err := e.PredictNoise(t.Context(), in)
+		keep("unet", values, err)
+		values, err = e.Decode(t.Context(), inference.LatentInput{Latent: in.Latent, H: 8, W: 8})
+		keep("decode", values, err)
+		values, err = e.DecodePreview(t.Context(), model(t, synth.TAESD), in.Latent, 8, 8)
+		keep("preview", values, err)
+		values, _, err = e.UpscalePixels(t.Context(), model(t, synth.ESRGAN), enginetest.Noise(3, 3*64), 8, 8)
+		keep("upscale", values, err)
+		return out
+	}
+	want := outputs("cpu")
+	for what, values := range outputs(testDevice(t)) {
+		off := enginetest.RelativeError(want[what], values)
+		t.Logf("%s: %.1e", what, off)
+		require.Less(t, off, 1e-2, what)
+	}
 }
 
 // TestDeviceAgreesWithTheCPU compares whole pictures.
