@@ -187,8 +187,7 @@ func (q *Queue) await(ctx context.Context, t *ticket) error {
 		}
 		return nil
 	case <-ctx.Done():
-		var told *fault.Error
-		if errors.As(context.Cause(ctx), &told) {
+		if told, ok := errors.AsType[*fault.Error](context.Cause(ctx)); ok {
 			return told
 		}
 		return &fault.Error{Code: fault.Canceled, Op: "queue", Msg: "canceled while waiting", Err: context.Cause(ctx)}

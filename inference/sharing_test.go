@@ -379,10 +379,8 @@ func TestAFailingMemberDoesNotDisturbOthers(t *testing.T) {
 			if call.Op != enginetest.OpPredictNoise || call.UNet.Rows() == 0 {
 				return nil
 			}
-			for _, at := range call.UNet.Timestep {
-				if at == prompt {
-					return fault.Errorf(fault.Internal, "unet", "a fault of one row")
-				}
+			if slices.Contains(call.UNet.Timestep, prompt) {
+				return fault.Errorf(fault.Internal, "unet", "a fault of one row")
 			}
 			return nil
 		}

@@ -29,7 +29,7 @@ func TestZeroTerminalSNROfACheckpoint(t *testing.T) {
 	plain, marked := newBench(t, nil), newBench(t, func() *enginetest.Fake {
 		return &enginetest.Fake{Description: inference.EngineInfo{ZeroTerminalSNR: true}}
 	})
-	option := txt2img(func(r *inference.Request) { r.Settings.Options.ZeroTerminalSNR = true })
+	option := txt2img(func(r *inference.Request) { r.Settings.ZeroTerminalSNR = true })
 	want := plain.run(t, option).Images[0].Pixels
 	require.Equal(t, want, marked.run(t, txt2img(nil)).Images[0].Pixels)
 	require.NotEqual(t, want, plain.run(t, txt2img(nil)).Images[0].Pixels)

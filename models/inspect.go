@@ -74,8 +74,7 @@ func Inspect(path string) (*Info, error) {
 func inspectOpen(f *os.File, path string, size int64) (*Info, error) {
 	info, err := InspectReader(f, size)
 	if err != nil {
-		var bad *contentError
-		if errors.As(err, &bad) {
+		if bad, ok := errors.AsType[*contentError](err); ok {
 			return nil, refuse(path, "%s", bad.sentence)
 		}
 		return nil, &fault.Error{Code: fault.Internal, Op: "models", Msg: "cannot read " + path, Err: err}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -22,8 +23,8 @@ type Refuse func(w http.ResponseWriter, r *http.Request, status int, text string
 
 // chain puts h behind middlewares, the first of which sees a request first.
 func chain(h http.Handler, around ...Middleware) http.Handler {
-	for i := len(around) - 1; i >= 0; i-- {
-		h = around[i](h)
+	for _, a := range slices.Backward(around) {
+		h = a(h)
 	}
 	return h
 }

@@ -63,7 +63,7 @@ type Policy struct {
 // require is the check of credentials in front of a route.
 func (p Policy) require(access Access, refuse Refuse) Middleware {
 	if access == Members || access == Guests && (p.AuthAll || p.Token != "") {
-		return p.Credentials.Require(refuse)
+		return p.Require(refuse)
 	}
 	return func(h http.Handler) http.Handler { return h }
 }
@@ -95,7 +95,7 @@ func NewMux(p Policy, around []Middleware, doors ...Door) *Mux {
 }
 
 func (m *Mux) add(p Policy, around []Middleware, d Door) {
-	around = append(around[:len(around):len(around)], p.around(d.Refuse)...)
+	around = append(slices.Clip(around), p.around(d.Refuse)...)
 	paths := map[string]*methods{}
 	for _, rt := range d.Routes {
 		h := chain(rt.Handler, append([]Middleware{p.require(rt.Access, d.Refuse)}, d.Around...)...)

@@ -45,12 +45,10 @@ type submission struct {
 // workers for A1111 take.
 func (s *Server) readSubmission(r *http.Request) (*submission, error) {
 	raw, err := io.ReadAll(r.Body)
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "the request body is larger than %d bytes", large.Limit)
 	}
-	var told *fault.Error // there is no memory for it
-	if errors.As(err, &told) {
+	if told, ok := errors.AsType[*fault.Error](err); ok {
 		status := http.StatusRequestEntityTooLarge
 		if told.Code == fault.Busy {
 			status = http.StatusServiceUnavailable

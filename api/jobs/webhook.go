@@ -94,7 +94,7 @@ func (w Webhooks) newWebhook(address string) (*webhook, error) {
 	switch {
 	case err != nil || len(address) > webhookAddress || u.Hostname() == "" || u.User != nil || u.Fragment != "":
 		return nil, invalid("webhook is no address of the form https://host/path")
-	case u.Scheme != "https" && !(u.Scheme == "http" && w.Private):
+	case u.Scheme != "https" && (u.Scheme != "http" || !w.Private):
 		return nil, invalid("webhook must be an https address")
 	}
 	if ip, err := netip.ParseAddr(u.Hostname()); !w.Private && (err == nil && !publicnet.Contains(ip) || strings.EqualFold(u.Hostname(), "localhost")) {
@@ -228,8 +228,7 @@ func (h *webhook) note(status int, err error, last bool) {
 
 // reason is an error without the address, whose query may be a secret.
 func reason(err error) string {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
 	return cmp.Or(err.Error(), "unknown error")

@@ -234,8 +234,12 @@ func (s *Server) listModels(ctx context.Context, _ *sdk.CallToolRequest, _ struc
 		route, key string
 		to         *[]string
 	}{
-		{"sd-models", "title", &m.Checkpoints}, {"loras", "name", &m.LoRAs}, {"sd-vae", "model_name", &m.VAEs},
-		{"samplers", "name", &m.Samplers}, {"schedulers", "label", &m.Schedulers}, {"upscalers", "name", &m.Upscalers},
+		{"sd-models", "title", &m.Checkpoints},
+		{"loras", "name", &m.LoRAs},
+		{"sd-vae", "model_name", &m.VAEs},
+		{"samplers", "name", &m.Samplers},
+		{"schedulers", "label", &m.Schedulers},
+		{"upscalers", "name", &m.Upscalers},
 	} {
 		var rows []map[string]any
 		if err := s.get(ctx, list.route, &rows); err != nil {

@@ -59,14 +59,12 @@ func readForm(r *http.Request) (body, *multipart.Form, error) {
 }
 
 func unreadable(err error) *apiError {
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		e := invalid("", "", "the request body is larger than %d bytes", large.Limit)
 		e.status = http.StatusRequestEntityTooLarge
 		return e
 	}
-	var told *fault.Error // there is no memory for it
-	if errors.As(err, &told) {
+	if told, ok := errors.AsType[*fault.Error](err); ok {
 		e := invalid("", "", "%s", told.Msg)
 		if told.Code == fault.Busy {
 			e.status, e.Type, e.retryAfter = http.StatusTooManyRequests, typeLimit, "5"

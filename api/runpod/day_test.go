@@ -103,8 +103,15 @@ func (d *day) submit() (ids []string) {
 func (d *day) storms() {
 	storm := rand.New(rand.NewPCG(2, 2))
 	kinds := []runpodtest.Answer{
-		{Status: 401}, {Status: 429}, {Status: 429, RetryAfter: "7"}, {Status: 500}, {Status: 502}, {Drop: true}, {Delay: 5 * time.Second, Drop: true},
-		{Cut: true}, {Status: 200, Body: "<html>", ContentType: "text/html"},
+		{Status: 401},
+		{Status: 429},
+		{Status: 429, RetryAfter: "7"},
+		{Status: 500},
+		{Status: 502},
+		{Drop: true},
+		{Delay: 5 * time.Second, Drop: true},
+		{Cut: true},
+		{Status: 200, Body: "<html>", ContentType: "text/html"},
 	}
 	routes := []runpodtest.Route{runpodtest.TakeRoute, runpodtest.StopRoute, runpodtest.ProgressRoute, runpodtest.PingRoute}
 	for d.over.Err() == nil {
@@ -134,7 +141,7 @@ func (d *day) live() {
 	d.left += d.NextWorker()
 	cfg, err := runpod.LoadConfig(d.Env())
 	require.NoError(d.t, err)
-	cfg.Transport, cfg.Log = d.Server.Transport(), zerolog.Nop()
+	cfg.Transport, cfg.Log = d.Transport(), zerolog.Nop()
 	cfg.Overlap = d.lives%2 == 1
 	start := d.between(time.Second, 90*time.Second)
 	cfg.Prepare = func(context.Context) error { time.Sleep(start); return nil }

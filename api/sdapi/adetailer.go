@@ -132,8 +132,7 @@ func readDetailUnit(sent *pyjson.Object) (*fields, error) {
 		}
 	}
 	values, err := detailModel.Read(sent)
-	var list schema.Errors
-	if errors.As(err, &list) {
+	if list, ok := errors.AsType[schema.Errors](err); ok {
 		loc := list[0].Loc
 		return nil, fmt.Errorf("%v: %s", loc[len(loc)-1], list[0].Msg)
 	}

@@ -3,6 +3,7 @@ package sdapi_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 
@@ -177,9 +178,7 @@ func TestADetailerOfImg2Img(t *testing.T) {
 	unit := map[string]any{"ad_model": "face_yolov8n.pt"}
 	body := func(more map[string]any) map[string]any {
 		b := map[string]any{"init_images": []string{encoded(t, 80, 48)}, "width": 64, "height": 40, "steps": 6, "sampler_name": "Heun", "seed": 1}
-		for k, v := range more {
-			b[k] = v
-		}
+		maps.Copy(b, more)
 		return b
 	}
 	g := f.post("/sdapi/v1/img2img", detailed(body(nil), true, true, unit)).generated(t)

@@ -64,12 +64,27 @@ func TestDynamicPrompts(t *testing.T) {
 		"fixed seed":    {map[string]any{"prompt": "{a|b}", "seed": 5, "alwayson_scripts": dynamic(map[int]any{argCombinatorial: true, argBatches: 2, argFixedSeed: true})}, []any{"a", "b", "a", "b"}, nil, []any{5.0, 5.0, 6.0, 6.0}, nil},
 		"variation":     {map[string]any{"prompt": "{a|b|c}", "n_iter": 3, "seed": 1, "subseed_strength": 0.5, "alwayson_scripts": dynamic(nil)}, []any{randomOfABC[0], randomOfABC[0], randomOfABC[0]}, nil, []any{1.0, 1.0, 1.0}, nil},
 		"no images":     {map[string]any{"prompt": "{a|b|c}", "seed": 1, "alwayson_scripts": dynamic(map[int]any{argCombinatorial: true, argNoImages: true})}, []any{"a"}, nil, []any{1.0}, nil},
-		"cannot be read": {map[string]any{"prompt": "50% {a|b}", "seed": 1, "alwayson_scripts": dynamic(nil)}, []any{"50% {a|b}"}, nil, []any{1.0},
-			[]any{`dynamic prompts: the template cannot be read from "% {a|b}" on; the prompts are used as they are`}},
-		"jinja": {map[string]any{"prompt": "{% if 1 %}a{% endif %}", "seed": 1, "alwayson_scripts": dynamic(map[int]any{argJinja: true})}, []any{"{% if 1 %}a{% endif %}"}, nil, []any{1.0},
-			[]any{"dynamic prompts: Jinja2 templates are not available on this server; the prompts are used as they are"}},
-		"magic": {map[string]any{"prompt": "a", "seed": 1, "alwayson_scripts": dynamic(map[int]any{argMagic: true})}, []any{"a"}, nil, []any{1.0},
-			[]any{`dynamic prompts: "Magic prompt" is not available on this server and did nothing`}},
+		"cannot be read": {
+			map[string]any{"prompt": "50% {a|b}", "seed": 1, "alwayson_scripts": dynamic(nil)},
+			[]any{"50% {a|b}"},
+			nil,
+			[]any{1.0},
+			[]any{`dynamic prompts: the template cannot be read from "% {a|b}" on; the prompts are used as they are`},
+		},
+		"jinja": {
+			map[string]any{"prompt": "{% if 1 %}a{% endif %}", "seed": 1, "alwayson_scripts": dynamic(map[int]any{argJinja: true})},
+			[]any{"{% if 1 %}a{% endif %}"},
+			nil,
+			[]any{1.0},
+			[]any{"dynamic prompts: Jinja2 templates are not available on this server; the prompts are used as they are"},
+		},
+		"magic": {
+			map[string]any{"prompt": "a", "seed": 1, "alwayson_scripts": dynamic(map[int]any{argMagic: true})},
+			[]any{"a"},
+			nil,
+			[]any{1.0},
+			[]any{`dynamic prompts: "Magic prompt" is not available on this server and did nothing`},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := startWildcards(t)

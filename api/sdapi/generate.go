@@ -203,8 +203,7 @@ func (c *call) override() error {
 	}
 	opts, err := c.opts.With(sent)
 	if err != nil {
-		var list schema.Errors
-		if errors.As(err, &list) {
+		if list, ok := errors.AsType[schema.Errors](err); ok {
 			return crash("TypeError", "override_settings: %s: %s", list[0].Loc[1], list[0].Msg)
 		}
 		return err

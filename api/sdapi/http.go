@@ -201,12 +201,10 @@ func readAll(r *http.Request) ([]byte, error) {
 		return nil, nil
 	}
 	_, err := io.Copy(&buf, r.Body)
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, refuse(http.StatusRequestEntityTooLarge, "The request body is larger than %d bytes", large.Limit)
 	}
-	var told *fault.Error // there is no memory for it
-	if errors.As(err, &told) {
+	if told, ok := errors.AsType[*fault.Error](err); ok {
 		return nil, told
 	}
 	if err != nil {

@@ -92,8 +92,7 @@ func decodePicture(ctx context.Context, raw []byte) (imageio.Decoded, []byte, er
 		}
 	}
 	m, err := imageio.Decode(raw, imageio.MaxPixels)
-	var large *imageio.TooLargeError
-	if errors.As(err, &large) {
+	if large, ok := errors.AsType[*imageio.TooLargeError](err); ok {
 		return imageio.Decoded{}, nil, refuse(http.StatusUnprocessableEntity, "%s", large)
 	}
 	if err != nil {

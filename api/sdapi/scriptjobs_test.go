@@ -2,6 +2,7 @@ package sdapi_test
 
 import (
 	"context"
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,9 +15,7 @@ func TestPromptMatrix(t *testing.T) {
 	f.gen.Record = true
 	matrix := func(more map[string]any, args ...any) generated {
 		body := small(map[string]any{"prompt": "a cat|red, |blue", "seed": 5, "script_name": "Prompt matrix", "script_args": append([]any{}, args...)})
-		for k, v := range more {
-			body[k] = v
-		}
+		maps.Copy(body, more)
 		return f.post("/sdapi/v1/txt2img", body).generated(t)
 	}
 	g := matrix(nil, false, false, "positive", "comma", 0)
@@ -80,9 +79,7 @@ func TestLoopback(t *testing.T) {
 	f.gen.Record = true
 	loop := func(more map[string]any, args ...any) generated {
 		body := small(map[string]any{"init_images": []string{encoded(t, 64, 64)}, "denoising_strength": 0.2, "seed": 5, "script_name": "Loopback", "script_args": args})
-		for k, v := range more {
-			body[k] = v
-		}
+		maps.Copy(body, more)
 		return f.post("/sdapi/v1/img2img", body).generated(t)
 	}
 	g := loop(map[string]any{"mask": maskPicture(t, 64, 64), "inpainting_fill": 2, "batch_size": 3}, 3, 0.8, "Linear", "None")

@@ -2,6 +2,7 @@ package sdapi_test
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"testing"
 
@@ -58,9 +59,7 @@ func axisIndex(t *testing.T, f *fixture, label string) int {
 func (f *fixture) plot(more map[string]any, args []any) generated {
 	f.t.Helper()
 	body := small(map[string]any{"script_name": "X/Y/Z plot", "script_args": args})
-	for k, v := range more {
-		body[k] = v
-	}
+	maps.Copy(body, more)
 	return f.post("/sdapi/v1/txt2img", body).generated(f.t)
 }
 

@@ -30,7 +30,7 @@ type listCommand struct {
 
 // Settings are those of the command.
 func (c *listCommand) Settings() []cli.Settings {
-	return append([]cli.Settings{{Title: "Output:", Target: &c.options}}, c.modelsCommand.settings()...)
+	return append([]cli.Settings{{Title: "Output:", Target: &c.options}}, c.settings()...)
 }
 
 // Run prints the list.

@@ -68,7 +68,7 @@ type pullCommand struct {
 // Settings are those of the command.
 func (c *pullCommand) Settings() []cli.Settings {
 	own := []cli.Settings{{Title: "File:", Target: &c.options}, c.fetch.settings()}
-	return append(own, c.modelsCommand.settings()...)
+	return append(own, c.settings()...)
 }
 
 // Run fetches the files one after another.

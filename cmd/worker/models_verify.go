@@ -35,7 +35,7 @@ type verifyCommand struct {
 
 // Settings are those of the command.
 func (c *verifyCommand) Settings() []cli.Settings {
-	return append([]cli.Settings{{Title: "Digest:", Target: &c.options}}, c.modelsCommand.settings()...)
+	return append([]cli.Settings{{Title: "Digest:", Target: &c.options}}, c.settings()...)
 }
 
 // Run prints a line for each file.

@@ -157,13 +157,25 @@ func TestSettingsAreCheckedFirst(t *testing.T) {
 		args    []string
 		want    []string
 	}{
-		{"serve", map[string]string{"OPTIONS_FILE": "config.json", "TLS_CERTFILE": "absent.pem", "TLS_KEYFILE": "absent.pem", "SHUTDOWN_GRACE": "-1s", "REQUEST_TIMEOUT": "-1s"},
-			[]string{"serve"}, []string{"OPTIONS_FILE cannot be used", "TLS_CERTFILE", "SHUTDOWN_GRACE is -1s", "REQUEST_TIMEOUT is -1s"}},
+		{
+			"serve",
+			map[string]string{"OPTIONS_FILE": "config.json", "TLS_CERTFILE": "absent.pem", "TLS_KEYFILE": "absent.pem", "SHUTDOWN_GRACE": "-1s", "REQUEST_TIMEOUT": "-1s"},
+			[]string{"serve"},
+			[]string{"OPTIONS_FILE cannot be used", "TLS_CERTFILE", "SHUTDOWN_GRACE is -1s", "REQUEST_TIMEOUT is -1s"},
+		},
 		{"generate", nil, []string{"generate", "--prompt", "x", "--options-file", "config.json"}, []string{"--options-file cannot be used"}},
-		{"runpod", map[string]string{"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1:1/take", "RUNPOD_CONCURRENCY": "0", "RUNPOD_SHUTDOWN_GRACE": "0s", "RUNPOD_INIT_TIMEOUT": "-3", "RUNPOD_REALTIME_PORT": "70000"},
-			[]string{"runpod"}, []string{"RUNPOD_WEBHOOK_POST_OUTPUT is not", "RUNPOD_CONCURRENCY is 0", "RUNPOD_SHUTDOWN_GRACE is 0s", "RUNPOD_INIT_TIMEOUT is -3s", "RUNPOD_REALTIME_PORT is 70000"}},
-		{"bridge", map[string]string{"BUCKET_ENDPOINT_URL": "https://s3.example", "BUCKET_UPLOAD": "never", "RUNPOD_RECODE": "gif", "RUNPOD_RECODE_QUALITY": "0", "RUNPOD_MAX_DOWNLOAD_BYTES": "-1"},
-			[]string{"runpod", "--test_input", `{"input": {}}`}, []string{"BUCKET_ACCESS_KEY_ID", "BUCKET_UPLOAD is", "RUNPOD_RECODE is", "RUNPOD_RECODE_QUALITY is 0", "RUNPOD_MAX_DOWNLOAD_BYTES is -1"}},
+		{
+			"runpod",
+			map[string]string{"RUNPOD_WEBHOOK_GET_JOB": "http://127.0.0.1:1/take", "RUNPOD_CONCURRENCY": "0", "RUNPOD_SHUTDOWN_GRACE": "0s", "RUNPOD_INIT_TIMEOUT": "-3", "RUNPOD_REALTIME_PORT": "70000"},
+			[]string{"runpod"},
+			[]string{"RUNPOD_WEBHOOK_POST_OUTPUT is not", "RUNPOD_CONCURRENCY is 0", "RUNPOD_SHUTDOWN_GRACE is 0s", "RUNPOD_INIT_TIMEOUT is -3s", "RUNPOD_REALTIME_PORT is 70000"},
+		},
+		{
+			"bridge",
+			map[string]string{"BUCKET_ENDPOINT_URL": "https://s3.example", "BUCKET_UPLOAD": "never", "RUNPOD_RECODE": "gif", "RUNPOD_RECODE_QUALITY": "0", "RUNPOD_MAX_DOWNLOAD_BYTES": "-1"},
+			[]string{"runpod", "--test_input", `{"input": {}}`},
+			[]string{"BUCKET_ACCESS_KEY_ID", "BUCKET_UPLOAD is", "RUNPOD_RECODE is", "RUNPOD_RECODE_QUALITY is 0", "RUNPOD_MAX_DOWNLOAD_BYTES is -1"},
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got := workerWith(t, func(p *program) {

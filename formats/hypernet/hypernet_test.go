@@ -34,9 +34,15 @@ func TestRead(t *testing.T) {
 	}
 	require.Len(t, modules, 4)
 	require.Equal(t, []shape{
-		{hypernet.Linear, 768, 12}, {hypernet.LeakyReLU, 12, 12}, {hypernet.Norm, 12, 12},
-		{hypernet.Linear, 12, 12}, {hypernet.LeakyReLU, 12, 12}, {hypernet.Norm, 12, 12},
-		{hypernet.Linear, 12, 768}, {hypernet.LeakyReLU, 768, 768}, {hypernet.Norm, 768, 768},
+		{hypernet.Linear, 768, 12},
+		{hypernet.LeakyReLU, 12, 12},
+		{hypernet.Norm, 12, 12},
+		{hypernet.Linear, 12, 12},
+		{hypernet.LeakyReLU, 12, 12},
+		{hypernet.Norm, 12, 12},
+		{hypernet.Linear, 12, 768},
+		{hypernet.LeakyReLU, 768, 768},
+		{hypernet.Norm, 768, 768},
 	}, modules[0])
 	require.Equal(t, []bool{false, true, false, true}, []bool{n.Modules[0].Values, n.Modules[1].Values, n.Modules[2].Values, n.Modules[3].Values})
 	require.Equal(t, 128, n.Modules[3].Dim)

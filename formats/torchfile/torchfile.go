@@ -277,8 +277,7 @@ func run(c *counter, plain bool) (any, error) {
 	m := &machine{r: c, memo: map[uint32]any{}, persistent: reference, plain: plain}
 	v, err := m.run()
 	if err != nil {
-		var format *FormatError
-		if errors.As(err, &format) {
+		if _, ok := errors.AsType[*FormatError](err); ok {
 			return nil, err
 		}
 		return nil, malformed("%v", err)

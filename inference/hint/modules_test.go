@@ -68,7 +68,7 @@ func TestModulesEqualTheExtension(t *testing.T) {
 		if tc.Grey != nil {
 			want = imageio.Gray{W: want.W, H: want.H, Pix: tc.Grey}.RGB()
 		}
-		require.Equal(t, tc.Size, [2]int{got.W, got.H}, "%+v", s)
+		require.Equal(t, [2]int{got.W, got.H}, tc.Size, "%+v", s)
 		flips := 0
 		for i, v := range got.Pix {
 			values++

@@ -48,7 +48,7 @@ func TestResizingEqualsOpenCV(t *testing.T) {
 				require.NoError(t, err)
 				got = hint.Shown().DropAlpha()
 			}
-			require.Equal(t, tc.To, [2]int{got.W, got.H})
+			require.Equal(t, [2]int{got.W, got.H}, tc.To)
 			require.Len(t, got.Pix, len(tc.Want))
 			for i, v := range got.Pix {
 				values++

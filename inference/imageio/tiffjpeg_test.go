@@ -33,13 +33,13 @@ func TestDecodeJPEGInTIFF(t *testing.T) {
 			m, err := imageio.Decode(c.File, imageio.MaxPixels)
 			require.NoError(t, err)
 			require.Equal(t, "tiff", m.Format)
-			require.Equal(t, c.Size, [2]int{m.W, m.H})
+			require.Equal(t, [2]int{m.W, m.H}, c.Size)
 			requireClose(t, c.RGBA, m.Pix, 3)
 			require.Equal(t, c.Name == "rgba", m.HasAlpha)
 
 			w, h, err := imageio.Size(c.File)
 			require.NoError(t, err)
-			require.Equal(t, c.Size, [2]int{w, h})
+			require.Equal(t, [2]int{w, h}, c.Size)
 			var large *imageio.TooLargeError
 			_, err = imageio.Decode(c.File, w*h-1)
 			require.ErrorAs(t, err, &large)
@@ -80,8 +80,16 @@ func TestJPEGTilesInTIFF(t *testing.T) {
 	}
 	file := []byte("II*\x00\x08\x00\x00\x00")
 	tags := [][3]uint32{
-		{256, 3, w}, {257, 3, h}, {258, 3, 8}, {259, 3, 7}, {262, 3, 6}, {277, 3, 3},
-		{322, 3, side}, {323, 3, side}, {324, 4, 0}, {325, 4, 0},
+		{256, 3, w},
+		{257, 3, h},
+		{258, 3, 8},
+		{259, 3, 7},
+		{262, 3, 6},
+		{277, 3, 3},
+		{322, 3, side},
+		{323, 3, side},
+		{324, 4, 0},
+		{325, 4, 0},
 	}
 	lists := len(file) + 2 + 12*len(tags) + 4
 	at := lists + 2*4*len(tiles)

@@ -27,8 +27,8 @@ func TestPython(t *testing.T) {
 		{4611686018427400249, [2]float64{0.4898862820590555, 0.9292118718366098}, [4]int{0, 4, 990, 1018303858663}, 1, 3, [6]int{1, 4, 3, 2, 5, 0}},
 	} {
 		p := rng.NewPython(tc.seed)
-		require.Equal(t, tc.floats, [2]float64{p.Float64(), p.Float64()}, tc.seed)
-		require.Equal(t, tc.below, [4]int{p.Below(1), p.Below(7), p.Below(1000), p.Below(1 << 40)}, tc.seed)
+		require.Equal(t, [2]float64{p.Float64(), p.Float64()}, tc.floats, tc.seed)
+		require.Equal(t, [4]int{p.Below(1), p.Below(7), p.Below(1000), p.Below(1 << 40)}, tc.below, tc.seed)
 		require.Equal(t, tc.between, p.Between(-3, 3), tc.seed)
 		at, err := p.Weighted([]float64{1, 1, 3.5, 6.5})
 		require.NoError(t, err)

@@ -4,6 +4,7 @@ package sdcpp_test
 
 import (
 	"context"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -233,9 +234,7 @@ func TestPicturesOfAdapters(t *testing.T) {
 	type parts = map[string]array
 	with := func(a parts, name string, value array) parts {
 		out := parts{name: value}
-		for n, v := range a {
-			out[n] = v
-		}
+		maps.Copy(out, a)
 		return out
 	}
 

@@ -114,7 +114,7 @@ func TestEngineDetects(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, found, len(c.Boxes))
 		for i, f := range found {
-			require.InDeltaSlice(t, c.Boxes[i][:], []float32{f.Box.X1, f.Box.Y1, f.Box.X2, f.Box.Y2}, 0.3)
+			require.InDeltaSlice(t, []float32{f.Box.X1, f.Box.Y1, f.Box.X2, f.Box.Y2}, c.Boxes[i][:], 0.3)
 			require.InDelta(t, c.Confidences[i], f.Confidence, 2e-3)
 		}
 	}

@@ -78,7 +78,7 @@ func (s Settings) Variables() map[string]string {
 		if f.Secret {
 			continue
 		}
-		if list, ok := value.Interface().([]string); ok {
+		if list, ok := reflect.TypeAssert[[]string](value); ok {
 			out[f.Variable] = strings.Join(list, ",")
 			continue
 		}

@@ -600,9 +600,15 @@ func TestShapesThatDoNotFit(t *testing.T) {
 	groups := [][]string{
 		{"lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha", "dora_scale", "bias", "bias_indices", "bias_values", "bias_size"},
 		{"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "dora_scale"},
-		{"lokr_w1", "lokr_w2_a", "lokr_w2_b", "lokr_t2", "alpha"}, {"lokr_w1_a", "lokr_w1_b", "lokr_w2", "scalar"},
-		{"a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"}, {"oft_blocks", "rescale", "alpha"}, {"oft_diag", "rescale"},
-		{"weight", "on_input"}, {"diff", "diff_b"}, {"w_norm", "b_norm"}, {"lora_A.weight", "lora_B.weight", "lora_B.bias", "lora_magnitude_vector"},
+		{"lokr_w1", "lokr_w2_a", "lokr_w2_b", "lokr_t2", "alpha"},
+		{"lokr_w1_a", "lokr_w1_b", "lokr_w2", "scalar"},
+		{"a1.weight", "a2.weight", "b1.weight", "b2.weight", "bm.weight"},
+		{"oft_blocks", "rescale", "alpha"},
+		{"oft_diag", "rescale"},
+		{"weight", "on_input"},
+		{"diff", "diff_b"},
+		{"w_norm", "b_norm"},
+		{"lora_A.weight", "lora_B.weight", "lora_B.bias", "lora_magnitude_vector"},
 	}
 	applied := 0
 	for range 400 {

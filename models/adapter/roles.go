@@ -14,13 +14,26 @@ const (
 // suffixes are the ends of tensor names that other programs than those named above
 // write for a role. The dot before one is part of it.
 var suffixes = []struct{ end, role string }{
-	{".lora_up.weight", loraUp}, {".lora_down.weight", loraDown}, {".lora_mid.weight", loraMid},
-	{".lora.up.weight", loraUp}, {".lora.down.weight", loraDown},
-	{".lora_linear_layer.up.weight", loraUp}, {".lora_linear_layer.down.weight", loraDown},
-	{"_lora.up.weight", loraUp}, {"_lora.down.weight", loraDown},
-	{".lora_up", loraUp}, {".lora_down", loraDown}, {".lora_mid", loraMid},
-	{".a1.weight", "a1"}, {".a2.weight", "a2"}, {".b1.weight", "b1"}, {".b2.weight", "b2"}, {".bm.weight", "bm"},
-	{".oft_R.weight", "oft_R"}, {".q_layer.weight", "q_layer"}, {".p_layer.weight", "p_layer"},
+	{".lora_up.weight", loraUp},
+	{".lora_down.weight", loraDown},
+	{".lora_mid.weight", loraMid},
+	{".lora.up.weight", loraUp},
+	{".lora.down.weight", loraDown},
+	{".lora_linear_layer.up.weight", loraUp},
+	{".lora_linear_layer.down.weight", loraDown},
+	{"_lora.up.weight", loraUp},
+	{"_lora.down.weight", loraDown},
+	{".lora_up", loraUp},
+	{".lora_down", loraDown},
+	{".lora_mid", loraMid},
+	{".a1.weight", "a1"},
+	{".a2.weight", "a2"},
+	{".b1.weight", "b1"},
+	{".b2.weight", "b2"},
+	{".bm.weight", "bm"},
+	{".oft_R.weight", "oft_R"},
+	{".q_layer.weight", "q_layer"},
+	{".p_layer.weight", "p_layer"},
 }
 
 // plainRoles are the roles that end a tensor's name as they are.

@@ -79,7 +79,8 @@ func TestFolderOfDiffusers(t *testing.T) {
 		"in shards, for v-prediction": {pipeline{shards, oneText, onePiece, `{"prediction_type": "v_prediction", "rescale_betas_zero_snr": true}`, nil}, true, true, false},
 		"in half precision, no VAE": {pipeline{
 			[]string{"diffusion_pytorch_model.fp16-00001-of-00002.safetensors", "diffusion_pytorch_model.fp16-00002-of-00002.safetensors"},
-			[]string{"model.fp16.safetensors"}, nil, `{"prediction_type": "epsilon"}`, nil,
+			[]string{"model.fp16.safetensors"},
+			nil, `{"prediction_type": "epsilon"}`, nil,
 		}, false, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {

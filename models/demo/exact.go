@@ -26,7 +26,7 @@ func logarithm(x float64) float64 {
 // sineCosine is of x in [0, 1], by its series.
 func sineCosine(x float64) (sine, cosine float64) {
 	term := 1.0
-	for k := 0; k < 24; k++ {
+	for k := range 24 {
 		switch k % 4 {
 		case 0:
 			cosine += term

@@ -364,8 +364,7 @@ func (f *Fetcher) attempts(ctx context.Context, op func() (progress bool, err er
 			return fmt.Errorf("gave up after %d failures: %w", tries, err)
 		}
 		pause := wait.NextBackOff()
-		var asked *waitError
-		if errors.As(err, &asked) {
+		if asked, ok := errors.AsType[*waitError](err); ok {
 			pause = max(pause, asked.after)
 		}
 		level := zerolog.InfoLevel

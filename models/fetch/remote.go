@@ -62,8 +62,7 @@ func (f *Fetcher) get(ctx context.Context, client *http.Client, address string, 
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		var p *backoff.PermanentError // from CheckRedirect, inside a *url.Error
-		if errors.As(err, &p) {
+		if p, ok := errors.AsType[*backoff.PermanentError](err); ok {
 			return nil, backoff.Permanent(&fault.Error{Code: fault.Invalid, Op: "fetch", Msg: p.Unwrap().Error()})
 		}
 		return nil, hideQuery(err)
@@ -77,8 +76,7 @@ func (f *Fetcher) get(ctx context.Context, client *http.Client, address string, 
 
 // hideQuery keeps signatures out of messages.
 func hideQuery(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		u.URL = redacted(u.URL)
 	}
 	return err

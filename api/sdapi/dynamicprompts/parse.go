@@ -572,12 +572,12 @@ func expandTabs(s string) string {
 	column := 0
 	for len(s) > 0 {
 		r, size := utf8.DecodeRuneInString(s)
-		switch {
-		case r == '\t':
+		switch r {
+		case '\t':
 			n := width - column%width
 			b.WriteString(strings.Repeat(" ", n))
 			column += n
-		case r == '\n' || r == '\r':
+		case '\n', '\r':
 			column = 0
 			b.WriteString(s[:size])
 		default:

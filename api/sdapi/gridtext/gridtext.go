@@ -109,7 +109,7 @@ func wrap(face face, list []Line, allowed, spacing int) block {
 	var b block
 	for _, l := range list {
 		texts := []string{""}
-		for _, word := range strings.Fields(l.Text) {
+		for word := range strings.FieldsSeq(l.Text) {
 			last := &texts[len(texts)-1]
 			if longer := strings.TrimSpace(*last + " " + word); face.width(longer) <= float64(allowed) {
 				*last = longer
