@@ -21,6 +21,7 @@
 #include "model_loader.h"
 #include "model_manager.h"
 
+#include "contexts.hpp"
 #include "failure.hpp"
 #include "profile.hpp"
 #include "shim.h"
@@ -73,7 +74,8 @@ struct Device {
 
 // fuse folds bias, sums, affine maps and SiLU of a graph without memory into the
 // convolutions and group norms before them, which the CPU's kernels take along.
-void fuse(ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs);
+// contexts, unless null, keep what the graph makes of its texts.
+void fuse(ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs, Contexts* contexts = nullptr);
 
 // suit_gpu changes a graph without memory so that CUDA's best kernels take its
 // attention and convolutions. New tensors come from context.
@@ -99,6 +101,7 @@ struct Graph : Runner {
     std::vector<ggml_tensor*> inputs;
     std::vector<ggml_tensor*> outputs;
     std::vector<std::pair<ggml_tensor*, const void*>> constants;
+    Contexts* contexts = nullptr;  // for the graphs of the runner; may be null
 
     // drop frees the graph and its buffer.
     void drop() {
@@ -150,7 +153,7 @@ struct Graph : Runner {
             if (device.gpu_graphs) {
                 suit_gpu(this->compute_ctx, gf, outputs);
             } else {
-                fuse(gf, outputs);
+                fuse(gf, outputs, contexts);
             }
             return gf;
         });
@@ -265,6 +268,7 @@ private:
 
 struct UNet : Graph<UNetModelRunner> {
     using Graph::Graph;
+    Contexts texts;
 
     // edit changes a graph that has no memory yet, from its output, to what the input asks
     // for and the hypernetworks do. It adds inputs.

@@ -4,6 +4,7 @@
 // and attention into operations of our own. engine.hpp declares fuse; it is not
 // included, since it takes long to compile.
 
+#include "contexts.hpp"
 #include "products.hpp"
 
 #include <cmath>
@@ -20,8 +21,10 @@ namespace {
 struct Fuser {
     std::vector<ggml_tensor*> nodes;
     std::unordered_map<const ggml_tensor*, std::vector<ggml_tensor*>> users;
+    Contexts* contexts;  // that keep what cross attention makes of texts; may be null
 
-    explicit Fuser(ggml_cgraph* graph) {
+    Fuser(ggml_cgraph* graph, Contexts* contexts)
+        : contexts(contexts) {
         for (int i = 0; i < ggml_graph_n_nodes(graph); i++) {
             ggml_tensor* node = ggml_graph_node(graph, i);
             nodes.push_back(node);
@@ -178,6 +181,17 @@ struct Fuser {
         return t->src[0];
     }
 
+    // only_for tells whether t, by way of its views and copies, is used for user alone.
+    bool only_for(const ggml_tensor* t, const ggml_tensor* user) {
+        for (auto found = users.find(t); t != user; found = users.find(t)) {
+            if (found == users.end() || found->second.size() != 1 || (t->flags & GGML_TENSOR_FLAG_OUTPUT) != 0) {
+                return false;
+            }
+            t = found->second[0];
+        }
+        return true;
+    }
+
     // attention takes the chain that begins with the product of keys and queries and
     // ends with the heads' results side by side. kqv is its second product.
     void attention(ggml_tensor* kqv) {
@@ -211,15 +225,17 @@ struct Fuser {
                 return;
             }
         }
+        // Keys and values of texts. They are taken both or not at all.
+        const bool keep = contexts != nullptr && only_for(k, kq) && only_for(v, kqv) && contexts->take(k, v);
         own(last);
-        make_attention(last, q, k, v);
+        make_attention(last, q, k, v, keep ? contexts : nullptr);
     }
 };
 
 }  // namespace
 
-void fuse(ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs) {
-    Fuser fuser(graph);
+void fuse(ggml_cgraph* graph, const std::vector<ggml_tensor*>& outputs, Contexts* contexts) {
+    Fuser fuser(graph, contexts);
     for (ggml_tensor* node : fuser.nodes) {
         if (node->op == GGML_OP_GROUP_NORM) {
             fuser.group_norm(node);

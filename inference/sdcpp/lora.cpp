@@ -87,6 +87,7 @@ void sdw_weight_info(const sdw_engine* e, int i, sdw_weight* out) {
 }
 
 sdw_status sdw_restore_weights(sdw_engine* e, const int32_t* which, int n, char* err, int cap) {
+    e->unet->texts.forget();
     return guard(err, cap, [&] { e->loras.restore(e->device, which, n); });
 }
 
@@ -95,6 +96,7 @@ void sdw_read_weight(const sdw_engine* e, int i, void* values, size_t offset, si
 }
 
 void sdw_write_weight(const sdw_engine* e, int i, const float* values, int64_t first, int64_t n, void* scratch) {
+    e->unet->texts.forget();
     ggml_tensor* w      = e->loras.weights[i].tensor;
     const int type      = w->type == GGML_TYPE_F16 ? SDW_F16 : SDW_F32;
     const size_t offset = first * ggml_type_size(w->type);

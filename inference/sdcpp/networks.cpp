@@ -207,7 +207,8 @@ sdw_status sdw_control(sdw_engine* e, sdw_unet_input in, sdw_control_unit unit, 
 
 sdw_status sdw_unet(sdw_engine* e, sdw_unet_input in, int control, float* out, char* err, int cap) {
     return guard(err, cap, [&] {
-        UNet& net = *e->unet;
+        UNet& net    = *e->unet;
+        net.contexts = &net.texts;
         std::vector<int64_t> key{in.rows, in.channels, in.h, in.w, in.tokens, in.tiling, control, in.perturbed != nullptr, in.freeu, e->hypernets.serial};
         for (float factor : in.freeu_factors) {
             key.push_back(std::lround(factor * 1e6));
@@ -218,6 +219,7 @@ sdw_status sdw_unet(sdw_engine* e, sdw_unet_input in, int control, float* out, c
             ggml_tensor* x    = net.input(in.w, in.h, in.channels, in.rows);
             ggml_tensor* t    = net.input(in.rows);
             ggml_tensor* text = net.input(text_width, in.tokens, in.rows);
+            net.texts.input(text);
             std::vector<ggml_tensor*> controls;
             if (control) {
                 for (const Residual& r : e->residuals) {
@@ -235,7 +237,9 @@ sdw_status sdw_unet(sdw_engine* e, sdw_unet_input in, int control, float* out, c
             }
         }
         net.edit_values(in, values);
+        net.texts.begin(in.context);
         net.run(e->device, values);
+        net.texts.end();
         net.result(e->device, 0, out);
     });
 }

@@ -120,7 +120,8 @@ static void attention_run(const sdw_attention *at, int ith, int nth, void *work)
         /* Blocks of nearly equal size, whole panels but for the last. */
         const int64_t panels = div_up(at->queries, NR);
         const int64_t q0 = panels * block / blocks * NR, q1 = least(panels * (block + 1) / blocks * NR, at->queries);
-        attend(at, at->q + image * at->q_image + at_head, at->k + image * at->k_image + at_head, at->v + image * at->v_image + at_head,
+        const float *k = at->k_of ? at->k_of[image] : at->k + image * at->k_image, *v = at->v_of ? at->v_of[image] : at->v + image * at->v_image;
+        attend(at, at->q + image * at->q_image + at_head, k + at_head, v + at_head,
                at->dst + image * at->dst_image + at_head, q0, q1, floats);
     }
 }

@@ -104,6 +104,12 @@ static void attention(int images, int heads, int queries, int keys, int width, f
     std::vector<float> dst(at.dst_image * images, NAN);
     at.q = q.data(), at.k = k.data(), at.v = v.data(), at.dst = dst.data();
     at.scale = 1 / sqrtf(width);
+    std::vector<const float *> keys_of, values_of;
+    if (pick(0, 1)) { /* images point at theirs */
+        for (int n = 0; n < images; n++)
+            keys_of.push_back(k.data() + n * at.k_image), values_of.push_back(v.data() + n * at.v_image);
+        at.k = at.v = nullptr, at.k_of = keys_of.data(), at.v_of = values_of.data();
+    }
     run(nth, sdw_attention_work(&at), [&](int ith, void *work) { sdw_attention_run(&at, ith, nth, work); });
 
     std::vector<double> want(dst.size());

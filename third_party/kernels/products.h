@@ -39,12 +39,15 @@ void sdw_matmul_run(const sdw_matmul *mul, int ith, int nth, void *work);
  *   k, v [image][keys][head][width]
  *   dst  like q
  *
- * Heads follow each other; rows and images are *_row and *_image floats apart. */
+ * Heads follow each other; rows and images are *_row and *_image floats apart. Keys and
+ * values of images that lie anywhere are pointed at by k_of and v_of, [images], instead
+ * of k and v, which are null then. */
 typedef struct sdw_attention {
     int64_t images, heads, queries, keys, width;
     int64_t q_row, k_row, v_row, dst_row;
     int64_t q_image, k_image, v_image, dst_image;
     const float *q, *k, *v;
+    const float *const *k_of, *const *v_of;
     float scale;
     float *dst;
 } sdw_attention;
