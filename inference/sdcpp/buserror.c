@@ -13,24 +13,24 @@
 
 static struct sigaction before;
 
-static void explain(int sig, siginfo_t *info, void *context) {
-	if (info->si_code != BUS_ADRERR) { // not of a file: the Go runtime knows more
-		if (before.sa_flags & SA_SIGINFO) {
-			before.sa_sigaction(sig, info, context);
-		}
-		return;
-	}
-	static const char sentence[] = SDW_ABORT_PREFIX "a model file was cut short while it was in use\n";
-	ssize_t written = write(STDERR_FILENO, sentence, sizeof sentence - 1);
-	(void)written; // nothing else can be done here
-	_exit(1);
+static void explain(int sig, siginfo_t* info, void* context) {
+    if (info->si_code != BUS_ADRERR) { // not of a file: the Go runtime knows more
+        if (before.sa_flags & SA_SIGINFO) {
+            before.sa_sigaction(sig, info, context);
+        }
+        return;
+    }
+    static const char sentence[] = SDW_ABORT_PREFIX "a model file was cut short while it was in use\n";
+    ssize_t written              = write(STDERR_FILENO, sentence, sizeof sentence - 1);
+    (void)written; // nothing else can be done here
+    _exit(1);
 }
 
 void sdw_explain_bus_errors(void) {
-	struct sigaction action;
-	memset(&action, 0, sizeof action);
-	action.sa_sigaction = explain;
-	action.sa_flags = SA_SIGINFO | SA_ONSTACK; // the stacks of goroutines are small
-	sigfillset(&action.sa_mask);
-	sigaction(SIGBUS, &action, &before);
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_sigaction = explain;
+    action.sa_flags     = SA_SIGINFO | SA_ONSTACK; // the stacks of goroutines are small
+    sigfillset(&action.sa_mask);
+    sigaction(SIGBUS, &action, &before);
 }

@@ -37,7 +37,7 @@ void Hypernets::set(Device& device, const sdw_hyper_module* list, int count, con
     }
     static int64_t sets = 0;
     serial              = ++sets;
-    size_t tensors = 0;
+    size_t tensors      = 0;
     for (int i = 0; i < count; i++) {
         tensors += 2 * list[i].count;
     }
@@ -210,9 +210,9 @@ std::pair<std::vector<float>, std::vector<float>> skip_waves(int64_t w, int64_t 
     const auto add = [&](double x_turns, double y_turns, bool sine) {
         for (int64_t y = 0; y < h; y++) {
             for (int64_t x = 0; x < w; x++) {
-                const double at    = 2 * M_PI * (x_turns * x / w + y_turns * y / h);
-                const double value = sine ? std::sin(at) : std::cos(at);
-                const int64_t i    = y * w + x;
+                const double at           = 2 * M_PI * (x_turns * x / w + y_turns * y / h);
+                const double value        = sine ? std::sin(at) : std::cos(at);
+                const int64_t i           = y * w + x;
                 waves[wave * w * h + i]   = static_cast<float>(value);
                 amounts[i * count + wave] = static_cast<float>(value * factor / (w * h));
             }
@@ -258,7 +258,8 @@ void UNet::edit(ggml_tensor* out, const sdw_unet_input& in, const Hypernets& hyp
                 continue;
             }
             const int64_t w = node->ne[0], h = node->ne[1], channels = node->src[0]->ne[2];
-            const int stage = channels == 4 * config.model_channels ? 0 : channels == 2 * config.model_channels ? 1 : -1;
+            const int stage = channels == 4 * config.model_channels ? 0 : channels == 2 * config.model_channels ? 1
+                                                                                                                : -1;
             if (stage < 0) {
                 continue;
             }
@@ -274,7 +275,8 @@ void UNet::edit(ggml_tensor* out, const sdw_unet_input& in, const Hypernets& hyp
     std::map<std::pair<ggml_tensor*, const Hypernets::Module*>, ggml_tensor*> done;
     std::map<const Hypernets::Module*, ggml_tensor*> strengths;
     for (const auto& [name, node] : editor.products) {
-        const int part = Editor::ends_with(name, ".to_k.weight") ? 0 : Editor::ends_with(name, ".to_v.weight") ? 1 : -1;
+        const int part = Editor::ends_with(name, ".to_k.weight") ? 0 : Editor::ends_with(name, ".to_v.weight") ? 1
+                                                                                                               : -1;
         for (const Hypernets::Module& module : hypernets.modules) {
             if (module.part != part || module.dim != node->src[1]->ne[0]) {
                 continue;

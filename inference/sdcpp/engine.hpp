@@ -39,7 +39,7 @@ struct Device {
     int copies_in = 0, copies_out = 0;  // between host and device, for calls
     std::unique_ptr<Profile> profile;  // of the runs from now on; none unless it is asked for
 
-    Device() = default;
+    Device()              = default;
     Device(const Device&) = delete;
     ~Device() {
         if (backend != nullptr) {
@@ -96,7 +96,7 @@ struct Graph : Runner {
     using Runner::Runner;
 
     std::vector<int64_t> shape;
-    ggml_cgraph* graph = nullptr;
+    ggml_cgraph* graph  = nullptr;
     ggml_tensor* upload = nullptr;  // what all inputs are parts of, on a device with memory of its own
     std::vector<ggml_tensor*> inputs;
     std::vector<ggml_tensor*> outputs;
@@ -225,12 +225,12 @@ private:
     // add_to_upload makes a tensor without memory the next part of upload.
     void add_to_upload(ggml_tensor* t) {
         constexpr size_t alignment = 256;  // the most that a device may ask for
-        t->op        = GGML_OP_VIEW;
-        t->src[0]    = upload;
-        t->view_src  = upload;
-        t->view_offs = ggml_nbytes(upload);
-        const size_t bytes = t->view_offs + (ggml_nbytes(t) + alignment - 1) / alignment * alignment;
-        upload->ne[0]      = static_cast<int64_t>(bytes / sizeof(float));
+        t->op                      = GGML_OP_VIEW;
+        t->src[0]                  = upload;
+        t->view_src                = upload;
+        t->view_offs               = ggml_nbytes(upload);
+        const size_t bytes         = t->view_offs + (ggml_nbytes(t) + alignment - 1) / alignment * alignment;
+        upload->ne[0]              = static_cast<int64_t>(bytes / sizeof(float));
         std::fill(std::begin(upload->nb) + 1, std::end(upload->nb), bytes);
     }
 };
@@ -255,7 +255,7 @@ struct Hypernets {
     std::vector<Module> modules;
     int64_t serial = 0;  // of this set, for keys of graphs
 
-    Hypernets() = default;
+    Hypernets()                 = default;
     Hypernets(const Hypernets&) = delete;
     ~Hypernets() { clear(); }
     void clear();
@@ -377,7 +377,7 @@ private:
 
 struct sdw_engine {
     std::string checkpoint;
-    SDVersion version  = VERSION_COUNT;
+    SDVersion version    = VERSION_COUNT;
     int64_t weight_bytes = 0;
 
     // Freed from the last to the first: weights let go of the runners' tensors, and

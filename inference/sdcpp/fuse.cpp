@@ -49,7 +49,7 @@ struct Fuser {
     // replace makes last compute what first does, with first's sources and more.
     void replace(ggml_tensor* last, const ggml_tensor* first, std::initializer_list<ggml_tensor*> more) {
         ggml_tensor* sources[GGML_MAX_SRC] = {};
-        int n = 0;
+        int n                              = 0;
         while (n < GGML_MAX_SRC && first->src[n] != nullptr) {
             sources[n] = first->src[n];
             n++;
@@ -82,7 +82,7 @@ struct Fuser {
     // image if images is not 1.
     static bool per_channel(const ggml_tensor* t, const ggml_tensor* like, int64_t images) {
         return t->type == GGML_TYPE_F32 && ggml_is_contiguous(t) && t->ne[0] == 1 && t->ne[1] == 1 && t->ne[2] == like->ne[2] &&
-               t->ne[3] == images;
+            t->ne[3] == images;
     }
 
     // GROUP_NORM, MUL by weight, ADD of bias, SILU.

@@ -18,55 +18,55 @@
 
 #ifdef SDW_VULKAN_HEAP
 // sdw_vulkan_limited returns what takes the place of a function (vulkanheap.c).
-PFN_vkVoidFunction sdw_vulkan_limited(const char *name, PFN_vkVoidFunction real);
+PFN_vkVoidFunction sdw_vulkan_limited(const char* name, PFN_vkVoidFunction real);
 #endif
 
-static void *symbol(const char *name) {
-	static void *library;
-	if (!library) {
-		library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
-	}
-	return library ? dlsym(library, name) : NULL;
+static void* symbol(const char* name) {
+    static void* library;
+    if (!library) {
+        library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
+    }
+    return library ? dlsym(library, name) : NULL;
 }
 
 // no_loader is the version of Vulkan where there is no loader.
-static VkResult no_loader(uint32_t *version) {
-	(void)version;
-	return VK_ERROR_INITIALIZATION_FAILED;
+static VkResult no_loader(uint32_t* version) {
+    (void)version;
+    return VK_ERROR_INITIALIZATION_FAILED;
 }
 
-HIDDEN PFN_vkVoidFunction vkGetInstanceProcAddr(VkInstance instance, const char *name) {
-	static PFN_vkGetInstanceProcAddr f;
-	if (!f) {
-		f = (PFN_vkGetInstanceProcAddr)symbol("vkGetInstanceProcAddr");
-	}
-	if (f) {
+HIDDEN PFN_vkVoidFunction vkGetInstanceProcAddr(VkInstance instance, const char* name) {
+    static PFN_vkGetInstanceProcAddr f;
+    if (!f) {
+        f = (PFN_vkGetInstanceProcAddr)symbol("vkGetInstanceProcAddr");
+    }
+    if (f) {
 #ifdef SDW_VULKAN_HEAP
-		return sdw_vulkan_limited(name, f(instance, name));
+        return sdw_vulkan_limited(name, f(instance, name));
 #else
-		return f(instance, name);
+        return f(instance, name);
 #endif
-	}
-	// The first thing that the engine asks for, and all when that fails.
-	return strcmp(name, "vkEnumerateInstanceVersion") == 0 ? (PFN_vkVoidFunction)no_loader : NULL;
+    }
+    // The first thing that the engine asks for, and all when that fails.
+    return strcmp(name, "vkEnumerateInstanceVersion") == 0 ? (PFN_vkVoidFunction)no_loader : NULL;
 }
 
 // The other functions are called with what came from the loader, so it is there.
 
-HIDDEN PFN_vkVoidFunction vkGetDeviceProcAddr(VkDevice device, const char *name) {
-	return ((PFN_vkGetDeviceProcAddr)symbol("vkGetDeviceProcAddr"))(device, name);
+HIDDEN PFN_vkVoidFunction vkGetDeviceProcAddr(VkDevice device, const char* name) {
+    return ((PFN_vkGetDeviceProcAddr)symbol("vkGetDeviceProcAddr"))(device, name);
 }
 
-HIDDEN void vkGetPhysicalDeviceFeatures2(VkPhysicalDevice device, VkPhysicalDeviceFeatures2 *features) {
-	((PFN_vkGetPhysicalDeviceFeatures2)symbol("vkGetPhysicalDeviceFeatures2"))(device, features);
+HIDDEN void vkGetPhysicalDeviceFeatures2(VkPhysicalDevice device, VkPhysicalDeviceFeatures2* features) {
+    ((PFN_vkGetPhysicalDeviceFeatures2)symbol("vkGetPhysicalDeviceFeatures2"))(device, features);
 }
 
-HIDDEN void vkCmdCopyBuffer(VkCommandBuffer commands, VkBuffer from, VkBuffer to, uint32_t count, const VkBufferCopy *regions) {
-	static PFN_vkCmdCopyBuffer f;
-	if (!f) {
-		f = (PFN_vkCmdCopyBuffer)symbol("vkCmdCopyBuffer");
-	}
-	f(commands, from, to, count, regions);
+HIDDEN void vkCmdCopyBuffer(VkCommandBuffer commands, VkBuffer from, VkBuffer to, uint32_t count, const VkBufferCopy* regions) {
+    static PFN_vkCmdCopyBuffer f;
+    if (!f) {
+        f = (PFN_vkCmdCopyBuffer)symbol("vkCmdCopyBuffer");
+    }
+    f(commands, from, to, count, regions);
 }
 
 // software are the names of devices that are programs for the CPU.
@@ -76,55 +76,55 @@ static int software_count;
 
 // list fills software. indices are the numbers of those devices with commas between;
 // hardware is how many others there are.
-static void list(VkInstance instance, char *indices, size_t room, int *hardware) {
-	PFN_vkEnumeratePhysicalDevices enumerate =
-		(PFN_vkEnumeratePhysicalDevices)vkGetInstanceProcAddr(instance, "vkEnumeratePhysicalDevices");
-	PFN_vkGetPhysicalDeviceProperties describe =
-		(PFN_vkGetPhysicalDeviceProperties)vkGetInstanceProcAddr(instance, "vkGetPhysicalDeviceProperties");
-	VkPhysicalDevice devices[MANY];
-	uint32_t n = MANY;
-	const VkResult result = enumerate(instance, &n, devices);
-	if (result != VK_SUCCESS && result != VK_INCOMPLETE) {
-		return;
-	}
-	for (uint32_t i = 0; i < n; i++) {
-		VkPhysicalDeviceProperties properties;
-		describe(devices[i], &properties);
-		if (properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU) {
-			++*hardware;
-			continue;
-		}
-		snprintf(software[software_count++], sizeof software[0], "%s", properties.deviceName);
-		const size_t used = strlen(indices);
-		snprintf(indices + used, room - used, "%s%u", used ? "," : "", i);
-	}
+static void list(VkInstance instance, char* indices, size_t room, int* hardware) {
+    PFN_vkEnumeratePhysicalDevices enumerate =
+        (PFN_vkEnumeratePhysicalDevices)vkGetInstanceProcAddr(instance, "vkEnumeratePhysicalDevices");
+    PFN_vkGetPhysicalDeviceProperties describe =
+        (PFN_vkGetPhysicalDeviceProperties)vkGetInstanceProcAddr(instance, "vkGetPhysicalDeviceProperties");
+    VkPhysicalDevice devices[MANY];
+    uint32_t n            = MANY;
+    const VkResult result = enumerate(instance, &n, devices);
+    if (result != VK_SUCCESS && result != VK_INCOMPLETE) {
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        VkPhysicalDeviceProperties properties;
+        describe(devices[i], &properties);
+        if (properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU) {
+            ++*hardware;
+            continue;
+        }
+        snprintf(software[software_count++], sizeof software[0], "%s", properties.deviceName);
+        const size_t used = strlen(indices);
+        snprintf(indices + used, room - used, "%s%u", used ? "," : "", i);
+    }
 }
 
 void sdw_vulkan_init(void) {
-	PFN_vkCreateInstance create = (PFN_vkCreateInstance)vkGetInstanceProcAddr(NULL, "vkCreateInstance");
-	if (!create) {
-		return;
-	}
-	const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_2};
-	const VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
-	VkInstance instance;
-	if (create(&info, NULL, &instance) != VK_SUCCESS) {
-		return;
-	}
-	char indices[4 * MANY] = "";
-	int hardware = 0;
-	list(instance, indices, sizeof indices, &hardware);
-	((PFN_vkDestroyInstance)vkGetInstanceProcAddr(instance, "vkDestroyInstance"))(instance, NULL);
-	if (software_count > 0 && hardware == 0) {
-		setenv("GGML_VK_VISIBLE_DEVICES", indices, 0); // ggml lists no software devices by itself
-	}
+    PFN_vkCreateInstance create = (PFN_vkCreateInstance)vkGetInstanceProcAddr(NULL, "vkCreateInstance");
+    if (!create) {
+        return;
+    }
+    const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_2};
+    const VkInstanceCreateInfo info     = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
+    VkInstance instance;
+    if (create(&info, NULL, &instance) != VK_SUCCESS) {
+        return;
+    }
+    char indices[4 * MANY] = "";
+    int hardware           = 0;
+    list(instance, indices, sizeof indices, &hardware);
+    ((PFN_vkDestroyInstance)vkGetInstanceProcAddr(instance, "vkDestroyInstance"))(instance, NULL);
+    if (software_count > 0 && hardware == 0) {
+        setenv("GGML_VK_VISIBLE_DEVICES", indices, 0); // ggml lists no software devices by itself
+    }
 }
 
-int sdw_vulkan_software(const char *description) {
-	for (int i = 0; i < software_count; i++) {
-		if (strcmp(software[i], description) == 0) {
-			return 1;
-		}
-	}
-	return 0;
+int sdw_vulkan_software(const char* description) {
+    for (int i = 0; i < software_count; i++) {
+        if (strcmp(software[i], description) == 0) {
+            return 1;
+        }
+    }
+    return 0;
 }

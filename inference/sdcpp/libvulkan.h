@@ -12,7 +12,7 @@ void sdw_vulkan_init(void);
 
 // sdw_vulkan_software tells whether the device of this description is a program for
 // the CPU, such as Mesa's lavapipe.
-int sdw_vulkan_software(const char *description);
+int sdw_vulkan_software(const char* description);
 
 #ifdef SDW_VULKAN_HEAP
 #include <stdint.h>

@@ -16,7 +16,7 @@ TensorStorage storage_of(const sdw_tensor& t, const std::string& prefix) {
     static const struct {
         const char* name;
         ggml_type type;
-        bool TensorStorage::*is;
+        bool TensorStorage::* is;
     } widened[] = {
         {"F64", GGML_TYPE_F32, &TensorStorage::is_f64},
         {"F8_E4M3", GGML_TYPE_F16, &TensorStorage::is_f8_e4m3},
@@ -52,9 +52,9 @@ bool read_tensors(ModelLoader& loader, const sdw_file& file, const std::string& 
     Loader::add_file(loader, file.path);
     bool aligned = true;
     for (int i = 0; i < file.count; i++) {
-        TensorStorage storage = storage_of(file.tensors[i], prefix);
-        const size_t unit     = ggml_is_quantized(storage.type) ? sizeof(ggml_fp16_t) : ggml_type_size(storage.type);
-        aligned               = aligned && storage.offset % unit == 0;
+        TensorStorage storage                         = storage_of(file.tensors[i], prefix);
+        const size_t unit                             = ggml_is_quantized(storage.type) ? sizeof(ggml_fp16_t) : ggml_type_size(storage.type);
+        aligned                                       = aligned && storage.offset % unit == 0;
         loader.get_tensor_storage_map()[storage.name] = storage;
     }
     return aligned;

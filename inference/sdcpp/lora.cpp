@@ -80,7 +80,7 @@ void sdw_weight_info(const sdw_engine* e, int i, sdw_weight* out) {
     out->type   = type_of(w.tensor->type);
     out->stored = SDW_OTHER;
     if (const TensorStorage* s = w.storage; s != nullptr && s->index_in_zip < 0 && s->file_index == 0 && !s->is_f8_e4m3 && !s->is_f8_e5m2 &&
-                                            !s->is_f64 && !s->is_i64 && s->nelements() == ggml_nelements(w.tensor)) {
+        !s->is_f64 && !s->is_i64 && s->nelements() == ggml_nelements(w.tensor)) {
         out->stored = type_of(s->type);
         out->offset = s->offset;
     }

@@ -132,13 +132,13 @@ inline __attribute__((always_inline)) void multiply_packed(float* c, const float
 }
 
 // Each instruction set gets its own copy of the templates above.
-#define SDW_KERNELS(name, attributes, R, W)                                                                                  \
-    attributes void direct_##name(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {  \
-        multiply<R, W>(c, a, b, m, k, n, scale);                                                                             \
-    }                                                                                                                        \
-    attributes void packed_##name(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {  \
-        multiply_packed<R, W>(c, a, b, m, k, n, scale);                                                                      \
-    }                                                                                                                        \
+#define SDW_KERNELS(name, attributes, R, W)                                                                                 \
+    attributes void direct_##name(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) { \
+        multiply<R, W>(c, a, b, m, k, n, scale);                                                                            \
+    }                                                                                                                       \
+    attributes void packed_##name(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) { \
+        multiply_packed<R, W>(c, a, b, m, k, n, scale);                                                                     \
+    }                                                                                                                       \
     constexpr kernels name = {direct_##name, size_of_panels<W>, pack_panels<W>, packed_##name};
 
 SDW_KERNELS(any, , 4, 4)
@@ -206,7 +206,7 @@ SDW_VNNI void pack_whole(float* packed, const float* b, int64_t k, int64_t n) {
                 }
                 const rounding r = round_for(largest, other, kn);
                 _mm512_storeu_ps(packed + half * 16, r.step);
-                int32_t* to    = reinterpret_cast<int32_t*>(packed) + columns + half * 16;
+                int32_t* to = reinterpret_cast<int32_t*>(packed) + columns + half * 16;
                 for (int64_t p = 0; p < kn; p += 2, to += columns) {
                     const __m512i low  = rounded_to(r, _mm512_maskz_loadu_ps(mask, from + p * n));
                     const __m512i high = p + 1 < kn ? rounded_to(r, _mm512_maskz_loadu_ps(mask, from + (p + 1) * n)) : _mm512_setzero_si512();
@@ -295,7 +295,7 @@ SDW_VNNI void packed_whole(float* c, const float* a, const float* packed, int64_
 constexpr kernels vnni = {direct_avx512, size_of_whole, pack_whole, packed_whole};
 
 const kernels& best() {
-    static const kernels& found = [] () -> const kernels& {
+    static const kernels& found = []() -> const kernels& {
         __builtin_cpu_init();
         if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
             return vnni;

@@ -9,32 +9,35 @@ extern "C" {
 #endif
 
 // Element types of weights and files.
-enum { SDW_F32 = 0, SDW_F16 = 1, SDW_BF16 = 2, SDW_OTHER = 3 };
+enum { SDW_F32   = 0,
+       SDW_F16   = 1,
+       SDW_BF16  = 2,
+       SDW_OTHER = 3 };
 
 // sdw_widen converts n values to float32, sdw_narrow back.
-void sdw_widen(float *out, const void *in, int64_t n, int type);
-void sdw_narrow(void *out, const float *in, int64_t n, int type);
+void sdw_widen(float* out, const void* in, int64_t n, int type);
+void sdw_narrow(void* out, const float* in, int64_t n, int type);
 
 // c[m][n] += scale * a[m][k] * b[k][n], row-major.
-void sdw_mul_add(float *c, const float *a, const float *b, int64_t m, int64_t k, int64_t n, float scale);
+void sdw_mul_add(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale);
 
 // The same with a matrix b that was made ready by sdw_pack, in sdw_packed_size values
 // of memory. Where the processor has AVX-512 VNNI, rows of a and columns of b are
 // rounded to whole numbers of 13 bits or more.
 int64_t sdw_packed_size(int64_t k, int64_t n);
-void sdw_pack(float *packed, const float *b, int64_t k, int64_t n);
-void sdw_mul_add_packed(float *c, const float *a, const float *packed, int64_t m, int64_t k, int64_t n, float scale);
+void sdw_pack(float* packed, const float* b, int64_t k, int64_t n);
+void sdw_mul_add_packed(float* c, const float* a, const float* packed, int64_t m, int64_t k, int64_t n, float scale);
 
 // out += scale*x and out += scale*x*y; out = a*out + b*x. out may be x.
-void sdw_add_scaled(float *out, const float *x, int64_t n, float scale);
-void sdw_add_product(float *out, const float *x, const float *y, int64_t n, float scale);
-void sdw_blend(float *out, const float *x, int64_t n, float a, float b);
+void sdw_add_scaled(float* out, const float* x, int64_t n, float scale);
+void sdw_add_product(float* out, const float* x, const float* y, int64_t n, float scale);
+void sdw_blend(float* out, const float* x, int64_t n, float a, float b);
 
 // Each row of out, of cols values and out_row apart, becomes a*out + b[row]*x.
-void sdw_blend_rows(float *out, int64_t out_row, const float *x, int64_t x_row, int64_t rows, int64_t cols, float a, const float *b);
+void sdw_blend_rows(float* out, int64_t out_row, const float* x, int64_t x_row, int64_t rows, int64_t cols, float a, const float* b);
 
 // out[row] is the sum of the squares of a row of x[rows][cols].
-void sdw_row_squares(float *out, const float *x, int64_t rows, int64_t cols);
+void sdw_row_squares(float* out, const float* x, int64_t rows, int64_t cols);
 
 #ifdef __cplusplus
 }

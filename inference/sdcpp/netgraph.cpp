@@ -34,14 +34,14 @@ void run(sdw::Device& device, ggml_cgraph* graph) {
             device.backend, [](void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(); }, &device.cancel);
     }
     switch (device.compute(graph)) {
-    case GGML_STATUS_SUCCESS:
-        return;
-    case GGML_STATUS_ABORTED:
-        sdw::fail(SDW_CANCELED, "canceled");
-    case GGML_STATUS_ALLOC_FAILED:
-        sdw::fail(SDW_OOM, "not enough memory on %s for a network at this size", ggml_backend_name(device.backend));
-    default:
-        sdw::fail(SDW_BROKEN, "a network failed: %s", sdw::first_error().c_str());
+        case GGML_STATUS_SUCCESS:
+            return;
+        case GGML_STATUS_ABORTED:
+            sdw::fail(SDW_CANCELED, "canceled");
+        case GGML_STATUS_ALLOC_FAILED:
+            sdw::fail(SDW_OOM, "not enough memory on %s for a network at this size", ggml_backend_name(device.backend));
+        default:
+            sdw::fail(SDW_BROKEN, "a network failed: %s", sdw::first_error().c_str());
     }
 }
 
@@ -138,40 +138,40 @@ struct sdw_net {
         ggml_context* c = context.get();
         const int64_t w = a->ne[0], h = a->ne[1], channels = a->ne[2], f = n.factor;
         switch (n.op) {
-        case SDW_CONV:
-            return convolve(n, a);
-        case SDW_SILU:
-            return ggml_silu(c, a);
-        case SDW_LEAKY_RELU:
-            return ggml_leaky_relu(c, a, n.scale, false);
-        case SDW_PRELU: {
-            ggml_tensor* positive = ggml_relu(c, a);
-            return ggml_add(c, positive, ggml_mul(c, ggml_sub(c, a, positive), weights[n.weight]));
-        }
-        case SDW_SIGMOID:
-            return ggml_sigmoid(c, a);
-        case SDW_ADD:
-            return ggml_add(c, b, a); // a convolution before it, mostly b, takes the sum along
-        case SDW_MUL:
-            return ggml_mul(c, a, b);
-        case SDW_AFFINE:
-            return ggml_scale_bias(c, a, n.scale, n.shift);
-        case SDW_CONCAT:
-            return ggml_concat(c, a, b, 2);
-        case SDW_SLICE:
-            return ggml_cont(c, ggml_view_3d(c, a, w, h, n.channels, a->nb[1], a->nb[2], n.first * a->nb[2]));
-        case SDW_ENLARGE:
-            return ggml_upscale(c, a, n.factor, GGML_SCALE_MODE_NEAREST);
-        case SDW_MAX_POOL:
-            return ggml_pool_2d(c, a, GGML_OP_POOL_MAX, n.factor, n.factor, 1, 1, n.factor / 2, n.factor / 2);
-        case SDW_SHUFFLE:
-            a = front(a, w, h, f, f * n.channels);
-            return ggml_reshape_3d(c, swap(a, f * w, h, f, n.channels), f * w, f * h, n.channels);
-        case SDW_UNSHUFFLE:
-            a = swap(a, w, f, h / f, channels);
-            return ggml_reshape_3d(c, back(a, f, w / f, h / f, f * channels), w / f, h / f, n.channels);
-        default:
-            sdw::fail(SDW_BROKEN, "the engine knows no layer %d", n.op);
+            case SDW_CONV:
+                return convolve(n, a);
+            case SDW_SILU:
+                return ggml_silu(c, a);
+            case SDW_LEAKY_RELU:
+                return ggml_leaky_relu(c, a, n.scale, false);
+            case SDW_PRELU: {
+                ggml_tensor* positive = ggml_relu(c, a);
+                return ggml_add(c, positive, ggml_mul(c, ggml_sub(c, a, positive), weights[n.weight]));
+            }
+            case SDW_SIGMOID:
+                return ggml_sigmoid(c, a);
+            case SDW_ADD:
+                return ggml_add(c, b, a); // a convolution before it, mostly b, takes the sum along
+            case SDW_MUL:
+                return ggml_mul(c, a, b);
+            case SDW_AFFINE:
+                return ggml_scale_bias(c, a, n.scale, n.shift);
+            case SDW_CONCAT:
+                return ggml_concat(c, a, b, 2);
+            case SDW_SLICE:
+                return ggml_cont(c, ggml_view_3d(c, a, w, h, n.channels, a->nb[1], a->nb[2], n.first * a->nb[2]));
+            case SDW_ENLARGE:
+                return ggml_upscale(c, a, n.factor, GGML_SCALE_MODE_NEAREST);
+            case SDW_MAX_POOL:
+                return ggml_pool_2d(c, a, GGML_OP_POOL_MAX, n.factor, n.factor, 1, 1, n.factor / 2, n.factor / 2);
+            case SDW_SHUFFLE:
+                a = front(a, w, h, f, f * n.channels);
+                return ggml_reshape_3d(c, swap(a, f * w, h, f, n.channels), f * w, f * h, n.channels);
+            case SDW_UNSHUFFLE:
+                a = swap(a, w, f, h / f, channels);
+                return ggml_reshape_3d(c, back(a, f, w / f, h / f, f * channels), w / f, h / f, n.channels);
+            default:
+                sdw::fail(SDW_BROKEN, "the engine knows no layer %d", n.op);
         }
     }
 
@@ -181,9 +181,9 @@ struct sdw_net {
         }
         rest();
         const size_t tensors = tensors_per_node * (nodes.size() + 1);
-        context = new_context(tensors, tensors);
-        graph   = ggml_new_graph_custom(context.get(), tensors, false);
-        input   = ggml_new_tensor_4d(context.get(), GGML_TYPE_F32, width, height, channels, 1);
+        context              = new_context(tensors, tensors);
+        graph                = ggml_new_graph_custom(context.get(), tensors, false);
+        input                = ggml_new_tensor_4d(context.get(), GGML_TYPE_F32, width, height, channels, 1);
         ggml_set_input(input);
         std::vector<ggml_tensor*> values = {input};
         for (const sdw_node& n : nodes) {

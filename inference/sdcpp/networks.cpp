@@ -63,8 +63,8 @@ void Text::encode(Device& device, const sdw_text_input& in, float* out) {
         auto embeddings = Blocks::child(model, "embeddings");
 
         ggml_tensor* tokens = input(n, 1, 1, 1, GGML_TYPE_I32);
-        ggml_tensor* x = ggml_get_rows(compute_ctx, Blocks::param(*embeddings, "token_embedding.weight"), tokens);
-        x              = ggml_reshape_3d(compute_ctx, x, text_width, chunk_tokens, in.n_chunks);
+        ggml_tensor* x      = ggml_get_rows(compute_ctx, Blocks::param(*embeddings, "token_embedding.weight"), tokens);
+        x                   = ggml_reshape_3d(compute_ctx, x, text_width, chunk_tokens, in.n_chunks);
         if (custom) {
             ggml_tensor* keep = input(1, chunk_tokens, in.n_chunks);
             ggml_tensor* put  = input(text_width, chunk_tokens, in.n_chunks);
@@ -108,7 +108,7 @@ const std::vector<float>& Control::guide(Device& device, const float* hint, int 
     }
     prepare(device, {0, h, w, tiling}, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
         set_tiling(*this, tiling);
-        auto context = get_context();
+        auto context         = get_context();
         ggml_tensor* picture = input(8 * w, 8 * h, 3);
         return {control_net.input_hint_block_forward(&context, picture, nullptr, nullptr)};
     });
@@ -184,7 +184,7 @@ sdw_status sdw_control(sdw_engine* e, sdw_unet_input in, sdw_control_unit unit, 
         const float* region = unit.region;
         size_t plane        = 0;
         for (size_t i = 0; i < net.outputs.size(); i++) {
-            Residual& sum = e->residuals[i];
+            Residual& sum      = e->residuals[i];
             const size_t cells = net.outputs[i]->ne[0] * net.outputs[i]->ne[1];
             if (region != nullptr && plane != 0 && i % 3 == 0 && i < 12) { // three residuals of each size, and the middle one of the smallest
                 region += plane;

@@ -42,20 +42,20 @@ void linear(ggml_tensor* dst, int ith, int nth, void*) {
 void attention(ggml_tensor* dst, int ith, int nth, void* contexts) {
     const ggml_tensor *q = dst->src[0], *k = dst->src[1], *v = dst->src[2];
     sdw_attention at = {};
-    at.width     = dst->ne[0];
-    at.heads     = q->ne[0] / at.width;
-    at.queries   = q->ne[1];
-    at.keys      = k->ne[1];
-    at.images    = q->ne[2];
-    at.q_row     = row(q, 1);
-    at.k_row     = row(k, 1);
-    at.v_row     = row(v, 1);
-    at.dst_row   = q->ne[0];
-    at.q_image   = row(q, 2);
-    at.k_image   = row(k, 2);
-    at.v_image   = row(v, 2);
-    at.dst_image = at.dst_row * at.queries;
-    at.q         = floats(q);
+    at.width         = dst->ne[0];
+    at.heads         = q->ne[0] / at.width;
+    at.queries       = q->ne[1];
+    at.keys          = k->ne[1];
+    at.images        = q->ne[2];
+    at.q_row         = row(q, 1);
+    at.k_row         = row(k, 1);
+    at.v_row         = row(v, 1);
+    at.dst_row       = q->ne[0];
+    at.q_image       = row(q, 2);
+    at.k_image       = row(k, 2);
+    at.v_image       = row(v, 2);
+    at.dst_image     = at.dst_row * at.queries;
+    at.q             = floats(q);
     std::vector<const float*> keys, values;
     if (contexts != nullptr) {
         for (int64_t image = 0; image < at.images; image++) {
@@ -68,8 +68,8 @@ void attention(ggml_tensor* dst, int ith, int nth, void* contexts) {
         at.k = floats(k);
         at.v = floats(v);
     }
-    at.scale     = 1 / std::sqrt(static_cast<float>(at.width));
-    at.dst       = static_cast<float*>(dst->data);
+    at.scale = 1 / std::sqrt(static_cast<float>(at.width));
+    at.dst   = static_cast<float*>(dst->data);
     sdw_attention_run(&at, ith, nth, scratch(sdw_attention_work(&at)));
 }
 

@@ -40,10 +40,10 @@ sdw_status sdw_open(const sdw_file* checkpoint, sdw_options options, sdw_engine*
         e->checkpoint   = checkpoint->path;
         const auto& map = read_header(*e->weights, e->device, *checkpoint, {"checkpoint", "", true, true});
 
-        e->version = map.at("model.diffusion_model.input_blocks.0.0.weight").ne[2] == 9 ? VERSION_SD1_INPAINT : VERSION_SD1;
+        e->version             = map.at("model.diffusion_model.input_blocks.0.0.weight").ne[2] == 9 ? VERSION_SD1_INPAINT : VERSION_SD1;
         ggml_backend_t backend = e->device.backend;
-        e->text = std::make_unique<Text>(backend, map, "cond_stage_model.transformer.text_model", OPENAI_CLIP_VIT_L_14, true, false, e->weights);
-        e->unet = std::make_unique<UNet>(backend, map, "model.diffusion_model", e->version, e->weights);
+        e->text                = std::make_unique<Text>(backend, map, "cond_stage_model.transformer.text_model", OPENAI_CLIP_VIT_L_14, true, false, e->weights);
+        e->unet                = std::make_unique<UNet>(backend, map, "model.diffusion_model", e->version, e->weights);
         if (map.count("first_stage_model.decoder.conv_in.weight") > 0) {
             e->vae = std::make_unique<Autoencoder>(backend, map, "first_stage_model", false, false, e->version, e->weights);
         }

@@ -57,15 +57,15 @@ int main(int argc, char** argv) {
     while (fgets(line, sizeof line, stdin) != nullptr) {
         sd_img_gen_params_t job;
         sd_img_gen_params_init(&job);
-        job.prompt                               = "a lovely cat";
-        job.negative_prompt                      = "blurry";
-        job.width                                = atoi(args["--width"].c_str());
-        job.height                               = atoi(args["--height"].c_str());
-        job.batch_count                          = atoi(args["--batch"].c_str());
-        job.seed                                 = 42;
-        job.sample_params.sample_steps           = atoi(args["--steps"].c_str());
-        job.sample_params.sample_method          = EULER_A_SAMPLE_METHOD;
-        job.sample_params.guidance.txt_cfg       = 7;
+        job.prompt                         = "a lovely cat";
+        job.negative_prompt                = "blurry";
+        job.width                          = atoi(args["--width"].c_str());
+        job.height                         = atoi(args["--height"].c_str());
+        job.batch_count                    = atoi(args["--batch"].c_str());
+        job.seed                           = 42;
+        job.sample_params.sample_steps     = atoi(args["--steps"].c_str());
+        job.sample_params.sample_method    = EULER_A_SAMPLE_METHOD;
+        job.sample_params.guidance.txt_cfg = 7;
 
         begin              = std::chrono::steady_clock::now();
         sd_image_t* images = generate_image(ctx, &job);

@@ -11,15 +11,14 @@ static double seconds() {
     return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     const int nth = argc > 1 ? atoi(argv[1]) : 1, repetitions = argc > 2 ? atoi(argv[2]) : 5;
-    const char *names[] = {"auto", "implicit", "winograd 2", "winograd 4"};
+    const char* names[] = {"auto", "implicit", "winograd 2", "winograd 4"};
     struct {
         int n, ic, oc, side, k;
-    } shapes[] = {{2, 320, 320, 64, 3}, {2, 960, 320, 64, 3}, {2, 640, 640, 32, 3}, {2, 1280, 1280, 16, 3}, {2, 1280, 1280, 8, 3}, {2, 1280, 1280, 4, 3},
-                  {1, 512, 512, 64, 3}, {1, 256, 256, 256, 3}, {1, 128, 128, 512, 3}, {1, 128, 3, 512, 3}, {2, 320, 320, 64, 1}, {2, 2560, 1280, 16, 1}};
+    } shapes[] = {{2, 320, 320, 64, 3}, {2, 960, 320, 64, 3}, {2, 640, 640, 32, 3}, {2, 1280, 1280, 16, 3}, {2, 1280, 1280, 8, 3}, {2, 1280, 1280, 4, 3}, {1, 512, 512, 64, 3}, {1, 256, 256, 256, 3}, {1, 128, 128, 512, 3}, {1, 128, 3, 512, 3}, {2, 320, 320, 64, 1}, {2, 2560, 1280, 16, 1}};
     printf("kernels: %s, %d threads; processor time and GFLOP/s of the direct arithmetic\n", sdw_kernels_isa(), nth);
-    for (auto &s : shapes) {
+    for (auto& s : shapes) {
         sdw_conv2d c = {};
         c.n = s.n, c.ic = s.ic, c.oc = s.oc, c.ih = c.iw = c.oh = c.ow = s.side, c.kh = c.kw = s.k;
         c.stride_x = c.stride_y = c.dilation_x = c.dilation_y = 1;
@@ -33,7 +32,7 @@ int main(int argc, char **argv) {
             for (int i = 0; i < repetitions; i++) {
                 auto m = (sdw_conv2d_method)method;
                 double begin = seconds();
-                run_team(nth, sdw_conv2d_work(&c, m, nth), [&](const sdw_team *team) { sdw_conv2d_run(&c, m, team); });
+                run_team(nth, sdw_conv2d_work(&c, m, nth), [&](const sdw_team* team) { sdw_conv2d_run(&c, m, team); });
                 best = std::min(best, (seconds() - begin) / nth);
             }
             printf("%d x %4d -> %4d, %3d x %3d, kernel %d  %-10s %s %8.2f ms %7.1f\n", s.n, s.ic, s.oc, s.side, s.side, s.k, names[method],

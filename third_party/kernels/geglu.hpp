@@ -13,15 +13,17 @@ SDW_INLINE vf gelu(vf x) {
     return x * (x < none ? outside : 1 - outside);
 }
 
-static void geglu_run(const sdw_geglu *geglu, int ith, int nth) {
+static void geglu_run(const sdw_geglu* geglu, int ith, int nth) {
     const int64_t m = geglu->m;
     for (int64_t row = geglu->rows * ith / nth; row < geglu->rows * (ith + 1) / nth; row++) {
         const float *from = geglu->src + row * 2 * m, *gate = from + m;
-        float *to = geglu->dst + row * m;
+        float* to = geglu->dst + row * m;
         int64_t i = 0;
-        for (; i + VL <= m; i += VL)
+        for (; i + VL <= m; i += VL) {
             store(to + i, load(from + i) * gelu(load(gate + i)));
-        if (i < m)
+        }
+        if (i < m) {
             store_part(to + i, load_part(from + i, m - i) * gelu(load_part(gate + i, m - i)), m - i);
+        }
     }
 }

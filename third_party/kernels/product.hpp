@@ -21,14 +21,15 @@ static const float zeros[NR] = {};
 
 /* start, rows start_ld floats apart, is what the sums begin with. */
 template <int m>
-static void product(const float *a, const float *b, int64_t step, int64_t depth, float *c, int64_t ld, const float *start, int64_t start_ld) {
+static void product(const float* a, const float* b, int64_t step, int64_t depth, float* c, int64_t ld, const float* start, int64_t start_ld) {
     const int64_t ahead = (VL == 16 ? 2 : 4) * step; /* early enough for what comes from the third-level cache */
     vf sum[m][2];
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < 2; j++)
+        for (int j = 0; j < 2; j++) {
             sum[i][j] = load(start + i * start_ld + j * VL);
+        }
     for (; depth > 0; depth -= VL) {
         int64_t count = least(depth, VL);
         for (int64_t r = 0; r < count; r++) {
@@ -40,8 +41,9 @@ static void product(const float *a, const float *b, int64_t step, int64_t depth,
                 sum[i][1] += x * b1;
             }
             __builtin_prefetch(b + ahead);
-            if (VL == 16)
+            if (VL == 16) {
                 __builtin_prefetch(b + ahead + VL);
+            }
             b += NR;
         }
         a += m * VL;
@@ -50,19 +52,32 @@ static void product(const float *a, const float *b, int64_t step, int64_t depth,
 #pragma GCC unroll 16
     for (int i = 0; i < m; i++)
 #pragma GCC unroll 2
-        for (int j = 0; j < 2; j++)
+        for (int j = 0; j < 2; j++) {
             store(c + i * ld + j * VL, sum[i][j]);
+        }
 }
 
-typedef void (*product_function)(const float *, const float *, int64_t, int64_t, float *, int64_t, const float *, int64_t);
+typedef void (*product_function)(const float*, const float*, int64_t, int64_t, float*, int64_t, const float*, int64_t);
 
 static const product_function products[MR + 1] = {
-    nullptr, product<1>, product<2>, product<3>, product<4>, product<5>, product<6>,
+    nullptr,
+    product<1>,
+    product<2>,
+    product<3>,
+    product<4>,
+    product<5>,
+    product<6>,
 #if MR >= 12
-    product<7>, product<8>, product<9>, product<10>, product<11>, product<12>,
+    product<7>,
+    product<8>,
+    product<9>,
+    product<10>,
+    product<11>,
+    product<12>,
 #endif
 #if MR >= 14
-    product<13>, product<14>,
+    product<13>,
+    product<14>,
 #endif
 };
 
@@ -70,19 +85,22 @@ static const product_function products[MR + 1] = {
 static double multiply_adds(int64_t rounds) {
     enum { sums = 10 }; /* enough to hide the latency of four cycles on two units */
     vf sum[sums];
-    for (int i = 0; i < sums; i++)
+    for (int i = 0; i < sums; i++) {
         sum[i] = splat(1.0f + i);
+    }
     vf factor = splat(0.5f), term = splat(1.0f);
     for (int64_t r = 0; r < rounds; r++) {
 #pragma GCC unroll 10
-        for (int i = 0; i < sums; i++)
+        for (int i = 0; i < sums; i++) {
             sum[i] = sum[i] * factor + term;
+        }
         /* The compiler may not know what becomes of them. */
         __asm__ volatile("" : "+r"(r));
     }
     vf total = {};
-    for (int i = 0; i < sums; i++)
+    for (int i = 0; i < sums; i++) {
         total += sum[i];
+    }
     __asm__ volatile("" : : "m"(total));
     return 2.0 * VL * sums * (double)rounds;
 }

@@ -19,19 +19,19 @@ extern "C" {
 typedef struct sdw_matmul {
     int64_t m, n, k;
     int64_t src_row, weight_row, dst_row;
-    const float *src;
-    const void *weight;
+    const float* src;
+    const void* weight;
     int weight_f16;
-    const float *bias;
-    float *dst;
+    const float* bias;
+    float* dst;
 } sdw_matmul;
 
 /* Bytes of scratch memory that each thread of sdw_matmul_run needs. */
-size_t sdw_matmul_work(const sdw_matmul *mul);
+size_t sdw_matmul_work(const sdw_matmul* mul);
 
 /* Computes the part of thread ith of nth, which waits for no other; work is scratch
  * memory of this thread. */
-void sdw_matmul_run(const sdw_matmul *mul, int ith, int nth, void *work);
+void sdw_matmul_run(const sdw_matmul* mul, int ith, int nth, void* work);
 
 /* Attention, dst = softmax(scale * q k') v for each image and head.
  *
@@ -49,26 +49,26 @@ typedef struct sdw_attention {
     const float *q, *k, *v;
     const float *const *k_of, *const *v_of;
     float scale;
-    float *dst;
+    float* dst;
 } sdw_attention;
 
 /* Bytes of scratch memory that each thread of sdw_attention_run needs. */
-size_t sdw_attention_work(const sdw_attention *attention);
+size_t sdw_attention_work(const sdw_attention* attention);
 
 /* Like sdw_matmul_run. */
-void sdw_attention_run(const sdw_attention *attention, int ith, int nth, void *work);
+void sdw_attention_run(const sdw_attention* attention, int ith, int nth, void* work);
 
 /* The gate of a transformer's feed-forward layer (Shazeer, arXiv:2002.05202): for
  * each row of src, [rows][2 * m], dst is the first half times GELU of the second,
  * GELU(x) being x times the share of a normal distribution below x. */
 typedef struct sdw_geglu {
     int64_t rows, m;
-    const float *src;
-    float *dst;
+    const float* src;
+    float* dst;
 } sdw_geglu;
 
 /* Like sdw_matmul_run. */
-void sdw_geglu_run(const sdw_geglu *geglu, int ith, int nth);
+void sdw_geglu_run(const sdw_geglu* geglu, int ith, int nth);
 
 /* Multiplies and adds in registers as fast as the processor can, rounds times, and
  * returns how many f32 operations that were. */

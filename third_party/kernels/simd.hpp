@@ -16,8 +16,8 @@ typedef float vf_unaligned __attribute__((vector_size(VL * 4), aligned(4), may_a
 
 #define SDW_INLINE static inline __attribute__((always_inline))
 
-SDW_INLINE vf load(const float *p) { return *(const vf_unaligned *)p; }
-SDW_INLINE void store(float *p, vf v) { *(vf_unaligned *)p = v; }
+SDW_INLINE vf load(const float* p) { return *(const vf_unaligned*)p; }
+SDW_INLINE void store(float* p, vf v) { *(vf_unaligned*)p = v; }
 SDW_INLINE vf splat(float x) { return x - (vf){}; }
 
 SDW_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -47,62 +47,69 @@ SDW_INLINE float half_to_float(uint16_t h) {
 }
 
 /* Converts n halves. */
-static void halves_to_floats(const uint16_t *from, float *to, int64_t n) {
+static void halves_to_floats(const uint16_t* from, float* to, int64_t n) {
     int64_t i = 0;
 #if defined(__AVX512F__)
-    for (; i + 16 <= n; i += 16)
-        _mm512_storeu_ps(to + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(from + i))));
+    for (; i + 16 <= n; i += 16) {
+        _mm512_storeu_ps(to + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(from + i))));
+    }
 #elif defined(__F16C__)
-    for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(from + i))));
+    for (; i + 8 <= n; i += 8) {
+        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(from + i))));
+    }
 #elif defined(__aarch64__)
-    for (; i + 4 <= n; i += 4)
+    for (; i + 4 <= n; i += 4) {
         vst1q_f32(to + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from + i))));
+    }
 #endif
-    for (; i < n; i++)
+    for (; i < n; i++) {
         to[i] = half_to_float(from[i]);
+    }
 }
 
 /* Lanes lo to hi - 1 of a vector. What is not loaded is zero and is not touched. */
 #if defined(__AVX512F__)
 typedef __mmask16 lanes;
 SDW_INLINE lanes some_lanes(int64_t lo, int64_t hi) { return (lanes)((1u << hi) - (1u << lo)); }
-SDW_INLINE vf load(const float *p, lanes m) { return (vf)_mm512_maskz_loadu_ps(m, p); }
-SDW_INLINE void store(float *p, vf v, lanes m) { _mm512_mask_storeu_ps(p, m, (__m512)v); }
+SDW_INLINE vf load(const float* p, lanes m) { return (vf)_mm512_maskz_loadu_ps(m, p); }
+SDW_INLINE void store(float* p, vf v, lanes m) { _mm512_mask_storeu_ps(p, m, (__m512)v); }
 #elif defined(__AVX2__)
 typedef __m256i lanes;
 SDW_INLINE lanes some_lanes(int64_t lo, int64_t hi) {
     const __m256i i = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
     return _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)lo), i), _mm256_cmpgt_epi32(_mm256_set1_epi32((int)hi), i));
 }
-SDW_INLINE vf load(const float *p, lanes m) { return (vf)_mm256_maskload_ps(p, m); }
-SDW_INLINE void store(float *p, vf v, lanes m) { _mm256_maskstore_ps(p, m, (__m256)v); }
+SDW_INLINE vf load(const float* p, lanes m) { return (vf)_mm256_maskload_ps(p, m); }
+SDW_INLINE void store(float* p, vf v, lanes m) { _mm256_maskstore_ps(p, m, (__m256)v); }
 #else
 struct lanes {
     int lo, hi;
 };
 SDW_INLINE lanes some_lanes(int64_t lo, int64_t hi) { return {(int)lo, (int)hi}; }
-SDW_INLINE vf load(const float *p, lanes m) {
+SDW_INLINE vf load(const float* p, lanes m) {
     vf v = {};
-    for (int i = m.lo; i < m.hi; i++)
+    for (int i = m.lo; i < m.hi; i++) {
         v[i] = p[i];
+    }
     return v;
 }
-SDW_INLINE void store(float *p, vf v, lanes m) {
-    for (int i = m.lo; i < m.hi; i++)
+SDW_INLINE void store(float* p, vf v, lanes m) {
+    for (int i = m.lo; i < m.hi; i++) {
         p[i] = v[i];
+    }
 }
 #endif
 
 /* VL floats that lie step apart. */
-SDW_INLINE vf gather(const float *p, int step) {
+SDW_INLINE vf gather(const float* p, int step) {
 #if defined(__AVX512F__)
     const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     return (vf)_mm512_i32gather_ps(_mm512_mullo_epi32(lanes, _mm512_set1_epi32(step)), p, 4);
 #else
     vf v;
-    for (int i = 0; i < VL; i++)
+    for (int i = 0; i < VL; i++) {
         v[i] = p[i * step];
+    }
     return v;
 #endif
 }
@@ -145,7 +152,7 @@ SDW_INLINE void split4(vf a, vf b, vf c, vf d, vf out[4]) {
 }
 
 /* The reverse: in[0][0], in[1][0], in[2][0], in[3][0], in[0][1], ... */
-SDW_INLINE void join4(const vf in[4], float *p) {
+SDW_INLINE void join4(const vf in[4], float* p) {
     vf even0 = __builtin_shufflevector(in[0], in[2], SDW_LOW), even1 = __builtin_shufflevector(in[0], in[2], SDW_HIGH);
     vf odd0 = __builtin_shufflevector(in[1], in[3], SDW_LOW), odd1 = __builtin_shufflevector(in[1], in[3], SDW_HIGH);
     store(p, __builtin_shufflevector(even0, odd0, SDW_LOW));
@@ -158,17 +165,19 @@ SDW_INLINE void join4(const vf in[4], float *p) {
 SDW_INLINE vf shift_in(vf v, float x) { return __builtin_shufflevector(v, splat(x), SDW_NEXT); }
 
 /* out[j] gets the floats j, j + 9, j + 18, ... at p. */
-SDW_INLINE void columns9(const float *p, vf out[9]) {
+SDW_INLINE void columns9(const float* p, vf out[9]) {
     enum { width = VL < 8 ? VL : 8 };
     for (int c = 0; c < 8; c += width) {
         vf rows[width];
 #if VL == 16
         /* Two rows of 8 to a vector; each half of the vectors is turned by itself. */
-        for (int i = 0; i < 8; i++)
+        for (int i = 0; i < 8; i++) {
             rows[i] = (vf)_mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(p + 9 * i)), _mm256_loadu_ps(p + 9 * (i + 8)), 1);
+        }
 #else
-        for (int i = 0; i < width; i++)
+        for (int i = 0; i < width; i++) {
             rows[i] = load(p + 9 * i + c);
+        }
 #endif
 #pragma GCC unroll 4
         for (int round = 1; round < width; round *= 2) {
@@ -179,11 +188,13 @@ SDW_INLINE void columns9(const float *p, vf out[9]) {
                 next[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + width / 2], SDW_HIGH8);
             }
 #pragma GCC unroll 8
-            for (int i = 0; i < width; i++)
+            for (int i = 0; i < width; i++) {
                 rows[i] = next[i];
+            }
         }
-        for (int i = 0; i < width; i++)
+        for (int i = 0; i < width; i++) {
             out[c + i] = rows[i];
+        }
     }
     out[8] = gather(p + 8, 9);
 }

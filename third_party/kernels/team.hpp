@@ -11,8 +11,8 @@
 #include <vector>
 
 /* Scratch memory that stays, as that of ggml does: fresh pages would cost time. */
-inline void *scratch(size_t bytes) {
-    static void *memory;
+inline void* scratch(size_t bytes) {
+    static void* memory;
     static size_t size;
     if (bytes > size) {
         const size_t huge = 2 << 20;
@@ -26,22 +26,24 @@ inline void *scratch(size_t bytes) {
 
 template <typename Kernel>
 void run_team(int nth, size_t work_bytes, Kernel kernel) {
-    void *work = scratch(work_bytes);
+    void* work = scratch(work_bytes);
     pthread_barrier_t barrier;
     pthread_barrier_init(&barrier, nullptr, nth);
     std::vector<std::thread> threads;
     for (int i = 1; i <= nth; i++) {
         auto run = [=, &barrier] {
-            sdw_team team = {i - 1, nth, [](void *b) { pthread_barrier_wait((pthread_barrier_t *)b); }, &barrier, work};
+            sdw_team team = {i - 1, nth, [](void* b) { pthread_barrier_wait((pthread_barrier_t*)b); }, &barrier, work};
             kernel(&team);
         };
-        if (i < nth)
+        if (i < nth) {
             threads.emplace_back(run);
-        else
+        } else {
             run();
+        }
     }
-    for (std::thread &t : threads)
+    for (std::thread& t : threads) {
         t.join();
+    }
     pthread_barrier_destroy(&barrier);
 }
 
