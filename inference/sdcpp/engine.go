@@ -27,7 +27,7 @@ import (
 )
 
 // abi is the version of shim.h that this file was written for.
-const abi = 8
+const abi = 9
 
 var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
 

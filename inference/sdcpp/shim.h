@@ -16,7 +16,7 @@
 #endif
 
 // SDW_ABI changes with this header; the Go side names the one it was written for.
-#define SDW_ABI 8
+#define SDW_ABI 9
 
 // Sizes of Stable Diffusion 1.x, which the Go side compares with its own.
 #define SDW_TEXT_WIDTH 768
