@@ -204,6 +204,7 @@ func TestFinish(t *testing.T) {
 	require.Equal(t, 0, <-f.at)
 	f.next <- struct{}{}
 	require.Equal(t, jobs.Completed, f.wait(second.ID).Status)
+	require.Equal(t, jobs.Completed, f.wait(first.ID).Status)
 	require.Equal(t, jobs.Completed, f.send("POST", "/v1/jobs/"+first.ID+"/finish", nil).job(t, 200).Status)
 	f.send("POST", "/v1/jobs/job-x/finish", nil).detail(t, 404)
 }

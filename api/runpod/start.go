@@ -56,6 +56,8 @@ func Start(ctx context.Context, h Handler, cfg Config) error {
 		}
 		cfg.Log.Error().Err(err).Msg("the start failed")
 		w.reportStart(ctx, err)
+		endPings()
+		pinging.Wait() // no heartbeat comes after the last word
 		p.unhealthy(phaseOf(err), err.Error())
 		return err
 	}

@@ -120,6 +120,9 @@ func TestPicturesAreSavedWhole(t *testing.T) {
 
 // TestFullDisk: what does not fit is not there, and all goes on once there is room.
 func TestFullDisk(t *testing.T) {
+	if !disktest.OwnProcess(t) {
+		return
+	}
 	folder := t.TempDir()
 	f := start(t, func(c *sdapi.Config) {
 		c.OutputDir, c.OptionsFile = folder, filepath.Join(folder, "config.json")

@@ -596,6 +596,9 @@ func TestDiskFull(t *testing.T) {
 
 // TestDiskFullOnTheWay: what has come stays, and is gone on with once there is room.
 func TestDiskFullOnTheWay(t *testing.T) {
+	if !disktest.OwnProcess(t) {
+		return
+	}
 	body, _ := random(1<<20, 15)
 	s := serve(t, body)
 	dir := t.TempDir()
