@@ -25,8 +25,13 @@ import (
 	"sdworker/inference/imageio"
 )
 
+var underRace bool // see race_test.go
+
 // TestPage drives the page in a browser against the whole program with fake networks.
 func TestPage(t *testing.T) {
+	if underRace {
+		t.Skip("what the page asks for is asked by the other tests of the doors, without a browser beside it")
+	}
 	home := pageHome(t)
 	for name, test := range map[string]func(*testing.T, string){
 		"makes pictures":           pageMakesPictures,
