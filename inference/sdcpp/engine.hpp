@@ -70,6 +70,25 @@ struct Device {
             throw;
         }
     }
+
+    // run computes a graph of what until its end, or fails: canceled, out of memory, broken.
+    void run(ggml_cgraph* graph, const char* what) {
+        if (cpu) {
+            ggml_backend_cpu_set_n_threads(backend, threads);
+            ggml_backend_cpu_set_abort_callback(
+                backend, [](void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(); }, &cancel);
+        }
+        switch (const ggml_status status = compute(graph); status) {
+            case GGML_STATUS_SUCCESS:
+                return;
+            case GGML_STATUS_ABORTED:
+                fail(SDW_CANCELED, "canceled");
+            case GGML_STATUS_ALLOC_FAILED:
+                fail(SDW_OOM, "not enough memory on %s for the %s at this size", ggml_backend_name(backend), what);
+            default:
+                fail(SDW_BROKEN, "%s: %s", what, ggml_status_to_string(status));
+        }
+    }
 };
 
 // fuse folds bias, sums, affine maps and SiLU of a graph without memory into the
@@ -192,21 +211,7 @@ struct Graph : Runner {
                 device.copy_in(inputs[i], in[i]);
             }
         }
-        if (device.cpu) {
-            ggml_backend_cpu_set_n_threads(device.backend, device.threads);
-            ggml_backend_cpu_set_abort_callback(
-                device.backend, [](void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(); }, &device.cancel);
-        }
-        const ggml_status status = device.compute(graph);
-        if (status == GGML_STATUS_ABORTED) {
-            fail(SDW_CANCELED, "canceled");
-        }
-        if (status == GGML_STATUS_ALLOC_FAILED) {
-            fail(SDW_OOM, "not enough memory on %s for the %s at this size", ggml_backend_name(device.backend), this->get_desc().c_str());
-        }
-        if (status != GGML_STATUS_SUCCESS) {
-            fail(SDW_BROKEN, "%s: %s", this->get_desc().c_str(), ggml_status_to_string(status));
-        }
+        device.run(graph, this->get_desc().c_str());
     }
 
     void result(Device& device, size_t i, float* out) { device.copy_out(outputs[i], out); }

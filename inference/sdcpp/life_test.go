@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
@@ -59,7 +60,8 @@ func TestOpenAndCloseManyTimes(t *testing.T) {
 		cycle(i)
 	}
 	debug.FreeOSMemory()
-	require.Less(t, sdcpp.NativeHeap()-heap, 1<<20, "native allocations left by 50 engines")
+	// The thread of the last engine frees what it has of its own a moment after Close.
+	require.Eventually(t, func() bool { return sdcpp.NativeHeap()-heap < 1<<20 }, time.Minute, time.Millisecond, "native allocations left by 50 engines")
 	require.Less(t, privateBytes(t)-private, 128<<20, "growth over 50 engines, with what malloc keeps for later")
 	require.Zero(t, sdcpp.Live())
 }

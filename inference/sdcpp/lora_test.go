@@ -322,7 +322,7 @@ func TestRoundedProducts(t *testing.T) {
 		b[3] = bad // of column 3
 		var arena adapter.Arena
 		fast.MulAddPacked(c, a, fast.Pack(&arena, b, 8, 40), 12, 1)
-		require.GreaterOrEqual(t, math.Abs(float64(c[3])), math.MaxFloat32)
+		require.True(t, math.IsNaN(float64(c[3])) || math.IsInf(float64(c[3]), 0), c[3])
 		require.False(t, math.IsNaN(float64(c[4])))
 	}
 }

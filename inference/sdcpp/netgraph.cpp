@@ -27,24 +27,6 @@ Context new_context(size_t tensors, size_t graph_nodes) {
 // tensors_per_node bounds what a layer becomes.
 constexpr size_t tensors_per_node = 10;
 
-void run(sdw::Device& device, ggml_cgraph* graph) {
-    if (device.cpu) {
-        ggml_backend_cpu_set_n_threads(device.backend, device.threads);
-        ggml_backend_cpu_set_abort_callback(
-            device.backend, [](void* flag) { return static_cast<std::atomic<bool>*>(flag)->load(); }, &device.cancel);
-    }
-    switch (device.compute(graph)) {
-        case GGML_STATUS_SUCCESS:
-            return;
-        case GGML_STATUS_ABORTED:
-            sdw::fail(SDW_CANCELED, "canceled");
-        case GGML_STATUS_ALLOC_FAILED:
-            sdw::fail(SDW_OOM, "not enough memory on %s for a network at this size", ggml_backend_name(device.backend));
-        default:
-            sdw::fail(SDW_BROKEN, "a network failed: %s", sdw::first_error().c_str());
-    }
-}
-
 }  // namespace
 
 struct sdw_net {
@@ -224,10 +206,10 @@ sdw_status sdw_net_open(sdw_engine* e, int channels, const sdw_node* nodes, int 
 sdw_status sdw_net_run(sdw_engine* e, sdw_net* net, const float* pixels, int h, int w, float* out, char* err, int cap) {
     return sdw::guard(err, cap, [&] {
         net->prepare(h, w);
-        ggml_backend_tensor_set(net->input, pixels, 0, ggml_nbytes(net->input));
-        run(e->device, net->graph);
+        e->device.copy_in(net->input, pixels);
+        e->device.run(net->graph, "network");
         for (ggml_tensor* t : net->results) {
-            ggml_backend_tensor_get(t, out, 0, ggml_nbytes(t));
+            e->device.copy_out(t, out);
             out += ggml_nelements(t);
         }
     });
