@@ -84,7 +84,7 @@ func runOnce(ctx context.Context, h Handler, cfg Config, input string, stdout io
 	w := newWorker(cfg, h, local)
 	w.post = context.WithoutCancel(ctx)
 	local.admit(jobs[0])
-	w.accept(ctx, jobs[0])
+	w.accept(ctx, jobs[0], time.Now())
 	w.idle()
 
 	status, _ := local.status(jobs[0].ID)

@@ -187,7 +187,7 @@ func (w *worker) takeLoop(polls, base context.Context) {
 		cutShort := poll.Err() != nil
 		cut()
 		for _, job := range a.jobs {
-			w.accept(base, job)
+			w.accept(base, job, asked)
 		}
 		if a.err == nil && a.skipped > 0 {
 			a.err = fmt.Errorf("job-take answered with %d job(s) without a text id; they cannot be answered", a.skipped)

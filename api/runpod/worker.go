@@ -44,6 +44,7 @@ type worker struct {
 
 	early map[string]time.Time // stop signals that came before their job
 	gone  map[string]time.Time // jobs held until then
+	made  map[string]time.Time // jobs whose result was accepted then
 
 	endPolls context.CancelFunc // ends the job-take under way, for good
 	cutPoll  context.CancelFunc // ends it so that another one begins
@@ -67,7 +68,7 @@ const (
 )
 
 func newWorker(cfg Config, h Handler, p plane) *worker {
-	w := &worker{cfg: cfg, handler: h, plane: p, log: cfg.Log, slots: cfg.Concurrency, early: map[string]time.Time{}, gone: map[string]time.Time{}, endPolls: func() {}, cutPoll: func() {}}
+	w := &worker{cfg: cfg, handler: h, plane: p, log: cfg.Log, slots: cfg.Concurrency, early: map[string]time.Time{}, gone: map[string]time.Time{}, made: map[string]time.Time{}, endPolls: func() {}, cutPoll: func() {}}
 	w.changed = sync.NewCond(&w.mu)
 	return w
 }
@@ -110,12 +111,12 @@ func (w *worker) room() (n int, busy bool) {
 	}
 }
 
-// accept takes over a job that was handed out.
-func (w *worker) accept(base context.Context, job Job) {
+// accept takes over a job that was handed out to a job-take begun at asked.
+func (w *worker) accept(base context.Context, job Job, asked time.Time) {
 	log := w.log.With().Str(JobField, job.ID).Logger()
 	job.out = newOutbox(w.plane, job.ID, w.cfg, log)
 	ctx, cancel := context.WithCancelCause(log.WithContext(base))
-	why := w.hold(&run{job: job, ctx: ctx, cancel: cancel})
+	why := w.hold(&run{job: job, ctx: ctx, cancel: cancel}, asked)
 	if why != "" {
 		cancel(nil)
 		log.Warn().Msg(why)
@@ -126,13 +127,17 @@ func (w *worker) accept(base context.Context, job Job) {
 
 // hold adds a job, or tells why it is not to be done. Nothing is logged under the
 // lock: a log that blocks must not hold up the heartbeat.
-func (w *worker) hold(r *run) (why string) {
+func (w *worker) hold(r *run, asked time.Time) (why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, h := range w.held {
 		if h.job.ID == r.job.ID {
 			return "the job was handed out twice; it is done once"
 		}
+	}
+	// One that failed may have been sent again, since RunPod lets clients repeat those.
+	if at, ok := w.made[r.job.ID]; ok && !at.Before(asked) {
+		return "the job was handed out once more while its result was on the way; it is done once"
 	}
 	if at, ok := w.early[r.job.ID]; ok {
 		delete(w.early, r.job.ID)
@@ -219,7 +224,7 @@ func (w *worker) answer(r *run, value any, err error, start time.Time) {
 	postErr := r.job.out.finish(post, f, stopPod)
 	unhook()
 	cancel()
-	w.forget(r)
+	w.forget(r, postErr == nil && f.err == "")
 
 	log := zerolog.Ctx(r.ctx)
 	level := zerolog.InfoLevel
@@ -277,16 +282,20 @@ func (w *worker) seal(r *run) (stopPod bool) {
 	return true
 }
 
-// forget drops a job whose answer was accepted, or given up.
-func (w *worker) forget(r *run) {
+// forget drops a job whose answer was accepted, or given up; made tells that it was a
+// result.
+func (w *worker) forget(r *run, made bool) {
 	r.cancel(nil)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, h := range w.held {
 		if h == r {
 			w.held = append(w.held[:i:i], w.held[i+1:]...)
-			prune(w.gone)
+			prune(w.gone, earlyStop)
 			w.gone[r.job.ID] = time.Now()
+			if prune(w.made, pollTimeout); made {
+				w.made[r.job.ID] = time.Now()
+			}
 			break
 		}
 	}
@@ -294,9 +303,9 @@ func (w *worker) forget(r *run) {
 }
 
 // prune drops what is too old to matter.
-func prune(times map[string]time.Time) {
+func prune(times map[string]time.Time, age time.Duration) {
 	for id, at := range times {
-		if time.Since(at) >= earlyStop {
+		if time.Since(at) >= age {
 			delete(times, id)
 		}
 	}
@@ -313,7 +322,7 @@ func (w *worker) stop(id string) {
 		}
 	}
 	if at, ok := w.gone[id]; found == nil && (!ok || time.Since(at) >= earlyStop) {
-		prune(w.early)
+		prune(w.early, earlyStop)
 		w.early[id] = time.Now()
 	}
 	w.mu.Unlock()
@@ -321,7 +330,7 @@ func (w *worker) stop(id string) {
 		return
 	}
 	found.cancel(ErrStopped)
-	w.forget(found)
+	w.forget(found, false)
 }
 
 // close ends the taking of jobs.
