@@ -87,7 +87,7 @@ func (d *day) submit() (ids []string) {
 					d.Cancel(id)
 				}
 			})
-		case n < 10:
+		case n < 10 && kind != "hangs" && kind != "dies": // those fail, and may be sent again by a client
 			time.AfterFunc(time.Duration(pace.Int64N(int64(30*time.Second))), func() {
 				if r := d.Job(id); len(r.HandedOut) > 0 && len(r.Finals) == 0 && r.Cancelled.IsZero() {
 					d.Redeliver(id)
