@@ -38,7 +38,7 @@ type DetailUnit struct {
 // request is the job that repaints what is white in mask, object i of a picture.
 func (u *DetailUnit) request(outer *Request, m imageio.RGB, mask imageio.Gray, i int, seed, subseed int64) *Request {
 	r := *outer
-	r.Details, r.Control, r.Hires, r.DetailsOnly = nil, nil, nil, false
+	r.Details, r.Control, r.Hires, r.Refiner, r.DetailsOnly = nil, nil, nil, nil, false
 	r.Prompt, r.NegativePrompt = turnOf(u.Prompts, i), turnOf(u.NegativePrompts, i)
 	r.Seed, r.Subseed = seed+int64(i), subseed+int64(i)
 	r.Sampler, r.Scheduler, r.Steps, r.CFGScale = u.Sampler, u.Scheduler, u.Steps, u.CFGScale
@@ -83,11 +83,11 @@ func (u *DetailUnit) check(r *Request) error {
 }
 
 // changesWeights tells whether a unit needs other weights than the job around it.
-func (u *DetailUnit) changesWeights(r *Request, loras []LoRA) bool {
+func (u *DetailUnit) changesWeights(r *Request, nets extraNets) bool {
 	if u.otherFiles(r) {
 		return true
 	}
-	return slices.ContainsFunc(u.Prompts, func(text string) bool { return !slices.Equal(loras, lorasOf(r, text)) })
+	return slices.ContainsFunc(u.Prompts, func(text string) bool { return !nets.equal(extraNetsOf(r, text)) })
 }
 
 func (u *DetailUnit) otherFiles(r *Request) bool {

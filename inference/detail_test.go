@@ -48,6 +48,20 @@ func changed(a, b imageio.RGB) (x1, y1, x2, y2 int) {
 	return x1, y1, x2, y2
 }
 
+// The refiner is the picture's, not that of its details.
+func TestDetailsAreNotRefined(t *testing.T) {
+	b := newDetailBench(t)
+	b.run(t, txt2img(func(r *inference.Request) {
+		r.Details, r.Refiner = []inference.DetailUnit{unit(nil)}, &inference.Refiner{Checkpoint: "b.safetensors", SwitchAt: 1}
+	}))
+	b.run(t, txt2img(func(r *inference.Request) {
+		r.Details, r.DetailsOnly = []inference.DetailUnit{unit(nil)}, true
+		r.Init = &inference.Init{Images: []imageio.RGB{imageio.NewRGB(64, 48)}, Width: 64, Height: 48, NoiseMultiplier: 1}
+		r.Refiner = &inference.Refiner{Checkpoint: "b.safetensors", SwitchAt: 0.5}
+	}))
+	require.Equal(t, []string{"a.safetensors"}, b.opened)
+}
+
 // Each object becomes a job of its own, whose result the next one goes on with.
 func TestDetailsAreJobsOfTheirOwn(t *testing.T) {
 	b := newDetailBench(t)

@@ -54,16 +54,6 @@ func resolveHypernets(req *Request, networks []prompt.Network) (tags []hypernetT
 	return tags, missing, nil
 }
 
-// hypernetsOf are the hypernetworks that a prompt of a request activates.
-func hypernetsOf(req *Request, text string) []hypernetTag {
-	_, networks := prompt.ExtractNetworks(text)
-	tags, _, err := resolveHypernets(req, networks)
-	if err != nil {
-		return nil
-	}
-	return tags
-}
-
 // activateHypernets makes the hypernetworks of a prompt's tags, and no others, act on the
 // model. A name that is not known and a file that is broken are no errors, as in A1111.
 func (j *job) activateHypernets(ctx context.Context, networks []prompt.Network) error {

@@ -74,14 +74,25 @@ func (j *job) resolveLoRAs(networks []prompt.Network) (names []string, files []L
 	return merge(loras)
 }
 
-// lorasOf are the adapters that a prompt of a request activates.
-func lorasOf(req *Request, text string) []LoRA {
+// extraNets are the networks that a prompt adds to the checkpoint.
+type extraNets struct {
+	loras     []LoRA
+	hypernets []hypernetTag
+}
+
+// extraNetsOf are those that a text of a request asks for.
+func extraNetsOf(req *Request, text string) (nets extraNets) {
 	if req.Settings.DisableExtraNetworks {
-		return nil
+		return nets
 	}
 	_, networks := prompt.ExtractNetworks(text)
-	_, files := (&job{req: req, res: &Result{}}).resolveLoRAs(networks)
-	return files
+	_, nets.loras = (&job{req: req, res: &Result{}}).resolveLoRAs(networks)
+	nets.hypernets, _, _ = resolveHypernets(req, networks) // wrong tags are left out and told by the job
+	return nets
+}
+
+func (n extraNets) equal(other extraNets) bool {
+	return slices.Equal(n.loras, other.loras) && slices.Equal(n.hypernets, other.hypernets)
 }
 
 // named is the LoRA of a tag with the name that the tag calls it.

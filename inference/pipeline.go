@@ -118,16 +118,12 @@ func (p *Pipeline) want(req *Request) batch.Want {
 	if p.opts.Jobs == 1 || req.Refiner != nil {
 		return alone
 	}
-	loras := lorasOf(req, req.Prompt)
-	hypernets := hypernetsOf(req, req.Prompt)
-	if hr := req.Hires; hr != nil && !slices.Equal(hypernets, hypernetsOf(req, hr.Prompt)) {
-		return alone
-	}
-	if hr := req.Hires; hr != nil && (hr.Checkpoint != "" && hr.Checkpoint != req.Files.Checkpoint || !slices.Equal(loras, lorasOf(req, hr.Prompt))) {
+	nets := extraNetsOf(req, req.Prompt)
+	if hr := req.Hires; hr != nil && (hr.Checkpoint != "" && hr.Checkpoint != req.Files.Checkpoint || !nets.equal(extraNetsOf(req, hr.Prompt))) {
 		return alone
 	}
 	for i := range req.Details {
-		if req.Details[i].changesWeights(req, loras) {
+		if req.Details[i].changesWeights(req, nets) {
 			return alone
 		}
 	}
@@ -143,10 +139,10 @@ func (p *Pipeline) want(req *Request) batch.Want {
 		return alone
 	}
 	files := []string{req.Files.Checkpoint, req.Files.VAE, req.Files.TAESD}
-	for _, l := range loras {
+	for _, l := range nets.loras {
 		files = append(files, l.Path)
 	}
-	for _, h := range hypernets {
+	for _, h := range nets.hypernets {
 		files = append(files, h.path)
 	}
 	for _, u := range req.Control {
@@ -156,7 +152,7 @@ func (p *Pipeline) want(req *Request) batch.Want {
 		files = append(files, u.Model)
 	}
 	files = slices.AppendSeq(files, maps.Values(req.Files.Upscalers))
-	return batch.Want{Key: fmt.Sprintf("%d %q %q %+v %+v", p.look(files), req.Files.Checkpoint, req.Files.VAE, loras, hypernets)}
+	return batch.Want{Key: fmt.Sprintf("%d %q %q %+v %+v", p.look(files), req.Files.Checkpoint, req.Files.VAE, nets.loras, nets.hypernets)}
 }
 
 // look notes the versions of files and returns how many changes of them were seen so

@@ -146,17 +146,20 @@ func TestWhatDoesNotFitTogetherIsNotTogether(t *testing.T) {
 		change func(*inference.Request)
 		share  bool
 	}{
-		"the same":              {func(*inference.Request) {}, true},
-		"another sampler":       {func(r *inference.Request) { r.Sampler, r.CFGScale = "DPM++ 2M", 3 }, true},
-		"another size":          {func(r *inference.Request) { r.Width = 128 }, false},
-		"seamless":              {func(r *inference.Request) { r.Tiling = true }, false},
-		"a longer prompt":       {func(r *inference.Request) { r.Prompt, r.NegativePrompt = long, long }, false},
-		"a ControlNet":          {func(r *inference.Request) { control(r, 1) }, false},
-		"another checkpoint":    {func(r *inference.Request) { r.Files.Checkpoint = "b" }, false},
-		"another VAE":           {func(r *inference.Request) { r.Files.VAE = "v" }, false},
-		"a LoRA":                {func(r *inference.Request) { lora(r, "1") }, false},
-		"a LoRA in the hires":   {func(r *inference.Request) { r.Hires, r.Files.LoRAs = hires("<lora:l:1>"), map[string]string{"l": "l"} }, false},
-		"the checkpoint itself": {func(r *inference.Request) { r.Hires = hires("") }, true},
+		"the same":               {func(*inference.Request) {}, true},
+		"another sampler":        {func(r *inference.Request) { r.Sampler, r.CFGScale = "DPM++ 2M", 3 }, true},
+		"another size":           {func(r *inference.Request) { r.Width = 128 }, false},
+		"seamless":               {func(r *inference.Request) { r.Tiling = true }, false},
+		"a longer prompt":        {func(r *inference.Request) { r.Prompt, r.NegativePrompt = long, long }, false},
+		"a ControlNet":           {func(r *inference.Request) { control(r, 1) }, false},
+		"another checkpoint":     {func(r *inference.Request) { r.Files.Checkpoint = "b" }, false},
+		"another VAE":            {func(r *inference.Request) { r.Files.VAE = "v" }, false},
+		"a LoRA":                 {func(r *inference.Request) { lora(r, "1") }, false},
+		"a LoRA in the hires":    {func(r *inference.Request) { r.Hires, r.Files.LoRAs = hires("<lora:l:1>"), map[string]string{"l": "l"} }, false},
+		"the checkpoint itself":  {func(r *inference.Request) { r.Hires = hires("") }, true},
+		"a face":                 {func(r *inference.Request) { face(r, "") }, true},
+		"a LoRA for a face":      {func(r *inference.Request) { face(r, "<lora:l:1>") }, false},
+		"a hypernetwork for one": {func(r *inference.Request) { face(r, "<hypernet:h:1>") }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -214,6 +217,14 @@ var long = func() (text string) {
 func lora(r *inference.Request, strength string) {
 	r.Prompt += "<lora:l:" + strength + ">"
 	r.Files.LoRAs = map[string]string{"l": "l"}
+}
+
+// face asks for a detail, of which the fake finds none.
+func face(r *inference.Request, networks string) {
+	r.Details = []inference.DetailUnit{unit(func(u *inference.DetailUnit) {
+		u.Checkpoint, u.Width, u.Height, u.Prompts = r.Files.Checkpoint, r.Width, r.Height, []string{"a face" + networks}
+	})}
+	r.Files.LoRAs, r.Files.Hypernets = map[string]string{"l": "l"}, map[string]string{"h": "h"}
 }
 
 func hires(prompt string) *inference.Hires {

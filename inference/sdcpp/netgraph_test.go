@@ -3,9 +3,6 @@
 package sdcpp_test
 
 import (
-	"bytes"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"image"
 	_ "image/png"
@@ -21,6 +18,7 @@ import (
 	"sdworker/fault"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sdcpp"
+	"sdworker/internal/vectors"
 	"sdworker/models/synth"
 )
 
@@ -151,22 +149,21 @@ func TestEngineUpscales(t *testing.T) {
 	require.NoError(t, err)
 	var recorded struct {
 		Height, Width int
-		Picture       string
+		Picture       vectors.Float32s
 		Cases         []struct {
 			File   string
 			Factor int
-			Want   string
+			Want   vectors.Float32s
 		}
 	}
 	require.NoError(t, json.Unmarshal(raw, &recorded))
 	require.NotEmpty(t, recorded.Cases)
-	picture := numbers(t, recorded.Picture)
 	for _, c := range recorded.Cases {
 		path := filepath.Join(folder, c.File)
-		got, factor, err := e.UpscalePixels(t.Context(), path, picture, recorded.Height, recorded.Width)
+		got, factor, err := e.UpscalePixels(t.Context(), path, recorded.Picture, recorded.Height, recorded.Width)
 		require.NoError(t, err)
 		require.Equal(t, c.Factor, factor)
-		want := numbers(t, c.Want)
+		want := c.Want
 		require.Len(t, got, len(want))
 		for i, v := range want {
 			want[i] = min(max(v, 0), 1)
@@ -182,13 +179,4 @@ func TestEngineUpscales(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, large, 3*h*w*c.Factor*c.Factor)
 	}
-}
-
-func numbers(t *testing.T, text string) []float32 {
-	t.Helper()
-	raw, err := base64.StdEncoding.DecodeString(text)
-	require.NoError(t, err)
-	out := make([]float32, len(raw)/4)
-	require.NoError(t, binary.Read(bytes.NewReader(raw), binary.LittleEndian, out))
-	return out
 }

@@ -3,7 +3,6 @@
 package sdcpp_test
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"math"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/sdcpp"
+	"sdworker/internal/vectors"
 	"sdworker/models/synth"
 )
 
@@ -29,7 +29,7 @@ func TestUNetVectors(t *testing.T) {
 		Cases []struct {
 			Name         string
 			H, W         int
-			Latent, Want []byte
+			Latent, Want vectors.Float32s
 			Timestep     []float32
 			FreeU        []float64
 			Perturbed    []float32
@@ -48,7 +48,7 @@ func TestUNetVectors(t *testing.T) {
 	}
 	for _, tc := range file.Cases {
 		t.Run(tc.Name, func(t *testing.T) {
-			in := inference.UNetInput{Latent: float32s(tc.Latent), H: tc.H, W: tc.W, Timestep: tc.Timestep, Context: context, Perturbed: tc.Perturbed}
+			in := inference.UNetInput{Latent: tc.Latent, H: tc.H, W: tc.W, Timestep: tc.Timestep, Context: context, Perturbed: tc.Perturbed}
 			if f := tc.FreeU; f != nil {
 				in.FreeU = inference.FreeU{Version: int(f[0]), B1: f[1], B2: f[2], S1: f[3], S2: f[4]}
 			}
@@ -64,7 +64,7 @@ func TestUNetVectors(t *testing.T) {
 			require.NoError(t, e.SetHypernets(t.Context(), list))
 			got, err := e.PredictNoise(t.Context(), in)
 			require.NoError(t, err)
-			want := float32s(tc.Want)
+			want := tc.Want
 			require.Len(t, got, len(want))
 			most, worst := 0.0, 0.0
 			for i, v := range want {
@@ -75,14 +75,6 @@ func TestUNetVectors(t *testing.T) {
 			require.Less(t, worst/most, 1e-3)
 		})
 	}
-}
-
-func float32s(raw []byte) []float32 {
-	out := make([]float32, len(raw)/4)
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
-	return out
 }
 
 // A ControlNet acts where its region is, and as it does without one where that is all.
