@@ -50,6 +50,7 @@ faults: ## every fault of the engine in every phase of a job at every door
 
 check: style engine ## what CI runs: style, every test, those that can race under the race detector, a minute of fuzzing
 	CGO_ENABLED=0 go test $$(scripts/racy others)
+	CGO_ENABLED=0 go test -run TestBombs ./api/sdapi
 	$(MAKE) race
 	go test -tags $(TAGS) -timeout 20m ./inference/sdcpp/... ./cmd/...
 	$(MAKE) fuzz

@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +22,7 @@ import (
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
+	"sdworker/internal/clienttest"
 )
 
 type fixture struct {
@@ -264,16 +263,7 @@ func TestOverHTTP(t *testing.T) {
 
 // The official Python client gets pictures and progress.
 func TestPythonClient(t *testing.T) {
-	folder := os.Getenv("SDWORKER_CLIENTS")
-	if folder == "" {
-		cache, err := os.UserCacheDir()
-		require.NoError(t, err)
-		folder = filepath.Join(cache, "sdworker-clients")
-	}
-	python := filepath.Join(folder, "mcp", "bin", "python")
-	if _, err := os.Stat(python); err != nil {
-		t.Skip("the Python package mcp is not installed: run api/mcp/testdata/client/install.sh")
-	}
+	python := clienttest.Need(t, "api/mcp/testdata/client/install.sh", "mcp", "bin", "python")
 	f := start(t)
 	f.gen.Wait = func(context.Context, inference.Hooks, int) error { time.Sleep(time.Millisecond); return nil }
 	out, err := exec.CommandContext(t.Context(), python, "testdata/client/client.py", f.serve(t).URL+"/mcp", "secret").CombinedOutput()

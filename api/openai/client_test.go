@@ -8,20 +8,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"sdworker/internal/clienttest"
 )
 
 // OpenAI's own Python client understands what it gets.
 func TestOpenAIClient(t *testing.T) {
-	folder := os.Getenv("SDWORKER_CLIENTS")
-	if folder == "" {
-		cache, err := os.UserCacheDir()
-		require.NoError(t, err)
-		folder = filepath.Join(cache, "sdworker-clients")
-	}
-	python := filepath.Join(folder, "openai", "bin", "python")
-	if _, err := os.Stat(python); err != nil {
-		t.Skip("the Python package openai is not installed: run api/openai/testdata/client/install.sh")
-	}
+	python := clienttest.Need(t, "api/openai/testdata/client/install.sh", "openai", "bin", "python")
 	f := start(t).guard("secret")
 	server := httptest.NewServer(f.handler)
 	defer server.Close()

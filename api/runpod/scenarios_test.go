@@ -1,9 +1,11 @@
 package runpod_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/runpodtest"
+	"sdworker/internal/clienttest"
 )
 
 // scripted is the handler that scenarios ask for.
@@ -94,57 +97,51 @@ async def handler(job):
 runpod.serverless.start({"handler": handler})
 `
 
-// TestScenariosOfTheSDK plays the same scenarios with RunPod's Python SDK and
-// logs what it does. It is how the test server was checked, and how a new
-// release of the SDK is: the plain scenarios must pass there as well.
+// TestScenariosOfTheSDK plays some scenarios with RunPod's Python SDK: what the test
+// server asks of a worker is what the SDK does. Of the others its behaviour is described
+// in package runpodtest.
 func TestScenariosOfTheSDK(t *testing.T) {
-	python := os.Getenv("RUNPOD_SDK_PYTHON")
-	if python == "" {
-		t.Skip("checks the test server against RunPod's SDK, which takes minutes: RUNPOD_SDK_PYTHON names a Python interpreter that has the package runpod")
-	}
+	python := clienttest.Need(t, "api/runpod/testdata/sdk/install.sh", "runpod", "bin", "python")
 	script := filepath.Join(t.TempDir(), "worker.py")
 	require.NoError(t, os.WriteFile(script, []byte(sdkWorker), 0o600))
-	start := func(ctx context.Context, environ map[string]string) error {
-		cmd := exec.Command(python, script)
-		cmd.Dir = t.TempDir()
-		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS=true", "RUNPOD_SKIP_GPU_CHECK=true", "RUNPOD_SKIP_FITNESS_CHECKS=true"}
-		for k, v := range environ {
-			cmd.Env = append(cmd.Env, k+"="+v)
-		}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its ping process too
-		log, err := os.Create(filepath.Join(t.ArtifactDir(), "sdk.log"))
-		if err != nil {
-			return err
-		}
-		defer log.Close()
-		cmd.Stdout, cmd.Stderr = log, log
-		if err := cmd.Start(); err != nil {
-			return err
-		}
-		exited := make(chan error, 1)
-		go func() { exited <- cmd.Wait() }()
-		select {
-		case err := <-exited:
-			return errors.Join(errors.New("the worker ended"), err)
-		case <-ctx.Done():
-			err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-			<-exited
-			return err
-		}
-	}
-	must := map[string]bool{
-		"job in production templates": true, "job in Hub templates": true, "job in templates with an empty query": true,
-		"failing job": true, "job-done: server errors": true, "heartbeat names the running job": true,
-	}
 	for _, sc := range runpodtest.Scenarios() {
+		switch sc.Name {
+		case "job in production templates", "job in Hub templates", "job in templates with an empty query",
+			"failing job", "job-done: server errors", "heartbeat names the running job":
+		default:
+			continue
+		}
 		t.Run(sc.Name, func(t *testing.T) {
-			err := sc.Play(t.Context(), start)
-			if must[sc.Name] {
-				require.NoError(t, err)
-			}
-			t.Logf("%v", err)
+			t.Parallel() // most of it is waiting
+			require.NoError(t, sc.Play(t.Context(), func(ctx context.Context, environ map[string]string) error {
+				return runSDK(ctx, python, script, t.TempDir(), environ)
+			}))
 		})
 	}
-	rep, err := runpodtest.Measure(t.Context(), runpodtest.MeasureOptions{Jobs: 20}, start)
-	t.Logf("%+v %v", rep, err)
+}
+
+// runSDK runs a worker of the SDK in a folder until ctx ends.
+func runSDK(ctx context.Context, python, script, folder string, environ map[string]string) error {
+	cmd := exec.Command(python, script)
+	cmd.Dir = folder
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS=true", "RUNPOD_SKIP_GPU_CHECK=true", "RUNPOD_SKIP_FITNESS_CHECKS=true"}
+	for k, v := range environ {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its ping process too
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	select {
+	case err := <-exited:
+		return fmt.Errorf("the worker ended: %w: %s", err, log.Bytes())
+	case <-ctx.Done():
+		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		<-exited
+		return err
+	}
 }

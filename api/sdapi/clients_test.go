@@ -3,24 +3,15 @@ package sdapi_test
 import (
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"sdworker/internal/clienttest"
 )
 
-// clientFolder is where testdata/clients/install.sh puts the client packages.
-func clientFolder(t *testing.T) string {
-	t.Helper()
-	if folder := os.Getenv("SDWORKER_CLIENTS"); folder != "" {
-		return folder
-	}
-	cache, err := os.UserCacheDir()
-	require.NoError(t, err)
-	return filepath.Join(cache, "sdworker-clients")
-}
+const installClients = "api/sdapi/testdata/clients/install.sh"
 
 // runClient runs a program against a server on the stand-ins.
 func runClient(t *testing.T, program string, args ...string) {
@@ -36,29 +27,14 @@ func runClient(t *testing.T, program string, args ...string) {
 }
 
 func TestPythonClient(t *testing.T) {
-	python := filepath.Join(clientFolder(t), "python", "bin", "python")
-	if _, err := os.Stat(python); err != nil {
-		t.Skip("the Python package webuiapi is not installed: run api/sdapi/testdata/clients/install.sh")
-	}
-	runClient(t, python, "testdata/clients/webuiapi_client.py")
+	runClient(t, clienttest.Need(t, installClients, "python", "bin", "python"), "testdata/clients/webuiapi_client.py")
 }
 
 func TestNodeClients(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("node is not installed")
-	}
-	folder := clientFolder(t)
-	if _, err := os.Stat(filepath.Join(folder, "node_modules", "node-sd-webui")); err != nil {
-		t.Skip("the npm packages are not installed: run api/sdapi/testdata/clients/install.sh")
-	}
-	runClient(t, node, "testdata/clients/node_clients.mjs", folder)
+	clienttest.Need(t, installClients, "node_modules", "node-sd-webui")
+	runClient(t, "node", "testdata/clients/node_clients.mjs", clienttest.Folder(t))
 }
 
 func TestGoClient(t *testing.T) {
-	program := filepath.Join(clientFolder(t), "goclient")
-	if _, err := os.Stat(program); err != nil {
-		t.Skip("the Go client is not built: run api/sdapi/testdata/clients/install.sh")
-	}
-	runClient(t, program)
+	runClient(t, clienttest.Need(t, installClients, "goclient"))
 }

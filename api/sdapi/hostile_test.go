@@ -64,7 +64,7 @@ var underRace bool // see race_test.go
 // makes of it. The bounds are of all bytes that the request allocates.
 func TestBombs(t *testing.T) {
 	if underRace {
-		t.Skip("the race detector takes memory of its own")
+		t.Skip("the race detector takes memory of its own: make test and make check run it without")
 	}
 	const packed = 256 << 20
 	var manyFrames bytes.Buffer

@@ -13,7 +13,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -23,6 +22,7 @@ import (
 
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
+	"sdworker/internal/clienttest"
 )
 
 var underRace bool // see race_test.go
@@ -283,6 +283,7 @@ func pageShowsQueue(t *testing.T, home string) {
 
 	// The rest is not waited for.
 	b.do(`document.querySelector('#jobs .finish').click()`)
+	b.wait(`performance.getEntriesByType('resource').some(r => r.name.endsWith('/finish') && r.responseEnd > 0)`)
 	call.release()
 	call = g.next() // of the last job
 	b.wait(`document.querySelectorAll('#gallery li').length === 1`)
@@ -482,12 +483,8 @@ func pageBehindPrefix(t *testing.T, home string) {
 
 // pageIsAccessible lets axe-core judge the page in its states, themes and widths.
 func pageIsAccessible(t *testing.T, home string) {
-	cache, err := os.UserCacheDir()
+	axe, err := os.ReadFile(clienttest.Need(t, "cmd/worker/testdata/browser/install.sh", "browser", "node_modules", "axe-core", "axe.min.js"))
 	require.NoError(t, err)
-	axe, err := os.ReadFile(filepath.Join(cache, "sdworker-clients/browser/node_modules/axe-core/axe.min.js"))
-	if err != nil {
-		t.Skip("axe-core is not installed: cmd/worker/testdata/browser/install.sh")
-	}
 	b := page(t, home, openGate)
 	_, err = chromedp.Run(b.ctx, chromedp.Evaluate[chromedp.Void](string(axe)))
 	require.NoError(t, err)

@@ -2,8 +2,6 @@ package superres_test
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"math"
 	"os"
@@ -14,16 +12,8 @@ import (
 	"sdworker/convnet"
 	"sdworker/convnet/superres"
 	"sdworker/formats/torchfile"
+	"sdworker/internal/vectors"
 )
-
-func numbers(t *testing.T, text string) []float32 {
-	t.Helper()
-	raw, err := base64.StdEncoding.DecodeString(text)
-	require.NoError(t, err)
-	out := make([]float32, len(raw)/4)
-	require.NoError(t, binary.Read(bytes.NewReader(raw), binary.LittleEndian, out))
-	return out
-}
 
 // The networks give what spandrel's definitions of them give.
 func TestEnlargesAsTheOriginals(t *testing.T) {
@@ -31,16 +21,15 @@ func TestEnlargesAsTheOriginals(t *testing.T) {
 	require.NoError(t, err)
 	var recorded struct {
 		Height, Width int
-		Picture       string
+		Picture       vectors.Float32s
 		Cases         []struct {
 			File   string
 			Factor int
-			Want   string
+			Want   vectors.Float32s
 		}
 	}
 	require.NoError(t, json.Unmarshal(raw, &recorded))
 	require.NotEmpty(t, recorded.Cases)
-	picture := numbers(t, recorded.Picture)
 	for _, c := range recorded.Cases {
 		t.Run(c.File, func(t *testing.T) {
 			raw, err := os.ReadFile("testdata/" + c.File)
@@ -56,7 +45,7 @@ func TestEnlargesAsTheOriginals(t *testing.T) {
 			require.Equal(t, c.Factor, m.Factor)
 			weights, err := m.Net.Load(func(name string) ([]float32, error) { return tensors[name].Float32s(bytes.NewReader(raw)) })
 			require.NoError(t, err)
-			got, want := m.Net.Evaluate(weights, picture, recorded.Height, recorded.Width)[0], numbers(t, c.Want)
+			got, want := m.Net.Evaluate(weights, recorded.Picture, recorded.Height, recorded.Width)[0], c.Want
 			require.Len(t, got, len(want))
 			var largest float64
 			for _, v := range want {

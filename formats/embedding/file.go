@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,25 +49,18 @@ func Read(path string) (*Embedding, error) {
 }
 
 func read(path string) (*Embedding, error) {
-	f, err := os.Open(path)
+	f, size, err := formats.OpenSmall(path, maxFile)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("%d bytes are too many for an embedding; is it a model?", info.Size())
-	}
 	var content fileContent
 	name, extension := splitName(path)
 	switch format := formats.OfNameFor(formats.Embedding, path); {
 	case format == formats.Safetensors:
-		content, err = readSafetensors(f, info.Size())
+		content, err = readSafetensors(f, size)
 	case format == formats.Pickle:
-		content, err = readTorch(f, info.Size())
+		content, err = readTorch(f, size)
 	case IsPicture(path):
 		content, err = readPNG(f)
 	case extension == ".png":

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sdworker/formats"
 	"sdworker/formats/torchfile"
 )
 
@@ -75,19 +76,12 @@ func Read(path string) (*Network, error) {
 }
 
 func read(path string) (*Network, error) {
-	f, err := os.Open(path)
+	f, size, err := formats.OpenSmall(path, maxFile)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > maxFile {
-		return nil, fmt.Errorf("it has %d bytes, more than any hypernetwork", info.Size())
-	}
-	content, err := torchfile.ReadPlain(f, info.Size())
+	content, err := torchfile.ReadPlain(f, size)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,8 @@
 package vectors
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -28,4 +30,17 @@ func Load(tb testing.TB, name string, dst any) {
 	if err := json.Unmarshal(raw, dst); err != nil {
 		tb.Fatalf("vectors: %s: %v", name, err)
 	}
+}
+
+// Float32s are values that a file holds as base64 of their little-endian bytes.
+type Float32s []float32
+
+// UnmarshalJSON implements [json.Unmarshaler].
+func (v *Float32s) UnmarshalJSON(text []byte) error {
+	var raw []byte
+	if err := json.Unmarshal(text, &raw); err != nil {
+		return err
+	}
+	*v = make([]float32, len(raw)/4)
+	return binary.Read(bytes.NewReader(raw), binary.LittleEndian, []float32(*v))
 }

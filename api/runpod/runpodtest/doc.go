@@ -12,7 +12,7 @@
 // A server that is too lax proves nothing, and one that is too strict proves the
 // wrong thing. So the scenarios were played with an echo worker on RunPod's
 // Python SDK as well, releases 1.12.0 and 2.0.0rc2 with Python 3.11, on
-// 2026-11-24 and two busy cores; TestScenariosOfTheSDK repeats it.
+// 2026-11-24 and two busy cores. TestScenariosOfTheSDK repeats six that must pass.
 //
 // Everything that the SDK does right passes: jobs in all three template styles,
 // failing jobs, progress, all answers of job-take, two server errors in a row to
