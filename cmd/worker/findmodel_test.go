@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -19,12 +20,12 @@ import (
 )
 
 // fileServer serves files of a folder and counts requests.
-func fileServer(t *testing.T, dir string) (address string, asked *int) {
+func fileServer(t *testing.T, dir string) (address string, asked *atomic.Int64) {
 	t.Helper()
-	asked = new(int)
+	asked = new(atomic.Int64)
 	files := http.FileServer(http.Dir(dir))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		*asked++
+		asked.Add(1)
 		files.ServeHTTP(w, r)
 	}))
 	t.Cleanup(server.Close)
@@ -47,7 +48,7 @@ func TestFindModelFetchesWhatIsNotThere(t *testing.T) {
 
 	_, err := find(address+"/new.safetensors", "", false)
 	require.Equal(t, fault.NotFound, fault.CodeOf(err))
-	require.Zero(t, *asked)
+	require.Zero(t, asked.Load())
 
 	path := filepath.Join(home, "mine", "Stable-diffusion", "new.safetensors")
 	for range 2 {
@@ -56,14 +57,14 @@ func TestFindModelFetchesWhatIsNotThere(t *testing.T) {
 		require.Equal(t, path, chosen)
 	}
 	require.FileExists(t, path)
-	before := *asked
+	before := asked.Load()
 	chosen, err := find("new", "", true)
 	require.NoError(t, err)
 	require.Equal(t, "new", chosen, "what is there is not fetched")
 	chosen, err = find("", address+"/never.safetensors", true)
 	require.NoError(t, err)
 	require.Empty(t, chosen, "any checkpoint will do without a choice")
-	require.Equal(t, before, *asked)
+	require.Equal(t, before, asked.Load())
 
 	_, err = find(address+"/style.safetensors", "", true)
 	require.ErrorContains(t, err, "holds a LoRA, not a checkpoint")
