@@ -196,7 +196,7 @@ func (f *fixture) listen(id string, header ...string) <-chan event {
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	res, err := f.http.Client().Do(req) //nolint:bodyclose // closed where it is read
+	res, err := f.http.Client().Do(req)
 	require.NoError(f.t, err)
 	require.Equal(f.t, 200, res.StatusCode)
 	require.Equal(f.t, "text/event-stream", res.Header.Get("Content-Type"))

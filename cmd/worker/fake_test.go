@@ -244,7 +244,7 @@ func begin(t *testing.T, environ map[string]string, args ...string) *run {
 }
 
 // signal does what a signal does to a process.
-func (r *run) signal(s syscall.Signal) { r.cancel(cli.Signaled{Signal: s}) }
+func (r *run) signal(s syscall.Signal) { r.cancel(cli.SignalError{Signal: s}) }
 
 // wait returns the exit status.
 func (r *run) wait() int {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -110,9 +111,7 @@ func entrances(t *testing.T, home string, gate *barrier) []entrance {
 	server, err := runpodtest.Listen(runpodtest.Options{})
 	require.NoError(t, err)
 	variables := environ(home, gate.environ(), "WARM_UP=false", "API_TOKEN="+secret)
-	for name, value := range server.Env() {
-		variables[name] = value
-	}
+	maps.Copy(variables, server.Env())
 	worker := begin(t, variables, "runpod")
 	t.Cleanup(func() {
 		worker.signal(syscall.SIGTERM)

@@ -3,6 +3,7 @@ package superres_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math"
 	"os"
 	"testing"
@@ -59,9 +60,7 @@ func TestEnlargesAsTheOriginals(t *testing.T) {
 func TestRefusedUpscalers(t *testing.T) {
 	rrdb := func(in int64, more convnet.Shapes) convnet.Shapes {
 		s := convnet.Shapes{"conv_first.weight": {8, in, 3, 3}, "body.0.rdb1.conv1.weight": {4, 8, 3, 3}}
-		for name, shape := range more {
-			s[name] = shape
-		}
+		maps.Copy(s, more)
 		return s
 	}
 	for name, c := range map[string]struct {

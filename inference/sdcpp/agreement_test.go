@@ -64,26 +64,26 @@ func use(t *testing.T, e *sdcpp.Engine, c modelstest.Case, path string, latent i
 			Control: []inference.ControlInput{{Model: path, Hint: make([]float32, 3*64*64), Rows: []float32{1}, Layers: make([]float32, inference.ControlLayers)}},
 		})
 		return err
-	}
-	if c.Kind == models.LoRA { // never an error: the picture is made without it, and a note
+	case models.LoRA: // never an error: the picture is made without it, and a note
 		reports, err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: path, UNet: 1, TextEncoder: 1}})
 		require.NoError(t, err)
 		reason, left := strings.CutPrefix(reports[0].Note, "left out: the file ")
 		require.True(t, left, reports[0].Note)
 		return fault.Errorf(fault.Invalid, "lora", "%s %s", path, reason)
-	}
-	own, err := sdcpp.Open(t.Context(), sdcpp.Options{Checkpoint: path, Device: "cpu", Log: zerolog.Nop()})
-	if err != nil {
+	default: // a checkpoint
+		own, err := sdcpp.Open(t.Context(), sdcpp.Options{Checkpoint: path, Device: "cpu", Log: zerolog.Nop()})
+		if err != nil {
+			return err
+		}
+		defer own.Close()
+		require.Equal(t, c.VPrediction, own.Info().VPrediction)
+		require.Equal(t, c.ZeroTerminalSNR, own.Info().ZeroTerminalSNR)
+		require.Equal(t, c.NoVAE, own.Info().NoVAE)
+		_, err = own.Decode(t.Context(), latent)
+		if c.NoVAE {
+			require.Equal(t, fault.Invalid, fault.CodeOf(err))
+			return nil
+		}
 		return err
 	}
-	defer own.Close()
-	require.Equal(t, c.VPrediction, own.Info().VPrediction)
-	require.Equal(t, c.ZeroTerminalSNR, own.Info().ZeroTerminalSNR)
-	require.Equal(t, c.NoVAE, own.Info().NoVAE)
-	_, err = own.Decode(t.Context(), latent)
-	if c.NoVAE {
-		require.Equal(t, fault.Invalid, fault.CodeOf(err))
-		return nil
-	}
-	return err
 }

@@ -123,9 +123,8 @@ func (e *Engine) openLoRAs(loras []inference.LoRA) (files map[int]openLoRA, repo
 	for i, l := range loras {
 		f, err := models.OpenLoRA(l.Path, models.CheckOptions{AllowPickle: e.files.pickle})
 		if err != nil {
-			var known *fault.Error
 			reason := err.Error()
-			if errors.As(err, &known) {
+			if known, ok := errors.AsType[*fault.Error](err); ok {
 				reason = known.Msg
 			}
 			reports[i].Note = "left out: the file " + strings.TrimPrefix(reason, l.Path+" ")
@@ -247,7 +246,7 @@ func (u *unused) note(file int, f openLoRA) string {
 func embeddings(f openLoRA) (list []*embedding.Embedding, left []adapter.Unused) {
 	for _, name := range slices.Sorted(maps.Keys(f.Bundles)) {
 		values, err := f.Bundles[name].Vectors(f, clip.Width)
-		var unfit *adapter.Unfit
+		var unfit *adapter.UnfitError
 		switch {
 		case errors.As(err, &unfit):
 			left = append(left, adapter.Unused{Module: name, Reason: unfit.Reason})
@@ -358,9 +357,7 @@ func (e *Engine) runTasks(ctx context.Context, tasks []task, files map[int]openL
 					return
 				}
 				mu.Lock()
-				for file, err := range bad {
-					broken[file] = err
-				}
+				maps.Copy(broken, bad)
 				giveUp := failed != nil || len(broken) > 0
 				mu.Unlock()
 				if giveUp {
@@ -406,7 +403,7 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 	var steps []prepared
 	for _, s := range t.steps {
 		d, err := s.change.Prepare(native{}, files[s.file], w.shape, arena)
-		var unfit *adapter.Unfit
+		var unfit *adapter.UnfitError
 		switch {
 		case errors.As(err, &unfit):
 			if !s.change.Optional {

@@ -8,7 +8,7 @@ import (
 )
 
 // UntilSignal returns a context that the first Ctrl-C or SIGTERM ends, with a
-// Signaled as its cause. The second one ends the program at once, as it does by
+// SignalError as its cause. The second one ends the program at once, as it does by
 // default.
 func UntilSignal() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -18,7 +18,7 @@ func UntilSignal() (context.Context, context.CancelFunc) {
 		select {
 		case s := <-signals:
 			signal.Stop(signals)
-			cancel(Signaled{s.(syscall.Signal)})
+			cancel(SignalError{s.(syscall.Signal)})
 		case <-ctx.Done():
 		}
 	}()
@@ -28,10 +28,10 @@ func UntilSignal() (context.Context, context.CancelFunc) {
 	}
 }
 
-// Signaled is the cause of a context that a signal ended.
-type Signaled struct{ Signal syscall.Signal }
+// SignalError is the cause of a context that a signal ended.
+type SignalError struct{ Signal syscall.Signal }
 
-func (s Signaled) Error() string { return s.Signal.String() }
+func (s SignalError) Error() string { return s.Signal.String() }
 
 // Status is the exit status that shells give to a program ended by the signal.
-func (s Signaled) Status() int { return 128 + int(s.Signal) }
+func (s SignalError) Status() int { return 128 + int(s.Signal) }

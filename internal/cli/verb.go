@@ -82,7 +82,7 @@ func Usagef(format string, args ...any) error {
 func Run[P any](ctx context.Context, t *Terminal, p P, root *Verb[P], args []string) int {
 	err := (&run[P]{t, p}).dispatch(ctx, root, root.Name, args)
 	var usage *UsageError
-	var sig Signaled
+	var sig SignalError
 	switch {
 	case err == nil:
 		return StatusOK

@@ -50,13 +50,13 @@ func (c *Change) Decomposed() bool {
 	return c.Kind != upOnly && (c.parts["dora_scale"] != nil || c.parts[magnitude] != nil)
 }
 
-// Unfit says why a change cannot be made, as an end of a sentence like
+// UnfitError says why a change cannot be made, as an end of a sentence like
 // Unused.Reason. Other errors of this package come from the reader.
-type Unfit struct{ Reason string }
+type UnfitError struct{ Reason string }
 
-func (e *Unfit) Error() string { return "adapters that " + e.Reason }
+func (e *UnfitError) Error() string { return "adapters that " + e.Reason }
 
-func unfit(reason string) error { return &Unfit{reason} }
+func unfit(reason string) error { return &UnfitError{reason} }
 
 // changes finds out what the tensors of a module do; reason is "" unless nothing can
 // be done with them.

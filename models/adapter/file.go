@@ -179,7 +179,7 @@ func (f *File) bundle(rest string, t *Tensor) {
 }
 
 // Vectors reads the vectors of a textual inversion, each of the given width. The
-// error is an *Unfit where they are not of that width.
+// error is an *UnfitError where they are not of that width.
 func (b *Bundle) Vectors(from io.ReaderAt, width int64) ([]float32, error) {
 	var found []*Tensor
 	for _, only := range []string{"string_to_param.", ""} {

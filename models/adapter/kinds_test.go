@@ -624,7 +624,7 @@ func TestShapesThatDoNotFit(t *testing.T) {
 				var arena adapter.Arena
 				d, err := c.Prepare(adapter.Plain{}, bytes.NewReader(content), shape, &arena)
 				if err != nil {
-					var unfit *adapter.Unfit
+					var unfit *adapter.UnfitError
 					require.ErrorAs(t, err, &unfit, "%v", parts)
 					continue
 				}

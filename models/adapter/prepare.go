@@ -51,7 +51,7 @@ type sum struct {
 
 // Prepare checks a change against the shape of the weight, slowest axis first, and
 // reads its factors into the arena, where they stay until its Reset. The error is an
-// *Unfit where the file does not fit, else one of reading.
+// *UnfitError where the file does not fit, else one of reading.
 func (c *Change) Prepare(m Math, from io.ReaderAt, shape []int64, ar *Arena) (*Delta, error) {
 	l := layoutOf(shape)
 	r := &reader{math: m, from: from, arena: ar}

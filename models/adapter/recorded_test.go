@@ -39,7 +39,7 @@ func merged(t *testing.T, f *adapter.File, content []byte, base map[string]value
 		require.True(t, ok, "no weight %s", c.Tensor)
 		var arena adapter.Arena
 		d, err := c.Prepare(adapter.Plain{}, bytes.NewReader(content), w.shape, &arena)
-		if c.Optional && errors.As(err, new(*adapter.Unfit)) {
+		if c.Optional && errors.As(err, new(*adapter.UnfitError)) {
 			continue
 		}
 		require.NoError(t, err, c.Tensor)
