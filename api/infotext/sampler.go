@@ -1,6 +1,10 @@
 package infotext
 
-import "sdworker/inference/sampler"
+import (
+	"slices"
+
+	"sdworker/inference/sampler"
+)
 
 // infoOf describes a sampler; an unknown one uses no option.
 func infoOf(name string) sampler.Info {
@@ -72,4 +76,68 @@ func scheduleLabel(samplerName, requested string) string {
 func takesRho(label string, rho float64) bool {
 	s, ok := sampler.FindScheduler(label)
 	return ok && s.HasRho() && rho != s.DefaultRho
+}
+
+// samplingEntries are the keys that A1111 adds while it samples and decodes.
+func (p Params) samplingEntries(t *table, schedule string) {
+	s, r, o := p.Sampling, p.Request, p.Request.Settings
+	fromNoise := r.Init == nil // the first pass is text-to-image
+	extraNoise := when(o.ExtraNoise > 0, o.ExtraNoise)
+	t.set("Downcast alphas_cumprod", when(o.DowncastAlphas, true))
+	t.set("Noise Schedule", when(o.ZeroTerminalSNR, "Zero Terminal SNR"))
+	if r.Init != nil {
+		t.set("Noise multiplier", when(r.Init.NoiseMultiplier != 1, r.Init.NoiseMultiplier))
+	}
+	discards := !infoOf(r.Sampler).DiscardNextToLast
+	labels := []string{schedule}
+	if p.Hires != nil {
+		discards = discards || !infoOf(p.Hires.sampler(p)).DiscardNextToLast
+		labels = append(labels, p.Hires.schedule(p))
+	}
+	t.set("Discard penultimate sigma", when(o.DiscardNextToLast && discards, true))
+	if schedule != "" {
+		t.set("Schedule type", schedule)
+	}
+	if slices.ContainsFunc(labels, func(label string) bool { return label != "" }) {
+		t.set("Schedule min sigma", nonZero(o.SigmaMin))
+		t.set("Schedule max sigma", nonZero(o.SigmaMax))
+	}
+	if slices.ContainsFunc(labels, func(label string) bool { return takesRho(label, o.Rho) }) {
+		t.set("Schedule rho", nonZero(o.Rho))
+	}
+	t.set("SGM noise multiplier", when(o.SGMNoiseMultiplier && fromNoise && usesScheduler(r.Sampler), true))
+	t.set("Extra noise", when(!fromNoise, extraNoise))
+	p.setArguments(t, r.Sampler)
+	if refiner := p.Refiner; refiner != nil {
+		t.set("Refiner switch by sampling steps", when(p.RefinerBySteps, true))
+		t.set("Hires refiner", when(p.HiresRefiner != "", p.HiresRefiner))
+		t.set("Refiner", refiner.Checkpoint)
+		t.set("Refiner switch at", optional(refiner.SwitchAt))
+	}
+	t.set("Pad conds", when(s.PadConds, true))
+	t.set("Pad conds v0", when(s.PadCondsV0, true))
+	if p.Hires != nil {
+		t.set("VAE Encoder", vae(s.VAEEncoder))
+		t.set("Extra noise", extraNoise)
+		p.setArguments(t, p.Hires.sampler(p))
+	}
+	t.set("VAE Decoder", vae(s.VAEDecoder))
+	t.set("CFG Rescale", nonZero(o.CFGRescale))
+	t.set("Step cache", nonZero(o.StepCache))
+}
+
+// splitSampler gives the names of today for a sampler that may carry its
+// scheduler, as before v1.9. A name with a scheduler wins over the key, a
+// scheduler that is the sampler's own is Automatic, and an unknown sampler is the
+// first one.
+func splitSampler(name, scheduler string) (samplerName, label string) {
+	info, err := sampler.Find(name)
+	if err != nil {
+		return sampler.ParseLegacy(name)
+	}
+	s, ok := sampler.FindScheduler(scheduler)
+	if !ok || s.Name == info.Scheduler {
+		return info.Name, sampler.Automatic
+	}
+	return info.Name, s.Label
 }
