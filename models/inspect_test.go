@@ -3,6 +3,7 @@ package models_test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"sdworker/fault"
 	"sdworker/formats"
 	"sdworker/formats/safetensors"
+	"sdworker/formats/torchfile/torchfiletest"
 	"sdworker/models"
 	"sdworker/models/modelstest"
 	"sdworker/models/synth"
@@ -206,6 +208,28 @@ func TestExtrasAreIgnored(t *testing.T) {
 	info, err := models.Check(path, models.Checkpoint, models.CheckOptions{})
 	require.NoError(t, err)
 	require.True(t, info.VPrediction)
+}
+
+// A pickle can name the same values again and again: a small file of many gigabytes.
+func TestValuesNamedManyTimes(t *testing.T) {
+	first := map[string]string{} // names of storages by shape
+	var list []torchfiletest.Tensor
+	for _, p := range parameters(t, synth.Options{Kind: synth.ESRGAN, Size: synth.Full}, nil) {
+		x := torchfiletest.Tensor{Name: p.Name, Storage: "HalfStorage", Shape: p.Shape, Values: p.Elements()}
+		shape := fmt.Sprint(p.Shape)
+		if x.Of = first[shape]; x.Of == "" {
+			first[shape] = p.Name
+			x.Data = bytes.NewReader(make([]byte, 2*x.Values))
+		}
+		list = append(list, x)
+	}
+	path := filepath.Join(t.TempDir(), "x.pth")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	require.NoError(t, torchfiletest.Write(f, list...))
+	_, err = models.Check(path, models.Upscaler, models.CheckOptions{AllowPickle: true})
+	require.ErrorContains(t, err, "names the same values many times")
 }
 
 // An upscaler by two has one layer less.

@@ -124,10 +124,16 @@ func (i *Info) fill(want sd1.Net) ([]Weight, string) {
 		}
 		list = append(list, Weight{p.Name, p.Shape, t})
 	}
-	switch missing {
-	case 0:
+	stored := int64(0)
+	for _, w := range list {
+		stored += w.Tensor.Bytes
+	}
+	switch {
+	case missing == 0 && i.Format != formats.Safetensors && stored > i.Bytes: // which other formats allow
+		return nil, "names the same values many times, and so has more of them than the file"
+	case missing == 0:
 		return list, ""
-	case 1:
+	case missing == 1:
 		return nil, fmt.Sprintf("is incomplete: tensor %s is missing", first)
 	}
 	return nil, fmt.Sprintf("is incomplete: %d of %d tensors are missing, the first is %s", missing, len(want), first)

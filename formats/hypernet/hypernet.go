@@ -108,6 +108,7 @@ func read(path string) (*Network, error) {
 	if len(dims) == 0 {
 		return nil, fmt.Errorf("it holds no hypernetwork: no layers for a size of context")
 	}
+	from := &source{file: f, tensors: tensors, room: size}
 	out := &Network{Name: content.Notes["name"]}
 	if out.Name == "" {
 		out.Name = strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
@@ -123,10 +124,10 @@ func read(path string) (*Network, error) {
 					if p.kind == Norm {
 						shape = shape[1:]
 					}
-					if layer.Weight, err = values(f, tensors, name+"weight", shape); err != nil {
+					if layer.Weight, err = from.values(name+"weight", shape); err != nil {
 						return nil, err
 					}
-					if layer.Bias, err = values(f, tensors, name+"bias", shape[:1]); err != nil {
+					if layer.Bias, err = from.values(name+"bias", shape[:1]); err != nil {
 						return nil, err
 					}
 				}
@@ -146,15 +147,26 @@ func oldName(name string) string {
 	return name
 }
 
-func values(f *os.File, tensors map[string]torchfile.Tensor, name string, shape []int64) ([]float32, error) {
-	t, ok := tensors[name]
+// source reads tensors from a file as long as they are no larger than the file: a
+// view can repeat a few values without end.
+type source struct {
+	file    *os.File
+	tensors map[string]torchfile.Tensor
+	room    int64 // bytes that are left
+}
+
+func (s *source) values(name string, shape []int64) ([]float32, error) {
+	t, ok := s.tensors[name]
 	if !ok {
 		return nil, fmt.Errorf("tensor %s is missing", name)
 	}
 	if !slices.Equal(t.Shape, shape) {
 		return nil, fmt.Errorf("tensor %s has shape %v, want %v", name, t.Shape, shape)
 	}
-	return t.Float32s(f)
+	if s.room -= t.Size; s.room < 0 {
+		return nil, fmt.Errorf("tensor %s has more values than the file", name)
+	}
+	return t.Float32s(s.file)
 }
 
 // structure is how a file says that its modules are built.

@@ -1,13 +1,16 @@
 package hypernet_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"sdworker/formats/hypernet"
+	"sdworker/formats/torchfile/torchfiletest"
 )
 
 // The files were written by PyTorch; inference/sdcpp/testdata/record_unet.py says how,
@@ -64,6 +67,38 @@ func TestReadRefuses(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, content, 0o600))
 		_, err := hypernet.Read(path)
 		require.ErrorContains(t, err, "hypernetwork x.pt: ", name)
+	}
+	// A few bytes that claim to be a terabyte, once by views and once by names.
+	const dim = 1 << 16
+	views := []torchfiletest.Tensor{
+		{Name: "65536.0.linear.0.weight", Storage: "HalfStorage", Shape: []int64{2 * dim, dim}, Strides: []int64{0, 0}, Values: 1, Data: strings.NewReader("ab")},
+	}
+	var names []torchfiletest.Tensor
+	for part := range 2 {
+		for _, suffix := range []string{"0.weight", "1.weight"} {
+			t := torchfiletest.Tensor{Name: fmt.Sprintf("512.%d.linear.%s", part, suffix), Storage: "HalfStorage", Values: 1024 * 512}
+			t.Shape = []int64{1024, 512}
+			if suffix == "1.weight" {
+				t.Shape = []int64{512, 1024}
+			}
+			if len(names) == 0 {
+				t.Data = strings.NewReader(strings.Repeat("ab", 1024*512))
+			} else {
+				t.Of = names[0].Name
+			}
+			names = append(names, t, torchfiletest.Tensor{
+				Name: strings.TrimSuffix(t.Name, "weight") + "bias", Storage: "HalfStorage", Shape: t.Shape[:1], Values: t.Shape[0], Data: strings.NewReader(strings.Repeat("ab", int(t.Shape[0]))),
+			})
+		}
+	}
+	for name, tensors := range map[string][]torchfiletest.Tensor{"views": views, "names": names} {
+		path := filepath.Join(t.TempDir(), "x.pt")
+		f, err := os.Create(path)
+		require.NoError(t, err)
+		require.NoError(t, torchfiletest.Write(f, tensors...))
+		require.NoError(t, f.Close())
+		_, err = hypernet.Read(path)
+		require.ErrorContains(t, err, "has more values than the file", name)
 	}
 	_, err = hypernet.Read("testdata/absent.pt")
 	require.ErrorIs(t, err, os.ErrNotExist)
