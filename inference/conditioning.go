@@ -99,7 +99,9 @@ type encodedGroup struct {
 func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, error) {
 	set := &j.req.Settings
 	key := condKey(texts, set, j.loras, j.files, j.texts)
-	if group, ok := j.eng.model.conds.get(key); ok {
+	group, ok := j.eng.model.conds.get(key)
+	j.pipeline.count.looked(&j.pipeline.count.prompt, ok)
+	if ok {
 		return group, nil
 	}
 	emphasis, err := clip.ParseEmphasis(set.Emphasis)
@@ -126,7 +128,7 @@ func (j *job) encodeTexts(ctx context.Context, texts []string) (*encodedGroup, e
 	if err != nil {
 		return nil, err
 	}
-	group := &encodedGroup{}
+	group = &encodedGroup{}
 	for _, i := range index {
 		group.states = append(group.states, states[i])
 	}

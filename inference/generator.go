@@ -42,7 +42,16 @@ type Status struct {
 	UNetCalls int64 // since the start
 	UNetRows  int64 // in those calls together
 
+	ModelLoads int64        // checkpoints opened since the start
+	Caches     []CacheCount // since the start, in an order that stays
+
 	Devices []DeviceStatus // of a generator on several devices; nil for one
+}
+
+// CacheCount counts what was looked for in a cache.
+type CacheCount struct {
+	Name         string // "checkpoint" or "prompt"
+	Hits, Misses int64
 }
 
 // DeviceStatus is what is known of one of several devices.

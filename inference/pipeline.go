@@ -223,7 +223,7 @@ func (p *Pipeline) Status() Status {
 	if p.opts.Memory != nil {
 		s.Memory = p.opts.Memory()
 	}
-	s.UNetCalls, s.UNetRows = p.count.read()
+	p.count.tell(&s)
 	return s
 }
 
@@ -275,7 +275,9 @@ func (p *Pipeline) use(ctx context.Context, checkpoint, vae string, hooks Hooks)
 	if checkpoint == "" {
 		return nil, &fault.Error{Code: fault.NotFound, Op: "load", Msg: "no checkpoint is chosen: put a Stable Diffusion 1.5 checkpoint into the model folder or name one with --model"}
 	}
-	if m := p.find(checkpoint); m != nil {
+	m := p.find(checkpoint)
+	p.count.looked(&p.count.checkpoint, m != nil)
+	if m != nil {
 		if err := m.join(nil).SetVAE(ctx, vae); err != nil {
 			return nil, p.broken(nil, m, err)
 		}
@@ -345,6 +347,7 @@ func (p *Pipeline) load(ctx context.Context, checkpoint string, hooks Hooks) (*m
 	if err != nil {
 		return nil, err
 	}
+	p.count.loaded()
 	return newModel(checkpoint, eng, &sharing{jobs: p.opts.Jobs, cells: p.opts.CallCells, count: &p.count, info: eng.Info()}), nil
 }
 

@@ -62,6 +62,9 @@ func (q *Queue) Watch(o Observer) {
 	q.observer = observers(q.observer, o)
 }
 
+// Depth is how many jobs may be in the queue; 0 means no limit.
+func (q *Queue) Depth() int { return q.depth }
+
 // Generator is the generator behind the queue, for calls that need no turn:
 // Status and Close.
 func (q *Queue) Generator() Generator { return q.gen }

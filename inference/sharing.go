@@ -167,10 +167,12 @@ func rowsOf(calls []*unetCall) (n int) {
 	return n
 }
 
-// counter counts UNet calls and their rows.
+// counter counts what a pipeline does. It is safe for concurrent use.
 type counter struct {
-	mu          sync.Mutex
-	calls, rows int64
+	mu                 sync.Mutex
+	calls, rows        int64 // of the UNet
+	loads              int64 // of checkpoints
+	checkpoint, prompt CacheCount
 }
 
 func (c *counter) add(calls []*unetCall) {
@@ -183,8 +185,29 @@ func (c *counter) add(calls []*unetCall) {
 	c.rows += int64(rowsOf(calls))
 }
 
-func (c *counter) read() (calls, rows int64) {
+// looked counts what was looked for in a cache of c.
+func (c *counter) looked(cache *CacheCount, hit bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.calls, c.rows
+	if hit {
+		cache.Hits++
+	} else {
+		cache.Misses++
+	}
+}
+
+func (c *counter) loaded() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loads++
+}
+
+// tell writes the counts into a status.
+func (c *counter) tell(s *Status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.UNetCalls, s.UNetRows, s.ModelLoads = c.calls, c.rows, c.loads
+	checkpoint, prompt := c.checkpoint, c.prompt
+	checkpoint.Name, prompt.Name = "checkpoint", "prompt"
+	s.Caches = []CacheCount{checkpoint, prompt}
 }

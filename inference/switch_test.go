@@ -52,3 +52,16 @@ func TestWarmCheckpointsAreKeptUpToTheLimitInBytes(t *testing.T) {
 	}
 	require.Equal(t, []string{"a", "b", "c", "big", "c"}, opened)
 }
+
+func TestLoadsAndCachesAreCounted(t *testing.T) {
+	b := newBench(t, nil)
+	b.run(t, txt2img(nil)) // a prompt and a negative prompt
+	b.run(t, txt2img(nil))
+	b.run(t, txt2img(func(r *inference.Request) { r.Prompt = "another cat" }))
+	b.run(t, txt2img(func(r *inference.Request) { r.Files.Checkpoint = "b.safetensors" }))
+	status := b.Status()
+	require.EqualValues(t, 2, status.ModelLoads)
+	require.Equal(t, []inference.CacheCount{
+		{Name: "checkpoint", Hits: 2, Misses: 2}, {Name: "prompt", Hits: 3, Misses: 5},
+	}, status.Caches)
+}

@@ -9,6 +9,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -17,6 +18,7 @@ import (
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
+	"sdworker/internal/gpustat"
 )
 
 const namespace = "sdworker"
@@ -29,15 +31,20 @@ type Metrics struct {
 	duration *prometheus.HistogramVec // by kind
 	wait     prometheus.Histogram
 	company  prometheus.Histogram
-	phases   *prometheus.CounterVec // by phase
+	phases   *prometheus.HistogramVec // by phase
 	images   prometheus.Counter
 	steps    prometheus.Counter
+	step     prometheus.Histogram
 	starts   prometheus.Counter
+	losses   *prometheus.CounterVec   // by reason
 	requests *prometheus.HistogramVec // by route and code
 }
 
 // jobSeconds are buckets from a tiny picture on a GPU to a large batch on a CPU.
 var jobSeconds = []float64{0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600, 1800}
+
+// stepSeconds are buckets from a small picture on a GPU to a large batch on a CPU.
+var stepSeconds = []float64{0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60}
 
 // New returns metrics that are all zero, those of the Go runtime and the process
 // among them.
@@ -60,9 +67,9 @@ func New() *Metrics {
 			Namespace: namespace, Name: "job_rows_per_call", Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128},
 			Help: "Rows of the UNet calls that a finished job took part in, those of other jobs included: the mean over its calls.",
 		}),
-		phases: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: namespace, Name: "phase_seconds_total",
-			Help: "Time of finished picture jobs by phase; company is the part of the others for which calls waited for those of other jobs.",
+		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "phase_duration_seconds", Buckets: append([]float64{0.01, 0.1}, jobSeconds...),
+			Help: "Time of finished picture jobs by phase (load, encode, sample, decode, upscale); company is the part of the others for which calls waited for those of other jobs.",
 		}, []string{"phase"}),
 		images: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "images_total", Help: "Pictures made.",
@@ -70,15 +77,23 @@ func New() *Metrics {
 		steps: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "sampling_steps_total", Help: "Sampling steps done, a step of a batch counting once.",
 		}),
-		starts: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: namespace, Name: "engine_starts_total", Help: "Starts of the engine process; all but the first are restarts.",
+		step: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Name: "sampling_step_duration_seconds", Buckets: stepSeconds,
+			Help: "Time of a sampling step, of a whole batch; its inverse is what A1111 shows as it/s.",
 		}),
+		starts: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: namespace, Name: "engine_starts_total", Help: "Starts of engine processes.",
+		}),
+		losses: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Name: "engine_losses_total",
+			Help: "Engine processes that were lost and replaced, by reason: start, memory, abort, signal, exit, silent, stalled, cancel or protocol.",
+		}, []string{"reason"}),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: namespace, Name: "http_request_duration_seconds", Buckets: append([]float64{0.001, 0.005, 0.025, 0.1}, jobSeconds...),
 			Help: "Time of HTTP requests by route and status.",
 		}, []string{"route", "code"}),
 	}
-	m.registry.MustRegister(m.jobs, m.duration, m.wait, m.company, m.phases, m.images, m.steps, m.starts, m.requests,
+	m.registry.MustRegister(m.jobs, m.duration, m.wait, m.company, m.phases, m.images, m.steps, m.step, m.starts, m.losses, m.requests,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -98,6 +113,38 @@ func (m *Metrics) Watch(q *inference.Queue) {
 		}
 	})
 }
+
+// Build tells what is running: the program's version and the engine's backend. It may
+// be called once.
+func (m *Metrics) Build(version, backend string) {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "1; the labels say which program this is.",
+		ConstLabels: prometheus.Labels{"version": version, "backend": backend},
+	})
+	info.Set(1)
+	m.registry.MustRegister(info)
+}
+
+// Machine adds the memory that the process may use, in bytes, and the GPUs that read
+// lists each time. It may be called once.
+func (m *Metrics) Machine(memoryLimit int64, read func() []gpustat.Card) {
+	limit := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "host_memory_limit_bytes", Help: "Memory that all processes of the container may use together, or of the machine.",
+	})
+	limit.Set(float64(memoryLimit))
+	m.registry.MustRegister(limit, newGPUs(read))
+}
+
+// EngineReasons names why an engine process may be lost, so that each is counted from
+// zero.
+func (m *Metrics) EngineReasons(reasons ...string) {
+	for _, r := range reasons {
+		m.losses.WithLabelValues(r)
+	}
+}
+
+// EngineLost counts an engine process that was lost, with the reason in a word.
+func (m *Metrics) EngineLost(reason string) { m.losses.WithLabelValues(reason).Inc() }
 
 // EngineStarted counts a start of the engine process.
 func (m *Metrics) EngineStarted() { m.starts.Inc() }
@@ -144,7 +191,9 @@ func (o *instrumented) Generate(ctx context.Context, req *inference.Request, hoo
 		"load": res.Timings.Load, "encode": res.Timings.Encode, "sample": res.Timings.Sample,
 		"decode": res.Timings.Decode, "upscale": res.Timings.Upscale, "company": res.Company.Wait,
 	} {
-		o.m.phases.WithLabelValues(phase).Add(seconds)
+		if seconds > 0 { // a job passes few of them
+			o.m.phases.WithLabelValues(phase).Observe(seconds)
+		}
 	}
 	if calls := res.Company.Calls; calls > 0 {
 		o.m.company.Observe(float64(res.Company.Rows) / float64(calls))
@@ -188,17 +237,21 @@ func (m *Metrics) timed(kind string, do func() error, interrupted func() bool) e
 	return err
 }
 
-// countSteps counts the steps that a job reports.
+// countSteps counts the steps that a job reports, and the time since the report before.
 func (m *Metrics) countSteps(hooks inference.Hooks) inference.Hooks {
 	report := hooks.Progress
-	pass, step := 0, 0
+	pass, step, last := 0, 0, time.Now()
 	hooks.Progress = func(p inference.Progress) { // on the job's goroutine
-		if p.Job != pass || p.Step < step {
-			pass, step = p.Job, 0
+		if p.Job != pass || p.Step < step || p.Phase != inference.PhaseSampling {
+			pass, step, last = p.Job, 0, time.Now()
 		}
-		if p.Phase == inference.PhaseSampling && p.Step > step {
-			m.steps.Add(float64(p.Step - step))
-			step = p.Step
+		if n := p.Step - step; p.Phase == inference.PhaseSampling && n > 0 {
+			now := time.Now()
+			for range n { // of several in one report each took its part
+				m.step.Observe(now.Sub(last).Seconds() / float64(n))
+			}
+			m.steps.Add(float64(n))
+			step, last = p.Step, now
 		}
 		if report != nil {
 			report(p)

@@ -17,6 +17,8 @@ import (
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
+	"sdworker/inference/remote"
+	"sdworker/internal/gpustat"
 )
 
 func scrape(t *testing.T, m *metrics.Metrics) string {
@@ -62,9 +64,10 @@ func TestJobs(t *testing.T) {
 		`sdworker_jobs_total{kind="txt2img",outcome="ok"} 1`,
 		`sdworker_jobs_total{kind="img2img",outcome="ok"} 1`,
 		`sdworker_job_duration_seconds_count{kind="txt2img"} 1`,
-		`sdworker_phase_seconds_total{phase="sample"} 0.5`,
+		`sdworker_phase_duration_seconds_sum{phase="sample"} 0.5`,
 		"sdworker_images_total 4",
 		"sdworker_sampling_steps_total 4", // the stand-in tells of steps 0, 1 and 2
+		"sdworker_sampling_step_duration_seconds_count 4",
 		`sdworker_queue_jobs{state="waiting"} 0`,
 		"sdworker_queue_wait_seconds_count 2",
 		"sdworker_job_rows_per_call_count 0", // the stand-in has no calls
@@ -108,10 +111,13 @@ func (g statusOnly) Status() inference.Status { return g.status }
 func TestMemory(t *testing.T) {
 	m := metrics.New()
 	m.Watch(inference.NewQueue(statusOnly{status: inference.Status{
-		Memory: inference.Memory{DeviceFree: 5, DeviceTotal: 10}, Engine: inference.EngineInfo{WeightBytes: 7}, UNetCalls: 3, UNetRows: 14,
+		Memory: inference.Memory{DeviceFree: 5, DeviceTotal: 10, HostUsed: 12}, Engine: inference.EngineInfo{WeightBytes: 7}, UNetCalls: 3, UNetRows: 14,
+		ModelLoads: 2, Caches: []inference.CacheCount{{Name: "prompt", Hits: 5, Misses: 6}},
 		Devices: []inference.DeviceStatus{{Name: "cuda0", Ready: true, Jobs: 2}, {Name: "cuda1"}},
-	}}, inference.QueueOptions{}))
+	}}, inference.QueueOptions{Depth: 64}))
 	requireLines(t, scrape(t, m), "sdworker_device_memory_free_bytes 5", "sdworker_device_memory_total_bytes 10", "sdworker_model_weight_bytes 7", "sdworker_engine_ready 0", "sdworker_unet_calls_total 3", "sdworker_unet_rows_total 14",
+		"sdworker_engine_resident_memory_bytes 12", "sdworker_queue_limit_jobs 64", "sdworker_model_loads_total 2",
+		`sdworker_cache_requests_total{cache="prompt",result="hit"} 5`, `sdworker_cache_requests_total{cache="prompt",result="miss"} 6`,
 		`sdworker_device_ready{device="cuda0"} 1`, `sdworker_device_ready{device="cuda1"} 0`, `sdworker_device_jobs{device="cuda0"} 2`)
 }
 
@@ -148,8 +154,27 @@ func TestNamesFollowConventions(t *testing.T) {
 	m := metrics.New()
 	m.Watch(inference.NewQueue(m.Observe(&sdapitest.Generator{}), inference.QueueOptions{}))
 	m.EngineStarted()
+	for _, reason := range remote.Reasons() {
+		m.EngineLost(string(reason))
+	}
+	m.Build("v1.2.3", "cuda")
+	m.Machine(8<<30, func() []gpustat.Card {
+		return []gpustat.Card{
+			{Name: "L4", UUID: "GPU-1", Utilization: 0.5, Celsius: 60, Watts: 70, MemoryUsed: 1 << 30, MemoryTotal: 24 << 30},
+			{Index: 1, Name: "MIG", Utilization: -1, Celsius: -1, Watts: -1, MemoryUsed: -1, MemoryTotal: -1},
+		}
+	})
 	text := scrape(t, m)
-	requireLines(t, text, "sdworker_engine_starts_total 1")
+	requireLines(t, text,
+		"sdworker_engine_starts_total 1",
+		`sdworker_engine_losses_total{reason="silent"} 1`,
+		`sdworker_build_info{backend="cuda",version="v1.2.3"} 1`,
+		"sdworker_host_memory_limit_bytes 8.589934592e+09",
+		`sdworker_gpu_utilization_ratio{gpu="0",name="L4",uuid="GPU-1"} 0.5`,
+		`sdworker_gpu_temperature_celsius{gpu="0",name="L4",uuid="GPU-1"} 60`,
+		`sdworker_gpu_memory_used_bytes{gpu="0",name="L4",uuid="GPU-1"} 1.073741824e+09`,
+	)
+	require.NotContains(t, text, "MIG", "what the driver does not tell is left out")
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	require.NoError(t, err)
 	require.Empty(t, problems)
@@ -178,6 +203,6 @@ func TestCompany(t *testing.T) {
 		`sdworker_job_rows_per_call_bucket{le="4"} 0`,
 		`sdworker_job_rows_per_call_bucket{le="8"} 1`,
 		"sdworker_job_rows_per_call_sum 6",
-		`sdworker_phase_seconds_total{phase="company"} 1.5`,
+		`sdworker_phase_duration_seconds_sum{phase="company"} 1.5`,
 	)
 }

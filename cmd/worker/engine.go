@@ -15,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"sdworker/api/metrics"
 	"sdworker/inference"
 	"sdworker/inference/fleet"
 	"sdworker/inference/remote"
@@ -138,9 +139,15 @@ func engineProcess(environ map[string]string, cfg *common) *exec.Cmd {
 }
 
 // newSupervisor returns the generator that lives in a child process, or in one for
-// each device when there are several. started is called at each start of one. DEVICE
-// all becomes the list of what there is.
-func newSupervisor(environ map[string]string, cfg *common, s *supervisionSettings, log zerolog.Logger, started func()) inference.Generator {
+// each device when there are several. counts, unless nil, is told of their starts and
+// losses. DEVICE all becomes the list of what there is.
+func newSupervisor(environ map[string]string, cfg *common, s *supervisionSettings, log zerolog.Logger, counts *metrics.Metrics) inference.Generator {
+	if counts == nil {
+		counts = metrics.New() // that nobody reads
+	}
+	for _, why := range remote.Reasons() {
+		counts.EngineReasons(string(why))
+	}
 	if cfg.engine.Device == allDevices {
 		cfg.engine.Device = strings.Join(gpus(environ, cfg, log), ",")
 	}
@@ -149,10 +156,11 @@ func newSupervisor(environ map[string]string, cfg *common, s *supervisionSetting
 	supervise := func(cfg *common, log zerolog.Logger) inference.Generator {
 		return remote.Start(remote.Config{
 			Command: func() *exec.Cmd {
-				started()
+				counts.EngineStarted()
 				return engineProcess(environ, cfg)
 			},
 			Stall: s.Stall,
+			Lost:  func(why remote.Reason) { counts.EngineLost(string(why)) },
 			Log:   log.With().Str("process", "engine").Logger(),
 		})
 	}

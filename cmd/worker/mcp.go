@@ -8,7 +8,6 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"sdworker/api/mcp"
-	"sdworker/api/metrics"
 	"sdworker/internal/cli"
 )
 
@@ -46,7 +45,7 @@ func (m *mcpCommand) Run(ctx context.Context, p *program, _ *cli.Call) error {
 			return err
 		}
 	}
-	gen := newSupervisor(p.Environ, &m.common, &m.engine, log, metrics.New().EngineStarted)
+	gen := newSupervisor(p.Environ, &m.common, &m.engine, log, nil)
 	defer gen.Close()
 	s, err := newServices(p, &m.common, &m.api, gen, log, defaultLimits, nil)
 	if err != nil {

@@ -100,7 +100,7 @@ func (r *runpodCommand) Run(ctx context.Context, p *program, c *cli.Call) error 
 	cfg.Log = log
 	cfg.Overlap = true // the queue in front of the engine keeps the order
 
-	gen := newSupervisor(r.program.Environ, &r.common, &r.engine, log, func() {})
+	gen := newSupervisor(r.program.Environ, &r.common, &r.engine, log, nil)
 	if _, chosen := p.Environ["RUNPOD_CONCURRENCY"]; !chosen && !sdcpp.OnCPU(r.common.engine.devices()[0]) {
 		cfg.Concurrency = r.common.engine.jobs() // a GPU does them in little more time than one
 	}

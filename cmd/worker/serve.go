@@ -18,7 +18,9 @@ import (
 	"sdworker/api/sdapi"
 	"sdworker/fault"
 	"sdworker/inference"
+	"sdworker/inference/sdcpp"
 	"sdworker/internal/cli"
+	"sdworker/internal/gpustat"
 	"sdworker/internal/httpd"
 )
 
@@ -125,7 +127,9 @@ func (s *serveCommand) missing(log zerolog.Logger) (prepare func(context.Context
 // and begins to load the model. closing ends what it started.
 func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, startup *httpd.Startup, log zerolog.Logger) (closing func(), err error) {
 	counts := metrics.New()
-	gen := counts.Observe(newSupervisor(s.program.Environ, &s.common, &s.engine, log, counts.EngineStarted))
+	counts.Build(version(), sdcpp.Version().Backend)
+	counts.Machine(hostMemory(), gpustat.Read)
+	gen := counts.Observe(newSupervisor(s.program.Environ, &s.common, &s.engine, log, counts))
 	policy := s.access.policy(s.limits.MaxBody, s.serving.beyond())
 	api, err := newServices(s.program, &s.common, &s.api, gen, log, s.limits, func(cfg *sdapi.Config) {
 		cfg.Origins, cfg.OtherPaths = policy.Origins, otherPaths()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"sdworker/fault"
@@ -194,9 +195,25 @@ func (f *Fleet) Status() inference.Status {
 		all.Memory.HostUsed += s.Memory.HostUsed
 		all.UNetCalls += s.UNetCalls
 		all.UNetRows += s.UNetRows
+		all.ModelLoads += s.ModelLoads
+		all.Caches = addCaches(all.Caches, s.Caches)
 		if s.Err != "" && all.Err == "" {
 			all.Err = d.Name + ": " + s.Err
 		}
 	}
 	return all
+}
+
+// addCaches adds the counts of a device to those of the ones before it, by name.
+func addCaches(sum, more []inference.CacheCount) []inference.CacheCount {
+	for _, c := range more {
+		at := slices.IndexFunc(sum, func(known inference.CacheCount) bool { return known.Name == c.Name })
+		if at < 0 {
+			sum = append(sum, c)
+			continue
+		}
+		sum[at].Hits += c.Hits
+		sum[at].Misses += c.Misses
+	}
+	return sum
 }

@@ -60,7 +60,8 @@ func (s *scripted) Close() error                 { s.closed = true; return nil }
 func (s *scripted) Status() inference.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status := inference.Status{Ready: !s.dead, Engine: inference.EngineInfo{Checkpoint: s.loaded}, Memory: inference.Memory{DeviceTotal: 10}, UNetCalls: 2, UNetRows: 8}
+	status := inference.Status{Ready: !s.dead, Engine: inference.EngineInfo{Checkpoint: s.loaded}, Memory: inference.Memory{DeviceTotal: 10}, UNetCalls: 2, UNetRows: 8,
+		ModelLoads: 1, Caches: []inference.CacheCount{{Name: "prompt", Hits: 3, Misses: 1}}}
 	if s.dead {
 		status.Err = "dead"
 	}
@@ -136,6 +137,8 @@ func TestAllDevicesLoadUnloadAndClose(t *testing.T) {
 	require.Equal(t, "x", status.Engine.Checkpoint)
 	require.EqualValues(t, 20, status.Memory.DeviceTotal)
 	require.EqualValues(t, 4, status.UNetCalls)
+	require.EqualValues(t, 2, status.ModelLoads)
+	require.Equal(t, []inference.CacheCount{{Name: "prompt", Hits: 6, Misses: 2}}, status.Caches)
 	require.EqualValues(t, 16, status.UNetRows)
 	require.Equal(t, []string{"a", "b"}, []string{status.Devices[0].Name, status.Devices[1].Name})
 

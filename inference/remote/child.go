@@ -54,6 +54,7 @@ type child struct {
 	mu     sync.Mutex
 	open   map[uint64]*call
 	reason string // why the parent ended it
+	why    Reason // the same in a word, for the parent or not; read after done
 
 	greeted chan struct{} // closed at hello
 	done    chan struct{} // closed when the process is gone and cause is set
@@ -108,18 +109,18 @@ func (c *child) live(cfg *Config) {
 		select {
 		case <-c.greeted:
 		default:
-			c.kill(fmt.Sprintf("the engine process did not answer within %s of its start", cfg.StartTimeout))
+			c.kill(LostAtStart, fmt.Sprintf("the engine process did not answer within %s of its start", cfg.StartTimeout))
 		}
 	})
 	go c.listen(cfg.Silence)
 	err := c.read()
 	late.Stop()
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, net.ErrClosed) {
-		c.kill(fmt.Sprintf("the engine process sent what is no message (%v)", err))
+		c.kill(LostGarbled, fmt.Sprintf("the engine process sent what is no message (%v)", err))
 	}
 	// The connection usually ends because the process died. One that still lives
 	// can no longer be reached.
-	lingering := time.AfterFunc(5*time.Second, func() { c.kill("the engine process closed its connection") })
+	lingering := time.AfterFunc(5*time.Second, func() { c.kill(LostGarbled, "the engine process closed its connection") })
 	_ = c.cmd.Wait() // the state tells more than the error
 	lingering.Stop()
 	c.conn.Close()
@@ -127,7 +128,11 @@ func (c *child) live(cfg *Config) {
 	c.mu.Lock()
 	reason := c.reason
 	c.mu.Unlock()
-	c.cause = deathOf(c.cmd.ProcessState, reason, c.words.lastWords(), oomKills() > kills)
+	lastWords, oomKilled := c.words.lastWords(), oomKills() > kills
+	c.cause = deathOf(c.cmd.ProcessState, reason, lastWords, oomKilled)
+	if reason == "" {
+		c.why = reasonOf(c.cmd.ProcessState, c.words, oomKilled)
+	}
 	close(c.done)
 }
 
@@ -199,14 +204,14 @@ func (c *child) listen(silence time.Duration) {
 			silent, last = -1, now
 		}
 	}
-	c.kill(fmt.Sprintf("the engine process gave no sign of life for %s", silence))
+	c.kill(LostSilent, fmt.Sprintf("the engine process gave no sign of life for %s", silence))
 }
 
 // kill ends the process. If it is called again, the first reason stays.
-func (c *child) kill(reason string) {
+func (c *child) kill(why Reason, reason string) {
 	c.mu.Lock()
 	if c.reason == "" {
-		c.reason = reason
+		c.reason, c.why = reason, why
 	}
 	c.mu.Unlock()
 	_ = c.cmd.Process.Kill() // fails only when it is gone already
@@ -287,14 +292,14 @@ func (x *exchange) run(ctx context.Context) (message, error) {
 			overdue = timer.C
 		case <-overdue:
 			overdue = nil
-			x.child.kill(fmt.Sprintf("the engine process did not stop within %s", x.cfg.CancelGrace))
+			x.child.kill(LostCanceled, fmt.Sprintf("the engine process did not stop within %s", x.cfg.CancelGrace))
 		case <-stalled:
 			if now := x.child.moved.Load(); now != moved {
 				still, moved = 0, now
 			}
 			if still++; still > stallTicks {
 				stalled = nil
-				x.child.kill(fmt.Sprintf("the engine process made no progress for %s", x.cfg.Stall))
+				x.child.kill(LostStalled, fmt.Sprintf("the engine process made no progress for %s", x.cfg.Stall))
 			}
 		case <-x.child.done:
 			return x.died(ctx)

@@ -16,6 +16,41 @@ import (
 	"sdworker/inference"
 )
 
+// Reason says in a word why an engine process was lost.
+type Reason string
+
+// Reasons.
+const (
+	LostAtStart  Reason = "start"    // it could not be started or did not greet
+	LostToMemory Reason = "memory"   // the container ran out of memory
+	LostByAbort  Reason = "abort"    // the engine or the Go runtime gave up and said why
+	LostBySignal Reason = "signal"   // another signal ended it
+	LostByExit   Reason = "exit"     // it ended by itself
+	LostSilent   Reason = "silent"   // it gave no sign of life and was ended
+	LostStalled  Reason = "stalled"  // it made no progress and was ended
+	LostCanceled Reason = "cancel"   // it did not heed a cancel and was ended
+	LostGarbled  Reason = "protocol" // it sent what is no message, or hung up
+)
+
+// Reasons lists all reasons.
+func Reasons() []Reason {
+	return []Reason{LostAtStart, LostToMemory, LostByAbort, LostBySignal, LostByExit, LostSilent, LostStalled, LostCanceled, LostGarbled}
+}
+
+// reasonOf is the reason of a death that the parent did not bring about.
+func reasonOf(state *os.ProcessState, words *output, oomKilled bool) Reason {
+	ws, ok := waitStatus(state)
+	switch {
+	case oomKilled:
+		return LostToMemory
+	case words.rank >= rankRuntime:
+		return LostByAbort
+	case ok && ws.Signaled():
+		return LostBySignal
+	}
+	return LostByExit
+}
+
 // deathOf explains why a child ended: the process's own status, and the last
 // words it wrote.
 func deathOf(state *os.ProcessState, reason, lastWords string, oomKilled bool) *fault.Error {

@@ -22,6 +22,8 @@ type Config struct {
 	// Conn. The supervisor adds standard output, standard error and the socket.
 	Command func() *exec.Cmd
 	Log     zerolog.Logger
+	// Lost is told why a child was lost, each time one was; nil to not be told.
+	Lost func(Reason)
 
 	StartTimeout time.Duration // from start to greeting, 30 s
 	Silence      time.Duration // from the last sign of life to kill, 30 s; the child gives one every second
@@ -119,7 +121,7 @@ func (s *Supervisor) runChild(ctx context.Context) (worked bool) {
 	cmd := s.cfg.Command()
 	c, err := spawn(cmd, &output{log: s.cfg.Log})
 	if err != nil {
-		s.died(startFailure(cmd, err))
+		s.died(LostAtStart, startFailure(cmd, err))
 		return false
 	}
 	s.cfg.Log.Debug().Int("pid", cmd.Process.Pid).Msg("engine process started")
@@ -140,7 +142,7 @@ func (s *Supervisor) runChild(ctx context.Context) (worked bool) {
 		s.mu.Unlock()
 	}
 	if ctx.Err() == nil {
-		s.died(c.cause)
+		s.died(c.why, c.cause)
 	}
 	return c.worked.Load()
 }
@@ -152,7 +154,7 @@ func (s *Supervisor) end(c *child) {
 	select {
 	case <-c.done:
 	case <-time.After(s.cfg.CloseGrace):
-		c.kill("the engine process did not end by itself")
+		c.kill(LostCanceled, "the engine process did not end by itself")
 	}
 }
 
@@ -192,7 +194,7 @@ func (s *Supervisor) announce(ctx context.Context, c *child) chan bool {
 }
 
 // died records a death or a failed start and wakes the callers.
-func (s *Supervisor) died(cause *fault.Error) {
+func (s *Supervisor) died(why Reason, cause *fault.Error) {
 	s.mu.Lock()
 	s.child = nil
 	s.failures++
@@ -201,7 +203,10 @@ func (s *Supervisor) died(cause *fault.Error) {
 	failures := s.failures
 	s.signal()
 	s.mu.Unlock()
-	s.cfg.Log.Error().Err(cause).Int("try", failures).Msg("engine process lost")
+	if s.cfg.Lost != nil {
+		s.cfg.Lost(why)
+	}
+	s.cfg.Log.Error().Err(cause).Int("try", failures).Str("reason", string(why)).Msg("engine process lost")
 }
 
 // signal wakes all waiters; s.mu is held.

@@ -33,20 +33,30 @@ func requireWorks(t *testing.T, gen inference.Generator) (pid int) {
 	return pid
 }
 
+// lostTo has a supervisor tell the channel why its children were lost.
+func lostTo(lost chan<- remote.Reason) func(*remote.Config) {
+	return func(c *remote.Config) { c.Lost = func(why remote.Reason) { lost <- why } }
+}
+
 func TestDeathDuringJob(t *testing.T) {
-	for _, tc := range []struct{ name, prompt, cause string }{
-		{"killed", "kill", "ended by signal 9"},
-		{"assertion", "assert", "GGML_ASSERT(ne == 1) failed"},
-		{"go panic", "panic", "panic: index out of range"},
-		{"protocol garbage", "garbage", "sent what is no message"},
+	for _, tc := range []struct {
+		name, prompt, cause string
+		reason              remote.Reason
+	}{
+		{"killed", "kill", "ended by signal 9", remote.LostBySignal},
+		{"assertion", "assert", "GGML_ASSERT(ne == 1) failed", remote.LostByAbort},
+		{"go panic", "panic", "panic: index out of range", remote.LostByAbort},
+		{"protocol garbage", "garbage", "sent what is no message", remote.LostGarbled},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := start(t, command("scripted"))
+			lost := make(chan remote.Reason, 1)
+			s := start(t, command("scripted"), lostTo(lost))
 			require.NoError(t, s.Load(deadline(t), inference.Files{Checkpoint: "good"}, inference.Hooks{}))
 			first := s.PID()
 			_, err := s.Generate(deadline(t), prompt(tc.prompt), inference.Hooks{})
 			require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
 			require.ErrorContains(t, err, tc.cause)
+			require.Equal(t, tc.reason, <-lost)
 			require.NotEqual(t, first, requireWorks(t, s))
 			require.Eventually(t, func() bool { return s.Status().Ready }, 5*time.Second, 5*time.Millisecond)
 		})
@@ -140,7 +150,8 @@ func TestDeathWhileIdleIsNotNoticedByTheNextJob(t *testing.T) {
 }
 
 func TestHungJobIsKilledAfterCancel(t *testing.T) {
-	s := start(t, command("scripted"))
+	lost := make(chan remote.Reason, 1)
+	s := start(t, command("scripted"), lostTo(lost))
 	ctx, cancel := context.WithCancel(deadline(t))
 	hooks := inference.Hooks{Progress: func(p inference.Progress) {
 		if p.Phase == inference.PhaseSampling {
@@ -152,16 +163,19 @@ func TestHungJobIsKilledAfterCancel(t *testing.T) {
 	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	require.ErrorContains(t, err, "did not stop within")
 	require.Less(t, time.Since(began), 10*time.Second)
+	require.Equal(t, remote.LostCanceled, <-lost)
 	requireWorks(t, s)
 }
 
 func TestStoppedProcessIsReplaced(t *testing.T) {
 	quick := func(c *remote.Config) { c.Silence = 1500 * time.Millisecond }
 	t.Run("in a job", func(t *testing.T) {
-		s := start(t, command("scripted"), quick)
+		lost := make(chan remote.Reason, 1)
+		s := start(t, command("scripted"), quick, lostTo(lost))
 		_, err := s.Generate(deadline(t), prompt("stop"), inference.Hooks{})
 		require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
 		require.ErrorContains(t, err, "gave no sign of life for 1.5s")
+		require.Equal(t, remote.LostSilent, <-lost)
 		requireWorks(t, s)
 	})
 	t.Run("between jobs", func(t *testing.T) {
@@ -174,10 +188,12 @@ func TestStoppedProcessIsReplaced(t *testing.T) {
 }
 
 func TestCallWithoutProgressIsEnded(t *testing.T) {
-	s := start(t, command("scripted"), func(c *remote.Config) { c.Stall = 200 * time.Millisecond })
+	lost := make(chan remote.Reason, 1)
+	s := start(t, command("scripted"), func(c *remote.Config) { c.Stall = 200 * time.Millisecond }, lostTo(lost))
 	_, err := s.Generate(deadline(t), prompt("hang"), inference.Hooks{})
 	require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
 	require.ErrorContains(t, err, "made no progress for 200ms")
+	require.Equal(t, remote.LostStalled, <-lost)
 	requireWorks(t, s)
 }
 

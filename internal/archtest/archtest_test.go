@@ -118,7 +118,7 @@ var rules = []struct {
 	{`api/(a1111|webui)`, `$^`, "they know http.Handler only"},
 	{`api/sdapi/sdapitest`, `api/sdapi|inference|models(/catalog)?|formats/embedding|` + leaf, "stand-ins for what the API is made of"},
 	{`api/sdapi(/.*)?`, `inference|models(/catalog)?|formats/embedding|` + leaf + `|api/(budget|gate|infotext)|api/sdapi(/.*)?|internal/publicnet`, "the API is one door; it must not need another one, nor an engine"},
-	{`api/metrics`, `inference|` + leaf, "what is counted is the domain's"},
+	{`api/metrics`, `inference|internal/gpustat|` + leaf, "what is counted is the domain's"},
 	{`api/(jobs|mcp|openai)`, `inference|` + leaf + `|internal/publicnet|api/(budget|gate|a1111|infotext|v1)`, "they stand on the A1111 API as its clients"},
 	{`api/runpod`, `internal/publicnet`, "the protocol is a library of its own"},
 	{`api/runpod/.*`, `api/runpod(/.*)?|api/a1111|internal/publicnet|inference|` + leaf, "a RunPod job is an HTTP request in memory; it needs no handler package"},
