@@ -18,6 +18,7 @@ type initPicture struct {
 	concat  latents   // extra channels of an inpainting checkpoint
 
 	overlays    []imageio.RGBA // what lies over each result; nil without a mask
+	kept        []imageio.RGB  // of soft inpainting: what overlays are made of when the result is there
 	pasteTo     *imageio.Box   // where the result goes in the whole picture, only-masked jobs
 	corrections []imageio.ColorTarget
 }
@@ -73,7 +74,11 @@ func (j *job) preparePicture(ctx context.Context, p *initPicture, m imageio.RGB,
 			return m, err
 		}
 	}
-	if mask != nil && j.req.Settings.OverlayInpaint {
+	switch {
+	case mask == nil:
+	case in.Mask.Soft != nil:
+		p.kept = append(p.kept, j.fitOverlay(m, mask))
+	case j.req.Settings.OverlayInpaint:
 		p.overlays = append(p.overlays, j.overlay(m, mask))
 	}
 	if p.pasteTo != nil {
@@ -96,14 +101,20 @@ func (j *job) preparePicture(ctx context.Context, p *initPicture, m imageio.RGB,
 // overlay is the part of a picture that is laid over its result, which has the
 // size of the request unless it is pasted into the whole picture.
 func (j *job) overlay(m imageio.RGB, mask *preparedMask) imageio.RGBA {
-	if mask.crop == nil && (m.W != j.req.Width || m.H != j.req.Height) { // latents are resized
-		m = m.Resize(j.req.Width, j.req.Height, imageio.Lanczos)
-	}
+	m = j.fitOverlay(m, mask)
 	shape := mask.overlay
 	if shape.W != m.W || shape.H != m.H {
 		shape = imageio.ResizeMaskMode(maskMode(j.req.Init.ResizeMode), shape, m.W, m.H)
 	}
 	return imageio.Overlay(m, shape)
+}
+
+// fitOverlay gives a picture the size of its result where latents are resized.
+func (j *job) fitOverlay(m imageio.RGB, mask *preparedMask) imageio.RGB {
+	if mask.crop == nil && (m.W != j.req.Width || m.H != j.req.Height) {
+		return m.Resize(j.req.Width, j.req.Height, imageio.Lanczos)
+	}
+	return m
 }
 
 // initSize is the size in pixels that init images are brought to. A picture
@@ -265,7 +276,11 @@ func (j *job) img2img(ctx context.Context, seeds, subseeds []int64) (latents, er
 		return latents{}, err
 	}
 	start := j.init.latents
-	return j.sample(ctx, &pass{
+	var soft *latent.Soft
+	if j.init.nmask != nil {
+		soft = j.req.Init.Mask.Soft
+	}
+	out, err := j.sample(ctx, &pass{
 		sampler:   j.req.Sampler,
 		scheduler: j.req.Scheduler,
 		steps:     j.req.Steps,
@@ -282,6 +297,32 @@ func (j *job) img2img(ctx context.Context, seeds, subseeds []int64) (latents, er
 			Strength:        j.req.DenoisingStrength,
 			NoiseMultiplier: j.req.Init.NoiseMultiplier,
 			Mask:            j.init.nmask,
+			Soft:            soft,
 		},
 	})
+	if err == nil && soft != nil {
+		j.softOverlays(out)
+	}
+	return out, err
+}
+
+// softSeam is the deviation in pixels by which the mask of soft inpainting is blurred,
+// which has one value for each cell.
+const softSeam = 4
+
+// softOverlays makes the overlays of a batch of results: each picture where little has
+// changed.
+func (j *job) softOverlays(made latents) {
+	p := j.init
+	p.overlays = p.overlays[:0]
+	w, h := j.initSize()
+	for i := range made.n {
+		mask := j.req.Init.Mask.Soft.Changed(made.at(i), p.latents.at(i), p.nmask, LatentChannels, made.w)
+		mask = imageio.ResizeMaskMode(fillResize, mask, w, h).GaussianBlur(softSeam)
+		picture := p.kept[i%len(p.kept)]
+		if p.pasteTo != nil {
+			mask = mask.Onto(*p.pasteTo, picture.W, picture.H)
+		}
+		p.overlays = append(p.overlays, imageio.Overlay(picture, mask))
+	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference/imageio"
+	"sdworker/inference/latent"
 	"sdworker/inference/prompt"
 	"sdworker/inference/sampler"
 	"sdworker/internal/fileid"
@@ -90,7 +91,8 @@ type Mask struct {
 	Round        bool
 	Fill         int // 0 fill, 1 original, 2 latent noise, 3 latent nothing
 	OnlyMasked   bool
-	Padding      int // pixels around the masked area
+	Padding      int          // pixels around the masked area
+	Soft         *latent.Soft // soft inpainting when set
 }
 
 // Hires is the second pass of txt2img. Whoever makes the request computes its
@@ -392,6 +394,8 @@ func (in *Init) check(r *Request) error {
 		return fault.FieldError("inpainting_fill", "inpainting_fill is %d, want 0 to 3", m.Fill)
 	case m.Padding < 0 || m.Padding > MaxSide:
 		return fault.FieldError("inpaint_full_res_padding", "inpaint_full_res_padding is %d, want 0 to %d", m.Padding, MaxSide)
+	case m.Soft != nil:
+		return m.Soft.Check()
 	}
 	return nil
 }

@@ -5,6 +5,11 @@ import "math"
 // gaussianPasses is how many box blurs Pillow replaces a Gaussian with.
 const gaussianPasses = 3
 
+// GaussianBlur blurs a mask by a standard deviation in pixels as Pillow's filter does.
+func (m Gray) GaussianBlur(deviation float32) Gray {
+	return Gray{m.W, m.H, gaussianBlur(m.Pix, m.W, m.H, 1, deviation)}
+}
+
 // gaussianBlur blurs interleaved channels as Pillow's GaussianBlur does: three
 // box blurs per axis whose fractional radius gives the standard deviation
 // (Gwosdek et al., "Theoretical foundations of Gaussian convolution by extended

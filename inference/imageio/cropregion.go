@@ -26,6 +26,13 @@ func CropRegion(mask Gray, padding, processW, processH int) (Box, bool) {
 	return box.Pad(padding, mask.W, mask.H).Expand(processW, processH, mask.W, mask.H), true
 }
 
+// Onto puts a mask of another size into the box of a black one of w by h pixels, as
+// the result of an "only masked" job is put into its picture.
+func (m Gray) Onto(b Box, w, h int) Gray {
+	m = ResizeMaskMode(CropAndResize, m, b.W(), b.H())
+	return m.Crop(Box{-b.X0, -b.Y0, w - b.X0, h - b.Y0})
+}
+
 // Pad widens the box by n pixels on each side within a w by h picture.
 func (b Box) Pad(n, w, h int) Box {
 	return Box{max(b.X0-n, 0), max(b.Y0-n, 0), min(b.X1+n, w), min(b.Y1+n, h)}

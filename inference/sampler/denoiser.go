@@ -68,7 +68,7 @@ func (d *denoiser) predict(ctx context.Context, dst, x []float32, level float32)
 	copy(d.inputs, x)
 	blendsInput := d.family == timesteps
 	if blendsInput {
-		d.blend(d.inputs)
+		d.blend(d.inputs, level)
 	}
 	skip := d.skipsNegative(level)
 	scales := d.scales(level)
@@ -83,7 +83,7 @@ func (d *denoiser) predict(ctx context.Context, dst, x []float32, level float32)
 		}
 	}
 	if !blendsInput {
-		d.blend(dst)
+		d.blend(dst, level)
 	}
 	d.batch.Call++
 	return nil
@@ -197,8 +197,13 @@ func (d *denoiser) keep(dst []float32, level float32, s scales, skipNegative boo
 // image returns row i of a tensor.
 func (d *denoiser) image(x []float32, i int) []float32 { return x[i*d.size : (i+1)*d.size] }
 
-func (d *denoiser) blend(x []float32) {
-	if in := d.job.Img2Img; in != nil && in.Mask != nil {
+// blend puts back what the mask keeps, at a sigma or timestep.
+func (d *denoiser) blend(x []float32, level float32) {
+	switch in := d.job.Img2Img; {
+	case in == nil || in.Mask == nil:
+	case in.Soft != nil:
+		in.Soft.Blend(x, in.Latent, in.Mask, d.job.RNG.Config().Shape.C, level)
+	default:
 		latent.Blend(x, in.Latent, in.Mask)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"sdworker/inference/latent"
 	"sdworker/inference/rng"
 )
 
@@ -56,6 +57,9 @@ type Img2Img struct {
 
 	NoiseMultiplier float64   // factor of the start noise, 1 = as drawn
 	Mask            []float32 // [H,W], 1 = repaint, 0 = keep; nil repaints all
+
+	// Soft mixes by the mask otherwise, and leaves the result as it is; nil does not.
+	Soft *latent.Soft
 }
 
 // Predictions counts the guided predictions of a run, one for each image and call.

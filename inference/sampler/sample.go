@@ -55,7 +55,7 @@ func Sample(ctx context.Context, job *Job) ([]float32, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in := job.Img2Img; in != nil && in.Mask != nil {
+	if in := job.Img2Img; in != nil && in.Mask != nil && in.Soft == nil {
 		latent.Blend(x, in.Latent, in.Mask)
 	}
 	return x, nil
