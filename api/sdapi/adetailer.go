@@ -275,6 +275,7 @@ func (c *call) detailUnit(unit *fields) (*inference.DetailUnit, error) {
 		Mask: inference.Mask{
 			BlurX: unit.whole("ad_mask_blur"), BlurY: unit.whole("ad_mask_blur"), Fill: keepMasked,
 			OnlyMasked: unit.flag("ad_inpaint_only_masked", true), Padding: unit.whole("ad_inpaint_only_masked_padding"),
+			Round: c.soft == nil, Soft: c.soft,
 		},
 	}
 	c.detailPrompts(unit, out)

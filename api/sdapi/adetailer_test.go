@@ -54,7 +54,7 @@ func TestADetailerDefaults(t *testing.T) {
 			Model: faceModel, Confidence: 0.3, Selection: detect.Selection{MaxRatio: 1, Grow: 4},
 			Prompts: []string{"a cat"}, NegativePrompts: []string{"bad"},
 			Checkpoint: f.gen.Last().Files.Checkpoint, Sampler: "Heun", Scheduler: "Karras", Steps: 3, CFGScale: 5, Width: 64, Height: 96, ClipSkip: 1,
-			DenoisingStrength: 0.4, NoiseMultiplier: 1, Mask: inference.Mask{BlurX: 4, BlurY: 4, Fill: 1, OnlyMasked: true, Padding: 32},
+			DenoisingStrength: 0.4, NoiseMultiplier: 1, Mask: inference.Mask{BlurX: 4, BlurY: 4, Fill: 1, Round: true, OnlyMasked: true, Padding: 32},
 		}}, f.gen.Last().Details)
 	}
 }
@@ -113,7 +113,7 @@ func TestADetailerUnit(t *testing.T) {
 		Prompts:   []string{"one, a cat <lora:foo:1>", "[SKIP]", "a cat <lora:foo:1>"}, NegativePrompts: []string{"bad, two"},
 		Checkpoint: "/models/other.safetensors", VAE: "/models/VAE/sharp.safetensors",
 		Sampler: "DPM++ 2M", Scheduler: "Automatic", Steps: 5, CFGScale: 3, Width: 643, Height: 768, ClipSkip: 2,
-		DenoisingStrength: 1, NoiseMultiplier: 1.25, Mask: inference.Mask{Fill: 1, Padding: 1},
+		DenoisingStrength: 1, NoiseMultiplier: 1.25, Mask: inference.Mask{Fill: 1, Round: true, Padding: 1},
 	}}, f.gen.Last().Details)
 
 	unit["ad_sampler"], unit["ad_scheduler"] = "Use same sampler", "Exponential"

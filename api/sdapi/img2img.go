@@ -38,12 +38,17 @@ func (c *call) buildImg2Img(ctx context.Context) error {
 	}
 	r.Init = init
 	if c.mask == nil {
+		if c.soft != nil && len(c.detailUnits) == 0 {
+			c.note("soft inpainting did nothing: the request has no mask")
+		}
 		return nil
 	}
+	round := in.flag("mask_round", false) && c.soft == nil
 	mask := &inference.Mask{
-		Image:      imageio.Mask(*c.mask, in.flag("mask_round", false)),
+		Image:      imageio.Mask(*c.mask, round),
 		Invert:     in.wholeOr("inpainting_mask_invert", 0) != 0,
-		Round:      in.flag("mask_round", false),
+		Round:      round,
+		Soft:       c.soft,
 		Fill:       in.wholeOr("inpainting_fill", 0),
 		OnlyMasked: in.flag("inpaint_full_res", false),
 	}

@@ -115,7 +115,7 @@ func (c *call) tabParams(p *infotext.Params) {
 			p.Hires.Checkpoint = c.hires.checkpoint.ShortTitle()
 		}
 	}
-	p.Scripts = slices.Concat(c.detailTexts, c.unitTexts(), c.texts)
+	p.Scripts = slices.Concat(c.softTexts(), c.detailTexts, c.unitTexts(), c.texts)
 	if c.req.Init != nil {
 		p.ImageCFGScale = c.in.maybeNumber("image_cfg_scale")
 	}
@@ -212,6 +212,7 @@ func (c *call) pasteInfotext() error {
 		return nil
 	}
 	parsed := c.server.infotextReader(c.opts).Parse(text)
+	c.pastedSoft = softOf(parsed)
 	paste := infotext.Fields.Txt2Img
 	if c.tab == img2img {
 		paste = infotext.Fields.Img2Img

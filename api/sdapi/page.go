@@ -62,7 +62,25 @@ type Parameters struct {
 	ModelHash, Model string           // "" where the text does not say
 	Control          []map[string]any // units of ControlNet, without their pictures
 	Details          []map[string]any // units of ADetailer
+	Soft             []any            // arguments of soft inpainting, nil for none
 	Script           map[string]any   // arguments of X/Y/Z plot by their labels, nil for none
+}
+
+// AlwaysOn are the always-on scripts that a request of the text has, for one of the two
+// routes. ControlNet is left out, whose pictures no text holds.
+func (p *Parameters) AlwaysOn(img2img bool) map[string]any {
+	scripts := map[string]any{}
+	if len(p.Details) > 0 {
+		args := []any{true, false}
+		for _, unit := range p.Details {
+			args = append(args, unit)
+		}
+		scripts["ADetailer"] = map[string]any{"args": args}
+	}
+	if p.Soft != nil && img2img {
+		scripts[softName] = map[string]any{"args": p.Soft}
+	}
+	return scripts
 }
 
 // ReadParameters reads the parameters text of a picture. An error is an
@@ -74,7 +92,7 @@ func (s *Server) ReadParameters(text string) (*Parameters, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Parameters{Paste: paste, Control: unitsOf(parsed), Details: detailsOf(parsed)}
+	p := &Parameters{Paste: paste, Control: unitsOf(parsed), Details: detailsOf(parsed), Soft: softOf(parsed)}
 	p.ModelHash, _ = parsed["Model hash"].(string)
 	p.Model, _ = parsed["Model"].(string)
 	if parsed["Script"] == "X/Y/Z plot" {

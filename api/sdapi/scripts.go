@@ -9,6 +9,7 @@ import (
 	"sdworker/api/infotext"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
+	"sdworker/inference/latent"
 )
 
 // script is an entry of A1111's lists of scripts.
@@ -68,7 +69,7 @@ var allScripts = []*script{
 	}},
 	{name: "extra options", alwayson: true, silent: true, tabs: both},
 	{name: "hypertile", alwayson: true, silent: true, tabs: both},
-	{name: "soft inpainting", alwayson: true, tabs: []*tab{img2img}},
+	softScript(),
 	{name: "controlnet", alwayson: true, silent: true, tabs: both},
 	{name: "adetailer", alwayson: true, silent: true, tabs: both},
 	dynamicScript(),
@@ -133,6 +134,10 @@ type scriptCall struct {
 	refiner    *infotext.Refiner // nil: none is asked for
 	dynamic    *dynamicArgs      // nil: braces are plain text
 
+	soft       *latent.Soft // soft inpainting, nil when it is off
+	softValues []any        // its arguments as they were sent
+	pastedSoft []any        // what the infotext of the request says of them
+
 	detailUnits []*fields // valid ones of ADetailer
 	detailsOnly bool      // img2img is left out
 	detailTexts []infotext.Entry
@@ -158,6 +163,11 @@ func (c *call) chooseScript() error {
 // readAlwaysOn checks alwayson_scripts. Arguments beyond what a script takes are
 // ignored, as in A1111.
 func (c *call) readAlwaysOn() error {
+	if c.pastedSoft != nil && c.tab == img2img {
+		if err := c.readSoft(nil); err != nil {
+			return err
+		}
+	}
 	for name, v := range c.in.object("alwayson_scripts").All() {
 		found := findScript(c.tab, name)
 		switch {
@@ -180,6 +190,10 @@ func (c *call) readAlwaysOn() error {
 			c.control = args
 		case found.name == "adetailer":
 			c.readADetailer(args)
+		case found.name == softName:
+			if err := c.readSoft(args); err != nil {
+				return err
+			}
 		case found.name == dynamicName:
 			if err := c.readDynamic(args); err != nil {
 				return err

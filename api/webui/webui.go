@@ -69,6 +69,7 @@ type Parameters struct {
 	Model     string           `json:"model"`
 	Control   []map[string]any `json:"control"` // units of ControlNet
 	Details   []map[string]any `json:"details"` // units of ADetailer
+	Soft      []any            `json:"soft"`    // arguments of soft inpainting
 	Script    map[string]any   `json:"script"`  // arguments of X/Y/Z plot by their labels
 }
 

@@ -61,12 +61,8 @@ func (r *apiRequest) reuse(text string, s *services, c *cli.Call) (notes []strin
 			notes = append(notes, fmt.Sprintf("the picture's checkpoint %s is not here; another one is used", printable(strings.TrimSpace(p.Model+" "+p.ModelHash))))
 		}
 	}
-	if _, given := r.body["alwayson_scripts"]; !given && len(p.Details) > 0 {
-		args := []any{true, false}
-		for _, unit := range p.Details {
-			args = append(args, unit)
-		}
-		r.body["alwayson_scripts"] = map[string]any{"ADetailer": map[string]any{"args": args}}
+	if _, given := r.body["alwayson_scripts"]; !given {
+		r.body["alwayson_scripts"] = p.AlwaysOn(r.path == a1111.Img2Img)
 	}
 	if len(p.Control) > 0 {
 		notes = append(notes, "the pictures of ControlNet are not in the file; it is left out")
