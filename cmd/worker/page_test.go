@@ -260,6 +260,18 @@ func pagePaintsMasks(t *testing.T, home string) {
 	require.Equal(t, 0, white(32, 24))
 	b.do(`$('undo').click(); $('form').requestSubmit()`)
 	require.Contains(t, b.pictures(1)[0], "Denoising strength: 0.75, Mask blur: 4, Inpaint area: Only masked")
+
+	b.fill(map[string]any{"soft_enable": true, "soft_bias": "1.5"})
+	require.False(t, js[bool](b, `return $('soft').hidden`))
+	before := b.values()
+	b.do(`$('form').requestSubmit()`)
+	require.Contains(t, b.pictures(2)[0], "Soft inpainting enabled: True, Soft inpainting schedule bias: 1.5, Soft inpainting preservation strength: 0.5")
+	b.fill(map[string]any{"soft_enable": false, "soft_bias": "2"})
+	b.do(`document.querySelector('#gallery button').click()`)
+	b.wait(`$('viewer').open`)
+	b.do(`$('use-all').click()`)
+	b.wait(`f.soft_enable.checked`)
+	require.Equal(t, before["soft_bias"], b.values()["soft_bias"])
 }
 
 func pageShowsQueue(t *testing.T, home string) {
@@ -368,7 +380,7 @@ func pageKeepsHistory(t *testing.T, home string) {
 	b.wait(`(await (await import('./webui/storage.js')).entries()).at(-1).text.startsWith('a cat')`)
 	require.Equal(t, "15 of 500", js[string](b, `return $('count').textContent`))
 	b.do(`$('search').value = ''; $('search').dispatchEvent(new Event('input'))`)
-	require.Equal(t, "a cat", js[string](b, `return document.querySelector('#gallery img').alt`))
+	b.wait(`document.querySelector('#gallery img').alt === 'a cat'`)
 	require.Equal(t, many, js[int](b, `return (await (await import('./webui/storage.js')).entries()).length`), "the oldest made room")
 	b.do(`$('limit').value = '100'; $('limit').onchange()`)
 	b.wait(`$('count').textContent === '100'`)

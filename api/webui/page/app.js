@@ -70,6 +70,7 @@ onChange(() => {
   now('model-section', field.model.selectedOptions[0]?.text ?? 'none found')
   now('hires', field.enable_hr.checked ? 'on' : '')
   now('variation', [field.subseed_strength.value > 0 && field.subseed_strength.value, field.tiling.checked && 'tiling'].filter(Boolean).join(', '))
+  $('soft').hidden = !field.soft_enable.checked
   form.classList.toggle('sized', field.extras_resize_mode.value === '1')
   scripts.fill()
   toy.tell()

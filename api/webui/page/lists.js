@@ -3,6 +3,7 @@
 import { call } from './api.js'
 import { bytes, offer } from './dom.js'
 import { field, keepDefaults, set } from './form.js'
+import * as soft from './soft.js'
 
 // server is what the lists said last.
 export const server = {
@@ -57,6 +58,7 @@ function fillDefaults(api, detail) {
   }
   field.mask_blur.value = known.mask_blur_x.default
   field.inpaint_full_res.value = String(known.inpaint_full_res.default)
+  soft.fill()
   server.sampler = known.sampler_index.default
 }
 

@@ -10,6 +10,7 @@ import * as detailer from './detailer.js'
 import { dataURL } from './pictures.js'
 import { setStyles } from './prompt.js'
 import * as scripts from './scripts.js'
+import * as soft from './soft.js'
 
 // textOf is the parameters text in a picture's file, "" for none.
 export async function textOf(blob) {
@@ -40,7 +41,7 @@ export function show(element, text) {
 // use fills the form with all that a text says, and the defaults for the rest. It
 // returns sentences about what could not be taken.
 export async function use(text) {
-  const { fields, overrides, model_hash: hash, model, control: units, details, script } = await call('POST', 'webui/parameters', { text })
+  const { fields, overrides, model_hash: hash, model, control: units, details, soft: softArgs, script } = await call('POST', 'webui/parameters', { text })
   const missing = []
   const mine = field.model.value, vae = field.sd_vae.value
   reset()
@@ -69,6 +70,7 @@ export async function use(text) {
   control.set(units ?? [])
   if (units?.length) missing.push('The pictures of ControlNet are not in the file.')
   detailer.use(details ?? [])
+  soft.use(softArgs)
   changed()
   scripts.fill()
   scripts.set(script ? 'x/y/z plot' : '', script ?? {})

@@ -8,6 +8,7 @@ import { server } from './lists.js'
 import { overrides } from './parameters.js'
 import { styles } from './prompt.js'
 import * as scripts from './scripts.js'
+import * as soft from './soft.js'
 
 const numbers = (body, ...names) => { for (const name of names) body[name] = number(name) }
 
@@ -62,6 +63,7 @@ async function img2img() {
   numbers(body, 'denoising_strength', 'resize_mode')
   if (!canvas.hasMask()) return body
   body.mask = await canvas.mask()
+  Object.assign(body.alwayson_scripts, soft.args())
   body.inpaint_full_res = field.inpaint_full_res.value === 'true'
   numbers(body, 'mask_blur', 'inpainting_fill', 'inpaint_full_res_padding', 'inpainting_mask_invert')
   return body
