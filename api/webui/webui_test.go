@@ -109,7 +109,8 @@ func TestFormHasFieldsOfTheAPI(t *testing.T) {
 	names := regexp.MustCompile(` name="(\w+)"`).FindAllStringSubmatch(form, -1)
 	require.NotEmpty(t, names)
 	for _, m := range names[1:] { // the first is of the viewport
-		require.True(t, slices.Contains(fields, m[1]) || slices.Contains(own, m[1]) || strings.HasPrefix(m[1], "ad_"), m[1])
+		ofScript := strings.HasPrefix(m[1], "ad_") || strings.HasPrefix(m[1], "soft_")
+		require.True(t, slices.Contains(fields, m[1]) || slices.Contains(own, m[1]) || ofScript, m[1])
 	}
 }
 
