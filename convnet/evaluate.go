@@ -9,7 +9,7 @@ func (n *Net) Evaluate(weights [][]float32, picture []float32, h, w int) [][]flo
 	values := make([][]float32, len(sizes))
 	values[0] = picture
 	for i, node := range n.Nodes {
-		e := evaluation{node: node, in: sizes[node.A], size: sizes[i+1], a: values[node.A], b: values[node.B]}
+		e := evaluation{node: node, in: sizes[node.A], size: sizes[i+1], a: values[node.A], b: values[node.B], c: values[node.C]}
 		e.out = make([]float32, e.size.Len())
 		if node.Weight >= 0 {
 			e.weight, e.kernel = weights[node.Weight], n.Weights[node.Weight].Shape
@@ -31,7 +31,7 @@ func (n *Net) Evaluate(weights [][]float32, picture []float32, h, w int) [][]flo
 type evaluation struct {
 	node         Node
 	in, size     Size
-	a, b, out    []float32
+	a, b, c, out []float32
 	weight, bias []float32
 	kernel       [4]int
 }
@@ -53,8 +53,10 @@ func (e *evaluation) run() {
 		e.each(func(c, y, x int) float32 { return e.at(c/(f*f), y*f+c/f%f, x*f+c%f) })
 	case Slice:
 		e.each(func(c, y, x int) float32 { return e.at(n.First+c, y, x) })
-	case Concat:
+	case Concat, Append:
 		copy(e.out[copy(e.out, e.a):], e.b)
+	case Tokens, Lines, Linear, LayerNorm, Attention, Array, Take, Fold:
+		e.tokens()
 	default:
 		plane := e.size.H * e.size.W
 		for i, v := range e.a {
@@ -68,6 +70,8 @@ func (e *evaluation) pointwise(v float32, i, channel int) float32 {
 	switch e.node.Op {
 	case SiLU:
 		return v * sigmoid(v)
+	case GELU:
+		return float32(float64(v) * (1 + math.Erf(float64(v)/math.Sqrt2)) / 2)
 	case Sigmoid:
 		return sigmoid(v)
 	case LeakyReLU:

@@ -21,13 +21,26 @@ const (
 	MaxPool             // the largest of Factor by Factor values around each
 	Shuffle             // Factor² channels become Factor by Factor values (torch's pixel_shuffle)
 	Unshuffle           // the reverse of Shuffle
+
+	// Operations on tokens: rows of features, which lie beside each other. Channels is
+	// the number of features, H that of rows and W is 1.
+	Tokens    // a picture's cells as rows, the first line of cells first
+	Lines     // a picture of one channel, whose lines become rows
+	Linear    // every row times Weight plus Bias
+	LayerNorm // every row brought to mean 0 and variance 1, times Weight plus Bias; Scale is added to the variance
+	GELU      // x * Phi(x), exact
+	Attention // of the queries A over the keys B and values C, with Factor heads
+	Array     // the array Weight itself
+	Append    // rows of A, then those of B
+	Take      // Factor rows from First on
+	Fold      // every row becomes Factor rows
 )
 
-// Node is one layer. A and B number what it reads: 0 is the picture that goes in, n
+// Node is one layer. A, B and C number what it reads: 0 is the picture that goes in, n
 // the result of Nodes[n-1].
 type Node struct {
 	Op           Op
-	A, B         int
+	A, B, C      int
 	Weight, Bias int // into Weights, -1 for none
 	Stride, Pad  int
 	First        int
@@ -38,7 +51,9 @@ type Node struct {
 
 // Weight is an array that nodes use, made of tensors of the file.
 type Weight struct {
-	Shape [4]int   // outputs, inputs, rows, columns of a kernel; 1, channels, 1, 1 of what each channel has
+	// Shape is outputs, inputs, rows, columns of a kernel; 1, channels, 1, 1 of what each
+	// channel has; 1, 1, rows, features of what acts on tokens.
+	Shape [4]int
 	From  []string // names of the tensors
 	fold  func(from [][]float32) []float32
 }
@@ -59,13 +74,30 @@ type Net struct {
 	Weights  []Weight
 	Outputs  []int   // values that come out, numbered as Node.A
 	Params   []Param // every tensor that Weights are made of, once
+	Half     bool    // matrices of Linear are kept in half precision
+}
+
+// Halved tells which arrays are kept in half precision.
+func (n *Net) Halved() []bool {
+	out := make([]bool, len(n.Weights))
+	for _, node := range n.Nodes {
+		if n.Half && node.Op == Linear {
+			out[node.Weight] = true
+		}
+	}
+	return out
 }
 
 // Bytes is the memory that the arrays take.
 func (n *Net) Bytes() int64 {
 	var bytes int64
-	for _, w := range n.Weights {
-		bytes += 4 * int64(w.Len())
+	halved := n.Halved()
+	for i, w := range n.Weights {
+		if halved[i] {
+			bytes += 2 * int64(w.Len())
+		} else {
+			bytes += 4 * int64(w.Len())
+		}
 	}
 	return bytes
 }
@@ -73,24 +105,38 @@ func (n *Net) Bytes() int64 {
 // Load makes the arrays of Weights; read returns the values of a tensor.
 func (n *Net) Load(read func(name string) ([]float32, error)) ([][]float32, error) {
 	out := make([][]float32, len(n.Weights))
+	err := n.LoadEach(read, func(i int, values []float32) error { out[i] = values; return nil })
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// LoadEach is Load for networks too large to be held twice: take gets one array after
+// the other.
+func (n *Net) LoadEach(read func(name string) ([]float32, error), take func(i int, values []float32) error) error {
 	for i, w := range n.Weights {
 		from := make([][]float32, len(w.From))
 		for k, name := range w.From {
 			var err error
 			if from[k], err = read(name); err != nil {
-				return nil, err
+				return err
 			}
 		}
+		var values []float32
 		if w.fold != nil {
-			out[i] = w.fold(from)
+			values = w.fold(from)
 		} else {
-			out[i] = from[0]
+			values = from[0]
 		}
-		if len(out[i]) != w.Len() {
-			return nil, fmt.Errorf("an array made of %q has %d values where %d are needed", w.From, len(out[i]), w.Len())
+		if len(values) != w.Len() {
+			return fmt.Errorf("an array made of %q has %d values where %d are needed", w.From, len(values), w.Len())
+		}
+		if err := take(i, values); err != nil {
+			return err
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // Size is the extent of a value.
@@ -116,6 +162,18 @@ func (n *Net) Sizes(h, w int) []Size {
 			s.H, s.W = s.H*node.Factor, s.W*node.Factor
 		case Unshuffle:
 			s.H, s.W = s.H/node.Factor, s.W/node.Factor
+		case Tokens:
+			s.H, s.W = s.H*s.W, 1
+		case Lines:
+			s.W = 1
+		case Array:
+			s.H, s.W = n.Weights[node.Weight].Shape[2], 1
+		case Append:
+			s.H += sizes[node.B].H
+		case Take:
+			s.H = node.Factor
+		case Fold:
+			s.H *= node.Factor
 		default:
 		}
 		sizes = append(sizes, s)

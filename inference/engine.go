@@ -2,7 +2,9 @@ package inference
 
 import (
 	"context"
+	"slices"
 
+	"sdworker/convnet/ipadapter"
 	"sdworker/formats/embedding"
 	"sdworker/formats/hypernet"
 	"sdworker/inference/detect"
@@ -20,6 +22,7 @@ const (
 	TextWidth      = sd1.TextWidth      // width of a CLIP ViT-L/14 hidden state
 	ChunkTokens    = sd1.ChunkTokens    // begin token, 75 prompt tokens, end token
 	VocabSize      = sd1.Vocabulary     // ids from here on address TextInput.Vectors
+	ImageLayers    = ipadapter.Layers   // cross attentions of the UNet
 	ControlLayers  = 13                 // residuals of a ControlNet: 12 of the encoder and the middle one
 )
 
@@ -98,6 +101,18 @@ type UNetInput struct {
 	// and 0 for the others, [b]; nil when there are none.
 	Perturbed []float32
 	FreeU     FreeU // Start and End do not count
+
+	Images []ImageInput // pictures that cross attention sees beside the text
+}
+
+// ImageInput is what cross attention sees of a picture (IP-Adapter). The attention to it
+// is added to that to the text.
+type ImageInput struct {
+	Tokens int
+	Values [][]float32 // [b], of each row what ImagePrompt has; the values may be weighted
+
+	// Region is where it is seen, as that of a ControlInput.
+	Region []float32
 }
 
 // ControlInput is one ControlNet unit acting on a UNet call. The residuals it
@@ -229,6 +244,43 @@ type PixelUpscaler interface {
 // use and kept.
 type ObjectDetector interface {
 	Detect(ctx context.Context, model string, m imageio.RGB, confidence float64) ([]detect.Found, error)
+}
+
+// ImagePrompter tells what an IP-Adapter shows of pictures. The files are loaded for the
+// call; what was made of the last pictures is kept.
+type ImagePrompter interface {
+	ImagePrompt(ctx context.Context, in ImagePromptInput) (ImagePrompt, error)
+}
+
+// ImagePromptInput is a picture with the files that look at it.
+type ImagePromptInput struct {
+	Adapter, Encoder string    // paths of an IP-Adapter and of the image encoder that it was made for
+	Pixels           []float32 // [3,224,224], less the mean and by the deviation of CLIP's pictures
+}
+
+// ImagePrompt is what cross attention gets of a picture: for each of ImageLayers layers,
+// as package ipadapter numbers them, keys [Tokens,channels] and then values.
+type ImagePrompt struct {
+	Tokens   int
+	Channels []int     // of each layer
+	Seen     []float32 // for the prompt
+	Unseen   []float32 // for the negative prompt: what the adapter makes of no picture
+}
+
+// Weighted returns keys and values with the values of layer i times weight(i), which is
+// what a weight of the attention comes to.
+func (p *ImagePrompt) Weighted(values []float32, weight func(layer int) float64) []float32 {
+	out := slices.Clone(values)
+	at := 0
+	for i, channels := range p.Channels {
+		n := p.Tokens * channels
+		scaled := out[at+n : at+2*n]
+		for k := range scaled {
+			scaled[k] *= float32(weight(i))
+		}
+		at += 2 * n
+	}
+	return out
 }
 
 // Profiler tells where the time of an engine's calls goes.

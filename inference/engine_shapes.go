@@ -72,7 +72,40 @@ func (in UNetInput) Check(channels int) error {
 	if in.Perturbed != nil && len(in.Perturbed) != b {
 		return fault.Errorf(fault.Invalid, op, "%d rows are perturbed or not, want %d", len(in.Perturbed), b)
 	}
+	if len(in.Images) > MaxControlUnits {
+		return fault.Errorf(fault.Invalid, op, "%d pictures beside the text, want at most %d", len(in.Images), MaxControlUnits)
+	}
+	for i, m := range in.Images {
+		if err := m.check(i, b, in.H, in.W); err != nil {
+			return err
+		}
+	}
 	return in.FreeU.Check()
+}
+
+func (m ImageInput) check(i, b, h, w int) error {
+	const op = "ip-adapter"
+	if m.Tokens < 1 || len(m.Values) != b {
+		return fault.Errorf(fault.Invalid, op, "picture %d has %d tokens and values of %d rows, want those of %d", i, m.Tokens, len(m.Values), b)
+	}
+	for _, values := range m.Values {
+		if len(values) == 0 || len(values) != len(m.Values[0]) || len(values)%(2*m.Tokens) != 0 {
+			return fault.Errorf(fault.Invalid, op, "picture %d has rows of %d and %d values for %d tokens", i, len(m.Values[0]), len(values), m.Tokens)
+		}
+	}
+	if m.Region != nil && len(m.Region) != regionLen(h, w) {
+		return fault.Errorf(fault.Invalid, op, "region of picture %d has %d values, want %d", i, len(m.Region), regionLen(h, w))
+	}
+	return nil
+}
+
+// regionLen is how many values the maps of a region have.
+func regionLen(h, w int) int {
+	n := 0
+	for _, size := range RegionSizes(h, w) {
+		n += size[0] * size[1]
+	}
+	return n
 }
 
 func (c ControlInput) check(i, b, h, w int) error {
@@ -87,14 +120,8 @@ func (c ControlInput) check(i, b, h, w int) error {
 	case len(c.Layers) != ControlLayers:
 		return fault.Errorf(fault.Invalid, op, "unit %d has %d layer strengths, want %d", i, len(c.Layers), ControlLayers)
 	}
-	if c.Region != nil {
-		want := 0
-		for _, size := range RegionSizes(h, w) {
-			want += size[0] * size[1]
-		}
-		if len(c.Region) != want {
-			return fault.Errorf(fault.Invalid, op, "region of unit %d has %d values, want %d", i, len(c.Region), want)
-		}
+	if want := regionLen(h, w); c.Region != nil && len(c.Region) != want {
+		return fault.Errorf(fault.Invalid, op, "region of unit %d has %d values, want %d", i, len(c.Region), want)
 	}
 	for _, s := range [][]float32{c.Rows, c.Layers, c.Region} {
 		for _, v := range s {

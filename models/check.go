@@ -68,7 +68,7 @@ func (i *Info) Usable(o CheckOptions) error {
 }
 
 func (i *Info) permitted(o CheckOptions) error {
-	if i.Format == formats.Pickle && !o.AllowPickle && i.Kind != Detector { // detectors come as nothing else
+	if i.Format == formats.Pickle && !o.AllowPickle && !i.Kind.AlwaysPickle() {
 		return Forbidden(i.Path)
 	}
 	return nil
@@ -90,7 +90,7 @@ func (i *Info) content() string {
 	case i.has("input_blocks.0.0.weight"), i.has("conv_in.weight") && i.hasPrefix("down_blocks."):
 		return "a UNet alone, without text encoder and VAE"
 	case i.anyPart("ip_adapter.", "image_proj."):
-		return "an IP-Adapter"
+		return "a part of an IP-Adapter"
 	case i.anyPart("double_blocks.", "single_transformer_blocks."):
 		return "a Flux model"
 	case i.anyPart("motion_modules."):
@@ -114,7 +114,7 @@ func accepts(kind Kind) []Arch {
 	switch kind {
 	case Checkpoint:
 		return []Arch{SD1, SD1Inpaint}
-	case VAE, LoRA, Embedding, ControlNet:
+	case VAE, LoRA, Embedding, ControlNet, IPAdapter:
 		return []Arch{SD1}
 	default:
 		return nil

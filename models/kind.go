@@ -1,5 +1,5 @@
 // Package models says what a model file is: checkpoint, VAE, LoRA, embedding,
-// ControlNet, upscaler or the small decoder for previews, of which family, and
+// ControlNet, IP-Adapter, upscaler or the small decoder for previews, of which family, and
 // whether it can be used here. Where the files are, package catalog knows.
 package models
 
@@ -14,20 +14,22 @@ type Kind string
 
 // Kinds.
 const (
-	Checkpoint Kind = "checkpoint"
-	VAE        Kind = "vae"
-	LoRA       Kind = "lora"
-	Embedding  Kind = "embedding" // textual inversion
-	ControlNet Kind = "controlnet"
-	Upscaler   Kind = "upscaler" // ESRGAN, compact Real-ESRGAN, SPAN
-	Preview    Kind = "preview"  // TAESD
-	Detector   Kind = "detector" // YOLO, which finds faces and other objects
-	Unknown    Kind = "unknown"
+	Checkpoint   Kind = "checkpoint"
+	VAE          Kind = "vae"
+	LoRA         Kind = "lora"
+	Embedding    Kind = "embedding" // textual inversion
+	ControlNet   Kind = "controlnet"
+	IPAdapter    Kind = "ip-adapter"
+	ImageEncoder Kind = "image-encoder" // of CLIP, which IP-Adapters see pictures with
+	Upscaler     Kind = "upscaler"      // ESRGAN, compact Real-ESRGAN, SPAN
+	Preview      Kind = "preview"       // TAESD
+	Detector     Kind = "detector"      // YOLO, which finds faces and other objects
+	Unknown      Kind = "unknown"
 )
 
 // Kinds lists the kinds that there are folders for.
 func Kinds() []Kind {
-	return []Kind{Checkpoint, VAE, LoRA, Embedding, ControlNet, Upscaler, Preview, Detector}
+	return []Kind{Checkpoint, VAE, LoRA, Embedding, ControlNet, IPAdapter, ImageEncoder, Upscaler, Preview, Detector}
 }
 
 // label is how a message names a file of this kind.
@@ -43,6 +45,10 @@ func (k Kind) label() string {
 		return "a textual inversion embedding"
 	case ControlNet:
 		return "a ControlNet"
+	case IPAdapter:
+		return "an IP-Adapter"
+	case ImageEncoder:
+		return "an image encoder of CLIP"
 	case Upscaler:
 		return "an upscaler"
 	case Preview:
@@ -93,6 +99,9 @@ func (a Arch) label() string {
 		return "another model family"
 	}
 }
+
+// AlwaysPickle tells that the files that people have of a kind come as nothing else.
+func (k Kind) AlwaysPickle() bool { return k == Detector || k == ImageEncoder }
 
 // Named tells whether files of a name are looked for in the folders of a kind, as
 // A1111 does.

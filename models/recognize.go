@@ -1,8 +1,11 @@
 package models
 
 import (
+	"cmp"
 	"strings"
 
+	"sdworker/convnet/clipvision"
+	"sdworker/convnet/ipadapter"
 	"sdworker/convnet/superres"
 	"sdworker/convnet/yolo"
 	"sdworker/formats"
@@ -17,6 +20,7 @@ var markers = []struct {
 	kind Kind
 	is   func(*Info) bool
 }{
+	{IPAdapter, func(i *Info) bool { return i.anyName(ipadapter.Is) }}, // those for FaceID have a LoRA in them
 	{LoRA, func(i *Info) bool { return i.anyName(adapter.Recognize) }},
 	{ControlNet, func(i *Info) bool {
 		return i.hasSuffix("zero_convs.0.0.weight") || i.hasPrefix("controlnet_cond_embedding.") || i.hasPrefix("controlnet_down_blocks.")
@@ -27,6 +31,7 @@ var markers = []struct {
 	{Upscaler, func(i *Info) bool {
 		return i.has("body.0.rdb1.conv1.weight") || i.has("model.1.sub.0.RDB1.conv1.0.weight") || superres.Is(i.has)
 	}},
+	{ImageEncoder, func(i *Info) bool { return clipvision.Is(i.has) }},
 	{Detector, func(i *Info) bool { return yolo.Is(i.has) }},
 	{Preview, func(i *Info) bool {
 		return i.has("decoder.layers.0.weight") || i.has("3.conv.0.weight") && i.has("1.weight") ||
@@ -56,6 +61,8 @@ func (i *Info) recognize() {
 		i.Arch = i.loraArch()
 	case ControlNet:
 		i.Arch = i.contextArch()
+	case IPAdapter:
+		i.Arch = cmp.Or(textWidths[ipadapter.TextWidth(i.Shapes())], OtherArch)
 	case VAE:
 		i.Arch = i.vaeArch()
 	case Embedding:

@@ -81,6 +81,10 @@ func (i *Info) weights(kind Kind) ([]Weight, string) {
 		want, problem = i.previewNet()
 	case Detector:
 		want, problem = i.detectorNet()
+	case IPAdapter:
+		want, problem = i.ipAdapterNet()
+	case ImageEncoder:
+		want, problem = i.imageEncoderNet()
 	case LoRA:
 		return nil, i.loraProblem()
 	case Embedding:

@@ -42,6 +42,8 @@ const (
 	Scratch = 96 << 20
 	// Upscaler is the graph of an ESRGAN upscaler for one tile of 192x192 pixels.
 	Upscaler = 400_000_000
+	// ImageEncoder is the graph of CLIP's image encoder, ViT-H.
+	ImageEncoder = 64 << 20
 )
 
 func of(n, real int) float64 {

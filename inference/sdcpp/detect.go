@@ -82,26 +82,33 @@ func (d *detector) close(e *Engine) {
 	d.src.close()
 }
 
-// openNetOf reads the arrays of a network from its file and opens it.
+// openNetOf makes a network on the device and fills its arrays from its file.
 func (e *Engine) openNetOf(ctx context.Context, op string, net *convnet.Net, src *source) (*netGraph, error) {
 	tensors := make(map[string]models.Weight, len(src.model.weights))
 	for _, w := range src.model.weights {
 		tensors[w.Name] = w
 	}
-	weights, err := net.Load(func(name string) ([]float32, error) {
-		if ctx.Err() != nil {
-			return nil, fault.Stopped(ctx, op)
-		}
+	g, err := e.openNet(ctx, op, net)
+	if err != nil {
+		return nil, err
+	}
+	var read error
+	err = net.LoadEach(func(name string) (values []float32, _ error) {
 		t := tensors[name].Tensor
-		return safetensors.ReadFloat32s(src.file, t.Offset, t.Values(), safetensors.DType(t.DType))
-	})
+		values, read = safetensors.ReadFloat32s(src.file, t.Offset, t.Values(), safetensors.DType(t.DType))
+		return values, read
+	}, func(i int, values []float32) error { return g.set(ctx, e, op, i, values) })
 	switch {
 	case src.overwritten():
-		return nil, beingWritten(src.id.Path)
-	case fault.CodeOf(err) == fault.Canceled:
-		return nil, err
-	case err != nil:
-		return nil, &fault.Error{Code: fault.Invalid, Op: op, Msg: fmt.Sprintf("%s cannot be read", src.id.Path), Err: err}
+		err = beingWritten(src.id.Path)
+	case read != nil:
+		err = &fault.Error{Code: fault.Invalid, Op: op, Msg: fmt.Sprintf("%s cannot be read", src.id.Path), Err: read}
+	case err != nil && fault.CodeOf(err) == fault.Internal: // an array of another length
+		err = &fault.Error{Code: fault.Invalid, Op: op, Msg: fmt.Sprintf("%s cannot be read", src.id.Path), Err: err}
 	}
-	return e.openNet(ctx, op, net, weights)
+	if err != nil {
+		g.close(e)
+		return nil, err
+	}
+	return g, nil
 }

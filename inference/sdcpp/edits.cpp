@@ -1,7 +1,7 @@
 //go:build sdcpp
 
-// What acts inside of the UNet beside its own layers: FreeU, perturbed self-attention and
-// hypernetworks. They are put into a graph that the engine has built, before it has
+// What acts inside of the UNet beside its own layers: FreeU, perturbed self-attention,
+// pictures that cross attention sees, and hypernetworks. They are put into a graph that the engine has built, before it has
 // memory; engine.hpp declares them.
 
 #include "engine.hpp"
@@ -11,7 +11,6 @@
 #include <cmath>
 #include <cstring>
 #include <map>
-#include <unordered_map>
 #include <unordered_set>
 
 namespace sdw {
@@ -75,13 +74,9 @@ namespace {
 struct Editor {
     ggml_context* ctx;
     std::vector<ggml_tensor*> nodes;  // in no order
-    std::unordered_map<const ggml_tensor*, std::string> names;  // of weights
-    std::map<std::string, ggml_tensor*> products;               // by the weight that they multiply by
+    std::map<std::string, ggml_tensor*> products;  // by the weight that they multiply by
 
-    Editor(ggml_context* ctx, ggml_tensor* out, const std::map<std::string, ggml_tensor*>& weights) : ctx(ctx) {
-        for (const auto& [name, tensor] : weights) {
-            names[tensor] = name;
-        }
+    Editor(ggml_context* ctx, ggml_tensor* out) : ctx(ctx) {
         std::unordered_set<ggml_tensor*> seen{out};
         nodes.push_back(out);
         for (size_t i = 0; i < nodes.size(); i++) {
@@ -92,11 +87,8 @@ struct Editor {
             }
         }
         for (ggml_tensor* node : nodes) {
-            if (node->op == GGML_OP_MUL_MAT) {
-                auto found = names.find(node->src[0]);
-                if (found != names.end()) {
-                    products[found->second] = node;
-                }
+            if (node->op == GGML_OP_MUL_MAT && node->src[0]->op == GGML_OP_NONE) {
+                products[ggml_get_name(node->src[0])] = node;
             }
         }
     }
@@ -123,6 +115,18 @@ struct Editor {
         ggml_tensor* values     = product(block + "to_v.weight");
         values                  = ggml_reshape_3d(ctx, values, attended->ne[0], attended->ne[1], attended->ne[2]);
         out->src[1]             = ggml_add(ctx, attended, ggml_mul(ctx, ggml_sub(ctx, values, attended), rows));
+    }
+
+    // show lets the cross attention of a block see a picture beside the text. region, if it
+    // is not null, has a value for each cell.
+    void show(const std::string& block, ggml_tensor* queries, ggml_tensor* keys, ggml_tensor* values, ggml_tensor* region, int heads,
+              const GGMLRunnerContext& run) {
+        ggml_tensor* out  = product(block + "to_out.0.weight");
+        ggml_tensor* seen = ggml_ext_attention_ext(ctx, run.backend, queries, keys, values, heads, nullptr, false, run.flash_attn_enabled);
+        if (region != nullptr) {
+            seen = ggml_mul(ctx, seen, region);
+        }
+        out->src[1] = ggml_add(ctx, out->src[1], seen);
     }
 
     // hyper runs the layers of one module over x.
@@ -230,19 +234,107 @@ std::pair<std::vector<float>, std::vector<float>> skip_waves(int64_t w, int64_t 
     return {std::move(waves), std::move(amounts)};
 }
 
+// cross_attentions are the blocks that look at the text, in diffusers' order.
+std::vector<std::string> cross_attentions() {
+    std::vector<std::string> names;
+    for (int i : {1, 2, 4, 5, 7, 8}) {
+        names.push_back("input_blocks." + std::to_string(i));
+    }
+    for (int i = 3; i <= 11; i++) {
+        names.push_back("output_blocks." + std::to_string(i));
+    }
+    names.emplace_back("middle_block");
+    for (std::string& name : names) {
+        name += ".1.transformer_blocks.0.attn2.";
+    }
+    return names;
+}
+
+// Picture is what an input says of one picture.
+struct Picture {
+    int64_t tokens;
+    const float *values, *region;  // region may be null
+};
+
+// pictures are those of an input. channels are those of the blocks, together; cells those
+// of all maps of a region.
+std::vector<Picture> pictures(const sdw_unet_input& in, int64_t channels, int64_t cells) {
+    std::vector<Picture> list;
+    const float *values = in.image_values, *region = in.image_regions;
+    for (int i = 0; i < in.images; i++) {
+        list.push_back({in.image_tokens[i], values, region});
+        values += 2 * channels * in.image_tokens[i] * in.rows;
+        region += region != nullptr ? cells : 0;
+    }
+    return list;
+}
+
+// sides are the widths and heights of the maps of a region.
+std::array<std::array<int64_t, 2>, 4> sides(const sdw_unet_input& in) {
+    std::array<std::array<int64_t, 2>, 4> list;
+    int64_t w = in.w, h = in.h;
+    for (auto& side : list) {
+        side = {w, h};
+        w    = (w + 1) / 2;
+        h    = (h + 1) / 2;
+    }
+    return list;
+}
+
+int64_t region_cells(const sdw_unet_input& in) {
+    int64_t cells = 0;
+    for (const auto& [w, h] : sides(in)) {
+        cells += w * h;
+    }
+    return cells;
+}
+
+// show_pictures adds the pictures of an input, whose values come from new inputs of the
+// graph. It returns the channels of all blocks together.
+template <class Input>
+int64_t show_pictures(Editor& editor, const GGMLRunnerContext& run, const sdw_unet_input& in, int heads, Input new_input) {
+    const std::vector<std::string> blocks = cross_attentions();
+    std::vector<ggml_tensor*> queries;
+    int64_t channels = 0;
+    for (const std::string& block : blocks) {
+        queries.push_back(editor.product(block + "to_q.weight"));
+        channels += queries.back()->ne[0];
+    }
+    for (const Picture& picture : pictures(in, channels, region_cells(in))) {
+        ggml_tensor* all     = new_input(2 * channels * picture.tokens * in.rows);
+        ggml_tensor* regions = picture.region != nullptr ? new_input(region_cells(in)) : nullptr;
+        size_t at            = 0;
+        const auto next      = [&](int64_t n) {
+            ggml_tensor* part = ggml_view_3d(editor.ctx, all, n, picture.tokens, in.rows, n * sizeof(float), n * picture.tokens * sizeof(float), at);
+            at += ggml_nbytes(part);
+            return part;
+        };
+        for (size_t i = 0; i < blocks.size(); i++) {
+            ggml_tensor *keys = next(queries[i]->ne[0]), *values = next(queries[i]->ne[0]), *region = nullptr;
+            size_t first      = 0;
+            for (const auto& [w, h] : sides(in)) {
+                if (regions != nullptr && region == nullptr && w * h == queries[i]->ne[1]) {
+                    region = ggml_view_2d(editor.ctx, regions, 1, w * h, sizeof(float), first * sizeof(float));
+                }
+                first += w * h;
+            }
+            editor.show(blocks[i], queries[i], keys, values, region, heads, run);
+        }
+    }
+    return channels;
+}
+
 }  // namespace
 
 void UNet::edit(ggml_tensor* out, const sdw_unet_input& in, const Hypernets& hypernets) {
     edit_constants.clear();
-    if (in.perturbed == nullptr && in.freeu == 0 && hypernets.modules.empty()) {
+    if (in.perturbed == nullptr && in.images == 0 && in.freeu == 0 && hypernets.modules.empty()) {
         return;
     }
     if (config.tiny_unet) {
-        fail(SDW_INVALID, "this checkpoint has a reduced UNet, which takes neither FreeU nor perturbed attention nor hypernetworks");
+        fail(SDW_INVALID, "this checkpoint has a reduced UNet, which takes neither FreeU nor perturbed attention nor hypernetworks nor IP-Adapters");
     }
-    std::map<std::string, ggml_tensor*> weights;
-    get_param_tensors(weights, "");
-    Editor editor(compute_ctx, out, weights);
+    Editor editor(compute_ctx, out);
     const auto constant = [&](std::vector<float> values, int64_t ne0, int64_t ne1) {
         edit_constants.push_back(std::move(values));
         return input(ne0, ne1);
@@ -250,6 +342,9 @@ void UNet::edit(ggml_tensor* out, const sdw_unet_input& in, const Hypernets& hyp
 
     if (in.perturbed != nullptr) {
         editor.perturb(input(1, 1, in.rows));
+    }
+    if (in.images > 0) {
+        image_channels = show_pictures(editor, get_context(), in, config.num_heads, [&](int64_t n) { return input(n); });
     }
     if (in.freeu != 0) {
         std::map<std::array<int64_t, 3>, std::pair<ggml_tensor*, ggml_tensor*>> waves;
@@ -297,6 +392,12 @@ void UNet::edit(ggml_tensor* out, const sdw_unet_input& in, const Hypernets& hyp
 void UNet::edit_values(const sdw_unet_input& in, std::vector<const void*>& values) const {
     if (in.perturbed != nullptr) {
         values.push_back(in.perturbed);
+    }
+    for (const Picture& picture : pictures(in, image_channels, region_cells(in))) {
+        values.push_back(picture.values);
+        if (picture.region != nullptr) {
+            values.push_back(picture.region);
+        }
     }
     for (const std::vector<float>& constant : edit_constants) {
         values.push_back(constant.data());

@@ -27,7 +27,7 @@ import (
 )
 
 // abi is the version of shim.h that this file was written for.
-const abi = 9
+const abi = 10
 
 var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
 
@@ -65,6 +65,7 @@ type Engine struct {
 	taesd       *source
 	upscaler    *upscaler
 	detectors   []*detector
+	prompts     imagePrompts
 	loras       []inference.LoRA
 	loraFiles   []*source // of those of loras that act
 	loraReports []inference.LoRAReport
@@ -79,6 +80,7 @@ var (
 	_ inference.PreviewDecoder = (*Engine)(nil)
 	_ inference.PixelUpscaler  = (*Engine)(nil)
 	_ inference.ObjectDetector = (*Engine)(nil)
+	_ inference.ImagePrompter  = (*Engine)(nil)
 	_ inference.FileKeeper     = (*Engine)(nil)
 	_ inference.Profiler       = (*Engine)(nil)
 )
@@ -223,6 +225,12 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 		input.freeu = C.int(f.Version)
 		input.freeu_factors = [4]C.float{C.float(f.B1), C.float(f.B2), C.float(f.S1), C.float(f.S2)}
 	}
+	images, err := e.imageInputs(in.Images)
+	if err != nil {
+		return nil, err
+	}
+	input.images, input.image_tokens = C.int(len(in.Images)), (*C.int)(unsafe.SliceData(images.tokens))
+	input.image_values, input.image_regions = floats(images.values), floats(images.regions)
 	var controls []string
 	for _, u := range in.Control {
 		controls = append(controls, u.Model)
@@ -240,7 +248,7 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 			return nil, err
 		}
 	}
-	err := e.call(ctx, "unet", func(buf *C.char, n C.int) C.sdw_status {
+	err = e.call(ctx, "unet", func(buf *C.char, n C.int) C.sdw_status {
 		return C.sdw_unet(e.c, input, flag(len(in.Control) > 0), floats(out), buf, n)
 	}, e.checkpoint)
 	return result(out, err)

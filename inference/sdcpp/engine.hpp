@@ -276,14 +276,15 @@ struct UNet : Graph<UNetModelRunner> {
     Contexts texts;
 
     // edit changes a graph that has no memory yet, from its output, to what the input asks
-    // for and the hypernetworks do. It adds inputs.
+    // for, its pictures show and the hypernetworks do. It adds inputs.
     void edit(ggml_tensor* out, const sdw_unet_input& in, const Hypernets& hypernets);
 
     // edit_values lists what the inputs of edit read.
     void edit_values(const sdw_unet_input& in, std::vector<const void*>& values) const;
 
 private:
-    std::vector<std::vector<float>> edit_constants;  // of the graph's inputs, but for perturbed
+    std::vector<std::vector<float>> edit_constants;  // of the graph's inputs, but for those of the call
+    int64_t image_channels = 0;                      // of the blocks that look at pictures, together
 };
 
 struct Autoencoder : Graph<AutoEncoderKL> {

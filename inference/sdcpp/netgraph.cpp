@@ -25,7 +25,7 @@ Context new_context(size_t tensors, size_t graph_nodes) {
 }
 
 // tensors_per_node bounds what a layer becomes.
-constexpr size_t tensors_per_node = 10;
+constexpr size_t tensors_per_node = 24;
 
 }  // namespace
 
@@ -65,31 +65,28 @@ struct sdw_net {
         h = w = 0;
     }
 
-    // load reads the arrays. What each channel has one of stands along the channels.
-    void load(const float* values, const int32_t* shapes, int n) {
-        std::vector<bool> single(n);
-        for (const sdw_node& node : nodes) {
-            if (node.bias >= 0) {
-                single.at(node.bias) = true;
-            }
-            if (node.op == SDW_PRELU) {
-                single.at(node.weight) = true;
-            }
-        }
+    // allocate makes room for the arrays.
+    void allocate(const int32_t* shapes, const int32_t* halved, int n) {
         weights_context = new_context(n, 0);
         for (int i = 0; i < n; i++) {
             const int32_t* s = shapes + 4 * i;
-            weights.push_back(single[i] ? ggml_new_tensor_4d(weights_context.get(), GGML_TYPE_F32, 1, 1, s[1], 1)
-                                        : ggml_new_tensor_4d(weights_context.get(), GGML_TYPE_F32, s[3], s[2], s[1], s[0]));
+            weights.push_back(ggml_new_tensor_4d(weights_context.get(), halved[i] ? GGML_TYPE_F16 : GGML_TYPE_F32, s[3], s[2], s[1], s[0]));
         }
         buffer = ggml_backend_alloc_ctx_tensors(weights_context.get(), device.backend);
         if (buffer == nullptr) {
             sdw::fail(SDW_OOM, "not enough memory on %s for the network's weights", ggml_backend_name(device.backend));
         }
-        for (ggml_tensor* t : weights) {
+    }
+
+    void set(int i, const float* values) {
+        ggml_tensor* t = weights.at(i);
+        if (t->type == GGML_TYPE_F32) {
             ggml_backend_tensor_set(t, values, 0, ggml_nbytes(t));
-            values += ggml_nelements(t);
+            return;
         }
+        std::vector<ggml_fp16_t> half(ggml_nelements(t));
+        ggml_fp32_to_fp16_row(values, half.data(), ggml_nelements(t));
+        ggml_backend_tensor_set(t, half.data(), 0, ggml_nbytes(t));
     }
 
     // swap exchanges the two middle ones of the axes [n0][n1][n2][n3].
@@ -116,7 +113,23 @@ struct sdw_net {
         return n.bias < 0 ? out : ggml_add(c, out, weights[n.bias]);
     }
 
-    ggml_tensor* compute(const sdw_node& n, ggml_tensor* a, ggml_tensor* b) {
+    // attend is attention of queries a over keys b and values v, each [features][rows].
+    ggml_tensor* attend(const sdw_node& n, ggml_tensor* a, ggml_tensor* b, ggml_tensor* v) {
+        return ggml_ext_attention_ext(context.get(), device.backend, a, b, v, n.factor, nullptr, false, device.fused);
+    }
+
+    // normalize brings every row to mean 0 and variance 1.
+    ggml_tensor* normalize(const sdw_node& n, ggml_tensor* a) {
+        ggml_context* c = context.get();
+        return ggml_add(c, ggml_mul(c, ggml_norm(c, a, n.scale), weights[n.weight]), weights[n.bias]);
+    }
+
+    ggml_tensor* linear(const sdw_node& n, ggml_tensor* a) {
+        ggml_tensor* out = ggml_mul_mat(context.get(), weights[n.weight], a);
+        return n.bias < 0 ? out : ggml_add(context.get(), out, weights[n.bias]);
+    }
+
+    ggml_tensor* compute(const sdw_node& n, ggml_tensor* a, ggml_tensor* b, ggml_tensor* v) {
         ggml_context* c = context.get();
         const int64_t w = a->ne[0], h = a->ne[1], channels = a->ne[2], f = n.factor;
         switch (n.op) {
@@ -152,6 +165,26 @@ struct sdw_net {
             case SDW_UNSHUFFLE:
                 a = swap(a, w, f, h / f, channels);
                 return ggml_reshape_3d(c, back(a, f, w / f, h / f, f * channels), w / f, h / f, n.channels);
+            case SDW_TOKENS:
+                return ggml_cont(c, ggml_transpose(c, ggml_reshape_2d(c, a, w * h, channels)));
+            case SDW_LINES:
+                return ggml_reshape_2d(c, a, w, h);
+            case SDW_LINEAR:
+                return linear(n, a);
+            case SDW_LAYER_NORM:
+                return normalize(n, a);
+            case SDW_GELU:
+                return ggml_gelu_erf(c, a);
+            case SDW_ATTENTION:
+                return attend(n, a, b, v);
+            case SDW_ARRAY:
+                return weights[n.weight];
+            case SDW_APPEND:
+                return ggml_concat(c, a, b, 1);
+            case SDW_TAKE:
+                return ggml_cont(c, ggml_view_2d(c, a, w, n.factor, a->nb[1], n.first * a->nb[1]));
+            case SDW_FOLD:
+                return ggml_reshape_2d(c, a, w / f, h * f);
             default:
                 sdw::fail(SDW_BROKEN, "the engine knows no layer %d", n.op);
         }
@@ -169,7 +202,7 @@ struct sdw_net {
         ggml_set_input(input);
         std::vector<ggml_tensor*> values = {input};
         for (const sdw_node& n : nodes) {
-            values.push_back(compute(n, values.at(n.a), values.at(n.b)));
+            values.push_back(compute(n, values.at(n.a), values.at(n.b), values.at(n.c)));
         }
         for (int32_t i : outputs) {
             ggml_set_output(values.at(i));
@@ -192,15 +225,19 @@ struct sdw_net {
     }
 };
 
-sdw_status sdw_net_open(sdw_engine* e, int channels, const sdw_node* nodes, int n_nodes, const float* values, const int32_t* shapes,
+sdw_status sdw_net_open(sdw_engine* e, int channels, const sdw_node* nodes, int n_nodes, const int32_t* shapes, const int32_t* halved,
                         int n_weights, const int32_t* outputs, int n_outputs, sdw_net** out, char* err, int cap) {
     return sdw::guard(err, cap, [&] {
         auto net = std::make_unique<sdw_net>(e->device, channels);
         net->nodes.assign(nodes, nodes + n_nodes);
         net->outputs.assign(outputs, outputs + n_outputs);
-        net->load(values, shapes, n_weights);
+        net->allocate(shapes, halved, n_weights);
         *out = net.release();
     });
+}
+
+sdw_status sdw_net_set(sdw_net* net, int i, const float* values, char* err, int cap) {
+    return sdw::guard(err, cap, [&] { net->set(i, values); });
 }
 
 sdw_status sdw_net_run(sdw_engine* e, sdw_net* net, const float* pixels, int h, int w, float* out, char* err, int cap) {

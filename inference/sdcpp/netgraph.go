@@ -7,7 +7,6 @@ import "C"
 
 import (
 	"context"
-	"slices"
 	"unsafe"
 
 	"sdworker/convnet"
@@ -16,7 +15,7 @@ import (
 // The operations are numbered alike on both sides, or this does not compile.
 var (
 	_ = [1]struct{}{}[C.SDW_CONV-convnet.Conv]
-	_ = [1]struct{}{}[C.SDW_UNSHUFFLE-convnet.Unshuffle]
+	_ = [1]struct{}{}[C.SDW_FOLD-convnet.Fold]
 )
 
 // netGraph is a network of package convnet on the engine's device.
@@ -25,12 +24,12 @@ type netGraph struct {
 	c   *C.sdw_net
 }
 
-// openNet puts a network with its arrays onto the device.
-func (e *Engine) openNet(ctx context.Context, op string, net *convnet.Net, weights [][]float32) (*netGraph, error) {
+// openNet makes a network on the device, without the values of its arrays.
+func (e *Engine) openNet(ctx context.Context, op string, net *convnet.Net) (*netGraph, error) {
 	nodes := make([]C.sdw_node, len(net.Nodes))
 	for i, n := range net.Nodes {
 		nodes[i] = C.sdw_node{
-			op: C.int32_t(n.Op), a: C.int32_t(n.A), b: C.int32_t(n.B), weight: C.int32_t(n.Weight), bias: C.int32_t(n.Bias),
+			op: C.int32_t(n.Op), a: C.int32_t(n.A), b: C.int32_t(n.B), c: C.int32_t(n.C), weight: C.int32_t(n.Weight), bias: C.int32_t(n.Bias),
 			stride: C.int32_t(n.Stride), pad: C.int32_t(n.Pad), first: C.int32_t(n.First), factor: C.int32_t(n.Factor),
 			channels: C.int32_t(n.Channels), scale: C.float(n.Scale), shift: C.float(n.Shift),
 		}
@@ -41,20 +40,28 @@ func (e *Engine) openNet(ctx context.Context, op string, net *convnet.Net, weigh
 			shapes = append(shapes, int32(side))
 		}
 	}
+	halved := make([]int32, len(net.Weights))
+	for i, half := range net.Halved() {
+		halved[i] = int32(flag(half))
+	}
 	outputs := make([]int32, len(net.Outputs))
 	for i, at := range net.Outputs {
 		outputs[i] = int32(at)
 	}
-	values := slices.Concat(weights...)
 	g := &netGraph{net: net}
 	err := e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status {
-		return C.sdw_net_open(e.c, C.int(net.Channels), unsafe.SliceData(nodes), C.int(len(nodes)), floats(values), ints(shapes), C.int(len(net.Weights)),
+		return C.sdw_net_open(e.c, C.int(net.Channels), unsafe.SliceData(nodes), C.int(len(nodes)), ints(shapes), ints(halved), C.int(len(net.Weights)),
 			ints(outputs), C.int(len(outputs)), &g.c, buf, n)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return g, nil
+}
+
+// set fills array i.
+func (g *netGraph) set(ctx context.Context, e *Engine, op string, i int, values []float32) error {
+	return e.call(ctx, op, func(buf *C.char, n C.int) C.sdw_status { return C.sdw_net_set(g.c, C.int(i), floats(values), buf, n) })
 }
 
 func ints(s []int32) *C.int32_t { return (*C.int32_t)(unsafe.SliceData(s)) }

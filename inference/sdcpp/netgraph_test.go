@@ -42,6 +42,11 @@ func every(t *testing.T) (*convnet.Net, [][]float32) {
 	sum := b.Add(joined, b.Affine(joined, 0.5, -0.25))
 	net, problem := b.Build(b.Shuffle(b.Conv(sum, "last", 1), 2), y)
 	require.Empty(t, problem)
+	return net, randomWeights(t, net, shapes)
+}
+
+func randomWeights(t *testing.T, net *convnet.Net, shapes convnet.Shapes) [][]float32 {
+	t.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
 	weights, err := net.Load(func(name string) ([]float32, error) {
 		n := int64(1)
@@ -58,13 +63,45 @@ func every(t *testing.T) (*convnet.Net, [][]float32) {
 		return out, nil
 	})
 	require.NoError(t, err)
-	return net, weights
+	return weights
+}
+
+// everyOfTokens builds a network that has every kind of layer that acts on tokens.
+func everyOfTokens(t *testing.T, half bool) (*convnet.Net, [][]float32) {
+	t.Helper()
+	shapes := convnet.Shapes{
+		"patch.weight": {24, 3, 2, 2}, "patch.bias": {24}, "first": {24}, "norm.weight": {24}, "norm.bias": {24},
+		"q.weight": {40, 24}, "kv.weight": {80, 24}, "out.weight": {48, 40}, "out.bias": {48}, "eight.weight": {7, 8},
+	}
+	b := convnet.New(shapes, 3)
+	if half {
+		b.Half()
+	}
+	x := b.Append(b.Array("first", 1, 24, 24), b.Patches(0, "patch", 2))
+	y := b.GELU(b.LayerNorm(x, "norm", 1e-5))
+	attended := b.Attention(b.Linear(b.Take(y, 1, 9), "q"), b.LinearPart(y, "kv", 0, 40, 80), b.LinearPart(y, "kv", 40, 40, 80), 5)
+	lines := b.Linear(b.Lines(b.Slice(0, 1, 1), 8), "eight")
+	net, problem := b.Build(b.Fold(b.Linear(attended, "out"), 3), x, lines)
+	require.Empty(t, problem)
+	return net, randomWeights(t, net, shapes)
 }
 
 // Every layer gives on the engine what plain arithmetic gives.
 func TestEngineRunsNetworks(t *testing.T) {
 	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
 	defer e.Close()
+	for _, half := range []bool{false, true} {
+		tokens, values := everyOfTokens(t, half)
+		picture := make([]float32, 3*12*8)
+		for i := range picture {
+			picture[i] = float32(i*7919%1009)/1009 - 0.5
+		}
+		got, err := sdcpp.RunNet(t.Context(), e, tokens, values, picture, 12, 8)
+		require.NoError(t, err)
+		for i, want := range tokens.Evaluate(values, picture, 12, 8) {
+			require.InDeltaSlice(t, want, got[i], 2e-3, "output %d of tokens", i)
+		}
+	}
 	net, weights := every(t)
 	for _, size := range [][2]int{{8, 8}, {14, 22}, {8, 8}} {
 		h, w := size[0], size[1]

@@ -213,6 +213,8 @@ sdw_status sdw_unet(sdw_engine* e, sdw_unet_input in, int control, float* out, c
         for (float factor : in.freeu_factors) {
             key.push_back(std::lround(factor * 1e6));
         }
+        key.insert(key.end(), in.image_tokens, in.image_tokens + in.images);
+        key.push_back(in.image_regions != nullptr);
         net.prepare(e->device, key, graph_nodes, [&]() -> std::vector<ggml_tensor*> {
             set_tiling(net, in.tiling);
             auto run_context  = net.get_context();

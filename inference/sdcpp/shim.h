@@ -16,7 +16,7 @@
 #endif
 
 // SDW_ABI changes with this header; the Go side names the one it was written for.
-#define SDW_ABI 9
+#define SDW_ABI 10
 
 // Sizes of Stable Diffusion 1.x, which the Go side compares with its own.
 #define SDW_TEXT_WIDTH 768
@@ -123,6 +123,12 @@ typedef struct {
     const float* perturbed; // [rows] 1 = the middle's self-attention passes on its values; NULL for none
     int freeu;              // version of FreeU, 0 for none
     float freeu_factors[4]; // b1, b2, s1, s2
+
+    // Pictures that cross attention sees beside the text.
+    int images;
+    const int* image_tokens;    // [images]
+    const float* image_values;  // of each one after the other: for each layer, as edits.cpp orders them, keys [rows][tokens][channels], then values
+    const float* image_regions; // maps as those of sdw_control_unit, of each picture; NULL = everywhere
 } sdw_unet_input;
 
 // sdw_hyper_kind is what one layer of a hypernetwork does.

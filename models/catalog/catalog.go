@@ -7,6 +7,7 @@ package catalog
 import (
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -179,10 +180,12 @@ func (c *Catalog) learn(path string, info fs.FileInfo, set func(*digests)) error
 }
 
 // List returns the files of one kind, in A1111's order.
-func (c *Catalog) List(kind models.Kind) []File {
+func (c *Catalog) List(kind models.Kind) []File { return c.list(kind) }
+
+func (c *Catalog) list(kinds ...models.Kind) []File {
 	var out []File
 	for _, f := range c.current.Load().files {
-		if f.Kind == kind && c.listed(f) {
+		if slices.Contains(kinds, f.Kind) && c.listed(f) {
 			out = append(out, f)
 		}
 	}
@@ -190,9 +193,9 @@ func (c *Catalog) List(kind models.Kind) []File {
 }
 
 // listed hides PyTorch files unless they are allowed or were named by the user, in
-// which case the error says why they are refused. Detectors exist in no other form.
+// which case the error says why they are refused. Some kinds exist in no other form.
 func (c *Catalog) listed(f File) bool {
-	return c.config.AllowPickle || f.place == 0 || f.Kind == models.Detector || formats.OfName(f.Name) != formats.Pickle
+	return c.config.AllowPickle || f.place == 0 || f.Kind.AlwaysPickle() || formats.OfName(f.Name) != formats.Pickle
 }
 
 // snapshot is what one scan found. It never changes.

@@ -12,6 +12,29 @@ import (
 // name and the old eight-digit hash in brackets.
 func (c *Catalog) ControlNetName(f File) string { return withHash(f.Stem(), c.oldHashOf(f.now())) }
 
+// ControlNets are the files that a ControlNet unit can name: ControlNets and IP-Adapters,
+// in A1111's order.
+func (c *Catalog) ControlNets() []File { return c.list(models.ControlNet, models.IPAdapter) }
+
+// ImageEncoder returns an image encoder that gives what an IP-Adapter takes.
+func (c *Catalog) ImageEncoder(adapter File) (File, bool) {
+	return c.lookAgain(func() (File, bool) {
+		takes, err := models.Inspect(adapter.Path)
+		if err != nil {
+			return File{}, false
+		}
+		for _, f := range c.List(models.ImageEncoder) {
+			if !c.usable(f) {
+				continue
+			}
+			if info, err := models.Inspect(f.Path); err == nil && info.Encodes(takes) {
+				return f, true
+			}
+		}
+		return File{}, false
+	})
+}
+
 // ControlNet finds a model by its listed name, with or without the hash, in any
 // case; else the one with the shortest name that contains the text.
 func (c *Catalog) ControlNet(name string) (File, bool) {
@@ -19,7 +42,7 @@ func (c *Catalog) ControlNet(name string) (File, bool) {
 }
 
 func (c *Catalog) controlNet(name string) (File, bool) {
-	list := c.List(models.ControlNet)
+	list := c.ControlNets()
 	want := strings.ToLower(checksumAtEnd.ReplaceAllString(name, ""))
 	if want == "" || want == "none" {
 		return File{}, false

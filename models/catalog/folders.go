@@ -18,6 +18,8 @@ var folderKinds = map[string]models.Kind{
 	"lycoris":          models.LoRA,
 	"embeddings":       models.Embedding,
 	"controlnet":       models.ControlNet,
+	"ipadapter":        models.IPAdapter,
+	"clip_vision":      models.ImageEncoder,
 	"esrgan":           models.Upscaler,
 	"realesrgan":       models.Upscaler,
 	"upscale_models":   models.Upscaler,
@@ -38,6 +40,10 @@ func FolderFor(kind models.Kind) string {
 		return "embeddings"
 	case models.ControlNet:
 		return "ControlNet"
+	case models.IPAdapter:
+		return "ipadapter"
+	case models.ImageEncoder:
+		return "clip_vision"
 	case models.Upscaler:
 		return "ESRGAN"
 	case models.Preview:
@@ -53,8 +59,12 @@ func FolderFor(kind models.Kind) string {
 // root is what a user points at: a models folder, an A1111 folder, a volume.
 var subRoots = []string{"", "models", "stable-diffusion-webui", "stable-diffusion-webui/models"}
 
-// controlNetFolder is where A1111's ControlNet extension keeps its models.
-const controlNetFolder = "extensions/sd-webui-controlnet/models"
+// Where A1111's ControlNet extension keeps its models, and the image encoder that it
+// fetches.
+const (
+	controlNetFolder   = "extensions/sd-webui-controlnet/models"
+	imageEncoderFolder = "extensions/sd-webui-controlnet/annotator/downloads/clip_vision"
+)
 
 // DefaultPlaces returns where models are looked for when nothing is configured:
 // folders, then single files, both in order of precedence: Hugging Face caches,

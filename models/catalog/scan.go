@@ -83,6 +83,7 @@ func (s *scan) root(root string) {
 		s.looseFiles(base)
 		if sub != "" || exists(filepath.Join(base, "extensions")) {
 			s.folder(filepath.Join(base, controlNetFolder), models.ControlNet)
+			s.folder(filepath.Join(base, imageEncoderFolder), models.ImageEncoder)
 		}
 	}
 	for _, sub := range []string{"", "hub", "huggingface-cache/hub"} {
@@ -135,7 +136,7 @@ func (s *scan) walk(dir, below string, kind models.Kind, visited map[string]bool
 		case info.IsDir():
 			subs = append(subs, e.Name())
 		case info.Mode().IsRegular() && kind.Named(e.Name()):
-			s.add(full, path.Join(below, e.Name()), "", kind, info)
+			s.add(full, path.Join(below, e.Name()), "", s.within(kind, full, info), info)
 		case info.Mode().IsRegular() && kind == models.Embedding && embedding.IsPicture(e.Name()) && s.classify(full, info) == models.Embedding:
 			s.add(full, path.Join(below, e.Name()), "", kind, info)
 		case info.Mode().IsRegular() && kind == models.Checkpoint && isVAEName(e.Name()):
@@ -145,6 +146,17 @@ func (s *scan) walk(dir, below string, kind models.Kind, visited map[string]bool
 	for _, sub := range subs {
 		s.walk(filepath.Join(dir, sub), path.Join(below, sub), kind, visited, depth+1)
 	}
+}
+
+// within is what a file in a folder for a kind is. What ControlNet units use is kept
+// together, and told apart by the headers.
+func (s *scan) within(kind models.Kind, full string, info fs.FileInfo) models.Kind {
+	if kind == models.ControlNet || kind == models.IPAdapter {
+		if found := s.classify(full, info); found == models.IPAdapter || found == models.ImageEncoder || found == models.ControlNet {
+			return found
+		}
+	}
+	return kind
 }
 
 // isVAEName tells the VAEs that A1111 users keep beside a checkpoint.

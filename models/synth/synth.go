@@ -36,11 +36,14 @@ const (
 	ESRGAN        Kind = "esrgan"
 	ControlNet    Kind = "controlnet"
 	Embedding     Kind = "embedding"
+	ImageEncoder  Kind = "image-encoder" // CLIP's
+	IPAdapter     Kind = "ip-adapter"
+	IPAdapterPlus Kind = "ip-adapter-plus"
 )
 
 // Kinds lists all kinds in the order of their documentation.
 func Kinds() []Kind {
-	return []Kind{Checkpoint, Inpainting, LoRA, LoRADiffusers, VAE, TAESD, ESRGAN, ControlNet, Embedding}
+	return []Kind{Checkpoint, Inpainting, LoRA, LoRADiffusers, VAE, TAESD, ESRGAN, ControlNet, Embedding, ImageEncoder, IPAdapter, IPAdapterPlus}
 }
 
 // Size chooses between the real widths and the smallest that the engine loads.
@@ -67,6 +70,17 @@ func (s Size) widths() (unet, decoder int64) {
 		return sd1.UNetWidth, sd1.VAEWidth
 	}
 	return 32, 32
+}
+
+// encoder are the widths of CLIP's image encoder and of what acts on it; the real ones are
+// those of ViT-H.
+func (s Size) encoder() (e struct{ width, inner, layers, embedding, resampler int64 }) {
+	if s == Full {
+		e.width, e.inner, e.layers, e.embedding, e.resampler = 1280, 5120, 32, 1024, sd1.TextWidth
+	} else {
+		e.width, e.inner, e.layers, e.embedding, e.resampler = 128, 256, 3, 64, 128
+	}
+	return e
 }
 
 // build returns the parameters that o asks for, in the order of the file.
@@ -96,6 +110,14 @@ func (o Options) build() (sd1.Net, error) {
 		n.ControlNet("control_model.", width)
 	case Embedding:
 		n.Embedding(4)
+	case ImageEncoder:
+		e := o.Size.encoder()
+		n.ImageEncoder(e.width, e.inner, e.layers, e.embedding)
+	case IPAdapter:
+		n.IPAdapter(width, o.Size.encoder().embedding, 4)
+	case IPAdapterPlus:
+		e := o.Size.encoder()
+		n.IPAdapterPlus(width, e.width, 16, e.resampler)
 	default:
 		return nil, fmt.Errorf("synth: unknown kind %q; use one of %s", o.Kind, join(Kinds()))
 	}

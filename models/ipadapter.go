@@ -1,0 +1,33 @@
+package models
+
+import (
+	"sdworker/convnet/clipvision"
+	"sdworker/convnet/ipadapter"
+	"sdworker/sd1"
+)
+
+func (i *Info) ipAdapterNet() (sd1.Net, string) {
+	m, problem := ipadapter.Build(i.Shapes())
+	if problem != "" {
+		return nil, problem
+	}
+	return parameters(m.Net), ""
+}
+
+func (i *Info) imageEncoderNet() (sd1.Net, string) {
+	m, problem := clipvision.Build(i.Shapes())
+	if problem != "" {
+		return nil, problem
+	}
+	return parameters(m.Net), ""
+}
+
+// Encodes tells whether an image encoder gives what an IP-Adapter takes. Both are usable.
+func (i *Info) Encodes(adapter *Info) bool {
+	a, problem := ipadapter.Build(adapter.Shapes())
+	if problem != "" {
+		return false
+	}
+	e, problem := clipvision.Build(i.Shapes())
+	return problem == "" && a.Takes(e.Width, e.Embedding)
+}
