@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"golang.org/x/sync/errgroup"
 
 	"sdworker/api/infotext"
@@ -18,6 +19,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/inference/rng"
+	"sdworker/internal/span"
 )
 
 // output is what a job made, on its way into a reply.
@@ -39,7 +41,9 @@ type output struct {
 func (c *call) reply(ctx context.Context, made *outcome) ([]byte, error) {
 	out := c.collect(made)
 	c.mark(out.images)
-	files, err := encodeAll(ctx, out.images, c.opts)
+	encoding, end := span.Start(ctx, "encode pictures", attribute.Int("sdworker.images", len(out.images)))
+	files, err := encodeAll(encoding, out.images, c.opts)
+	end()
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func (envCommand) Run(_ context.Context, p *program, _ *cli.Call) error {
 // everySetting lists all settings that the environment may give.
 func everySetting() []cli.Settings {
 	return append(new(common).settings(),
-		new(serverSettings).settings(), new(accessSettings).settings(), new(webhookSettings).settings(), new(limitSettings).settings(), new(apiSettings).settings(), new(supervisionSettings).settings(),
+		new(serverSettings).settings(), new(accessSettings).settings(), new(webhookSettings).settings(), new(limitSettings).settings(), new(apiSettings).settings(), new(supervisionSettings).settings(), new(traceSettings).settings(),
 		new(fetchSettings).settings(), new(foreignSettings).settings(),
 		new(findSettings).settings(), new(demoSettings).settings(), new(startSettings).settings(), bridgeSettings(new(bridge.Config)), bucketSettings(new(bucket.Config)),
 		platformSettings(new(runpod.Config)))

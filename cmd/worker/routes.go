@@ -8,15 +8,16 @@ import (
 	"sdworker/api/jobs"
 	"sdworker/api/metrics"
 	"sdworker/api/openai"
+	"sdworker/api/tracing"
 	"sdworker/api/webui"
 )
 
 // publicMux serves everything that worker serve answers behind one policy: the
 // A1111 API, and beside it jobs, OpenAI's image routes, metrics and the page.
 // closing must be called at the end.
-func publicMux(s *services, policy gate.Policy, hooks jobs.Webhooks, m *metrics.Metrics) (mux http.Handler, closing func()) {
+func publicMux(s *services, policy gate.Policy, hooks jobs.Webhooks, m *metrics.Metrics, t *tracing.Tracing) (mux http.Handler, closing func()) {
 	running, tools := jobs.New(jobs.Config{API: s.api, Queue: s.queue, Webhooks: hooks, Preview: s.server.LivePreview}), s.mcp()
-	around := []gate.Middleware{m.Requests, s.memory.Handler}
+	around := []gate.Middleware{t.Requests, m.Requests, s.memory.Handler}
 	return gate.NewMux(policy, around,
 		s.door, running.Door(), tools.Door(), openai.New(openai.Config{API: s.api, Queue: s.queue, Preview: s.server.LivePreview}).Door(),
 		gate.Door{

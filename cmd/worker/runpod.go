@@ -55,6 +55,7 @@ type runpodCommand struct {
 	bridge  bridge.Config
 	bucket  bucket.Config
 	engine  supervisionSettings
+	trace   traceSettings
 
 	platform runpod.Config // from the environment alone
 }
@@ -62,7 +63,7 @@ type runpodCommand struct {
 // Settings are those of the command.
 func (r *runpodCommand) Settings() []cli.Settings {
 	own := []cli.Settings{r.start.settings(), r.find.settings(), bridgeSettings(&r.bridge), bucketSettings(&r.bucket)}
-	return append(own, append(r.common.settings(), r.api.settings(), r.fetch.settings(), r.engine.settings(), platformSettings(&r.platform))...)
+	return append(own, append(r.common.settings(), r.api.settings(), r.fetch.settings(), r.engine.settings(), r.trace.settings(), platformSettings(&r.platform))...)
 }
 
 func bridgeSettings(b *bridge.Config) cli.Settings {
@@ -100,7 +101,12 @@ func (r *runpodCommand) Run(ctx context.Context, p *program, c *cli.Call) error 
 	cfg.Log = log
 	cfg.Overlap = true // the queue in front of the engine keeps the order
 
-	gen := newSupervisor(r.program.Environ, &r.common, &r.engine, log, nil)
+	traces, err := r.trace.start(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer closeTraces(traces)
+	gen := traces.Observe(newSupervisor(r.program.Environ, &r.common, &r.engine, log, nil))
 	if _, chosen := p.Environ["RUNPOD_CONCURRENCY"]; !chosen && !sdcpp.OnCPU(r.common.engine.devices()[0]) {
 		cfg.Concurrency = r.common.engine.jobs() // a GPU does them in little more time than one
 	}
@@ -135,7 +141,12 @@ func (r *runpodCommand) Run(ctx context.Context, p *program, c *cli.Call) error 
 		})
 		return nil
 	}
-	work := func(ctx context.Context, job runpod.Job) (any, error) { return (*handler.Load())(ctx, job) } // after Prepare
+	work := func(ctx context.Context, job runpod.Job) (any, error) {
+		ctx, end := traces.Job(ctx, job.ID, job.Input)
+		out, err := (*handler.Load())(ctx, job) // after Prepare
+		end(err)
+		return out, err
+	}
 	return runpod.Run(ctx, work, cfg, r.flags, r.program.Out)
 }
 

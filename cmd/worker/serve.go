@@ -47,6 +47,7 @@ type serveCommand struct {
 	access  accessSettings
 	hooks   webhookSettings
 	limits  limitSettings
+	trace   traceSettings
 	engine  supervisionSettings
 	find    findSettings
 	fetch   fetchSettings
@@ -55,7 +56,7 @@ type serveCommand struct {
 
 // Settings are those of the command.
 func (s *serveCommand) Settings() []cli.Settings {
-	own := []cli.Settings{s.serving.settings(), s.access.settings(), s.hooks.settings(), s.limits.settings(), s.api.settings(), s.engine.settings()}
+	own := []cli.Settings{s.serving.settings(), s.access.settings(), s.hooks.settings(), s.limits.settings(), s.trace.settings(), s.api.settings(), s.engine.settings()}
 	return append(own, append(s.common.settings(), s.find.settings(), s.fetch.settings(), s.demo.settings())...)
 }
 
@@ -126,10 +127,14 @@ func (s *serveCommand) missing(log zerolog.Logger) (prepare func(context.Context
 // open starts the engine's process and the API in front of it, opens startup to them
 // and begins to load the model. closing ends what it started.
 func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, startup *httpd.Startup, log zerolog.Logger) (closing func(), err error) {
+	traces, err := s.trace.start(ctx, log)
+	if err != nil {
+		return nil, err
+	}
 	counts := metrics.New()
 	counts.Build(version(), sdcpp.Version().Backend)
 	counts.Machine(hostMemory(), gpustat.Read)
-	gen := counts.Observe(newSupervisor(s.program.Environ, &s.common, &s.engine, log, counts))
+	gen := counts.Observe(traces.Observe(newSupervisor(s.program.Environ, &s.common, &s.engine, log, counts)))
 	policy := s.access.policy(s.limits.MaxBody, s.serving.beyond())
 	api, err := newServices(s.program, &s.common, &s.api, gen, log, s.limits, func(cfg *sdapi.Config) {
 		cfg.Origins, cfg.OtherPaths = policy.Origins, otherPaths()
@@ -138,10 +143,10 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, s
 		}
 	})
 	if err != nil {
-		return nil, errors.Join(err, gen.Close())
+		return nil, errors.Join(err, gen.Close(), closeTraces(traces))
 	}
 	counts.Watch(api.queue)
-	mux, closeDoors := publicMux(api, policy, s.hooks.webhooks(), counts)
+	mux, closeDoors := publicMux(api, policy, s.hooks.webhooks(), counts, traces)
 
 	var background sync.WaitGroup
 	var ready readiness
@@ -158,6 +163,7 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, s
 		closeDoors()
 		api.Close()
 		gen.Close()
+		closeTraces(traces)
 	}, nil
 }
 

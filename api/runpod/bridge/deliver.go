@@ -12,6 +12,7 @@ import (
 
 	"sdworker/api/runpod"
 	"sdworker/api/runpod/bucket"
+	"sdworker/internal/span"
 )
 
 // Values of Config.Upload.
@@ -45,6 +46,8 @@ func (b *bridge) deliver(ctx context.Context, job runpod.Job, c call, body runpo
 		return nil, err
 	}
 	if store != nil && (tooLarge || b.Upload == uploadAlways || job.S3 != nil) {
+		ctx, end := span.Start(ctx, "upload")
+		defer end()
 		return replacePictures(ctx, body, func(ctx context.Context, picture []byte) (string, error) {
 			return store.Put(ctx, job.ID, picture, extension(picture))
 		})
