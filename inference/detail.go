@@ -27,7 +27,8 @@ type DetailUnit struct {
 	Sampler, Scheduler string
 	Steps              int
 	CFGScale           float64
-	Width, Height      int // pixels
+	Width, Height      int  // pixels
+	OwnSize            bool // they are the unit's, not those of the job around it
 	ClipSkip           int
 	DenoisingStrength  float64
 	NoiseMultiplier    float64 // as in Init

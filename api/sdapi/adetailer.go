@@ -189,9 +189,9 @@ func (c *call) buildDetails() error {
 	if len(c.detailUnits) == 0 {
 		return nil
 	}
-	if m := c.inpaintMask(); m.Pix != nil {
+	if m := c.inpaintMask(); m.Pix != nil || c.masksTiles() {
 		switch {
-		case detect.Empty(m):
+		case !c.masksTiles() && detect.Empty(m):
 			c.note("ADetailer did nothing: the mask of the request is black")
 			return nil
 		case c.detailsOnly:
@@ -270,7 +270,7 @@ func (c *call) detailUnit(unit *fields) (*inference.DetailUnit, error) {
 		},
 		Checkpoint: r.Files.Checkpoint, VAE: r.Files.VAE,
 		Sampler: r.Sampler, Scheduler: r.Scheduler, Steps: r.Steps, CFGScale: r.CFGScale,
-		Width: c.width, Height: c.height, ClipSkip: r.Settings.ClipSkip,
+		Width: c.width, Height: c.height, OwnSize: unit.flag("ad_use_inpaint_width_height", false), ClipSkip: r.Settings.ClipSkip,
 		DenoisingStrength: unit.number("ad_denoising_strength"), NoiseMultiplier: c.opts.Float("initial_noise_multiplier"),
 		Mask: inference.Mask{
 			BlurX: unit.whole("ad_mask_blur"), BlurY: unit.whole("ad_mask_blur"), Fill: keepMasked,

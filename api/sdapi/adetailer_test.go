@@ -112,7 +112,7 @@ func TestADetailerUnit(t *testing.T) {
 		Selection: detect.Selection{MinRatio: 0.1, MaxRatio: 0.9, Top: 2, ByConfidence: true, OffsetX: 3, OffsetY: -4, Grow: -8, Merge: detect.MergeInvert},
 		Prompts:   []string{"one, a cat <lora:foo:1>", "[SKIP]", "a cat <lora:foo:1>"}, NegativePrompts: []string{"bad, two"},
 		Checkpoint: "/models/other.safetensors", VAE: "/models/VAE/sharp.safetensors",
-		Sampler: "DPM++ 2M", Scheduler: "Automatic", Steps: 5, CFGScale: 3, Width: 643, Height: 768, ClipSkip: 2,
+		Sampler: "DPM++ 2M", Scheduler: "Automatic", Steps: 5, CFGScale: 3, Width: 643, Height: 768, OwnSize: true, ClipSkip: 2,
 		DenoisingStrength: 1, NoiseMultiplier: 1.25, Mask: inference.Mask{Fill: 1, Round: true, Padding: 1},
 	}}, f.gen.Last().Details)
 

@@ -154,6 +154,9 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 // admit refuses pictures that the device has no memory for, as far as that is known
 // before a checkpoint is loaded and the request's pictures are decoded.
 func (c *call) admit() error {
+	if strings.EqualFold(c.in.text("script_name"), ultimateName) {
+		return nil // it paints in parts, which are looked at when they are known
+	}
 	w, h := c.in.wholeOr("width", 0), c.in.wholeOr("height", 0)
 	if w < 1 || h < 1 || w > inference.MaxSide || h > inference.MaxSide {
 		return nil // told later, in A1111's order

@@ -38,7 +38,7 @@ func (c *call) buildImg2Img(ctx context.Context) error {
 	}
 	r.Init = init
 	if c.mask == nil {
-		if c.soft != nil && len(c.detailUnits) == 0 {
+		if c.soft != nil && len(c.detailUnits) == 0 && !c.masksTiles() {
 			c.note("soft inpainting did nothing: the request has no mask")
 		}
 		return nil

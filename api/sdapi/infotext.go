@@ -115,7 +115,7 @@ func (c *call) tabParams(p *infotext.Params) {
 			p.Hires.Checkpoint = c.hires.checkpoint.ShortTitle()
 		}
 	}
-	p.Scripts = slices.Concat(c.softTexts(), c.detailTexts, c.unitTexts(), c.texts)
+	p.Scripts = slices.Concat(c.leadTexts, c.softTexts(), c.detailTexts, c.unitTexts(), c.texts)
 	if c.req.Init != nil {
 		p.ImageCFGScale = c.in.maybeNumber("image_cfg_scale")
 	}

@@ -93,7 +93,7 @@ func loopback(ctx context.Context, c *call, place *inference.Place, job inferenc
 	if err != nil {
 		return nil, err
 	}
-	c.texts = append(c.texts, infotext.Entry{Key: "Final denoising strength", Value: l.shown}, infotext.Entry{Key: "Denoising curve", Value: l.curve})
+	c.leadTexts = []infotext.Entry{{Key: "Final denoising strength", Value: l.shown}, {Key: "Denoising curve", Value: l.curve}}
 	one := *c
 	one.req = l.step(0, 0, c.req.Init.Images[:1]).req
 	if err := one.takeResult(ctx, l.count*l.repeat); err != nil {

@@ -63,7 +63,8 @@ type Parameters struct {
 	Control          []map[string]any // units of ControlNet, without their pictures
 	Details          []map[string]any // units of ADetailer
 	Soft             []any            // arguments of soft inpainting, nil for none
-	Script           map[string]any   // arguments of X/Y/Z plot by their labels, nil for none
+	ScriptName       string           // of the selected script, "" for none that texts tell of
+	Script           map[string]any   // its arguments by their labels, as far as the text has them
 }
 
 // AlwaysOn are the always-on scripts that a request of the text has, for one of the two
@@ -95,8 +96,9 @@ func (s *Server) ReadParameters(text string) (*Parameters, error) {
 	p := &Parameters{Paste: paste, Control: unitsOf(parsed), Details: detailsOf(parsed), Soft: softOf(parsed)}
 	p.ModelHash, _ = parsed["Model hash"].(string)
 	p.Model, _ = parsed["Model"].(string)
+	p.readUltimate(parsed)
 	if parsed["Script"] == "X/Y/Z plot" {
-		p.Script = map[string]any{}
+		p.ScriptName, p.Script = "x/y/z plot", map[string]any{}
 		for _, letter := range []string{"X", "Y", "Z"} {
 			if kind, ok := parsed[letter+" Type"]; ok {
 				p.Script[letter+" type"], p.Script[letter+" values"] = kind, parsed[letter+" Values"]

@@ -47,7 +47,7 @@ func (c *call) reply(ctx context.Context, made *outcome) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.in.flag("save_images", false) {
+	if made.save != nil || c.in.flag("save_images", false) {
 		if err := c.save(files, out); err != nil {
 			out.notes = append(out.notes, "images could not be saved: "+err.Error())
 			c.server.cfg.Log.Error().Err(err).Msg("images could not be saved")

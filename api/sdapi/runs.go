@@ -23,6 +23,7 @@ type outcome struct {
 	runs    []run         // in the order of the reply
 	lead    *call         // whose values info shows; nil: the request's own
 	arrange func(*output) // adds the grids of a script; nil without
+	save    []bool        // for each run whether its pictures are saved, where a script says so; nil: save_images does
 }
 
 // inpainting reports whether the checkpoint takes mask and masked picture.

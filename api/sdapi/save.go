@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,7 +18,7 @@ import (
 // must lie below Config.OutputDir: any client may set these options.
 func (c *call) save(files [][]byte, out *output) error {
 	o := c.opts
-	if !o.Bool("samples_save") {
+	if saves := out.outcome.save; !o.Bool("samples_save") || saves != nil && !slices.Contains(saves, true) {
 		return nil
 	}
 	folder := o.Text("outdir_samples")
@@ -48,6 +49,9 @@ func (c *call) save(files [][]byte, out *output) error {
 	}
 	next := NextNumber(folder)
 	for i, data := range files[out.firstImage:min(len(files), out.firstImage+len(out.seeds))] {
+		if made := out.outcome.save; i < len(made) && !made[i] {
+			continue
+		}
 		name := c.fill(pattern, out, i) + "." + formatName(o)
 		if o.Bool("save_images_add_number") {
 			name = fmt.Sprintf("%05d-%s", next+i, name)

@@ -46,6 +46,7 @@ var allScripts = []*script{
 		{label: "Upscaler", value: "None", choices: builtinUpscalers},
 		{label: "Scale Factor", value: 2.0, minimum: 1.0, max: 4.0, step: 0.05},
 	}},
+	{name: ultimateName, tabs: []*tab{img2img}, args: ultimateArgs},
 	{name: "x/y/z plot", tabs: both, args: xyzScriptArgs()},
 	{name: "controlnet m2m", tabs: both}, // webuiapi takes it for the sign of ControlNet
 	{name: "comments", alwayson: true, silent: true, tabs: both},
@@ -97,6 +98,8 @@ func (s *script) run() scriptRun {
 		return promptLines
 	case "sd upscale":
 		return sdUpscale
+	case ultimateName:
+		return ultimateUpscale
 	case "x/y/z plot":
 		return xyzPlot
 	}
@@ -127,7 +130,8 @@ func scriptNotFound(name string) error {
 type scriptCall struct {
 	script     *script // selectable, nil for none
 	scriptArgs []any
-	texts      []infotext.Entry // what the script adds to the infotext
+	leadTexts  []infotext.Entry // what the selected script adds to the infotext before its first picture
+	texts      []infotext.Entry // what scripts add to the infotext
 	control    []any            // args of ControlNet
 	units      []*fields        // those of them that act
 	guidance   guidance

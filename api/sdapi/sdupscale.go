@@ -99,7 +99,7 @@ func sdUpscale(ctx context.Context, c *call, place *inference.Place, job inferen
 	if err != nil {
 		return nil, err
 	}
-	c.texts = append(c.texts, infotext.Entry{Key: "SD upscale overlap", Value: args.overlap}, infotext.Entry{Key: "SD upscale upscaler", Value: args.upscaler})
+	c.leadTexts = []infotext.Entry{{Key: "SD upscale overlap", Value: args.overlap}, {Key: "SD upscale upscaler", Value: args.upscaler}}
 	out := &inference.Result{}
 	repeats := c.req.BatchNum
 	size := c.req.Init.Images[0]
@@ -165,7 +165,7 @@ func (t *tileJob) run(ctx context.Context, grid *imageio.TileGrid, seed int64) e
 		if err != nil {
 			return err
 		}
-		t.add(res)
+		t.call.addResult(t.out, res)
 		for _, m := range res.Images {
 			made = append(made, m.Pixels)
 		}
@@ -178,9 +178,8 @@ func (t *tileJob) run(ctx context.Context, grid *imageio.TileGrid, seed int64) e
 	return nil
 }
 
-// add collects what a batch tells beside its pictures.
-func (t *tileJob) add(res *inference.Result) {
-	o := t.out
+// addResult collects in o what the job of a tile tells beside its pictures.
+func (c *call) addResult(o, res *inference.Result) {
 	o.Interrupted = o.Interrupted || res.Interrupted
 	o.Skipped = o.Skipped || res.Skipped
 	if o.UsedLoRAs == nil {
@@ -188,7 +187,7 @@ func (t *tileJob) add(res *inference.Result) {
 		o.Comments, o.Files = res.Comments, res.Files
 	}
 	if !slices.Equal(o.Files, res.Files) {
-		t.call.note("a model file was replaced between two tiles of the picture")
+		c.note("a model file was replaced between two tiles of the picture")
 	}
 	addTimings(&o.Timings, res.Timings)
 }

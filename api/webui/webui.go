@@ -70,7 +70,9 @@ type Parameters struct {
 	Control   []map[string]any `json:"control"` // units of ControlNet
 	Details   []map[string]any `json:"details"` // units of ADetailer
 	Soft      []any            `json:"soft"`    // arguments of soft inpainting
-	Script    map[string]any   `json:"script"`  // arguments of X/Y/Z plot by their labels
+	Script    map[string]any   `json:"script"`  // arguments of the selected script by their labels
+
+	ScriptName string `json:"script_name"` // "" for none
 }
 
 // Config is what Data asks of the program.

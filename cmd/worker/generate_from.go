@@ -67,8 +67,8 @@ func (r *apiRequest) reuse(text string, s *services, c *cli.Call) (notes []strin
 	if len(p.Control) > 0 {
 		notes = append(notes, "the pictures of ControlNet are not in the file; it is left out")
 	}
-	if p.Script != nil {
-		notes = append(notes, "the script X/Y/Z plot is left out")
+	if p.ScriptName != "" {
+		notes = append(notes, "the script "+p.ScriptName+" is left out")
 	}
 	return notes, nil
 }

@@ -25,7 +25,7 @@ func (s *services) pageConfig() webui.Config {
 				return webui.Parameters{}, err
 			}
 			return webui.Parameters{
-				Fields: p.Fields, Overrides: p.Overrides, ModelHash: p.ModelHash, Model: p.Model, Control: p.Control, Details: p.Details, Soft: p.Soft, Script: p.Script,
+				Fields: p.Fields, Overrides: p.Overrides, ModelHash: p.ModelHash, Model: p.Model, Control: p.Control, Details: p.Details, Soft: p.Soft, Script: p.Script, ScriptName: p.ScriptName,
 			}, nil
 		},
 	}

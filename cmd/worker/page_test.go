@@ -43,6 +43,7 @@ func TestPage(t *testing.T) {
 		"writes prompts":           pageWritesPrompts,
 		"keeps a history":          pageKeepsHistory,
 		"uses ControlNet, scripts": pageUsesControlAndScripts,
+		"enlarges in tiles":        pageEnlargesInTiles,
 		"uses ADetailer":           pageUsesADetailer,
 		"keeps its state":          pageKeepsState,
 		"works behind a prefix":    pageBehindPrefix,
@@ -413,6 +414,34 @@ func pageUsesControlAndScripts(t *testing.T, home string) {
 	b.do(`$('use-all').click()`)
 	b.wait(`f.script_name.value === 'x/y/z plot'`)
 	require.Equal(t, "5-7", js[string](b, `return [...document.querySelectorAll('#script-fields label')].find(l => l.textContent.startsWith('Y values')).querySelector('textarea').value`))
+}
+
+// A picture is enlarged in tiles by the script whose labels repeat, and its text fills the
+// form again.
+func pageEnlargesInTiles(t *testing.T, home string) {
+	b := page(t, home, openGate)
+	b.fill(quick)
+	b.fill(map[string]any{"mode": "img2img"})
+	b.drop("#drop", pictureWith(t, ""))
+	b.wait(`!$('with-image').hidden`)
+	const set = `const set = (label, value) => {
+			const input = [...document.querySelectorAll('#script-fields label')].find(l => l.textContent.startsWith(label)).querySelector('input, select')
+			input.value = value; input.dispatchEvent(new Event('input', { bubbles: true }))
+		}
+		`
+	b.do(`f.script_name.value = 'ultimate sd upscale'; f.script_name.dispatchEvent(new Event('input', { bubbles: true })); ` + set + `
+		set('Tile width', '64'); set('Padding of tiles', '24'); set('Padding of seams', '8'); set('Upscaler', 'Lanczos'); set('Seams', 'Half tile offset pass')
+		set('Target size type', 'Scale from image size')
+		$('form').requestSubmit()`)
+	texts := b.pictures(2)
+	require.Contains(t, texts[1], "Size: 128x128")
+	require.Contains(t, texts[1], "Ultimate SD upscale upscaler: Lanczos, Ultimate SD upscale tile_width: 64")
+	require.Contains(t, texts[1], "Masked area padding: 8")
+	b.do(`f.script_name.value = ''; f.script_name.dispatchEvent(new Event('input', { bubbles: true })); document.querySelector('#gallery button').click()`)
+	b.wait(`$('viewer').open`)
+	b.do(`$('use-all').click()`)
+	b.wait(`f.script_name.value === 'ultimate sd upscale'`)
+	require.Equal(t, "24", js[string](b, `return [...document.querySelectorAll('#script-fields label')].find(l => l.textContent.startsWith('Padding of tiles')).querySelector('input').value`))
 }
 
 // The scripted engine sees no objects, of which a note tells.

@@ -52,11 +52,12 @@ func mention(t *testing.T, name string) []string {
 
 // TestARequestFieldIsInFiveFiles counts by one that has a default, a flag, a range and
 // a place in the texts: inpaint_full_res_padding, which the pipeline calls Padding. Units
-// of ADetailer, which are jobs of their own, have one, too.
+// of ADetailer and tiles of a script, which are jobs of their own, have one, too.
 func TestARequestFieldIsInFiveFiles(t *testing.T) {
 	files := append(mention(t, "inpaint_full_res_padding"), mention(t, "Padding")...)
 	slices.Sort(files)
 	require.Equal(t, []string{
-		"api/infotext/mask.go", "api/sdapi/adetailer.go", "api/sdapi/img2img.go", "api/sdapi/schema/generation.go", "inference/img2img.go", "inference/request.go",
+		"api/infotext/mask.go", "api/sdapi/adetailer.go", "api/sdapi/img2img.go", "api/sdapi/schema/generation.go",
+		"api/sdapi/tileplan/tileplan.go", "api/sdapi/ultimate.go", "inference/img2img.go", "inference/request.go",
 	}, slices.Compact(files))
 }

@@ -41,7 +41,7 @@ export function show(element, text) {
 // use fills the form with all that a text says, and the defaults for the rest. It
 // returns sentences about what could not be taken.
 export async function use(text) {
-  const { fields, overrides, model_hash: hash, model, control: units, details, soft: softArgs, script } = await call('POST', 'webui/parameters', { text })
+  const { fields, overrides, model_hash: hash, model, control: units, details, soft: softArgs, script, script_name: name } = await call('POST', 'webui/parameters', { text })
   const missing = []
   const mine = field.model.value, vae = field.sd_vae.value
   reset()
@@ -73,7 +73,7 @@ export async function use(text) {
   soft.use(softArgs)
   changed()
   scripts.fill()
-  scripts.set(script ? 'x/y/z plot' : '', script ?? {})
+  scripts.set(name, script ?? {})
   $('hires').open ||= Boolean(fields.enable_hr)
   $('variation').open ||= fields.subseed_strength > 0
   return missing

@@ -5,7 +5,23 @@ import { field, now } from './form.js'
 import { server } from './lists.js'
 
 const none = '', plot = 'x/y/z plot', remembered = 'scripts'
-const values = saved(remembered, {}) // by script and label
+const values = saved(remembered, {}) // by script and key of the argument
+
+// captions say in other words what arguments are, by their places, where the script's
+// own labels repeat.
+const captions = {
+  'ultimate sd upscale': {
+    3: 'Mask blur of tiles', 4: 'Padding of tiles', 5: 'Width of bands over seams', 6: 'Denoising strength of seams', 7: 'Padding of seams', 9: 'Save the picture',
+    10: 'Order of tiles', 11: 'Save the picture with mended seams', 12: 'Mask blur of seams', 13: 'Seams',
+  },
+}
+
+// keyOf tells apart arguments of one label.
+function keyOf(s, i) {
+  const { label } = s.args[i]
+  const before = s.args.slice(0, i).filter(a => a.label === label).length
+  return before ? `${label} ${before + 1}` : label
+}
 
 // fill offers the scripts of the chosen mode. Those without arguments are the ones that
 // A1111 lists and this server does not have.
@@ -40,20 +56,21 @@ export function show() {
 const hidden = (s, arg, i) => !arg.label || s.name === plot && (Array.isArray(arg.value) || arg.label.startsWith('Use text inputs'))
 
 function rows(s) {
-  return s.args.map((arg, i) => hidden(s, arg, i) ? null : row(s, arg)).filter(Boolean)
+  return s.args.map((arg, i) => hidden(s, arg, i) ? null : row(s, arg, i)).filter(Boolean)
 }
 
-function row(s, arg) {
+function row(s, arg, i) {
   const mine = values[s.name] ??= {}
-  const value = mine[arg.label] ?? arg.value
+  const key = keyOf(s, i), label = captions[s.name]?.[i] ?? arg.label
+  const value = mine[key] ?? arg.value
   const input = control(arg, value)
   input.addEventListener('input', () => {
-    mine[arg.label] = input.type === 'checkbox' ? input.checked : input.type === 'number' ? Number(input.value) : input.value
+    mine[key] = input.type === 'checkbox' ? input.checked : input.type === 'number' ? Number(input.value) : input.value
     save(remembered, values)
     if (s.name === plot && arg.choices) show()
   })
-  if (input.type === 'checkbox') return make('label', { className: 'check' }, input, ' ' + arg.label)
-  const caption = make('label', { textContent: arg.label + ' ' }, input)
+  if (input.type === 'checkbox') return make('label', { className: 'check' }, input, ' ' + label)
+  const caption = make('label', { textContent: label + ' ' }, input)
   const known = s.name === plot && arg.label.endsWith(' values') && knownValues(mine[arg.label.replace('values', 'type')] ?? typeOf(s, arg))
   if (!known) return caption
   const fill = make('button', { type: 'button', textContent: 'All of them', onclick: () => {
@@ -69,7 +86,7 @@ function control(arg, value) {
   if (typeof arg.value === 'boolean') return make('input', { type: 'checkbox', checked: value })
   if (arg.choices) {
     const select = make('select')
-    offer(select, arg.choices, value)
+    offer(select, arg.label === 'Upscaler' ? server.upscalers : arg.choices, value)
     return select
   }
   if (typeof arg.value === 'number') {
@@ -97,7 +114,7 @@ export function request() {
   const args = s.args.map((arg, i) => {
     if (s.name === plot && arg.label.startsWith('Use text inputs')) return true
     if (hidden(s, arg, i)) return arg.value
-    const value = mine[arg.label] ?? arg.value
+    const value = mine[keyOf(s, i)] ?? arg.value
     return s.name === plot && arg.choices ? arg.choices.indexOf(value) : value // as the script wants it
   })
   return { script_name: s.name, script_args: args }
