@@ -79,7 +79,7 @@ func TestRandomCompanyChangesNoPicture(t *testing.T) {
 	for i := range 30 {
 		reqs = append(reqs, mixedRequest(t, random, i))
 		res, err := single.Generate(t.Context(), reqs[i], inference.Hooks{})
-		require.NoError(t, err)
+		require.NoError(t, err, "%+v", reqs[i])
 		alone = append(alone, res.Images)
 	}
 	again, err := single.Generate(t.Context(), reqs[0], inference.Hooks{})
