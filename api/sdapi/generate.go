@@ -161,7 +161,7 @@ func (c *call) admit() error {
 	if w < 1 || h < 1 || w > inference.MaxSide || h > inference.MaxSide {
 		return nil // told later, in A1111's order
 	}
-	return c.server.cfg.Queue.Generator().Status().Engine.Admit(w, h)
+	return c.server.cfg.Queue.Generator().Status().Engine.Admit(w, h, 0)
 }
 
 // textOf is v if it is a text.
