@@ -39,7 +39,7 @@ type DetailUnit struct {
 // request is the job that repaints what is white in mask, object i of a picture.
 func (u *DetailUnit) request(outer *Request, m imageio.RGB, mask imageio.Gray, i int, seed, subseed int64) *Request {
 	r := *outer
-	r.Details, r.Control, r.Hires, r.Refiner, r.DetailsOnly = nil, nil, nil, nil, false
+	r.Details, r.Control, r.Hires, r.Refiner, r.Regions, r.DetailsOnly = nil, nil, nil, nil, nil, false
 	r.Prompt, r.NegativePrompt = turnOf(u.Prompts, i), turnOf(u.NegativePrompts, i)
 	r.Seed, r.Subseed = seed+int64(i), subseed+int64(i)
 	r.Sampler, r.Scheduler, r.Steps, r.CFGScale = u.Sampler, u.Scheduler, u.Steps, u.CFGScale

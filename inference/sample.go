@@ -62,8 +62,10 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	if trained.ZeroTerminalSNR {
 		sj.Options.ZeroTerminalSNR = true
 	}
+	sj.MaskSteps = p.conds.until
+	parts := p.conds.masked(p.size.h, p.size.w)
 	for range p.size.n {
-		sj.Prompts = append(sj.Prompts, p.conds.parts)
+		sj.Prompts = append(sj.Prompts, parts)
 		sj.Negatives = append(sj.Negatives, p.conds.negative)
 	}
 	j.report(PhaseSampling, 0, p.steps)

@@ -136,7 +136,7 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 	if err := c.chooseSampler(); err != nil {
 		return nil, err
 	}
-	if err := c.readAlwaysOn(); err != nil {
+	if err := c.readAlwaysOn(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.override(); err != nil {
