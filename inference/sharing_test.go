@@ -320,6 +320,10 @@ func mixed(random *rand.Rand, i int, name string) *inference.Request {
 		func(r *inference.Request) { r.NegativePrompt = long },
 		func(r *inference.Request) { r.Prompt += " AND a dog" },
 		func(r *inference.Request) { r.Prompt += " [cat:dog:2]" },
+		func(r *inference.Request) {
+			r.Prompt += " AND a bird"
+			r.Regions = halves("0.5,1", random.IntN(6))
+		},
 		func(r *inference.Request) { r.Files.VAE = "v" },
 		func(r *inference.Request) { r.CFGScale = 1 },
 		func(r *inference.Request) { r.Tiling = true },

@@ -16,6 +16,7 @@ import (
 
 	"sdworker/inference"
 	"sdworker/inference/imageio"
+	"sdworker/inference/regions"
 	"sdworker/inference/sampler"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/synth"
@@ -55,6 +56,9 @@ func mixedRequest(t *testing.T, random *rand.Rand, i int) *inference.Request {
 	case 10:
 		r.Prompt += " <hypernet:h:1>"
 		r.Files.Hypernets = map[string]string{"h": "../../formats/hypernet/testdata/hypernet.pt"}
+	case 11:
+		r.Prompt += " AND a bird"
+		r.Regions = &regions.Spec{Couple: &regions.Couple{Divisions: "1:2,1:2", Positions: "0:0,0:1", Weights: "1,0.5", Steps: 4}}
 	}
 	return r
 }
