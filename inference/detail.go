@@ -3,6 +3,7 @@ package inference
 import (
 	"context"
 	"fmt"
+	"math"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -29,29 +30,80 @@ type DetailUnit struct {
 	CFGScale           float64
 	Width, Height      int  // pixels
 	OwnSize            bool // they are the unit's, not those of the job around it
-	ClipSkip           int
 	DenoisingStrength  float64
 	NoiseMultiplier    float64 // as in Init
+	Settings           Settings
+	Control            []ControlUnit
+
+	SameSeed     bool    // all objects have the picture's; else each one more
+	DenoisePower float64 // how much less large objects change, 0 = as much as small ones
+	MatchBoxes   bool    // each job has the proportions of its object, unless the unit has a size of its own
 
 	Mask Mask // how it is inpainted; the picture of the mask is the object's
 }
 
-// request is the job that repaints what is white in mask, object i of a picture.
-func (u *DetailUnit) request(outer *Request, m imageio.RGB, mask imageio.Gray, i int, seed, subseed int64) *Request {
+// request is the job that repaints what is white in mask, object i of a picture, which
+// lies in a box.
+func (u *DetailUnit) request(outer *Request, m imageio.RGB, mask imageio.Gray, box detect.Box, i int, seed, subseed int64) *Request {
 	r := *outer
-	r.Details, r.Control, r.Hires, r.Refiner, r.Regions, r.DetailsOnly = nil, nil, nil, nil, nil, false
+	r.Details, r.Control, r.Hires, r.Refiner, r.DetailsOnly = nil, u.Control, nil, nil, false
 	r.Prompt, r.NegativePrompt = turnOf(u.Prompts, i), turnOf(u.NegativePrompts, i)
-	r.Seed, r.Subseed = seed+int64(i), subseed+int64(i)
+	r.Seed, r.Subseed = seed, subseed
+	if !u.SameSeed {
+		r.Seed, r.Subseed = seed+int64(i), subseed+int64(i)
+	}
 	r.Sampler, r.Scheduler, r.Steps, r.CFGScale = u.Sampler, u.Scheduler, u.Steps, u.CFGScale
-	r.Width, r.Height = imageio.FloorToLatent(u.Width), imageio.FloorToLatent(u.Height)
+	w, h := u.size(box)
+	r.Width, r.Height = imageio.FloorToLatent(w), imageio.FloorToLatent(h)
 	r.BatchSize, r.BatchNum = 1, 1
-	r.DenoisingStrength = u.DenoisingStrength
+	r.DenoisingStrength = u.strength(box, m.W, m.H)
 	r.Files.Checkpoint, r.Files.VAE = u.Checkpoint, u.VAE
-	r.Settings.ClipSkip = u.ClipSkip
+	r.Settings = u.Settings
 	inpaint := u.Mask
 	inpaint.Image = mask
-	r.Init = &Init{Images: []imageio.RGB{m}, Width: u.Width, Height: u.Height, NoiseMultiplier: u.NoiseMultiplier, Mask: &inpaint}
+	r.Init = &Init{Images: []imageio.RGB{m}, Width: w, Height: h, NoiseMultiplier: u.NoiseMultiplier, Mask: &inpaint}
 	return &r
+}
+
+// strength is the denoising strength of an object in a picture of w by h pixels: the
+// unit's times the power of what the box leaves free.
+func (u *DetailUnit) strength(box detect.Box, w, h int) float64 {
+	if u.DenoisePower == 0 {
+		return u.DenoisingStrength
+	}
+	free := max(1-box.Area()/float64(w*h), 0)
+	return min(u.DenoisingStrength*math.Pow(free, u.DenoisePower), 1)
+}
+
+// size is that of an object's job. One that is to match its box keeps the longer side
+// and takes the box's proportions, where they make a difference of more than a tenth.
+func (u *DetailUnit) size(box detect.Box) (w, h int) {
+	across, down := float64(box.X2-box.X1), float64(box.Y2-box.Y1)
+	if !u.MatchBoxes || u.OwnSize || across <= 0 || down <= 0 {
+		return u.Width, u.Height
+	}
+	longer := float64(max(u.Width, u.Height))
+	fitW, fitH := longer, longer
+	if across > down {
+		fitH /= across / down
+	} else {
+		fitW *= across / down
+	}
+	up := func(side float64) int { return int(math.Floor((side+LatentScale-1)/LatentScale)) * LatentScale }
+	w, h = up(fitW), up(fitH)
+	differs := func(a, b int) bool { return math.Abs(float64(a-b)) > 0.1*float64(b) }
+	if !differs(w, u.Width) && !differs(h, u.Height) {
+		return u.Width, u.Height
+	}
+	return w, h
+}
+
+// largest is the greatest size that a job of the unit has.
+func (u *DetailUnit) largest() (w, h int) {
+	if u.MatchBoxes && !u.OwnSize {
+		return max(u.Width, u.Height), max(u.Width, u.Height)
+	}
+	return u.Width, u.Height
 }
 
 // turnOf is element i of a list, the last one of all that are beyond.
@@ -71,11 +123,14 @@ func (u *DetailUnit) check(r *Request) error {
 	if !(u.Confidence >= 0 && u.Confidence <= 1) {
 		return fault.FieldError(field, "ad_confidence is %g, want 0 to 1", u.Confidence)
 	}
+	if !(math.Abs(u.DenoisePower) <= 10) {
+		return fault.FieldError("ad_dynamic_denoise_power", "ad_dynamic_denoise_power is %g, want -10 to 10", u.DenoisePower)
+	}
 	if max(len(u.Prompts), len(u.NegativePrompts)) > maxDetailPrompts {
 		return fault.FieldError(field, "a prompt of ADetailer has more than %d parts", maxDetailPrompts)
 	}
 	for i := range max(len(u.Prompts), len(u.NegativePrompts), 1) {
-		err := u.request(r, imageio.NewRGB(LatentScale, LatentScale), imageio.NewGray(LatentScale, LatentScale), i, 0, 0).Check()
+		err := u.request(r, imageio.NewRGB(LatentScale, LatentScale), imageio.NewGray(LatentScale, LatentScale), detect.Box{}, i, 0, 0).Check()
 		if err != nil {
 			return fault.FieldError(field, "ADetailer: %s", fault.Message(err))
 		}
@@ -88,7 +143,9 @@ func (u *DetailUnit) changesWeights(r *Request, nets extraNets) bool {
 	if u.otherFiles(r) {
 		return true
 	}
-	return slices.ContainsFunc(u.Prompts, func(text string) bool { return !nets.equal(extraNetsOf(r, text)) })
+	inner := *r
+	inner.Settings = u.Settings
+	return slices.ContainsFunc(u.Prompts, func(text string) bool { return !nets.equal(extraNetsOf(&inner, text)) })
 }
 
 func (u *DetailUnit) otherFiles(r *Request) bool {
@@ -144,7 +201,7 @@ func (j *job) repaint(ctx context.Context, u *DetailUnit, m imageio.RGB, found [
 			break
 		}
 		var err error
-		if m, err = j.repaintOne(ctx, u.request(j.req, m, mask, i, j.seeds[image], j.subseeds[image]), m); err != nil {
+		if m, err = j.repaintOne(ctx, u.request(j.req, m, mask, chosen[min(i, len(chosen)-1)].Box, i, j.seeds[image], j.subseeds[image]), m); err != nil {
 			return m, err
 		}
 		i++

@@ -28,7 +28,7 @@ func newDetailBench(t *testing.T) *bench {
 func unit(change func(*inference.DetailUnit)) inference.DetailUnit {
 	u := inference.DetailUnit{
 		Model: "face.pt", Confidence: 0.3, Selection: detect.Selection{MaxRatio: 1}, Prompts: []string{"a face"}, NegativePrompts: []string{"a dog"},
-		Checkpoint: "a.safetensors", Sampler: "Euler a", Steps: 4, CFGScale: 7, Width: 64, Height: 48, ClipSkip: 1,
+		Checkpoint: "a.safetensors", Sampler: "Euler a", Steps: 4, CFGScale: 7, Width: 64, Height: 48, Settings: inference.DefaultSettings(),
 		DenoisingStrength: 0.5, NoiseMultiplier: 1, Mask: inference.Mask{Fill: 1, OnlyMasked: true, Padding: 4},
 	}
 	if change != nil {
@@ -218,4 +218,74 @@ func TestInterruptedDetails(t *testing.T) {
 	require.True(t, res.Interrupted)
 	require.Len(t, res.Images, 1)
 	require.Len(t, b.engine().Calls(enginetest.OpPredictNoise), 5, "the second object is not begun")
+}
+
+// What the extension's options say of each object's job: its strength by the power of what
+// the box leaves free, its size by the box, its seed.
+func TestDetailsByTheirBoxes(t *testing.T) {
+	b := newBench(t, func() *enginetest.Fake {
+		return &enginetest.Fake{Objects: []detect.Found{object(0, 0, 31, 11, 0.9), object(40, 8, 55, 39, 0.5)}}
+	})
+	calls := func(change func(*inference.DetailUnit)) (sizes [][2]int, steps int) {
+		t.Helper()
+		b.run(t, txt2img(func(r *inference.Request) { r.Steps, r.Details = 1, []inference.DetailUnit{unit(change)} }))
+		encoded, all := b.engine().Calls(enginetest.OpEncode), b.engine().Calls(enginetest.OpPredictNoise)
+		for _, c := range encoded {
+			sizes = append(sizes, [2]int{c.Pixels.W, c.Pixels.H})
+		}
+		b.engine().Reset()
+		return sizes, len(all) - 1
+	}
+	// Boxes of 31x11 and 15x31 pixels: 64x22.7 and 31x64, in steps of 8.
+	sizes, _ := calls(func(u *inference.DetailUnit) { u.MatchBoxes = true })
+	require.Equal(t, [][2]int{{64, 24}, {32, 64}}, sizes)
+	sizes, _ = calls(func(u *inference.DetailUnit) { u.MatchBoxes, u.OwnSize = true, true })
+	require.Equal(t, [][2]int{{64, 48}, {64, 48}}, sizes)
+	sizes, _ = calls(func(u *inference.DetailUnit) { u.MatchBoxes, u.Width, u.Height = true, 64, 24 })
+	require.Equal(t, [2]int{64, 24}, sizes[0], "near enough")
+
+	// 341 and 465 of 3072 pixels. 0.5 of 20 steps are 11 calls each, with a power of 2 0.395 and 0.360 are 7+1 and 7+1.
+	_, steps := calls(func(u *inference.DetailUnit) { u.Steps = 20 })
+	require.Equal(t, 2*(10+1), steps)
+	_, steps = calls(func(u *inference.DetailUnit) { u.Steps, u.DenoisePower = 20, 2 })
+	require.Equal(t, 7+1+7+1, steps)
+	_, steps = calls(func(u *inference.DetailUnit) { u.Steps, u.DenoisePower = 20, 4 }) // 0.312, 0.259
+	require.Equal(t, 6+1+5+1, steps)
+
+	run := func(same bool) imageio.RGB {
+		return b.run(t, txt2img(func(r *inference.Request) {
+			r.Details = []inference.DetailUnit{unit(func(u *inference.DetailUnit) { u.SameSeed = same })}
+		})).Images[0].Pixels
+	}
+	x1, _, x2, _ := changed(run(false), run(true))
+	require.True(t, x1 >= 40 && x2 <= 55, "only the second object's seed is another one: %d to %d", x1, x2)
+}
+
+// A unit's ControlNet gets the part of the picture that its job paints, at that size, and
+// does nothing in the picture itself.
+func TestDetailsWithControlNet(t *testing.T) {
+	b := newDetailBench(t)
+	b.run(t, txt2img(func(r *inference.Request) {
+		r.Details = []inference.DetailUnit{unit(func(u *inference.DetailUnit) {
+			u.Width, u.Height = 96, 80
+			u.Control = []inference.ControlUnit{{
+				Model: "tile.safetensors", Module: "none", OfInit: true, CropToMask: true, LowRes: true, HighRes: true, Weight: 0.5, End: 0.2, ResizeMode: 1, Resolution: -1, ThresholdA: -1, ThresholdB: -1,
+			}}
+		})}
+	}))
+	controlled := 0
+	for i, c := range b.engine().Calls(enginetest.OpPredictNoise) {
+		if i < 4 {
+			require.Empty(t, c.UNet.Control, "of the picture")
+			continue
+		}
+		require.Equal(t, [2]int{12, 10}, [2]int{c.UNet.W, c.UNet.H})
+		for _, in := range c.UNet.Control {
+			controlled++
+			require.Equal(t, "tile.safetensors", in.Model)
+			require.Len(t, in.Hint, 3*96*80)
+			require.Equal(t, []float32{0.5, 0.5}, in.Rows)
+		}
+	}
+	require.Equal(t, 4, controlled, "the extension counts the steps that are done: 0, 0 and a third")
 }

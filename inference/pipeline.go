@@ -133,7 +133,8 @@ func (p *Pipeline) want(req *Request) batch.Want {
 		cells = max(cells, hr.Width/LatentScale*hr.Height/LatentScale)
 	}
 	for _, u := range req.Details {
-		cells = max(cells, u.Width/LatentScale*u.Height/LatentScale)
+		w, h := u.largest()
+		cells = max(cells, w/LatentScale*h/LatentScale)
 	}
 	if (2*req.BatchSize+2)*cells > p.opts.CallCells {
 		return alone
@@ -150,6 +151,9 @@ func (p *Pipeline) want(req *Request) batch.Want {
 	}
 	for _, u := range req.Details {
 		files = append(files, u.Model)
+		for _, c := range u.Control {
+			files = append(files, c.Model)
+		}
 	}
 	files = slices.AppendSeq(files, maps.Values(req.Files.Upscalers))
 	return batch.Want{Key: fmt.Sprintf("%d %q %q %+v %+v", p.look(files), req.Files.Checkpoint, req.Files.VAE, nets.loras, nets.hypernets)}

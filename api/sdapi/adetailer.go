@@ -22,8 +22,8 @@ import (
 // these are.
 const aDetailerVersion = "25.3.0"
 
-// aDetailerUnits is how many units the extension takes: its option ad_max_models.
-const aDetailerUnits = 4
+// aDetailerUnits is the most that the extension's option ad_max_models allows.
+const aDetailerUnits = 15
 
 // detailField is a field of a unit with the key that it has in infotexts, and the
 // values that are permitted, nil for any.
@@ -149,9 +149,9 @@ func readDetailUnit(sent *pyjson.Object) (*fields, error) {
 // left out, and a dictionary for each unit; the two switches may be absent.
 func (c *call) readADetailer(args []any) {
 	const switches = 2
-	if len(args) > switches+aDetailerUnits {
-		c.note("ADetailer takes %d units, the arguments behind them did nothing", aDetailerUnits)
-		args = args[:switches+aDetailerUnits]
+	if most := min(max(int(c.opts.Int("ad_max_models")), 1), aDetailerUnits); len(args) > switches+most {
+		c.note("ADetailer takes %d units (option ad_max_models), the arguments behind them did nothing", most)
+		args = args[:switches+most]
 	}
 	if len(args) == 0 || args[0] == false {
 		return
@@ -186,6 +186,7 @@ func detailUnitOn(unit *fields) bool {
 
 // buildDetails adds the units of ADetailer.
 func (c *call) buildDetails() error {
+	c.detailsMade = nil
 	if len(c.detailUnits) == 0 {
 		return nil
 	}
@@ -209,8 +210,10 @@ func (c *call) buildDetails() error {
 		}
 		if built != nil {
 			c.req.Details = append(c.req.Details, *built)
+			c.detailsMade = append(c.detailsMade, unit)
 		}
 	}
+	c.detailOptionsLeftOut()
 	c.writeDetails()
 	if c.detailsOnly && c.req.Init != nil {
 		c.leaveOutImg2Img()
@@ -266,11 +269,12 @@ func (c *call) detailUnit(unit *fields) (*inference.DetailUnit, error) {
 			MinRatio: unit.number("ad_mask_min_ratio"), MaxRatio: unit.number("ad_mask_max_ratio"),
 			Top: unit.whole("ad_mask_k"), ByConfidence: unit.text("ad_mask_filter_method") == "Confidence",
 			OffsetX: unit.whole("ad_x_offset"), OffsetY: unit.whole("ad_y_offset"), Grow: unit.whole("ad_dilate_erode"),
-			Merge: detect.Merge(slices.Index(mergeModes, unit.text("ad_mask_merge_invert"))),
+			Merge: detect.Merge(slices.Index(mergeModes, unit.text("ad_mask_merge_invert"))), Order: c.detailOrder(),
 		},
 		Checkpoint: r.Files.Checkpoint, VAE: r.Files.VAE,
 		Sampler: r.Sampler, Scheduler: r.Scheduler, Steps: r.Steps, CFGScale: r.CFGScale,
-		Width: c.width, Height: c.height, OwnSize: unit.flag("ad_use_inpaint_width_height", false), ClipSkip: r.Settings.ClipSkip,
+		Width: c.width, Height: c.height, OwnSize: unit.flag("ad_use_inpaint_width_height", false), Settings: c.detailSettings(),
+		SameSeed: c.opts.Bool("ad_same_seed_for_each_tab"), DenoisePower: c.opts.Float("ad_dynamic_denoise_power"), MatchBoxes: c.opts.Text("ad_match_inpaint_bbox_size") == "Free",
 		DenoisingStrength: unit.number("ad_denoising_strength"), NoiseMultiplier: c.opts.Float("initial_noise_multiplier"),
 		Mask: inference.Mask{
 			BlurX: unit.whole("ad_mask_blur"), BlurY: unit.whole("ad_mask_blur"), Fill: keepMasked,
@@ -281,6 +285,7 @@ func (c *call) detailUnit(unit *fields) (*inference.DetailUnit, error) {
 	c.detailPrompts(unit, out)
 	c.detailSampling(unit, out)
 	c.detailFiles(unit, out)
+	c.detailControl(unit, out)
 	c.detailLeftOut(unit)
 	return out, unit.err
 }
@@ -330,7 +335,7 @@ func (c *call) detailSampling(unit *fields, out *inference.DetailUnit) {
 		out.NoiseMultiplier = unit.number("ad_noise_multiplier")
 	}
 	if unit.flag("ad_use_clip_skip", false) {
-		out.ClipSkip = unit.whole("ad_clip_skip")
+		out.Settings.ClipSkip = unit.whole("ad_clip_skip")
 	}
 	if !unit.flag("ad_use_sampler", false) {
 		return
@@ -378,9 +383,6 @@ func (c *call) detailFiles(unit *fields, out *inference.DetailUnit) {
 func (c *call) detailLeftOut(unit *fields) {
 	if unit.flag("ad_restore_face", false) {
 		c.note("ADetailer: faces are not restored on this server, ad_restore_face did nothing")
-	}
-	if unit.text("ad_controlnet_model") != "None" {
-		c.note("ADetailer: ControlNet is not applied to its units on this server, ad_controlnet_model did nothing")
 	}
 	if unit.text("ad_model_classes") != "" && strings.Contains(unit.text("ad_model"), "-world") {
 		c.note("ADetailer: YOLO-World models are not available on this server, ad_model_classes did nothing")

@@ -53,7 +53,7 @@ func TestADetailerDefaults(t *testing.T) {
 		require.Equal(t, []inference.DetailUnit{{
 			Model: faceModel, Confidence: 0.3, Selection: detect.Selection{MaxRatio: 1, Grow: 4},
 			Prompts: []string{"a cat"}, NegativePrompts: []string{"bad"},
-			Checkpoint: f.gen.Last().Files.Checkpoint, Sampler: "Heun", Scheduler: "Karras", Steps: 3, CFGScale: 5, Width: 64, Height: 96, ClipSkip: 1,
+			Checkpoint: f.gen.Last().Files.Checkpoint, Sampler: "Heun", Scheduler: "Karras", Steps: 3, CFGScale: 5, Width: 64, Height: 96, Settings: f.gen.Last().Settings,
 			DenoisingStrength: 0.4, NoiseMultiplier: 1, Mask: inference.Mask{BlurX: 4, BlurY: 4, Fill: 1, Round: true, OnlyMasked: true, Padding: 32},
 		}}, f.gen.Last().Details)
 	}
@@ -107,12 +107,14 @@ func TestADetailerUnit(t *testing.T) {
 	}
 	g := f.post("/sdapi/v1/txt2img", detailed(map[string]any{"prompt": "a cat <lora:foo:1>", "negative_prompt": "bad", "width": 64, "height": 64}, unit)).generated(t)
 	require.Empty(t, g.info["notes"])
+	skipped := f.gen.Last().Settings
+	skipped.ClipSkip = 2
 	require.Equal(t, []inference.DetailUnit{{
 		Model: "/models/adetailer/hand_yolov8n.pt", Confidence: 0.5,
 		Selection: detect.Selection{MinRatio: 0.1, MaxRatio: 0.9, Top: 2, ByConfidence: true, OffsetX: 3, OffsetY: -4, Grow: -8, Merge: detect.MergeInvert},
 		Prompts:   []string{"one, a cat <lora:foo:1>", "[SKIP]", "a cat <lora:foo:1>"}, NegativePrompts: []string{"bad, two"},
 		Checkpoint: "/models/other.safetensors", VAE: "/models/VAE/sharp.safetensors",
-		Sampler: "DPM++ 2M", Scheduler: "Automatic", Steps: 5, CFGScale: 3, Width: 643, Height: 768, OwnSize: true, ClipSkip: 2,
+		Sampler: "DPM++ 2M", Scheduler: "Automatic", Steps: 5, CFGScale: 3, Width: 643, Height: 768, OwnSize: true, Settings: skipped,
 		DenoisingStrength: 1, NoiseMultiplier: 1.25, Mask: inference.Mask{Fill: 1, Round: true, Padding: 1},
 	}}, f.gen.Last().Details)
 
@@ -143,12 +145,14 @@ func TestADetailerArguments(t *testing.T) {
 		{"on without units", []any{true}, 0, "ADetailer is on without a unit"},
 		{"two", []any{face, hand}, 2, ""},
 		{"one switched off", []any{true, false, with("ad_tab_enable", false), hand}, 1, ""},
-		{"more than the extension takes", []any{true, false, face, hand, face, hand, face}, 4, "ADetailer takes 4 units"},
+		{"more than the extension takes", []any{true, false, face, hand, face, hand, face}, 4, "ADetailer takes 4 units (option ad_max_models)"},
 		{"missing", []any{with("ad_model", "eyes.pt")}, 0, "put its file into the folder models/adetailer, where face_yolov8n.pt and others of Bingsu/adetailer go; there are face_yolov8n.pt, hand_yolov8n.pt"},
 		{"missing beside another", []any{with("ad_model", "eyes.pt"), hand}, 1, "ADetailer model 'eyes.pt' was not found"},
 		{"mediapipe", []any{with("ad_model", "mediapipe_face_full")}, 0, "needs MediaPipe, which this server does not have"},
 		{"restored", []any{with("ad_restore_face", true)}, 1, "ad_restore_face did nothing"},
-		{"controlled", []any{with("ad_controlnet_model", "canny")}, 1, "ad_controlnet_model did nothing"},
+		{"controlled", []any{with("ad_controlnet_model", "canny")}, 1, ""},
+		{"controlled by a missing model", []any{with("ad_controlnet_model", "nope")}, 1, "ControlNet 'nope' was not found"},
+		{"controlled by a missing preprocessor", []any{with("ad_controlnet_model", "canny", "ad_controlnet_module", "nope")}, 1, "preprocessor 'nope' is not available"},
 		{"checkpoint missing", []any{with("ad_use_checkpoint", true, "ad_checkpoint", "nope")}, 1, "checkpoint 'nope' was not found"},
 		{"VAE missing", []any{with("ad_use_vae", true, "ad_vae", "nope")}, 1, "VAE 'nope' was not found"},
 		{"sampler missing", []any{with("ad_use_sampler", true, "ad_sampler", "nope")}, 1, "there is no sampler 'nope'"},

@@ -179,10 +179,10 @@ func (c *call) expand() error {
 	return nil
 }
 
-// expandTemplates makes the prompts as the extension's process() does.
-func (c *call) expandTemplates() (*expanded, error) {
-	a, r, o := c.dynamic, c.req, c.opts
-	t := &dynamicprompts.Template{
+// template reads templates as the options say.
+func (c *call) template() *dynamicprompts.Template {
+	o := c.opts
+	return &dynamicprompts.Template{
 		Syntax:           dynamicprompts.Syntax{VariantStart: o.Text("dp_parser_variant_start"), VariantEnd: o.Text("dp_parser_variant_end"), WildcardWrap: o.Text("dp_parser_wildcard_wrap")},
 		IgnoreWhitespace: o.Bool("dp_ignore_whitespace"),
 		Wildcards: &dynamicprompts.Wildcards{
@@ -190,6 +190,11 @@ func (c *call) expandTemplates() (*expanded, error) {
 			NoDedup: o.Bool("dp_wildcard_manager_no_dedupe"), NoSort: o.Bool("dp_wildcard_manager_no_sort"), Shuffle: o.Bool("dp_wildcard_manager_shuffle"),
 		},
 	}
+}
+
+// expandTemplates makes the prompts as the extension's process() does.
+func (c *call) expandTemplates() (*expanded, error) {
+	a, r, t := c.dynamic, c.req, c.template()
 	count := r.Images()
 	if a.combinatorial {
 		count = a.limit
@@ -315,6 +320,9 @@ func (c *call) divide(e *expanded) []*call {
 	var end int // of a part
 	for i := 0; i < len(e.prompts); i = end {
 		limit := min(len(e.prompts), i-i%r.BatchSize+r.BatchSize)
+		if c.detailTemplates() {
+			limit = i + 1 // details of each picture have prompts of their own
+		}
 		seeds, subseeds := rng.ImageSeeds(e.seeds[i], e.subseeds[i], r.SubseedStrength, limit-i)
 		for end = i + 1; end < limit; end++ {
 			if e.prompts[end] != e.prompts[i] || e.negatives[end] != e.negatives[i] || e.seeds[end] != seeds[end-i] || e.subseeds[end] != subseeds[end-i] {
@@ -353,6 +361,7 @@ func (c *call) part(e *expanded, i, n int) *call {
 		}
 		req.Init = &own
 	}
+	part.expandDetails()
 	return &part
 }
 

@@ -109,8 +109,8 @@ func (c *call) readGuidance(name string, args []any) (bool, error) {
 	return true, read(args)
 }
 
-// extensionScript is an entry of the lists of scripts.
-func extensionScript(name string, list []schema.Field) *script {
+// guidanceScript is an entry of the lists of scripts.
+func guidanceScript(name string, list []schema.Field) *script {
 	s := &script{name: name, alwayson: true, silent: true, tabs: both}
 	for _, f := range list {
 		s.args = append(s.args, scriptArg{label: f.Name, value: f.Default})
@@ -283,14 +283,19 @@ func hasSchedule(mode string) bool {
 	return strings.HasPrefix(mode, "Power") || strings.HasSuffix(mode, "Repeating") || mode == "Sawtooth"
 }
 
-// applyGuidance puts what the scripts ask for into the request.
-func (c *call) applyGuidance() error {
-	g, s := c.guidance, &c.req.Settings
+// apply puts what the scripts ask for into settings.
+func (g guidance) apply(s *inference.Settings) {
 	if g.rescale != nil {
 		s.CFGRescale = *g.rescale
 	}
 	s.Thresholding, s.Projection, s.Perturbation, s.ZeroStar = g.threshold, g.projection, g.perturbation, g.zeroStar
 	s.FreeU = g.freeU
+}
+
+// applyGuidance puts what the scripts ask for into the request.
+func (c *call) applyGuidance() error {
+	s := &c.req.Settings
+	c.guidance.apply(s)
 	if s.Projection.Enabled && (s.ZeroStar || s.Thresholding.Enabled) {
 		c.note("APG takes the place of CFG-Zero* and of the CFG scale's schedule")
 	}

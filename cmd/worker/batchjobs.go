@@ -1,8 +1,6 @@
 package main
 
 import (
-	"cmp"
-
 	"github.com/rs/zerolog"
 
 	"sdworker/inference"
@@ -52,7 +50,7 @@ func (e *engineSettings) settleJobs(gpuBytes func(device string) int64, log zero
 	if bytes != 0 {
 		e.BatchJobs = jobsFor(false, bytes, cellsOnGPU(bytes))
 	} else {
-		bytes = cmp.Or(e.HostMemory, hostMemory())
+		bytes = hostMemory()
 		e.BatchJobs = jobsFor(true, bytes, cellsOnCPU(sdcpp.Threads(e.Threads)))
 	}
 	log.Info().Int("jobs", e.BatchJobs).Int64("total_mib", bytes>>20).Msg("BATCH_JOBS chosen by the device's memory")

@@ -327,6 +327,25 @@ func TestRunPodWorker(t *testing.T) {
 		require.Contains(t, string(w.do(api("GET", "/sdapi/v1/progress?skip_current_image=true", "{}")).Output), "eta_relative")
 	})
 
+	// A detector in the worker's folder of models is used by jobs of both shapes alike; of
+	// random weights it finds something everywhere.
+	t.Run("ADetailer", func(t *testing.T) {
+		model, err := os.ReadFile("../../inference/detect/testdata/detect.pt")
+		require.NoError(t, err)
+		folder := filepath.Join(w.cmd.Dir, "models", "adetailer")
+		require.NoError(t, os.MkdirAll(folder, 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(folder, "face.pt"), model, 0o600))
+		const unit = `"alwayson_scripts":{"ADetailer":{"args":[true,false,{"ad_model":"face.pt","ad_confidence":0,"ad_mask_k":1,"ad_denoising_strength":0.9}]}},`
+		plain := decodeResult(t, w.do("{"+picture+"}"))
+		flat := decodeResult(t, w.do("{"+unit+picture+"}"))
+		structured := decodeResult(t, w.do(api("POST", "/sdapi/v1/txt2img", "{"+unit+picture+"}")))
+		require.Contains(t, flat.Info, "ADetailer model: face.pt, ADetailer confidence: 0")
+		require.NotContains(t, flat.Info, "found nothing")
+		require.NotEqual(t, plain.Images, flat.Images)
+		require.Equal(t, flat.Images, structured.Images)
+		require.Contains(t, string(w.do(api("GET", "/adetailer/v1/ad_model", "{}")).Output), "face.pt")
+	})
+
 	t.Run("jobs that cannot be done", func(t *testing.T) {
 		for _, tc := range []struct{ input, want string }{
 			{`"a red fox"`, "input must be an object"},

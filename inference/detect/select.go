@@ -3,6 +3,7 @@ package detect
 import (
 	"cmp"
 	"iter"
+	"math"
 	"slices"
 
 	"sdworker/inference/imageio"
@@ -26,8 +27,20 @@ type Selection struct {
 	ByConfidence       bool    // Top are the most confident ones, not the largest
 	OffsetX, OffsetY   int     // pixels to the right and upwards; what leaves the picture comes in at the other side
 	Grow               int     // side of the square that masks are widened by; below 0 narrowed, pixels
+	Order              Order
 	Merge              Merge
 }
+
+// Order is the one in which objects are repainted.
+type Order int
+
+// Orders, as the extension numbers them.
+const (
+	AsFound     Order = iota // or as Top has sorted them
+	LeftToRight              // by the left sides of their boxes
+	FromCentre               // the nearest to the middle of the picture first
+	ByArea                   // the largest first
+)
 
 // Choose returns the objects that count, in the order in which they are repainted.
 func (s *Selection) Choose(found []Found, w, h int) []Found {
@@ -37,9 +50,28 @@ func (s *Selection) Choose(found []Found, w, h int) []Found {
 			out = append(out, f)
 		}
 	}
-	if s.Top == 0 {
-		return out
+	if s.Top > 0 {
+		out = s.best(out)
 	}
+	if s.Order != AsFound {
+		slices.SortStableFunc(out, func(a, b Found) int { return cmp.Compare(s.rank(a.Box, w, h), s.rank(b.Box, w, h)) })
+	}
+	return out
+}
+
+// rank grows in the order of repainting.
+func (s *Selection) rank(b Box, w, h int) float64 {
+	switch s.Order {
+	case LeftToRight:
+		return float64(b.X1)
+	case FromCentre:
+		return math.Hypot(float64(b.X1+b.X2)/2-float64(w)/2, float64(b.Y1+b.Y2)/2-float64(h)/2)
+	}
+	return -b.Area()
+}
+
+// best are the Top objects, the best first.
+func (s *Selection) best(out []Found) []Found {
 	slices.SortStableFunc(out, func(a, b Found) int {
 		if s.ByConfidence {
 			return cmp.Compare(a.Confidence, b.Confidence)

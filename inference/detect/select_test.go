@@ -88,3 +88,26 @@ func TestMergedMasks(t *testing.T) {
 	require.Empty(t, masks(detect.Selection{Grow: -5}), "nothing is left of either")
 	require.Empty(t, slices.Collect((&detect.Selection{Merge: detect.MergeInvert}).Masks(nil, 8, 8)), "nothing was found")
 }
+
+// Objects are repainted in the order of the extension's option; equal ones as they were
+// found.
+func TestOrder(t *testing.T) {
+	found := []detect.Found{ // in a picture of 100 x 80, with the middle at 50, 40
+		{Box: detect.Box{X1: 40, Y1: 30, X2: 60, Y2: 50}, Confidence: 0.9}, // in the middle, 400
+		{Box: detect.Box{X1: 5, Y1: 5, X2: 45, Y2: 25}, Confidence: 0.8},   // to the left, 800
+		{Box: detect.Box{X1: 60, Y1: 30, X2: 70, Y2: 50}, Confidence: 0.7}, // a little to the right, 200
+		{Box: detect.Box{X1: 5, Y1: 60, X2: 25, Y2: 80}, Confidence: 0.6},  // to the left and below, 400
+	}
+	order := func(s detect.Selection) (out []int) {
+		s.MaxRatio = 1
+		for _, f := range s.Choose(found, 100, 80) {
+			out = append(out, int(f.Confidence*10+0.5))
+		}
+		return out
+	}
+	require.Equal(t, []int{9, 8, 7, 6}, order(detect.Selection{}))
+	require.Equal(t, []int{8, 6, 9, 7}, order(detect.Selection{Order: detect.LeftToRight}))
+	require.Equal(t, []int{9, 7, 8, 6}, order(detect.Selection{Order: detect.FromCentre}))
+	require.Equal(t, []int{8, 9, 6, 7}, order(detect.Selection{Order: detect.ByArea}))
+	require.Equal(t, []int{8, 9}, order(detect.Selection{Order: detect.LeftToRight, Top: 2, ByConfidence: true}), "of the best ones only")
+}

@@ -68,6 +68,7 @@ type Fake struct {
 	Objects     []detect.Found                  // what Detect finds in every picture, the most confident first
 
 	mu       sync.Mutex
+	hypers   []inference.Hypernet // see Hypernets
 	calls    []Call
 	counts   map[Op]int
 	active   state
@@ -252,7 +253,7 @@ func (f *Fake) Decode(ctx context.Context, in inference.LatentInput) ([]float32,
 func (f *Fake) SetHypernets(_ context.Context, list []inference.Hypernet) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.active.hypers = slices.Clone(list)
+	f.hypers = slices.Clone(list)
 	return nil
 }
 
@@ -260,7 +261,7 @@ func (f *Fake) SetHypernets(_ context.Context, list []inference.Hypernet) error 
 func (f *Fake) Hypernets() []inference.Hypernet {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.active.hypers
+	return f.hypers
 }
 
 // SetLoRAs implements inference.LoRAApplier, as a real engine does: the list that

@@ -54,9 +54,20 @@ func kindOf(def any) schema.Kind {
 	return schema.Any
 }
 
-// builtin are options of A1111's built-in extensions, of Dynamic Prompts and our own, which can be set
-// but are not in the table.
+// builtin are options of A1111's built-in extensions, of ADetailer, of Dynamic Prompts and
+// our own, which can be set but are not in the table.
 var builtin = []schema.Field{
+	{Name: "ad_max_models", Kind: schema.Integer, Default: int64(4), Nullable: true},
+	{Name: "ad_extra_models_dir", Kind: schema.String, Default: "", Nullable: true},
+	{Name: "ad_save_images_dir", Kind: schema.String, Default: "", Nullable: true},
+	{Name: "ad_save_previews", Kind: schema.Boolean, Default: false, Nullable: true},
+	{Name: "ad_save_images_before", Kind: schema.Boolean, Default: false, Nullable: true},
+	{Name: "ad_only_selected_scripts", Kind: schema.Boolean, Default: true, Nullable: true},
+	{Name: "ad_script_names", Kind: schema.String, Default: "dynamic_prompting,dynamic_thresholding,lora_block_weight,negpip,wildcard_recursive,wildcards", Nullable: true},
+	{Name: "ad_bbox_sortby", Kind: schema.String, Default: "None", Nullable: true},
+	{Name: "ad_same_seed_for_each_tab", Kind: schema.Boolean, Default: false, Nullable: true},
+	{Name: "ad_dynamic_denoise_power", Kind: schema.Number, Default: 0.0, Nullable: true},
+	{Name: "ad_match_inpaint_bbox_size", Kind: schema.String, Default: "Off", Nullable: true},
 	{Name: "dynamic_prompts", Kind: schema.Boolean, Default: false, Nullable: true},
 	{Name: "dp_ignore_whitespace", Kind: schema.Boolean, Default: false, Nullable: true},
 	{Name: "dp_write_raw_template", Kind: schema.Boolean, Default: false, Nullable: true},

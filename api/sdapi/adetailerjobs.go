@@ -1,0 +1,188 @@
+package sdapi
+
+import (
+	"slices"
+	"strings"
+
+	"sdworker/api/sdapi/dynamicprompts"
+	"sdworker/api/sdapi/schema"
+	"sdworker/inference"
+	"sdworker/inference/detect"
+	"sdworker/inference/hint"
+)
+
+// What acts in the jobs of ADetailer's units beside the units themselves: options of the
+// extension, scripts that it lets through, and ControlNet.
+
+// detailOrders are the values of the option ad_bbox_sortby, in the order of [detect.Order].
+var detailOrders = []string{"None", "Position (left to right)", "Position (center to edge)", "Area (large to small)"}
+
+func (c *call) detailOrder() detect.Order {
+	return detect.Order(max(slices.Index(detailOrders, c.opts.Text("ad_bbox_sortby")), 0))
+}
+
+// detailScript reports whether a script runs in the jobs of units. files are the names,
+// without ending, that its file has in the extensions that have it.
+func (c *call) detailScript(files ...string) bool {
+	if !c.opts.Bool("ad_only_selected_scripts") {
+		return true
+	}
+	for name := range strings.SplitSeq(c.opts.Text("ad_script_names"), ",") {
+		if slices.Contains(files, strings.TrimSpace(name)) {
+			return true
+		}
+	}
+	return false
+}
+
+// detailSettings are the settings of a unit's jobs: the options, without the fields of
+// the request that the extension does not pass on, and without the scripts that it does
+// not let through.
+func (c *call) detailSettings() inference.Settings {
+	st := settings(c.opts, &fields{Values: schema.Values{}})
+	var g guidance
+	for _, s := range []struct {
+		files []string
+		take  func()
+	}{
+		{[]string{"CFGRescale"}, func() { g.rescale = c.guidance.rescale }},
+		{[]string{"dynamic_thresholding", "forge_dynamic_thresholding"}, func() { g.threshold = c.guidance.threshold }},
+		{[]string{"freeu", "forge_freeu"}, func() { g.freeU = c.guidance.freeU }},
+		{[]string{"forge_perturbed_attention"}, func() { g.perturbation = c.guidance.perturbation }},
+		{[]string{"apg_now_your_cfg"}, func() { g.projection = c.guidance.projection }},
+		{[]string{"cfg_zero"}, func() { g.zeroStar = c.guidance.zeroStar }},
+	} {
+		if c.detailScript(s.files...) {
+			s.take()
+		}
+	}
+	g.apply(&st)
+	return st
+}
+
+// passthrough is the model that stands for the units of the job around.
+const passthrough = "Passthrough"
+
+// detailModules are the preprocessors that the extension chooses by a part of the model's
+// name, in its order.
+var detailModules = []struct{ part, module string }{
+	{"inpaint", "inpaint_global_harmonious"}, {"scribble", "t2ia_sketch_pidi"}, {"lineart", "lineart_coarse"},
+	{"openpose", "openpose_full"}, {"tile", "tile_resample"}, {"depth", "depth_midas"},
+}
+
+// detailControl adds the ControlNet unit of a unit, which sees the picture that is
+// repainted.
+func (c *call) detailControl(unit *fields, out *inference.DetailUnit) {
+	name := unit.text("ad_controlnet_model")
+	switch name {
+	case "None":
+		return
+	case passthrough:
+		out.Control = slices.Clone(c.req.Control)
+		for i := range out.Control {
+			out.Control[i].ReturnMap = false
+		}
+		return
+	}
+	model, ok := c.server.cfg.Catalog.ControlNet(name)
+	if !ok {
+		c.note("ADetailer: ControlNet %s was not found and did nothing", quoted(name))
+		return
+	}
+	wanted := unit.text("ad_controlnet_module")
+	if !named(wanted) {
+		wanted = "none"
+		for _, m := range detailModules {
+			if strings.Contains(name, m.part) {
+				wanted = m.module
+				break
+			}
+		}
+	}
+	module, known := hint.Lookup(wanted)
+	if !known {
+		c.note("ADetailer: ControlNet preprocessor %s is not available on this server, ad_controlnet_model %s did nothing", quoted(wanted), quoted(name))
+		return
+	}
+	if module.Name == "inpaint_only" {
+		module, _ = hint.Lookup("inpaint") // the job's own mask keeps the rest
+	}
+	out.Control = []inference.ControlUnit{{
+		Model: model.Path, Module: module.Name, OfInit: true, CropToMask: true, PixelPerfect: true, LowRes: true, HighRes: true,
+		Weight: unit.number("ad_controlnet_weight"), Start: unit.number("ad_controlnet_guidance_start"), End: unit.number("ad_controlnet_guidance_end"),
+		ResizeMode: 1, Resolution: -1, ThresholdA: -1, ThresholdB: -1,
+	}}
+}
+
+// detailOptionsLeftOut notes options of the extension that do nothing here.
+func (c *call) detailOptionsLeftOut() {
+	if len(c.req.Details) == 0 {
+		return
+	}
+	o := c.opts
+	for _, name := range []string{"ad_save_previews", "ad_save_images_before"} {
+		if o.Bool(name) {
+			c.note("ADetailer: only finished pictures are saved, the option %s did nothing", name)
+		}
+	}
+	if o.Text("ad_extra_models_dir") != "" {
+		c.note("ADetailer: the option ad_extra_models_dir did nothing; put models into models/adetailer")
+	}
+	if order := o.Text("ad_bbox_sortby"); !slices.Contains(detailOrders, order) {
+		c.note("ADetailer: there is no order %s for the option ad_bbox_sortby, which did nothing", quoted(order))
+	}
+	if o.Text("ad_match_inpaint_bbox_size") == "Strict (SDXL only)" {
+		c.note("ADetailer: the strict sizes of the option ad_match_inpaint_bbox_size are those of SDXL and did nothing; Free works")
+	}
+}
+
+// detailTemplates reports whether units have prompts that dynamic prompts may expand.
+func (c *call) detailTemplates() bool {
+	return len(c.detailsMade) > 0 && c.detailScript("dynamic_prompting") && slices.ContainsFunc(c.detailsMade, func(unit *fields) bool {
+		return unit.text("ad_prompt")+unit.text("ad_negative_prompt") != ""
+	})
+}
+
+// detailObjects is for how many objects of a picture templates are expanded; those
+// beyond have the last one's prompt.
+const detailObjects = 32
+
+// expandDetails gives the units of a part of an expanded job the prompts of its picture,
+// and expands their own, by the seed of each object's job.
+func (c *call) expandDetails() {
+	c.req.Details = slices.Clone(c.req.Details)
+	own := c.detailTemplates()
+	t := c.template()
+	for k, unit := range c.detailsMade {
+		out := &c.req.Details[k]
+		c.detailPrompts(unit, out)
+		if own {
+			out.Prompts = c.expandObjects(t, out.Prompts, out.SameSeed)
+			out.NegativePrompts = c.expandObjects(t, out.NegativePrompts, out.SameSeed)
+			for _, text := range out.Prompts {
+				c.findLoRAs(text)
+			}
+		}
+	}
+}
+
+// expandObjects are the prompts of the objects of a picture in turn.
+func (c *call) expandObjects(t *dynamicprompts.Template, templates []string, sameSeed bool) []string {
+	list := make([]string, max(len(templates), detailObjects))
+	for i := range list {
+		seed := c.req.Seed
+		if !sameSeed {
+			seed += int64(i)
+		}
+		text := templates[min(i, len(templates)-1)]
+		made, err := t.Random(text, []int64{seed})
+		if err != nil || len(made) == 0 {
+			made = []string{text} // the extension goes on without it
+		}
+		list[i] = made[0]
+	}
+	for len(list) > len(templates) && list[len(list)-1] == list[len(list)-2] {
+		list = list[:len(list)-1] // the last one counts for all beyond
+	}
+	return list
+}
