@@ -6,6 +6,8 @@
  *      vectors of VL and every element lies at a constant distance
  *   C: rows ld floats apart
  *
+ * A can also be m rows that lie a_ld floats apart, as they are (direct).
+ *
  * MR x NR fills the registers: 14x32 of 32 in AVX-512, 6x16 of 16 in AVX2. */
 
 #define NR (2 * VL)
@@ -20,8 +22,8 @@
 static const float zeros[NR] = {};
 
 /* start, rows start_ld floats apart, is what the sums begin with. */
-template <int m>
-static void product(const float* a, const float* b, int64_t step, int64_t depth, float* c, int64_t ld, const float* start, int64_t start_ld) {
+template <int m, bool direct>
+SDW_INLINE void multiply(const float* a, int64_t a_ld, const float* b, int64_t step, int64_t depth, float* c, int64_t ld, const float* start, int64_t start_ld) {
     const int64_t ahead = (VL == 16 ? 2 : 4) * step; /* early enough for what comes from the third-level cache */
     vf sum[m][2];
 #pragma GCC unroll 16
@@ -36,7 +38,7 @@ static void product(const float* a, const float* b, int64_t step, int64_t depth,
             vf b0 = load(b), b1 = load(b + VL);
 #pragma GCC unroll 16
             for (int i = 0; i < m; i++) {
-                vf x = splat(a[i * VL + r]);
+                vf x = splat(direct ? a[i * a_ld + r] : a[i * VL + r]);
                 sum[i][0] += x * b0;
                 sum[i][1] += x * b1;
             }
@@ -46,7 +48,7 @@ static void product(const float* a, const float* b, int64_t step, int64_t depth,
             }
             b += NR;
         }
-        a += m * VL;
+        a += direct ? VL : m * VL;
         b += step - VL * NR;
     }
 #pragma GCC unroll 16
@@ -57,29 +59,33 @@ static void product(const float* a, const float* b, int64_t step, int64_t depth,
         }
 }
 
-typedef void (*product_function)(const float*, const float*, int64_t, int64_t, float*, int64_t, const float*, int64_t);
+template <int m>
+static void product(const float* a, const float* b, int64_t step, int64_t depth, float* c, int64_t ld, const float* start, int64_t start_ld) {
+    multiply<m, false>(a, 0, b, step, depth, c, ld, start, start_ld);
+}
 
-static const product_function products[MR + 1] = {
-    nullptr,
-    product<1>,
-    product<2>,
-    product<3>,
-    product<4>,
-    product<5>,
-    product<6>,
-#if MR >= 12
-    product<7>,
-    product<8>,
-    product<9>,
-    product<10>,
-    product<11>,
-    product<12>,
+template <int m>
+static void product_of_rows(const float* a, int64_t a_ld, const float* b, int64_t depth, float* c, int64_t ld, const float* start, int64_t start_ld) {
+    multiply<m, true>(a, a_ld, b, VL * NR, depth, c, ld, start, start_ld);
+}
+
+typedef void (*product_function)(const float*, const float*, int64_t, int64_t, float*, int64_t, const float*, int64_t);
+typedef void (*product_of_rows_function)(const float*, int64_t, const float*, int64_t, float*, int64_t, const float*, int64_t);
+
+#if MR == 14
+#define SDW_EACH_M(f) nullptr, f<1>, f<2>, f<3>, f<4>, f<5>, f<6>, f<7>, f<8>, f<9>, f<10>, f<11>, f<12>, f<13>, f<14>
+#elif MR == 12
+#define SDW_EACH_M(f) nullptr, f<1>, f<2>, f<3>, f<4>, f<5>, f<6>, f<7>, f<8>, f<9>, f<10>, f<11>, f<12>
+#else
+#define SDW_EACH_M(f) nullptr, f<1>, f<2>, f<3>, f<4>, f<5>, f<6>
 #endif
-#if MR >= 14
-    product<13>,
-    product<14>,
-#endif
-};
+
+static const product_function products[MR + 1] = {SDW_EACH_M(product)};
+static const product_of_rows_function products_of_rows[MR + 1] = {SDW_EACH_M(product_of_rows)};
+
+/* Whether rows are best read as they are: more of them than the first-level cache has
+ * ways would fight for it where their distance is a power of two. */
+enum { read_rows = MR <= 8 };
 
 /* What product() could do if it never waited for memory: the peak of the processor. */
 static double multiply_adds(int64_t rounds) {

@@ -120,9 +120,6 @@ SDW_INLINE vf gather(const float* p, int step) {
 #define SDW_LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define SDW_HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define SDW_NEXT 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16
-/* SDW_LOW and SDW_HIGH of each half */
-#define SDW_LOW8 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11, 27
-#define SDW_HIGH8 4, 20, 5, 21, 6, 22, 7, 23, 12, 28, 13, 29, 14, 30, 15, 31
 #elif VL == 8
 #define SDW_EVEN 0, 2, 4, 6, 8, 10, 12, 14
 #define SDW_ODD 1, 3, 5, 7, 9, 11, 13, 15
@@ -135,10 +132,6 @@ SDW_INLINE vf gather(const float* p, int step) {
 #define SDW_LOW 0, 4, 1, 5
 #define SDW_HIGH 2, 6, 3, 7
 #define SDW_NEXT 1, 2, 3, 4
-#endif
-#if VL != 16
-#define SDW_LOW8 SDW_LOW
-#define SDW_HIGH8 SDW_HIGH
 #endif
 
 /* out[i] gets the floats i, i + 4, i + 8, ... of a, b, c, d one after the other. */
@@ -163,38 +156,3 @@ SDW_INLINE void join4(const vf in[4], float* p) {
 
 /* v shifted down by one lane, with x in the last. */
 SDW_INLINE vf shift_in(vf v, float x) { return __builtin_shufflevector(v, splat(x), SDW_NEXT); }
-
-/* out[j] gets the floats j, j + 9, j + 18, ... at p. */
-SDW_INLINE void columns9(const float* p, vf out[9]) {
-    enum { width = VL < 8 ? VL : 8 };
-    for (int c = 0; c < 8; c += width) {
-        vf rows[width];
-#if VL == 16
-        /* Two rows of 8 to a vector; each half of the vectors is turned by itself. */
-        for (int i = 0; i < 8; i++) {
-            rows[i] = (vf)_mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(p + 9 * i)), _mm256_loadu_ps(p + 9 * (i + 8)), 1);
-        }
-#else
-        for (int i = 0; i < width; i++) {
-            rows[i] = load(p + 9 * i + c);
-        }
-#endif
-#pragma GCC unroll 4
-        for (int round = 1; round < width; round *= 2) {
-            vf next[width];
-#pragma GCC unroll 8
-            for (int i = 0; i < width / 2; i++) {
-                next[2 * i] = __builtin_shufflevector(rows[i], rows[i + width / 2], SDW_LOW8);
-                next[2 * i + 1] = __builtin_shufflevector(rows[i], rows[i + width / 2], SDW_HIGH8);
-            }
-#pragma GCC unroll 8
-            for (int i = 0; i < width; i++) {
-                rows[i] = next[i];
-            }
-        }
-        for (int i = 0; i < width; i++) {
-            out[c + i] = rows[i];
-        }
-    }
-    out[8] = gather(p + 8, 9);
-}

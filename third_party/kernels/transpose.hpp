@@ -1,6 +1,30 @@
-/* Transposes of blocks of VL x VL in registers: each round of perfect shuffles
- * turns the bits of an element's place (row, column) by one. */
+/* Transposes of blocks in registers. */
 
+#if VL == 8
+/* Shuffles within halves of the vectors first: those across cost another one each. */
+SDW_INLINE void transpose_block(vf rows[VL]) {
+    vf pairs[VL], fours[VL];
+#pragma GCC unroll 4
+    for (int i = 0; i < VL; i += 2) {
+        pairs[i] = __builtin_shufflevector(rows[i], rows[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        pairs[i + 1] = __builtin_shufflevector(rows[i], rows[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < VL; i += 4)
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++) {
+            fours[i + 2 * j] = __builtin_shufflevector(pairs[i + j], pairs[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            fours[i + 2 * j + 1] = __builtin_shufflevector(pairs[i + j], pairs[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+#pragma GCC unroll 4
+    for (int i = 0; i < VL / 2; i++) {
+        rows[i] = __builtin_shufflevector(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        rows[i + 4] = __builtin_shufflevector(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+}
+#else
+/* Each round of perfect shuffles turns the bits of an element's place (row, column)
+ * by one. */
 SDW_INLINE void transpose_block(vf rows[VL]) {
 #pragma GCC unroll 4
     for (int round = 1; round < VL; round *= 2) {
@@ -15,6 +39,38 @@ SDW_INLINE void transpose_block(vf rows[VL]) {
             rows[i] = next[i];
         }
     }
+}
+#endif
+
+/* out[j] gets the floats j, j + 9, j + 18, ... at p. */
+SDW_INLINE void columns9(const float* p, vf out[9]) {
+#if VL == 16
+    /* Two rows of 8 to a vector; each half of the vectors is turned by itself. */
+    for (int i = 0; i < 8; i++) {
+        out[i] = (vf)_mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(p + 9 * i)), _mm256_loadu_ps(p + 9 * (i + 8)), 1);
+    }
+#pragma GCC unroll 4
+    for (int round = 1; round < 8; round *= 2) {
+        vf next[8];
+#pragma GCC unroll 8
+        for (int i = 0; i < 4; i++) {
+            next[2 * i] = __builtin_shufflevector(out[i], out[i + 4], 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11, 27);
+            next[2 * i + 1] = __builtin_shufflevector(out[i], out[i + 4], 4, 20, 5, 21, 6, 22, 7, 23, 12, 28, 13, 29, 14, 30, 15, 31);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+            out[i] = next[i];
+        }
+    }
+#else
+    for (int c = 0; c < 8; c += VL) {
+        for (int i = 0; i < VL; i++) {
+            out[c + i] = load(p + 9 * i + c);
+        }
+        transpose_block(out + c);
+    }
+#endif
+    out[8] = gather(p + 8, 9);
 }
 
 SDW_INLINE vf load_as_float(const float* p) { return load(p); }
@@ -106,6 +162,76 @@ static void transpose(const T* from, int64_t from_ld, int64_t rows, int64_t colu
             }
         }
     }
+}
+
+/* NR halves, 8 each of rows 8 apart. */
+#if defined(__AVX512BW__)
+#define SDW_HALVES
+typedef __m512i halves;
+SDW_INLINE halves load_halves(const uint16_t* p, int64_t ld) {
+    halves x = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i*)p));
+    x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i*)(p + 8 * ld)), 1);
+    x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i*)(p + 16 * ld)), 2);
+    return _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i*)(p + 24 * ld)), 3);
+}
+SDW_INLINE halves unpack_low(halves a, halves b) { return _mm512_unpacklo_epi16(a, b); }
+SDW_INLINE halves unpack_high(halves a, halves b) { return _mm512_unpackhi_epi16(a, b); }
+SDW_INLINE void store_as_floats(float* p, halves x) {
+    store(p, (vf)_mm512_cvtph_ps(_mm512_castsi512_si256(x)));
+    store(p + VL, (vf)_mm512_cvtph_ps(_mm512_extracti64x4_epi64(x, 1)));
+}
+#elif defined(__AVX2__)
+#define SDW_HALVES
+typedef __m256i halves;
+SDW_INLINE halves load_halves(const uint16_t* p, int64_t ld) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)p)), _mm_loadu_si128((const __m128i*)(p + 8 * ld)), 1);
+}
+SDW_INLINE halves unpack_low(halves a, halves b) { return _mm256_unpacklo_epi16(a, b); }
+SDW_INLINE halves unpack_high(halves a, halves b) { return _mm256_unpackhi_epi16(a, b); }
+SDW_INLINE void store_as_floats(float* p, halves x) {
+    store(p, (vf)_mm256_cvtph_ps(_mm256_castsi256_si128(x)));
+    store(p + VL, (vf)_mm256_cvtph_ps(_mm256_extracti128_si256(x, 1)));
+}
+#endif
+
+/* Writes NR rows of depth numbers as a panel B of product(). */
+static void transpose_panel(const float* from, int64_t ld, int64_t depth, float* to) { transpose(from, ld, NR, depth, to, NR, true); }
+
+static void transpose_panel(const uint16_t* from, int64_t ld, int64_t depth, float* to) {
+    int64_t c = 0;
+#if defined(SDW_HALVES)
+    /* Halves are turned before they become floats, since twice as many fit a vector. */
+    for (; c + 8 <= depth; c += 8) {
+        halves rows[8];
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+            rows[i] = load_halves(from + i * ld + c, ld);
+        }
+        /* Each row's line once. */
+#pragma GCC unroll 8
+        for (int i = 0; i < NR / 4; i++) {
+            __builtin_prefetch(from + (4 * i + c / 8 % 4) * ld + c + 128);
+        }
+#pragma GCC unroll 4
+        for (int round = 1; round < 8; round *= 2) {
+            halves next[8];
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                next[2 * i] = unpack_low(rows[i], rows[i + 4]);
+                next[2 * i + 1] = unpack_high(rows[i], rows[i + 4]);
+            }
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++) {
+                rows[i] = next[i];
+            }
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+            store_as_floats(to + (c + i) * NR, rows[i]);
+        }
+    }
+#endif
+    transpose(from + c, ld, NR, depth - c, to + c * NR, NR, true);
 }
 
 /* Writes m rows of depth numbers as a panel A of product(). */
