@@ -67,11 +67,14 @@ style: ## formats of Go, C and C++, go vet, shellcheck and licences
 	@scripts/style
 	@scripts/licences | diff - third_party/LICENSES.md || { echo 'run make licences'; exit 1; }
 
-lint: engine style ## style and golangci-lint, which reads the engine's headers
+lint: engine style manifests ## style, manifests, and golangci-lint, which reads the engine's headers
 	$(TOOL) golangci-lint run
 
-docs: ## rewrite the tables of docs/configuration.md
-	CGO_ENABLED=0 go test -run ConfigurationPage ./cmd/worker -update
+manifests: ## deploy/kubernetes against the types of Kubernetes and of the Prometheus operator
+	cd tools && go test ./manifests
+
+docs: ## rewrite the tables of docs/configuration.md and docs/resources.md
+	CGO_ENABLED=0 go test -run "ConfigurationPage|MemoryTable" ./cmd/worker -update
 
 baseline: ## the unpatched engine's own pipeline, for bench to compare with
 	@third_party/build.sh baseline
@@ -97,4 +100,4 @@ licences: ## write third_party/LICENSES.md after a change of dependencies
 clean: ## remove what was built here; the engine stays in the cache
 	rm -rf bin out third_party/build inference/sdcpp/stamp_*.h
 
-.PHONY: faults soak help engine build demo test test-vulkan race check fuzz sanitize style lint docs baseline bench benchstat release engine-bump cuda-check licences clean
+.PHONY: manifests faults soak help engine build demo test test-vulkan race check fuzz sanitize style lint docs baseline bench benchstat release engine-bump cuda-check licences clean

@@ -83,8 +83,8 @@ var benchVerb = &verb{
 	Long: `Figures: opening the checkpoint, a step with guidance at 64x64 and 256x256, VAE
 decode, whole pictures, peak memory. With --peers it compares with PyTorch and
 OpenVINO, with --profile it tells where the time goes. Subcommands measure the
-rest: bench load, bench lora, bench throughput, bench http, bench runpod.`,
-	Verbs:    []*verb{benchLoadVerb, benchLoRAVerb, benchThroughputVerb, benchHTTPVerb, benchRunPodVerb},
+rest: bench load, bench lora, bench throughput, bench http, bench memory, bench runpod.`,
+	Verbs:    []*verb{benchLoadVerb, benchLoRAVerb, benchThroughputVerb, benchHTTPVerb, benchMemoryVerb, benchRunPodVerb},
 	Examples: []string{"worker bench --model model.safetensors --steps 2"},
 	New:      func() cli.Command[*program] { return new(benchCommand) },
 }
