@@ -11,6 +11,7 @@ import (
 	"sdworker/fault"
 	"sdworker/inference/clip"
 	"sdworker/inference/prompt"
+	"sdworker/inference/regions"
 	"sdworker/inference/sampler"
 	"sdworker/internal/fileid"
 )
@@ -19,6 +20,8 @@ import (
 // same prompts.
 type conditions struct {
 	parts    []sampler.Part
+	areas    []regions.Area // of the parts in turn, see [regions.Plan]
+	until    int            // steps in which areas act; 0 = all
 	negative sampler.Schedule
 	states   [][]float32 // by handle: [k*77,768]
 	empty    []float32   // of the empty prompt, when short ones are padded with it
@@ -35,16 +38,22 @@ func (j *job) conditions(ctx context.Context, positive, negative string, timing 
 		return nil, err
 	}
 	defer j.clock(&j.res.Timings.Encode)()
-	c := &conditions{}
-	for _, part := range prompt.SplitAND(text) {
+	plan, err := j.req.Regions.Plan(text, negative)
+	if err != nil {
+		return nil, regionsError(err)
+	}
+	c := &conditions{until: plan.Steps}
+	if hires := timing.HiresSteps > 0; hires && !plan.NotHires || !hires && !plan.NotFirst {
+		c.areas = plan.Areas
+	}
+	for _, part := range prompt.SplitAND(plan.Prompt) {
 		schedule, err := j.timetable(ctx, c, part.Text, timing)
 		if err != nil {
 			return nil, err
 		}
 		c.parts = append(c.parts, sampler.Part{Weight: part.Weight, Schedule: schedule})
 	}
-	var err error
-	if c.negative, err = j.timetable(ctx, c, negative, timing); err != nil {
+	if c.negative, err = j.timetable(ctx, c, plan.Negative, timing); err != nil {
 		return nil, err
 	}
 	if j.req.Settings.PadCondUncond {
@@ -55,6 +64,19 @@ func (j *job) conditions(ctx context.Context, positive, negative string, timing 
 		c.empty = group.states[0]
 	}
 	return c, nil
+}
+
+// masked are the parts with their areas at a size of the latent.
+func (c *conditions) masked(h, w int) []sampler.Part {
+	parts := slices.Clone(c.parts)
+	for i := range min(len(parts), len(c.areas)) {
+		parts[i].Mask = c.areas[i](h, w)
+	}
+	return parts
+}
+
+func regionsError(err error) error {
+	return fault.FieldError("alwayson_scripts", "regional prompts: %s", err)
 }
 
 // timetable encodes one text under editing and adds its states to c.

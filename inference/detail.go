@@ -46,7 +46,7 @@ type DetailUnit struct {
 // lies in a box.
 func (u *DetailUnit) request(outer *Request, m imageio.RGB, mask imageio.Gray, box detect.Box, i int, seed, subseed int64) *Request {
 	r := *outer
-	r.Details, r.Control, r.Hires, r.Refiner, r.DetailsOnly = nil, u.Control, nil, nil, false
+	r.Details, r.Control, r.Hires, r.Refiner, r.Regions, r.DetailsOnly = nil, u.Control, nil, nil, nil, false
 	r.Prompt, r.NegativePrompt = turnOf(u.Prompts, i), turnOf(u.NegativePrompts, i)
 	r.Seed, r.Subseed = seed, subseed
 	if !u.SameSeed {

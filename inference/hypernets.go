@@ -3,6 +3,8 @@ package inference
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -65,7 +67,13 @@ func (j *job) activateHypernets(ctx context.Context, networks []prompt.Network) 
 		j.comment("Hypernetwork not found: " + name)
 	}
 	var list []Hypernet
+	j.hyperBytes = 0
 	for _, tag := range tags {
+		bytes := hypernetBytes(tag.path)
+		if room := j.eng.Info().Room(); room >= 0 && j.hyperBytes+bytes > room/2 {
+			j.comment(fmt.Sprintf("hypernetwork %s takes %d MiB, and there are %d MiB beside the model; it was left out", tag.name, bytes>>20, room>>20))
+			continue
+		}
 		network, id, err := j.pipeline.hypernets.get(tag.path)
 		if err != nil {
 			j.comment(err.Error() + "; it was left out")
@@ -74,9 +82,20 @@ func (j *job) activateHypernets(ctx context.Context, networks []prompt.Network) 
 		if err := j.uses(id); err != nil {
 			return err
 		}
+		j.hyperBytes += bytes
 		list = append(list, Hypernet{Network: network, Strength: tag.strength})
 	}
 	return j.eng.SetHypernets(ctx, list)
+}
+
+// hypernetBytes is the most that a file takes when it acts, in bytes: its values as
+// float32 here and in the engine, stored as 16 bits; 0 where there is no file.
+func hypernetBytes(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return 4 * info.Size()
 }
 
 // hypernetFiles keeps the hypernetworks that were read last. It is safe for concurrent use.
@@ -90,8 +109,12 @@ type hypernetFile struct {
 	network *hypernet.Network
 }
 
-// maxHypernets bounds how many are kept.
-const maxHypernets = 4
+// maxHypernets and maxHypernetBytes bound how many are kept, and the size of their files
+// together where they are more than one.
+const (
+	maxHypernets     = 4
+	maxHypernetBytes = 256 << 20
+)
 
 func (f *hypernetFiles) get(path string) (*hypernet.Network, fileid.ID, error) {
 	id, err := fileid.Stat(path)
@@ -110,8 +133,12 @@ func (f *hypernetFiles) get(path string) (*hypernet.Network, fileid.ID, error) {
 		return nil, id, err
 	}
 	f.known = append(f.known, hypernetFile{id, network})
-	if len(f.known) > maxHypernets {
-		f.known = f.known[1:]
+	bytes := int64(0)
+	for i, known := range slices.Backward(f.known) {
+		if bytes += known.id.Size; len(f.known)-i > maxHypernets || len(f.known)-i > 1 && bytes > maxHypernetBytes {
+			f.known = f.known[i+1:]
+			break
+		}
 	}
 	return network, id, nil
 }

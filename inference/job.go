@@ -26,21 +26,22 @@ type job struct {
 	hooks    Hooks
 	res      *Result
 
-	turn     *turn
-	eng      *seat                  // at the checkpoint in use
-	loras    []LoRA                 // active there
-	files    []fileid.ID            // active there
-	bundled  []*embedding.Embedding // textual inversions in the files of loras
-	texts    *embeddingSet
-	batch    int // images per batch
-	seeds    []int64
-	subseeds []int64
-	source   rng.Source
-	progress Progress
-	inside   bool         // it is a part of another job, whose progress it goes on with
-	skips    int          // skip requests heeded so far
-	init     *initPicture // img2img only
-	hints    map[hintKey]hint.Hint
+	turn       *turn
+	eng        *seat                  // at the checkpoint in use
+	loras      []LoRA                 // active there
+	hyperBytes int64                  // of the hypernetworks that act
+	files      []fileid.ID            // active there
+	bundled    []*embedding.Embedding // textual inversions in the files of loras
+	texts      *embeddingSet
+	batch      int // images per batch
+	seeds      []int64
+	subseeds   []int64
+	source     rng.Source
+	progress   Progress
+	inside     bool         // it is a part of another job, whose progress it goes on with
+	skips      int          // skip requests heeded so far
+	init       *initPicture // img2img only
+	hints      map[hintKey]hint.Hint
 }
 
 // run makes all pictures of the request.
@@ -93,17 +94,17 @@ func (j *job) run(ctx context.Context) error {
 func (j *job) admit() error {
 	info := j.eng.Info()
 	if hr := j.req.Hires; hr != nil {
-		if err := info.Admit(hr.Width, hr.Height); err != nil {
+		if err := info.Admit(hr.Width, hr.Height, len(j.req.Control)); err != nil {
 			return err
 		}
 	}
 	for _, u := range j.req.Details {
 		w, h := u.largest()
-		if err := info.Admit(w, h); err != nil {
+		if err := info.Admit(w, h, len(u.Control)); err != nil {
 			return err
 		}
 	}
-	return info.Admit(j.req.Width, j.req.Height)
+	return info.Admit(j.req.Width, j.req.Height, len(j.req.Control))
 }
 
 // use makes a checkpoint current, with the VAE of the request.

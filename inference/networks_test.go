@@ -1,6 +1,7 @@
 package inference_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -135,4 +136,21 @@ func TestHiresPassHasItsOwnLoRAs(t *testing.T) {
 		paths = append(paths, c.LoRAs[0].Path)
 	}
 	require.Equal(t, []string{"a", "b", "a", "b"}, paths)
+}
+
+// A hypernetwork that there is no memory for is left out with a note, and takes none.
+func TestHypernetworkBeyondMemory(t *testing.T) {
+	large := filepath.Join(t.TempDir(), "large.pt")
+	require.NoError(t, os.WriteFile(large, nil, 0o600))
+	require.NoError(t, os.Truncate(large, 1<<30))
+	b := newBench(t, func() *enginetest.Fake {
+		return &enginetest.Fake{Description: inference.EngineInfo{MemoryBytes: 8 << 30}}
+	})
+	res := b.run(t, txt2img(func(r *inference.Request) {
+		r.Prompt, r.Files.Hypernets = "a cat <hypernet:large:1><hypernet:h:1>", map[string]string{"large": large, "h": "../formats/hypernet/testdata/hypernet.pt"}
+	}))
+	require.Len(t, b.engine().Hypernets(), 1)
+	require.Len(t, res.Comments, 1)
+	require.Contains(t, res.Comments[0], "hypernetwork large takes 4096 MiB")
+	require.Contains(t, res.Comments[0], "it was left out")
 }

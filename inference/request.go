@@ -7,6 +7,7 @@ import (
 	"sdworker/inference/imageio"
 	"sdworker/inference/latent"
 	"sdworker/inference/prompt"
+	"sdworker/inference/regions"
 	"sdworker/inference/sampler"
 	"sdworker/internal/fileid"
 )
@@ -43,6 +44,7 @@ type Request struct {
 	Hires   *Hires        // second pass of txt2img when set
 	Refiner *Refiner      // takes over during sampling when set
 	Control []ControlUnit // ControlNet units
+	Regions *regions.Spec // how Prompt is divided among areas of the picture; nil = not at all
 	Details []DetailUnit  // what is repainted in every finished picture, in turn
 
 	// DetailsOnly leaves img2img out: the units work on the first init image.
@@ -310,6 +312,9 @@ func (r *Request) Check() error {
 	if err := checkPrompt("negative_prompt", r.NegativePrompt); err != nil {
 		return err
 	}
+	if err := r.checkRegions(); err != nil {
+		return err
+	}
 	if r.Init != nil {
 		if err := r.Init.check(r); err != nil {
 			return err
@@ -398,6 +403,32 @@ func (in *Init) check(r *Request) error {
 		return m.Soft.Check()
 	}
 	return nil
+}
+
+// checkRegions validates what the division of the prompts makes of them.
+func (r *Request) checkRegions() error {
+	if r.Regions == nil {
+		return nil
+	}
+	positive, negative, err := r.Divided(r.Prompt, r.NegativePrompt)
+	if err != nil {
+		return err
+	}
+	if err := checkPrompt("prompt", positive); err != nil {
+		return err
+	}
+	return checkPrompt("negative_prompt", negative)
+}
+
+// Divided are prompts as they are encoded: without extra network tags, the positive one
+// with AND between the parts that Regions makes of it.
+func (r *Request) Divided(positive, negative string) (string, string, error) {
+	text, _ := prompt.ExtractNetworks(positive)
+	plan, err := r.Regions.Plan(text, negative)
+	if err != nil {
+		return "", "", regionsError(err)
+	}
+	return plan.Prompt, plan.Negative, nil
 }
 
 // checkPrompt bounds what a prompt may cost before it is parsed.

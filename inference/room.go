@@ -32,16 +32,16 @@ func (i EngineInfo) UNetRows(h, w, tokens, controls int) int {
 	if room < 0 {
 		return int(^uint(0) >> 1)
 	}
-	room -= i.Networks.Decode(min(h, tileCells), min(w, tileCells))
+	room -= i.Networks.Decode(min(h, tileCells), min(w, tileCells)) + int64(controls)*i.Networks.ControlWeights()
 	return max(i.Networks.Rows(room, h, w, tokens, controls), 1)
 }
 
 // Admit refuses pictures of width by height pixels that the device has no memory for,
-// one by one and in tiles. The error is Exhausted.
-func (i EngineInfo) Admit(width, height int) error {
+// one by one and in tiles, with so many ControlNets. The error is Exhausted.
+func (i EngineInfo) Admit(width, height, controls int) error {
 	room := i.Room()
 	h, w := height/LatentScale, width/LatentScale
-	need := i.Networks.UNet(1, h, w, ChunkTokens, 0) + i.Networks.Decode(min(h, tileCells), min(w, tileCells)) + int64(width)*int64(height)*pixelBytes
+	need := i.Networks.UNet(1, h, w, ChunkTokens, controls) + int64(controls)*i.Networks.ControlWeights() + i.Networks.Decode(min(h, tileCells), min(w, tileCells)) + int64(width)*int64(height)*pixelBytes
 	if room < 0 || need <= room {
 		return nil
 	}

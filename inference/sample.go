@@ -62,8 +62,10 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	if trained.ZeroTerminalSNR {
 		sj.Options.ZeroTerminalSNR = true
 	}
+	sj.MaskSteps = p.conds.until
+	parts := p.conds.masked(p.size.h, p.size.w)
 	for range p.size.n {
-		sj.Prompts = append(sj.Prompts, p.conds.parts)
+		sj.Prompts = append(sj.Prompts, parts)
 		sj.Negatives = append(sj.Negatives, p.conds.negative)
 	}
 	j.report(PhaseSampling, 0, p.steps)
@@ -200,7 +202,9 @@ func (c *rowContexts) padEmpty(empty []float32, tokens int) {
 // must not depend on what was painted before it.
 func (j *job) rows(ctx context.Context, p *pass, b *sampler.Batch, from, to int, contexts [][]float32) ([]float32, error) {
 	var out []float32
-	limit := min(to-from, j.eng.Info().UNetRows(p.size.h, p.size.w, len(contexts[0])/TextWidth, len(p.control)))
+	info := j.eng.Info()
+	info.WeightBytes += j.hyperBytes
+	limit := min(to-from, info.UNetRows(p.size.h, p.size.w, len(contexts[0])/TextWidth, len(p.control)))
 	if p.rows > 0 {
 		limit = min(limit, p.rows)
 	}

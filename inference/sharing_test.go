@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -18,8 +19,10 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference"
+	"sdworker/inference/detect"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
+	"sdworker/inference/sampler"
 )
 
 // company is a pipeline of several jobs on one fake whose UNet calls take time.
@@ -43,7 +46,7 @@ func newCompany(t *testing.T, o inference.PipelineOptions, hooks ...enginetest.H
 	c.Pipeline = inference.NewPipeline(func(_ context.Context, checkpoint string, _ func(done, total int)) (inference.Engine, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.fake = &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint, MemoryBytes: c.memory}, Before: enginetest.Hooks(hooks...)}
+		c.fake = &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint, MemoryBytes: c.memory}, Before: enginetest.Hooks(hooks...), Objects: faces}
 		c.open++
 		return c.fake, nil
 	}, o)
@@ -55,6 +58,9 @@ func newCompany(t *testing.T, o inference.PipelineOptions, hooks ...enginetest.H
 	})
 	return c
 }
+
+// faces are found in every picture.
+var faces = []detect.Found{object(8, 8, 23, 23, 0.9)}
 
 // outcome is what became of a request.
 type outcome struct {
@@ -86,7 +92,7 @@ func (c *company) rows() (rows []int) {
 func alone(t *testing.T, req *inference.Request) []inference.Image {
 	t.Helper()
 	p := inference.NewPipeline(func(_ context.Context, checkpoint string, _ func(done, total int)) (inference.Engine, error) {
-		return &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint}}, nil
+		return &enginetest.Fake{Description: inference.EngineInfo{Checkpoint: checkpoint}, Objects: faces}, nil
 	}, inference.PipelineOptions{})
 	defer func() { require.NoError(t, p.Close()) }()
 	res, err := p.Generate(t.Context(), req, inference.Hooks{})
@@ -219,7 +225,7 @@ func lora(r *inference.Request, strength string) {
 	r.Files.LoRAs = map[string]string{"l": "l"}
 }
 
-// face asks for a detail, of which the fake finds none.
+// face asks for a detail.
 func face(r *inference.Request, networks string) {
 	r.Details = []inference.DetailUnit{unit(func(u *inference.DetailUnit) {
 		u.Checkpoint, u.Width, u.Height, u.Prompts = r.Files.Checkpoint, r.Width, r.Height, []string{"a face" + networks}
@@ -297,23 +303,72 @@ func TestRandomCompanyChangesNoPicture(t *testing.T) {
 	}
 }
 
-// mixed is one of many kinds of requests.
-func mixed(random *rand.Rand, i int, sampler string) *inference.Request {
+// mixed is one of many kinds of requests, with none, some or many of what requests can
+// ask for together.
+func mixed(random *rand.Rand, i int, name string) *inference.Request {
+	some := func(change func(r *inference.Request)) func(*inference.Request) {
+		if random.IntN(8) > 0 {
+			return func(*inference.Request) {}
+		}
+		return change
+	}
+	float := func(most float64) float64 { return math.Round(random.Float64()*most*4) / 4 }
+	kinds := []func(*inference.Request){
+		func(r *inference.Request) { lora(r, "0.5") },
+		func(r *inference.Request) { r.Files.Checkpoint = "b.safetensors" },
+		func(r *inference.Request) { r.BatchSize, r.BatchNum = 2, 2 },
+		func(r *inference.Request) { r.NegativePrompt = long },
+		func(r *inference.Request) { r.Prompt += " AND a dog" },
+		func(r *inference.Request) { r.Prompt += " [cat:dog:2]" },
+		func(r *inference.Request) {
+			r.Prompt += " AND a bird"
+			r.Regions = halves("0.5,1", random.IntN(6))
+		},
+		func(r *inference.Request) { r.Files.VAE = "v" },
+		func(r *inference.Request) { r.CFGScale = 1 },
+		func(r *inference.Request) { r.Tiling = true },
+		func(r *inference.Request) { r.Width = 96 },
+		func(r *inference.Request) { r.Settings.ClipSkip = 2 },
+		func(r *inference.Request) { r.Settings.SMinUncond = 4 },
+		func(r *inference.Request) { r.Settings.StepCache = 0.3 },
+		func(r *inference.Request) { r.Settings.CFGRescale = 0.5 },
+		func(r *inference.Request) { r.Settings.ZeroStar = true },
+		func(r *inference.Request) {
+			r.Settings.Projection = sampler.Projection{Enabled: true, Momentum: -0.5, SigmaStart: -1, SigmaEnd: -1}
+		},
+		func(r *inference.Request) {
+			r.Settings.Perturbation = sampler.Perturbation{Scale: 1 + float(2), End: 1}
+		},
+		func(r *inference.Request) {
+			r.Settings.FreeU = inference.FreeU{Version: 1 + random.IntN(2), B1: 1 + float(1), B2: 1.4, S1: 0.9, S2: 0.2, End: 0.25 + float(0.75)}
+		},
+		func(r *inference.Request) {
+			r.Prompt += "<hypernet:h:" + strconv.Itoa(1+random.IntN(2)) + ">"
+			r.Files.Hypernets = map[string]string{"h": "../formats/hypernet/testdata/hypernet.pt"}
+		},
+		func(r *inference.Request) {
+			r.Refiner = &inference.Refiner{Checkpoint: "b.safetensors", SwitchAt: 0.5, FirstPass: true}
+		},
+		func(r *inference.Request) { face(r, ""); r.Files.LoRAs = map[string]string{"l": "l"} },
+		func(r *inference.Request) { face(r, "<lora:l:1>") },
+		func(r *inference.Request) {
+			r.Control = []inference.ControlUnit{{Model: "c", Module: "none", Image: gradient(64, 48), Weight: 1 + float(1), End: 0.5 + float(0.5), LowRes: true, HighRes: true}}
+		},
+		func(r *inference.Request) {
+			if r.Init == nil {
+				r.DenoisingStrength, r.Hires = 0.6, hires("")
+			}
+		},
+		func(r *inference.Request) {
+			if r.Init != nil {
+				r.Init.Mask = &inference.Mask{Image: halfMask(64, 48), Fill: 1 + random.IntN(2), OnlyMasked: random.IntN(2) == 0}
+			}
+		},
+	}
 	change := func(r *inference.Request) {
-		r.Seed, r.Sampler, r.Steps, r.Prompt = int64(i), sampler, 2+random.IntN(4), fmt.Sprint("animal ", i%4)
-		switch random.IntN(9) {
-		case 0:
-			lora(r, "0.5")
-		case 1:
-			r.Files.Checkpoint = "b.safetensors"
-		case 2:
-			r.BatchSize, r.BatchNum = 2, 2
-		case 3:
-			r.NegativePrompt = long
-		case 4:
-			r.Prompt += " AND a dog"
-		case 5:
-			r.Files.VAE = "v"
+		r.Seed, r.Sampler, r.Steps, r.Prompt = int64(i), name, 2+random.IntN(4), fmt.Sprint("animal ", i%4)
+		for _, k := range kinds {
+			some(k)(r)
 		}
 	}
 	if random.IntN(4) == 0 {

@@ -62,6 +62,7 @@ func (c *call) build(ctx context.Context) error {
 	if err := c.tab.build(c, ctx); err != nil {
 		return err
 	}
+	c.applyRegions()
 	if err := c.buildControl(ctx); err != nil {
 		return err
 	}

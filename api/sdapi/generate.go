@@ -136,7 +136,7 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 	if err := c.chooseSampler(); err != nil {
 		return nil, err
 	}
-	if err := c.readAlwaysOn(); err != nil {
+	if err := c.readAlwaysOn(ctx); err != nil {
 		return nil, err
 	}
 	if err := c.override(); err != nil {
@@ -161,7 +161,7 @@ func (c *call) admit() error {
 	if w < 1 || h < 1 || w > inference.MaxSide || h > inference.MaxSide {
 		return nil // told later, in A1111's order
 	}
-	return c.server.cfg.Queue.Generator().Status().Engine.Admit(w, h)
+	return c.server.cfg.Queue.Generator().Status().Engine.Admit(w, h, 0)
 }
 
 // textOf is v if it is a text.

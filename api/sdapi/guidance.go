@@ -109,8 +109,8 @@ func (c *call) readGuidance(name string, args []any) (bool, error) {
 	return true, read(args)
 }
 
-// guidanceScript is an entry of the lists of scripts.
-func guidanceScript(name string, list []schema.Field) *script {
+// extensionScript is an entry of the lists of scripts.
+func extensionScript(name string, list []schema.Field) *script {
 	s := &script{name: name, alwayson: true, silent: true, tabs: both}
 	for _, f := range list {
 		s.args = append(s.args, scriptArg{label: f.Name, value: f.Default})

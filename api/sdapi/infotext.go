@@ -129,16 +129,22 @@ func cleaned(name string) string { return strings.NewReplacer(",", " ", ":", " "
 // timetables of the prompts, without extra network tags.
 func (c *call) encodedTexts() []string {
 	pass := prompt.Pass{Steps: c.req.Steps, OldTimes: c.req.Settings.OldEditingTimelines}
-	texts := timetable(c.req.Prompt, true, pass)
-	texts = append(texts, timetable(c.req.NegativePrompt, false, pass)...)
+	texts := c.timetables(c.req.Prompt, c.req.NegativePrompt, pass)
 	if h := c.req.Hires; h != nil {
 		if pass.HiresSteps = h.Steps; h.Steps == 0 {
 			pass.HiresSteps = c.req.Steps
 		}
-		texts = append(texts, timetable(h.Prompt, true, pass)...)
-		texts = append(texts, timetable(h.NegativePrompt, false, pass)...)
+		texts = append(texts, c.timetables(h.Prompt, h.NegativePrompt, pass)...)
 	}
 	return texts
+}
+
+// timetables lists the texts of a pair of prompts.
+func (c *call) timetables(positive, negative string, pass prompt.Pass) []string {
+	if p, n, err := c.req.Divided(positive, negative); err == nil { // else the request is refused
+		positive, negative = p, n
+	}
+	return append(timetable(positive, true, pass), timetable(negative, false, pass)...)
 }
 
 // oldTimelines reports whether option use_old_scheduling is on and changes what

@@ -10,6 +10,7 @@ import (
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
 	"sdworker/inference/latent"
+	"sdworker/inference/regions"
 )
 
 // script is an entry of A1111's lists of scripts.
@@ -74,12 +75,14 @@ var allScripts = []*script{
 	{name: "controlnet", alwayson: true, silent: true, tabs: both},
 	{name: "adetailer", alwayson: true, silent: true, tabs: both},
 	dynamicScript(),
-	guidanceScript(rescaleName, rescaleFields),
-	guidanceScript(thresholdName, thresholdFields),
-	guidanceScript(freeUName, freeUFields),
-	guidanceScript(perturbedName, perturbedFields),
-	guidanceScript(projectedName, projectedFields),
-	guidanceScript(zeroStarName, zeroStarFields),
+	extensionScript(rescaleName, rescaleFields),
+	extensionScript(thresholdName, thresholdFields),
+	extensionScript(freeUName, freeUFields),
+	extensionScript(perturbedName, perturbedFields),
+	extensionScript(projectedName, projectedFields),
+	extensionScript(zeroStarName, zeroStarFields),
+	extensionScript(prompterName, prompterFields),
+	extensionScript(coupleName, coupleFields),
 }
 
 var both = []*tab{txt2img, img2img}
@@ -111,6 +114,9 @@ func findScript(t *tab, name string) *script {
 		name = dynamicName
 	}
 	name = strings.ToLower(name)
+	if name == "latent couple" {
+		name = coupleName
+	}
 	if own, ok := guidanceAliases[name]; ok {
 		name = own
 	}
@@ -135,6 +141,7 @@ type scriptCall struct {
 	control    []any            // args of ControlNet
 	units      []*fields        // those of them that act
 	guidance   guidance
+	regions    *regions.Spec     // nil: the prompt is not divided
 	refiner    *infotext.Refiner // nil: none is asked for
 	dynamic    *dynamicArgs      // nil: braces are plain text
 
@@ -167,7 +174,7 @@ func (c *call) chooseScript() error {
 
 // readAlwaysOn checks alwayson_scripts. Arguments beyond what a script takes are
 // ignored, as in A1111.
-func (c *call) readAlwaysOn() error {
+func (c *call) readAlwaysOn(ctx context.Context) error {
 	if c.pastedSoft != nil && c.tab == img2img {
 		if err := c.readSoft(nil); err != nil {
 			return err
@@ -188,6 +195,11 @@ func (c *call) readAlwaysOn() error {
 		if guides, err := c.readGuidance(found.name, args); err != nil {
 			return err
 		} else if guides {
+			continue
+		}
+		if divides, err := c.readRegions(ctx, found.name, args); err != nil {
+			return err
+		} else if divides {
 			continue
 		}
 		switch {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+
 	"github.com/rs/zerolog"
 
 	"sdworker/inference"
@@ -50,7 +52,7 @@ func (e *engineSettings) settleJobs(gpuBytes func(device string) int64, log zero
 	if bytes != 0 {
 		e.BatchJobs = jobsFor(false, bytes, cellsOnGPU(bytes))
 	} else {
-		bytes = hostMemory()
+		bytes = cmp.Or(e.HostMemory, hostMemory())
 		e.BatchJobs = jobsFor(true, bytes, cellsOnCPU(sdcpp.Threads(e.Threads)))
 	}
 	log.Info().Int("jobs", e.BatchJobs).Int64("total_mib", bytes>>20).Msg("BATCH_JOBS chosen by the device's memory")

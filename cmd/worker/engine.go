@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,9 @@ func (c *engineCommand) Run(ctx context.Context, p *program, _ *cli.Call) error 
 	}
 	defer conn.Close()
 	offerToOOMKiller()
+	if bytes := c.common.engine.HostMemory; bytes > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(bytes / 4) // what pictures leave behind is no networks' memory
+	}
 	signal.Ignore(syscall.SIGHUP) // the supervisor decides when this process ends
 	gen := p.newPipeline(&c.common, p.logger(&c.common.log))
 	defer gen.Close()
@@ -66,7 +70,7 @@ func (p *program) opener(cfg *common, log zerolog.Logger) inference.OpenFunc {
 	}
 	return func(ctx context.Context, checkpoint string, progress func(done, total int)) (inference.Engine, error) {
 		engine, err := sdcpp.Open(ctx, sdcpp.Options{
-			Checkpoint: checkpoint, AllowPickle: cfg.models.AllowPickle, Device: cfg.engine.devices()[0], Threads: cfg.engine.Threads,
+			Checkpoint: checkpoint, AllowPickle: cfg.models.AllowPickle, Device: cfg.engine.devices()[0], Threads: cfg.engine.Threads, HostMemory: cfg.engine.HostMemory,
 			Tiles: tileModes[cfg.engine.VAETiles], Log: log, Progress: progress,
 		})
 		if err != nil {

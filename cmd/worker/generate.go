@@ -117,6 +117,7 @@ func (g *generateCommand) Run(ctx context.Context, p *program, c *cli.Call) erro
 	}
 
 	show := p.newDisplay(g.output.Quiet)
+	shareMemory(&g.common.engine, &g.api, log)
 	gen := p.newPipeline(&g.common, log)
 	defer gen.Close()
 	s, err := newServices(p, &g.common, &g.api, gen, log, defaultLimits, nil)

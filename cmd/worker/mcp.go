@@ -45,6 +45,7 @@ func (m *mcpCommand) Run(ctx context.Context, p *program, _ *cli.Call) error {
 			return err
 		}
 	}
+	shareMemory(&m.common.engine, &m.api, log)
 	gen := newSupervisor(p.Environ, &m.common, &m.engine, log, nil)
 	defer gen.Close()
 	s, err := newServices(p, &m.common, &m.api, gen, log, defaultLimits, nil)

@@ -2,9 +2,12 @@ package main
 
 import (
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/rs/zerolog"
 
 	"sdworker/inference"
 	"sdworker/inference/sdcpp"
@@ -48,6 +51,47 @@ func hostMemory() int64 {
 		}
 	}
 	return limit
+}
+
+// ownMemory is what the processes take beside requests and networks, in bytes: code, run
+// time, stacks of threads, lists of models.
+const ownMemory = 384 << 20
+
+// shareMemory settles MEMORY_BUDGET and ENGINE_MEMORY where they were left open, as one
+// sum: on a CPU, requests in flight and the networks use the same memory, and the kernel
+// ends a process that finds none. The part of an engine is fixed, since a picture must not
+// depend on what else is going on.
+func shareMemory(e *engineSettings, a *apiSettings, log zerolog.Logger) {
+	onCPU := 0
+	for _, device := range e.devices() {
+		if sdcpp.OnCPU(device) {
+			onCPU++
+		}
+	}
+	host := hostMemory()
+	a.Memory, e.HostMemory = memoryShares(host, a.Memory, e.HostMemory, onCPU)
+	if onCPU > 0 {
+		log.Info().Int64("total_mib", host>>20).Int64("requests_mib", a.Memory>>20).Int64("engine_mib", e.HostMemory>>20).Msg("memory is shared")
+	}
+	if os.Getenv("GOMEMLIMIT") == "" { // or garbage may take as much again as what is in use
+		debug.SetMemoryLimit(a.Memory + ownMemory/2)
+	}
+}
+
+// memoryShares are the bytes of requests and of each of so many engines on the CPU, of
+// those that there are; what is not 0 was chosen.
+func memoryShares(host, requests, engine int64, onCPU int) (int64, int64) {
+	if requests == 0 {
+		part := host / 2
+		if onCPU > 0 {
+			part = host / 4
+		}
+		requests = max(part, minMemoryBudget)
+	}
+	if engine == 0 && onCPU > 0 {
+		engine = max((host-requests-requests/4-ownMemory)/int64(onCPU), 1) // a quarter: their pictures, while the engine has them
+	}
+	return requests, engine
 }
 
 // statusBytes reads a size from /proc/self/status, such as VmRSS (memory in use)

@@ -106,6 +106,7 @@ func (r *runpodCommand) Run(ctx context.Context, p *program, c *cli.Call) error 
 		return err
 	}
 	defer closeTraces(traces)
+	shareMemory(&r.common.engine, &r.api, log)
 	gen := traces.Observe(newSupervisor(r.program.Environ, &r.common, &r.engine, log, nil))
 	if _, chosen := p.Environ["RUNPOD_CONCURRENCY"]; !chosen && !sdcpp.OnCPU(r.common.engine.devices()[0]) {
 		cfg.Concurrency = r.common.engine.jobs() // a GPU does them in little more time than one

@@ -132,6 +132,7 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, s
 		return nil, err
 	}
 	counts := metrics.New()
+	shareMemory(&s.common.engine, &s.api, log)
 	counts.Build(version(), sdcpp.Version().Backend)
 	counts.Machine(hostMemory(), gpustat.Read)
 	gen := counts.Observe(traces.Observe(newSupervisor(s.program.Environ, &s.common, &s.engine, log, counts)))

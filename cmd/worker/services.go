@@ -40,7 +40,7 @@ type apiSettings struct {
 	StylesFile  string `env:"STYLES_FILE" envDefault:"styles.csv" doc:"prompt styles, as A1111 keeps them"`
 	OutputDir   string `env:"OUTPUT_DIR" doc:"where pictures of requests with save_images go"`
 	QueueDepth  int    `env:"QUEUE_DEPTH" envDefault:"64" doc:"jobs that may wait or run, 0 = no limit; more are refused"`
-	Memory      int64  `env:"MEMORY_BUDGET" doc:"bytes that requests in flight may hold together, in bodies, decoded pictures and replies; without it half of what the container may use"`
+	Memory      int64  `env:"MEMORY_BUDGET" doc:"bytes that requests in flight may hold together, in bodies, decoded pictures and replies; without it a quarter of what the container may use, and half where the engine has a GPU"`
 	Provenance  string `env:"PROVENANCE" doc:"iptc: files of generated pictures have an XMP packet with IPTC's DigitalSourceType trainedAlgorithmicMedia; without it they are as A1111's"`
 	ImageURLs   bool   `env:"IMAGE_URLS" doc:"let requests name pictures by http and https addresses, never private ones"`
 }
@@ -68,14 +68,6 @@ func (a *apiSettings) Validate() []error {
 
 // minMemoryBudget is enough for a request with one large picture, in bytes.
 const minMemoryBudget = 64 << 20
-
-// memoryBudget is the chosen budget in bytes, or half of what there is.
-func (a *apiSettings) memoryBudget() int64 {
-	if a.Memory != 0 {
-		return a.Memory
-	}
-	return max(hostMemory()/2, minMemoryBudget)
-}
 
 // limitSettings bound one request to the API.
 type limitSettings struct {
@@ -131,7 +123,7 @@ func newServices(p *program, cfg *common, api *apiSettings, gen inference.Genera
 	if s.server, err = sdapi.New(config); err != nil {
 		return nil, err
 	}
-	s.memory = budget.New(api.memoryBudget())
+	s.memory = budget.New(api.Memory)
 	s.door = s.server.Door()
 	s.door.Around = []gate.Middleware{gate.Deadline(within.RequestTimeout)}
 	s.api = a1111.Client{Handler: gate.NewMux(gate.Policy{MaxBody: within.MaxBody}, []gate.Middleware{s.memory.Handler}, s.door)}

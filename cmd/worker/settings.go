@@ -31,6 +31,7 @@ type engineSettings struct {
 	BatchJobs  int    `env:"BATCH_JOBS" envDefault:"0" doc:"jobs in work at once on each device: those with the same checkpoint, VAE, LoRAs and size share the steps of the UNet, as far as the device does more of them in less time; 1 = one after another, 0 = as many as its memory has room for (8 on a GPU of 24 GB or 2 cores)"`
 	WarmModels int    `env:"WARM_MODELS" envDefault:"1" doc:"checkpoints kept in memory, the one unused for longest goes first"`
 	WarmBytes  int64  `env:"WARM_MODELS_BYTES" envDefault:"0" doc:"bytes of weights that they may take together, 0 = no limit; the checkpoint in use stays in any case"`
+	HostMemory int64  `env:"ENGINE_MEMORY" envDefault:"0" doc:"bytes of the machine's memory that an engine on the CPU may use, with the checkpoint in use; 0 = what MEMORY_BUDGET leaves of what the container may use. Pictures for which it is too small are refused"`
 	VAETiles   string `env:"VAE_TILES" envDefault:"auto" doc:"auto, always or never let the VAE work on overlapping tiles, which needs less memory; auto does for pictures from 1024x1024 pixels on that would take more than a quarter of the device's memory, and when memory runs out"`
 }
 
@@ -85,6 +86,9 @@ func (e *engineSettings) Validate() []error {
 	}
 	if e.WarmBytes < 0 {
 		errs = append(errs, fmt.Errorf("WARM_MODELS_BYTES is %d, it must not be negative", e.WarmBytes))
+	}
+	if e.HostMemory < 0 {
+		errs = append(errs, fmt.Errorf("ENGINE_MEMORY is %d, it must not be negative", e.HostMemory))
 	}
 	if _, ok := tileModes[e.VAETiles]; !ok {
 		errs = append(errs, fmt.Errorf("VAE_TILES %q is none of auto, always, never", e.VAETiles))

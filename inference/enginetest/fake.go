@@ -68,7 +68,6 @@ type Fake struct {
 	Objects     []detect.Found                  // what Detect finds in every picture, the most confident first
 
 	mu       sync.Mutex
-	hypers   []inference.Hypernet // see Hypernets
 	calls    []Call
 	counts   map[Op]int
 	active   state
@@ -253,7 +252,7 @@ func (f *Fake) Decode(ctx context.Context, in inference.LatentInput) ([]float32,
 func (f *Fake) SetHypernets(_ context.Context, list []inference.Hypernet) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.hypers = slices.Clone(list)
+	f.active.hypers = slices.Clone(list)
 	return nil
 }
 
@@ -261,7 +260,7 @@ func (f *Fake) SetHypernets(_ context.Context, list []inference.Hypernet) error 
 func (f *Fake) Hypernets() []inference.Hypernet {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.hypers
+	return f.active.hypers
 }
 
 // SetLoRAs implements inference.LoRAApplier, as a real engine does: the list that

@@ -29,6 +29,7 @@ type state struct {
 	vaePath    string
 	vae        uint64
 	loras      []adapter
+	hypers     []inference.Hypernet
 }
 
 // read returns the weights of a file as a real engine does: from memory, unless

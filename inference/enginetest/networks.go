@@ -86,6 +86,7 @@ func predictNoise(in inference.UNetInput, info inference.EngineInfo, st state, c
 			phases[0] += float32(l.UNet) * 2 * unit(l.seed)
 			phases[2] += float32(l.UNet)
 		}
+		phases[1] += edits(in, row, st.hypers)
 		bar := alphaBar(in.Timestep[row])
 		signal, noise := float32(math.Sqrt(bar)), float32(math.Sqrt(1-bar))
 		for ch := range c {
@@ -109,6 +110,20 @@ func predictNoise(in inference.UNetInput, info inference.EngineInfo, st state, c
 		}
 	}
 	return out
+}
+
+// edits is what changes of the UNet for one call change of its picture.
+func edits(in inference.UNetInput, row int, hypers []inference.Hypernet) (shift float32) {
+	for i, h := range hypers {
+		shift += float32(h.Strength) * unit(uint64(i+3))
+	}
+	if f := in.FreeU; f.Version != 0 {
+		shift += float32(f.B1-1) + 2*float32(f.B2-1) - float32(f.S1-1) - 2*float32(f.S2-1) + float32(f.Version)/8
+	}
+	if in.Perturbed != nil {
+		shift += in.Perturbed[row] / 4
+	}
+	return shift
 }
 
 // contextPhases folds a context row into one number for each channel. Every

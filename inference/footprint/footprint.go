@@ -8,6 +8,8 @@
 // (TestFootprint), docs/reliability.md has the table.
 package footprint
 
+import "cmp"
+
 // Networks are what the memory of a call depends on beside its shape. The zero value
 // is the real model on a CPU.
 type Networks struct {
@@ -66,6 +68,13 @@ func (n Networks) UNet(rows, h, w, tokens, controls int) int64 {
 		total += float64(rows)*perRow + float64(controls)*cells*hintCell
 	}
 	return int64(total)
+}
+
+// ControlWeights is what the weights of a ControlNet for the checkpoint take, in bytes:
+// 16 bits for each of 361,279,120 of the real model.
+func (n Networks) ControlWeights() int64 {
+	width := int64(cmp.Or(n.UNetWidth, unetWidth))
+	return 2 * (3_400*width + 43_000) * width
 }
 
 // Rows is the most rows of a call that room bytes are enough for, 0 for none.

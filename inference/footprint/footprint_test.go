@@ -25,6 +25,8 @@ func TestMeasured(t *testing.T) {
 		{"tiny, 2 rows of 512x512", 18_430_048, tiny.UNet(2, 64, 64, 77, 0)},
 		{"tiny, 2 rows of 2048x2048", 287_783_008, tiny.UNet(2, 256, 256, 77, 0)},
 		{"with a ControlNet", 232_601_696 + 184_105_056 + 36_700_224 + (232_601_696 - 178_862_176), full.UNet(2, 64, 64, 77, 1)},
+		{"weights of a ControlNet", 2 * 361_279_120, full.ControlWeights()},
+		{"tiny, weights of a ControlNet", 2 * 4_840_240, tiny.ControlWeights()},
 		{"decode 256x256", 184_565_824, full.Decode(32, 32)},
 		{"decode 512x512", 738_263_104, full.Decode(64, 64)},
 		{"decode 2048x2048", 11_812_208_704, full.Decode(256, 256)},

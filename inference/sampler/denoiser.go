@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"sdworker/inference/latent"
 )
@@ -28,6 +29,7 @@ type denoiser struct {
 	inputs []float32    // x before scaling, mask applied
 	last   []float32    // prediction of the first part of each prompt
 
+	masks     bool        // parts have masks
 	averages  [][]float32 // of Options.Projection, for each image; nil before its first call
 	perturbed int         // calls that Options.Perturbation acted in
 
@@ -40,11 +42,14 @@ type denoiser struct {
 type weighted struct {
 	row    int
 	weight float64
+	mask   []float32 // of Part, where it acts
 }
 
 func newDenoiser(job *Job, info Info) *denoiser {
 	n := job.RNG.Len()
+	hasMask := func(p Part) bool { return p.Mask != nil }
 	return &denoiser{
+		masks:  slices.ContainsFunc(job.Prompts, func(parts []Part) bool { return slices.ContainsFunc(parts, hasMask) }),
 		job:    job,
 		family: info.family,
 		model:  modelOf(info, job.Options),
@@ -127,12 +132,20 @@ func (d *denoiser) toPicture(dst []float32, image int, prediction []float32, lev
 	}
 }
 
-// otherInputs is Job.Inputs for this call.
-func (d *denoiser) otherInputs() uint64 {
-	if d.job.Inputs == nil {
-		return 0
+// otherInputs is Job.Inputs for this call; predictions with and without masks differ, too.
+func (d *denoiser) otherInputs() (bits uint64) {
+	if d.job.Inputs != nil {
+		bits = d.job.Inputs(d.batch.Step, d.batch.Steps)
 	}
-	return d.job.Inputs(d.batch.Step, d.batch.Steps)
+	if d.masked() {
+		bits ^= 1 << 63
+	}
+	return bits
+}
+
+// masked reports whether masks of parts act in this call.
+func (d *denoiser) masked() bool {
+	return d.masks && (d.job.MaskSteps == 0 || d.batch.Step < d.job.MaskSteps)
 }
 
 // call sets dst to the guided predictions of the network for d.images.
@@ -152,10 +165,11 @@ func (d *denoiser) call(ctx context.Context, dst []float32, level float32, scale
 	for i, row := range d.batch.Rows {
 		scales.apply(d.image(out, i), d.image(d.inputs, row.Image))
 	}
-	for i, parts := range d.parts {
-		image := d.images[i]
-		d.toPicture(d.image(d.last, image), image, d.image(out, parts[0].row), level)
+	var negative []float32
+	if !skip {
+		negative = out[len(out)-len(d.images)*d.size:]
 	}
+	d.show(out, negative, level)
 
 	all := len(d.images) == len(d.job.Prompts)
 	guided := dst
@@ -166,7 +180,7 @@ func (d *denoiser) call(ctx context.Context, dst []float32, level float32, scale
 	case skip:
 		guide(guided, out, d.size, d.parts, nil, 1)
 	default:
-		d.guideWithin(guided, out, out[len(out)-len(guided):], level)
+		d.guideWithin(guided, out, negative, level)
 	}
 	if scale := d.perturbation(); scale > 0 {
 		d.perturb(guided, out, scale)
@@ -181,6 +195,22 @@ func (d *denoiser) call(ctx context.Context, dst []float32, level float32, scale
 		d.keep(dst, level, scales, skip)
 	}
 	return nil
+}
+
+// show sets d.last for d.images.
+func (d *denoiser) show(out, negative []float32, level float32) {
+	var whole []float32
+	if d.masked() {
+		whole = make([]float32, len(d.images)*d.size)
+		guide(whole, out, d.size, d.parts, negative, 1)
+	}
+	for i, image := range d.images {
+		predicted := d.image(out, d.parts[i][0].row)
+		if whole != nil {
+			predicted = d.image(whole, i)
+		}
+		d.toPicture(d.image(d.last, image), image, predicted, level)
+	}
 }
 
 // keep hands the new predictions to the cache.
@@ -226,13 +256,17 @@ func skipsNegative(call int, level float32, threshold float64) bool {
 // layOut lists the rows of this call for some images: all parts of all prompts,
 // then the negative prompts.
 func (d *denoiser) layOut(images []int, skipNegative bool) {
-	call := d.batch.Call
+	call, masked := d.batch.Call, d.masked()
 	rows := d.batch.Rows[:0]
 	d.parts = d.parts[:0]
 	for _, i := range images {
 		var list []weighted
 		for _, p := range d.job.Prompts[i] {
-			list = append(list, weighted{len(rows), p.Weight})
+			part := weighted{row: len(rows), weight: p.Weight}
+			if masked {
+				part.mask = p.Mask
+			}
+			list = append(list, part)
 			rows = append(rows, Row{Image: i, Cond: p.Schedule.at(call), Kind: Prompt})
 		}
 		d.parts = append(d.parts, list)

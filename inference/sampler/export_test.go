@@ -73,7 +73,7 @@ func Guide(dst []float32, out []float32, size int, conds [][][2]float64, negativ
 	for _, image := range conds {
 		var list []weighted
 		for _, c := range image {
-			list = append(list, weighted{int(c[0]), c[1]})
+			list = append(list, weighted{row: int(c[0]), weight: c[1]})
 		}
 		parts = append(parts, list)
 	}

@@ -20,6 +20,7 @@ type Job struct {
 	RNG *rng.ImageRNG
 
 	Prompts   [][]Part   // for each image the parts of its prompt, joined by AND
+	MaskSteps int        // steps after which masks of parts no longer act; 0 = never
 	Negatives []Schedule // for each image its negative prompt
 
 	UNet UNet
@@ -35,7 +36,8 @@ type Job struct {
 
 	// OnStep follows the run: step counts from 0 to total-1 (DPM adaptive may go
 	// beyond), predicted [N,C,H,W] is the picture that the first part of each
-	// prompt leads to. The slice is valid during the call only.
+	// prompt leads to, or where parts have masks all of them at scale 1. The slice is
+	// valid during the call only.
 	OnStep func(step, total int, predicted []float32)
 
 	// Predictions, when set, counts what option StepCache saved.
@@ -69,6 +71,10 @@ type Predictions struct{ All, Reused int }
 type Part struct {
 	Weight   float64
 	Schedule Schedule
+
+	// Mask has a factor for what the part adds to the negative prompt at each place of
+	// the latent, [H,W]; nil is 1 everywhere.
+	Mask []float32
 }
 
 // Schedule lists the conditions of one prompt over the run. Entry by entry the
@@ -156,6 +162,9 @@ func (j *Job) validate() error {
 		for _, p := range parts {
 			if len(p.Schedule) == 0 {
 				return fmt.Errorf("sampler: a prompt part of image %d has no condition", i)
+			}
+			if plane := cfg.Shape.H * cfg.Shape.W; p.Mask != nil && len(p.Mask) != plane {
+				return fmt.Errorf("sampler: the mask of a prompt part has %d values, a latent plane %d", len(p.Mask), plane)
 			}
 		}
 	}

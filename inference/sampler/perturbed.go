@@ -34,6 +34,10 @@ func (d *denoiser) perturb(dst, out []float32, scale float64) {
 		for _, p := range list {
 			factor := float32(p.weight * scale)
 			row, degraded := d.image(out, p.row), d.image(out, p.row+prompts)
+			if p.mask != nil {
+				addMasked(image, row, degraded, p.mask, factor)
+				continue
+			}
 			for k := range image {
 				image[k] += (row[k] - degraded[k]) * factor
 			}

@@ -45,7 +45,7 @@ func TestGuidanceWithin(t *testing.T) {
 		} else {
 			job.Options.Thresholding = Thresholding{Enabled: true, MimicScale: tc.Mimic, Percentile: tc.Percentile, AllChannels: tc.Whole, FromZero: tc.Zero, Deviation: tc.Deviation, Phi: tc.Phi}
 		}
-		d := &denoiser{job: job, size: n, parts: [][]weighted{{{0, 1}}}}
+		d := &denoiser{job: job, size: n, parts: [][]weighted{{{weight: 1}}}}
 		got := make([]float32, n)
 		d.guideWithin(got, append(append([]float32{}, tc.Cond...), tc.Uncond...), tc.Uncond, 1)
 		for i, want := range tc.Want {
@@ -85,7 +85,7 @@ func TestGuidanceOfNoise(t *testing.T) {
 		}
 		// The families see the same through pictures and through noise.
 		for _, f := range []family{kDiffusion, timesteps} {
-			d := &denoiser{job: job, size: len(tc.Calls[0].X), parts: [][]weighted{{{0, 1}}}, images: []int{0}, family: f, model: modelOf(Info{}, Options{})}
+			d := &denoiser{job: job, size: len(tc.Calls[0].X), parts: [][]weighted{{{weight: 1}}}, images: []int{0}, family: f, model: modelOf(Info{}, Options{})}
 			for _, call := range tc.Calls {
 				got, sigma := make([]float32, d.size), d.model.sigmas[call.Timestep]
 				level := sigma
@@ -119,7 +119,7 @@ func TestProjectionIsLimited(t *testing.T) {
 func TestGuidanceWithinOfFlatPredictions(t *testing.T) {
 	flat := []float32{1, 1, 1, 1, 1, 1, 1, 1}
 	for _, o := range []Options{{CFGRescale: 1}, {Thresholding: Thresholding{Enabled: true, MimicScale: 7, Percentile: 1, Phi: 1}}, {Thresholding: Thresholding{Enabled: true, Deviation: true, Phi: 1}}} {
-		d := &denoiser{job: &Job{CFGScale: 20, Options: o}, size: len(flat), parts: [][]weighted{{{0, 1}}}}
+		d := &denoiser{job: &Job{CFGScale: 20, Options: o}, size: len(flat), parts: [][]weighted{{{weight: 1}}}}
 		got := make([]float32, len(flat))
 		d.guideWithin(got, append(append([]float32{}, flat...), flat...), flat, 1)
 		require.Equal(t, flat, got)

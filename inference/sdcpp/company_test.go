@@ -16,6 +16,8 @@ import (
 
 	"sdworker/inference"
 	"sdworker/inference/imageio"
+	"sdworker/inference/regions"
+	"sdworker/inference/sampler"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/synth"
 )
@@ -28,7 +30,7 @@ func mixedRequest(t *testing.T, random *rand.Rand, i int) *inference.Request {
 		Sampler: samplers[random.IntN(len(samplers))], Steps: 3 + random.IntN(4), CFGScale: 7, Width: 64, Height: 64, BatchSize: 1, BatchNum: 1,
 		Files: inference.Files{Checkpoint: model(t, synth.Checkpoint)}, Settings: inference.DefaultSettings(),
 	}
-	switch random.IntN(10) {
+	switch random.IntN(13) {
 	case 0:
 		r.Prompt += " <lora:l:0.7>"
 		r.Files.LoRAs = map[string]string{"l": model(t, synth.LoRA)}
@@ -47,6 +49,16 @@ func mixedRequest(t *testing.T, random *rand.Rand, i int) *inference.Request {
 		r.Init = &inference.Init{Images: []imageio.RGB{imageio.Fill(64, 64, [3]uint8{uint8(8 * i), 120, 40})}, NoiseMultiplier: 1}
 	case 7:
 		r.Control = []inference.ControlUnit{{Model: model(t, synth.ControlNet), Module: "none", Image: imageio.Fill(64, 64, [3]uint8{uint8(8 * i), 90, 200}), Weight: 1, End: 1, LowRes: true}}
+	case 8:
+		r.Settings.FreeU = inference.FreeU{Version: 1 + i%2, B1: 1.3, B2: 1.4, S1: 0.9, S2: 0.2, End: 1}
+	case 9:
+		r.Settings.Perturbation = sampler.Perturbation{Scale: 3, End: 1}
+	case 10:
+		r.Prompt += " <hypernet:h:1>"
+		r.Files.Hypernets = map[string]string{"h": "../../formats/hypernet/testdata/hypernet.pt"}
+	case 11:
+		r.Prompt += " AND a bird"
+		r.Regions = &regions.Spec{Couple: &regions.Couple{Divisions: "1:2,1:2", Positions: "0:0,0:1", Weights: "1,0.5", Steps: 4}}
 	}
 	return r
 }
@@ -71,7 +83,7 @@ func TestRandomCompanyChangesNoPicture(t *testing.T) {
 	for i := range 30 {
 		reqs = append(reqs, mixedRequest(t, random, i))
 		res, err := single.Generate(t.Context(), reqs[i], inference.Hooks{})
-		require.NoError(t, err)
+		require.NoError(t, err, "%+v", reqs[i])
 		alone = append(alone, res.Images)
 	}
 	again, err := single.Generate(t.Context(), reqs[0], inference.Hooks{})

@@ -13,6 +13,7 @@ import (
 	"sdworker/fault"
 	"sdworker/formats/safetensors"
 	"sdworker/inference/detect"
+	"sdworker/inference/footprint"
 	"sdworker/inference/imageio"
 	"sdworker/models"
 )
@@ -35,6 +36,7 @@ func (e *Engine) Detect(ctx context.Context, model string, m imageio.RGB, confid
 	if err != nil {
 		return nil, err
 	}
+	e.restFor(footprint.Upscaler, 0) // which is larger than a detector's graph
 	l := detect.NewLetterbox(m, d.side, d.side)
 	outputs, err := d.graph.run(ctx, e, op, l.Pixels, l.H, l.W)
 	d.graph.rest(e)

@@ -1,13 +1,14 @@
 //go:build sdcpp
 
 // What acts inside of the UNet beside its own layers: FreeU, perturbed self-attention,
-// pictures that cross attention sees, and hypernetworks. They are put into a graph that the engine has built, before it has
-// memory; engine.hpp declares them.
+// pictures that cross attention sees, and hypernetworks. They are put into a graph that
+// the engine has built, before it has memory; engine.hpp declares them.
 
 #include "engine.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cfloat>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -200,7 +201,8 @@ struct Editor {
         ggml_tensor* mean       = ggml_reshape_4d(ctx, ggml_mean(ctx, by_channel), w, rows, 1, n);
         auto most               = [&](ggml_tensor* t) { return ggml_pool_2d(ctx, t, GGML_OP_POOL_MAX, w, rows, w, rows, 0, 0); };
         ggml_tensor* low        = ggml_scale(ctx, most(ggml_scale(ctx, mean, -1.f)), -1.f);
-        ggml_tensor* range      = ggml_sub(ctx, most(mean), low);
+        // A map that is flat everywhere, as that of a single cell is, becomes 0 and not 0/0.
+        ggml_tensor* range = ggml_clamp(ctx, ggml_sub(ctx, most(mean), low), FLT_MIN, FLT_MAX);
         return ggml_div(ctx, ggml_sub(ctx, mean, low), range);
     }
 };
@@ -311,7 +313,7 @@ int64_t show_pictures(Editor& editor, const GGMLRunnerContext& run, const sdw_un
         };
         for (size_t i = 0; i < blocks.size(); i++) {
             ggml_tensor *keys = next(queries[i]->ne[0]), *values = next(queries[i]->ne[0]), *region = nullptr;
-            size_t first      = 0;
+            size_t first = 0;
             for (const auto& [w, h] : sides(in)) {
                 if (regions != nullptr && region == nullptr && w * h == queries[i]->ne[1]) {
                     region = ggml_view_2d(editor.ctx, regions, 1, w * h, sizeof(float), first * sizeof(float));

@@ -27,7 +27,7 @@ import (
 )
 
 // abi is the version of shim.h that this file was written for.
-const abi = 10
+const abi = 11
 
 var _ = [1]struct{}{}[C.SDW_ABI-abi] // the header moved: read it, then change abi
 
@@ -52,6 +52,7 @@ type Engine struct {
 	info   inference.EngineInfo
 
 	memory uint64 // bytes of the device
+	share  int64  // of the machine's memory, when the device uses that; 0 = all of it
 	maps   bool   // weights may be mapped from their files
 	tiles  inference.TileMode
 	files  checker
@@ -62,6 +63,7 @@ type Engine struct {
 	vae         *source // nil: the checkpoint's own
 	controls    controlSlots
 	hypernets   []inference.Hypernet // active in the UNet
+	hyperBytes  int64                // of their weights
 	taesd       *source
 	upscaler    *upscaler
 	detectors   []*detector
@@ -116,7 +118,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		populating.Go(func() { populate(ctx, o.Checkpoint) })
 	}
 	defer populating.Wait()
-	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: device.cpu, thread: newThread(), workers: Threads(o.Threads)}
+	e := &Engine{checkpoint: src, files: files, tiles: o.Tiles, maps: device.cpu, thread: newThread(), share: o.HostMemory, workers: Threads(o.Threads)}
 	options := C.sdw_options{
 		device: device.number, threads: C.int(e.workers), attention: attention[o.Attention], gpu_graphs: flag(o.GPUGraphs), progress: C.uintptr_t(handle),
 	}
@@ -145,6 +147,9 @@ func (e *Engine) describe(file *modelFile) {
 	e.memory = uint64(c.device_bytes)
 	if c.host_memory != 0 {
 		e.memory = hostMemory(e.memory, memoryLimits)
+		if e.share > 0 {
+			e.memory = min(e.memory, uint64(e.share))
+		}
 	}
 	e.info = inference.EngineInfo{
 		Checkpoint:      checkpoint.Path,
@@ -178,13 +183,6 @@ func networksOf(weights []models.Weight, gpu bool) footprint.Networks {
 	return n
 }
 
-// reserved is what the graphs of the last calls hold, in bytes.
-func (e *Engine) reserved() (text, unet, vae int64) {
-	var bytes [3]C.uint64_t
-	e.thread.run(func() { C.sdw_reserved(e.c, &bytes[0]) })
-	return int64(bytes[0]), int64(bytes[1]), int64(bytes[2])
-}
-
 // Info implements inference.Engine.
 func (e *Engine) Info() inference.EngineInfo { return e.info }
 
@@ -214,6 +212,15 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 		return nil, err
 	}
 	rows := in.Rows()
+	var controls []string
+	need := e.info.Networks.UNet(rows, in.H, in.W, len(in.Context)/rows/inference.TextWidth, len(in.Control))
+	for _, u := range in.Control {
+		if e.controls.find(u.Model) < 0 && !slices.Contains(controls, u.Model) {
+			need += e.info.Networks.ControlWeights()
+		}
+		controls = append(controls, u.Model)
+	}
+	e.makeRoom(need, unetGraph|controlGraph, controls)
 	out := make([]float32, rows*inference.LatentChannels*in.H*in.W)
 	// C gets the struct by value, and the slices in it for the length of the call.
 	input := C.sdw_unet_input{
@@ -231,10 +238,6 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 	}
 	input.images, input.image_tokens = C.int(len(in.Images)), (*C.int)(unsafe.SliceData(images.tokens))
 	input.image_values, input.image_regions = floats(images.values), floats(images.regions)
-	var controls []string
-	for _, u := range in.Control {
-		controls = append(controls, u.Model)
-	}
 	for i, u := range in.Control {
 		slot, err := e.control(ctx, u.Model, controls)
 		if err != nil {

@@ -41,7 +41,9 @@ func RunNet(ctx context.Context, e *Engine, net *convnet.Net, weights [][]float3
 }
 
 // Reserved is what the graphs of text encoder, UNet and VAE hold, in bytes.
-func (e *Engine) Reserved() (text, unet, vae int64) { return e.reserved() }
+func (e *Engine) Reserved() (text, unet, vae int64) {
+	return e.held(textGraph), e.held(unetGraph), e.held(vaeGraph)
+}
 
 // SetMemory gives the engine another size of its device's memory, in bytes.
 func (e *Engine) SetMemory(bytes int64) { e.memory, e.info.MemoryBytes = uint64(bytes), bytes }
@@ -60,3 +62,9 @@ func Look(ctx context.Context, e *Engine, encoder string, pixels []float32) (hid
 	}
 	return looks[0].hidden, looks[0].embedding, nil
 }
+
+// Beside are the bytes of the networks beside the checkpoint.
+func (e *Engine) Beside() int64 { return e.beside() }
+
+// Rest frees all graphs.
+func (e *Engine) Rest() { e.rest(allGraphs) }

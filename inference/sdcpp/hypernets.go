@@ -36,6 +36,7 @@ func (e *Engine) SetHypernets(ctx context.Context, list []inference.Hypernet) er
 		}
 		return floats(values)
 	}
+	var bytes int64
 	var modules []C.sdw_hyper_module
 	var layers []C.sdw_hyper_layer
 	for _, h := range list {
@@ -44,16 +45,17 @@ func (e *Engine) SetHypernets(ctx context.Context, list []inference.Hypernet) er
 				dim: C.int(m.Dim), part: flag(m.Values), strength: C.float(h.Strength), first: C.int(len(layers)), count: C.int(len(m.Layers)),
 			})
 			for _, l := range m.Layers {
+				bytes += 4 * int64(len(l.Weight)+len(l.Bias))
 				layers = append(layers, C.sdw_hyper_layer{kind: hyperKinds[l.Kind], in: C.int(l.In), out: C.int(l.Out), weight: pin(l.Weight), bias: pin(l.Bias)})
 			}
 		}
 	}
-	e.hypernets = nil // of a call that fails none act
+	e.hypernets, e.hyperBytes = nil, 0 // of a call that fails none act
 	err := e.call(ctx, "set hypernetworks", func(buf *C.char, n C.int) C.sdw_status {
 		return C.sdw_set_hypernets(e.c, unsafe.SliceData(modules), C.int(len(modules)), unsafe.SliceData(layers), C.int(len(layers)), buf, n)
 	})
 	if err == nil {
-		e.hypernets = slices.Clone(list)
+		e.hypernets, e.hyperBytes = slices.Clone(list), bytes
 	}
 	return err
 }

@@ -313,8 +313,42 @@ sdw_status sdw_preview(sdw_engine* e, const float* latent, int h, int w, float* 
     });
 }
 
-void sdw_reserved(sdw_engine* e, uint64_t bytes[3]) {
-    bytes[0] = e->text->reserved();
-    bytes[1] = e->unet->reserved();
-    bytes[2] = e->vae || e->other_vae ? e->autoencoder().reserved() : 0;
+namespace {
+
+// each calls f with the runner of every network in graphs that there is.
+template <class F>
+void each(sdw_engine* e, int graphs, F f) {
+    if (graphs & SDW_GRAPH_TEXT) {
+        f(*e->text);
+    }
+    if (graphs & SDW_GRAPH_UNET) {
+        f(*e->unet);
+    }
+    if (graphs & SDW_GRAPH_CONTROL) {
+        for (auto& control : e->controls) {
+            if (control) {
+                f(*control->runner);
+            }
+        }
+    }
+    if (graphs & SDW_GRAPH_VAE && (e->vae || e->other_vae)) {
+        f(e->autoencoder());
+    }
+    if (graphs & SDW_GRAPH_PREVIEW && e->preview) {
+        f(*e->preview->runner);
+    }
 }
+
+}  // namespace
+
+uint64_t sdw_held(sdw_engine* e, int graphs) {
+    uint64_t bytes = 0;
+    each(e, graphs, [&](auto& network) { bytes += network.reserved(); });
+    return bytes;
+}
+
+void sdw_rest(sdw_engine* e, int graphs) {
+    each(e, graphs, [](auto& network) { network.drop(); });
+}
+
+void sdw_drop_control(sdw_engine* e, int slot) { e->controls[slot].reset(); }

@@ -23,6 +23,7 @@ type Options struct {
 	AllowPickle bool               // also take PyTorch files (ckpt, pt, pth)
 	Device      string             // auto, cpu, or a name such as cuda0 or vulkan0; "" is auto
 	Threads     int                // of the CPU; 0 is one for each physical core
+	HostMemory  int64              // bytes of the machine's memory that an engine on the CPU may use; 0 is all that the container has
 	Attention   Attention          // see the constants
 	Tiles       inference.TileMode // what inference.TileAuto means in a call
 	GPUGraphs   bool               // a CPU computes the graphs that a GPU would get, with ggml's kernels; for tests

@@ -90,6 +90,7 @@ func (e *Engine) tiled(mode inference.TileMode, g tiles.Grid, need int64, in []f
 	if mode == inference.TileAuto {
 		mode = e.tiles
 	}
+	e.makeRoom(need, vaeGraph, nil)
 	room := e.info.Room()
 	fits := room < 0 || need <= room
 	if mode == inference.TileNever && !fits {

@@ -16,7 +16,7 @@
 #endif
 
 // SDW_ABI changes with this header; the Go side names the one it was written for.
-#define SDW_ABI 10
+#define SDW_ABI 11
 
 // Sizes of Stable Diffusion 1.x, which the Go side compares with its own.
 #define SDW_TEXT_WIDTH 768
@@ -277,8 +277,24 @@ int sdw_profiled(const sdw_engine* e, int i, sdw_operation* out);
 // sdw_peak measures the f32 operations a second of the CPU's threads, 0 on other devices.
 double sdw_peak(const sdw_engine* e);
 
-// sdw_reserved is what the graphs of text encoder, UNet and VAE hold, in bytes.
-void sdw_reserved(sdw_engine* e, uint64_t bytes[3]);
+// Networks whose graphs hold memory from one call to the next.
+enum {
+    SDW_GRAPH_TEXT    = 1,
+    SDW_GRAPH_UNET    = 2,
+    SDW_GRAPH_CONTROL = 4,
+    SDW_GRAPH_VAE     = 8,
+    SDW_GRAPH_PREVIEW = 16,
+};
+
+// sdw_held is what the graphs of some networks hold, in bytes. graphs is a sum of
+// SDW_GRAPH values.
+uint64_t sdw_held(sdw_engine* e, int graphs);
+
+// sdw_rest frees the graphs of some networks, which the next call makes again.
+void sdw_rest(sdw_engine* e, int graphs);
+
+// sdw_drop_control frees a ControlNet.
+void sdw_drop_control(sdw_engine* e, int slot);
 
 // sdw_copies counts the copies between host and device that calls have made.
 void sdw_copies(const sdw_engine* e, int* in, int* out);

@@ -7,6 +7,7 @@ import (
 
 	"sdworker/convnet/superres"
 	"sdworker/inference"
+	"sdworker/inference/footprint"
 	"sdworker/inference/sdcpp/tiles"
 	"sdworker/models"
 )
@@ -37,6 +38,7 @@ func (e *Engine) UpscalePixels(ctx context.Context, model string, pixels []float
 		}
 	}
 	u := e.upscaler
+	e.restFor(footprint.Upscaler, 0)
 	defer u.graph.rest(e)
 	g := tiles.Grid{
 		H: h, W: w, Tile: upscaleTile, Overlap: upscaleOverlap,

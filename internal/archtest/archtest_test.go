@@ -83,7 +83,7 @@ const ground = `fault|sd1|internal/(fileid|atomicfile)`
 const formats = `formats(/.*)?`
 
 // leaf matches the packages that know nothing above them.
-const leaf = ground + `|inference/(prompt|clip|footprint|textfix|rng|sampler|latent|imageio|hint|detect|batch)|` + networks
+const leaf = ground + `|inference/(prompt|clip|footprint|textfix|rng|sampler|latent|imageio|hint|detect|batch|regions)|` + networks
 
 // networks matches the small networks that are described as data.
 const networks = `convnet(/.*)?`

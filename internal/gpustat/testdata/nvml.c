@@ -10,7 +10,9 @@ typedef struct {
 } memory;
 
 static int text(char* to, const char* from, unsigned int size) {
-    if (strlen(from) >= size) return 7;
+    if (strlen(from) >= size) {
+        return 7;
+    }
     strcpy(to, from);
     return 0;
 }
