@@ -40,6 +40,9 @@ func (j *job) prepareControl(ctx context.Context, p *pass) ([]controlUnit, error
 	w, h := p.size.w*LatentScale, p.size.h*LatentScale
 	var units []controlUnit
 	for i, u := range j.req.Control {
+		if u.Encoder != "" {
+			continue
+		}
 		made, err := j.hint(i, w, h)
 		if err != nil {
 			return nil, err
@@ -165,6 +168,14 @@ func (j *job) controlMaps() ([]imageio.RGBA, error) {
 	}
 	for i, u := range j.req.Control {
 		if !u.ReturnMap {
+			continue
+		}
+		if u.Encoder != "" {
+			picture, _, err := j.controlPicture(&u)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, hint.ShowMask(picture))
 			continue
 		}
 		if hr := j.req.Hires; hr != nil {

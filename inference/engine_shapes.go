@@ -39,6 +39,14 @@ func (in TextInput) Check() error {
 // Rows returns the batch size b.
 func (in UNetInput) Rows() int { return len(in.Timestep) }
 
+// ImageTokens is how many tokens all pictures that cross attention sees have.
+func (in UNetInput) ImageTokens() (n int) {
+	for _, m := range in.Images {
+		n += m.Tokens
+	}
+	return n
+}
+
 // Check reports an Invalid error unless the slices have the lengths that
 // Timestep, H, W and channels (EngineInfo.UNetChannels) imply.
 func (in UNetInput) Check(channels int) error {

@@ -94,7 +94,7 @@ func (j *job) run(ctx context.Context) error {
 func (j *job) admit() error {
 	info := j.eng.Info()
 	if hr := j.req.Hires; hr != nil {
-		if err := info.Admit(hr.Width, hr.Height, len(j.req.Control)); err != nil {
+		if err := info.Admit(hr.Width, hr.Height, j.req.controlNets()); err != nil {
 			return err
 		}
 	}
@@ -104,7 +104,7 @@ func (j *job) admit() error {
 			return err
 		}
 	}
-	return info.Admit(j.req.Width, j.req.Height, len(j.req.Control))
+	return info.Admit(j.req.Width, j.req.Height, j.req.controlNets())
 }
 
 // use makes a checkpoint current, with the VAE of the request.

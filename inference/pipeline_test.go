@@ -363,7 +363,7 @@ func TestSmallMemorySplitsTheBatch(t *testing.T) {
 func TestForetoldMemorySplitsTheBatch(t *testing.T) {
 	room := func(rows int) int64 {
 		var n footprint.Networks
-		need := n.UNet(rows, 8, 6, inference.ChunkTokens, 0) + n.Decode(8, 6) + footprint.Scratch
+		need := n.UNet(rows, 8, 6, inference.ChunkTokens, 0, 0) + n.Decode(8, 6) + footprint.Scratch
 		return need*10/9 + 100
 	}
 	three := func(r *inference.Request) { r.BatchSize = 3 }

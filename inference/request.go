@@ -112,7 +112,8 @@ type Hires struct {
 
 // ControlUnit is one ControlNet unit.
 type ControlUnit struct {
-	Model        string // path of the ControlNet file
+	Model        string // path of the file, a ControlNet or an IP-Adapter
+	Encoder      string // path of the image encoder that an IP-Adapter looks at pictures with; "" for a ControlNet
 	Module       string // preprocessor: none, canny, invert ...
 	Image        imageio.RGB
 	Mask         *imageio.Gray // for inpainting, of the image's size: white = repaint; nil without one
@@ -120,7 +121,7 @@ type ControlUnit struct {
 	CropToMask   bool          // the image is cut as an only-masked job cuts its init image
 	Weight       float64
 	Region       *imageio.Gray // where it acts, white = fully; nil = everywhere
-	LayerWeights []float64     // ControlLayers strengths instead of Weight and of what Mode does to layers; nil for none
+	LayerWeights []float64     // strengths instead of Weight and of what Mode does to layers, of ControlLayers or ImageLayers; nil for none
 	ResizeMode   int           // 0 stretch, 1 crop, 2 fill
 	Start, End   float64       // fraction of the steps during which it acts
 	Mode         ControlMode
@@ -131,6 +132,24 @@ type ControlUnit struct {
 	LowRes       bool // acts in the first pass
 	HighRes      bool // acts in the hires pass
 	ReturnMap    bool // append the preprocessor's picture to the result
+}
+
+// controlNets is how many units are ControlNets.
+func (r *Request) controlNets() (n int) {
+	for _, u := range r.Control {
+		if u.Encoder == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// Layers is how many layers the unit acts on.
+func (u *ControlUnit) Layers() int {
+	if u.Encoder != "" {
+		return ImageLayers
+	}
+	return ControlLayers
 }
 
 // ControlMode balances prompt against control picture.
@@ -361,8 +380,8 @@ func (u *ControlUnit) check(r *Request) error {
 	if u.Region != nil && (u.Region.W < 1 || u.Region.H < 1 || len(u.Region.Pix) != u.Region.W*u.Region.H) {
 		return fault.FieldError("alwayson_scripts", "the effective region mask of a ControlNet unit is empty")
 	}
-	if u.LayerWeights != nil && len(u.LayerWeights) != ControlLayers {
-		return fault.FieldError("alwayson_scripts", "a ControlNet unit has %d layer weights, want %d", len(u.LayerWeights), ControlLayers)
+	if want := u.Layers(); u.LayerWeights != nil && len(u.LayerWeights) != want {
+		return fault.FieldError("alwayson_scripts", "a ControlNet unit has %d layer weights, want %d", len(u.LayerWeights), want)
 	}
 	return nil
 }

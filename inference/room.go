@@ -26,14 +26,14 @@ func (i EngineInfo) Room() int64 {
 
 // UNetRows is the most rows of a UNet call on h by w latent cells that memory has room
 // for, beside the VAE that follows; at least 1. It is not bounded where the memory is
-// not known.
-func (i EngineInfo) UNetRows(h, w, tokens, controls int) int {
+// not known. images are the tokens of all pictures that cross attention sees.
+func (i EngineInfo) UNetRows(h, w, tokens, controls, images int) int {
 	room := i.Room()
 	if room < 0 {
 		return int(^uint(0) >> 1)
 	}
 	room -= i.Networks.Decode(min(h, tileCells), min(w, tileCells)) + int64(controls)*i.Networks.ControlWeights()
-	return max(i.Networks.Rows(room, h, w, tokens, controls), 1)
+	return max(i.Networks.Rows(room, h, w, tokens, controls, images), 1)
 }
 
 // Admit refuses pictures of width by height pixels that the device has no memory for,
@@ -41,7 +41,7 @@ func (i EngineInfo) UNetRows(h, w, tokens, controls int) int {
 func (i EngineInfo) Admit(width, height, controls int) error {
 	room := i.Room()
 	h, w := height/LatentScale, width/LatentScale
-	need := i.Networks.UNet(1, h, w, ChunkTokens, controls) + int64(controls)*i.Networks.ControlWeights() + i.Networks.Decode(min(h, tileCells), min(w, tileCells)) + int64(width)*int64(height)*pixelBytes
+	need := i.Networks.UNet(1, h, w, ChunkTokens, controls, 0) + int64(controls)*i.Networks.ControlWeights() + i.Networks.Decode(min(h, tileCells), min(w, tileCells)) + int64(width)*int64(height)*pixelBytes
 	if room < 0 || need <= room {
 		return nil
 	}

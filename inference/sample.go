@@ -29,6 +29,7 @@ type pass struct {
 	timing           prompt.Pass
 
 	control []controlUnit
+	images  []imageUnit
 	rows    int // the largest batch of UNet rows that memory took; 0 = no limit met yet
 }
 
@@ -38,6 +39,9 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	defer func() { j.eng.End() }() // of a refiner, if there is one
 	var err error
 	if p.control, err = j.prepareControl(ctx, p); err != nil {
+		return latents{}, err
+	}
+	if p.images, err = j.prepareImages(ctx, p); err != nil {
 		return latents{}, err
 	}
 	var predictions sampler.Predictions
@@ -204,7 +208,7 @@ func (j *job) rows(ctx context.Context, p *pass, b *sampler.Batch, from, to int,
 	var out []float32
 	info := j.eng.Info()
 	info.WeightBytes += j.hyperBytes
-	limit := min(to-from, info.UNetRows(p.size.h, p.size.w, len(contexts[0])/TextWidth, len(p.control)))
+	limit := min(to-from, info.UNetRows(p.size.h, p.size.w, len(contexts[0])/TextWidth, len(p.control), p.imageTokens()))
 	if p.rows > 0 {
 		limit = min(limit, p.rows)
 	}
@@ -262,6 +266,11 @@ func (j *job) unetInput(p *pass, b *sampler.Batch, from, to int, contexts [][]fl
 			in.Control = append(in.Control, p.control[i].input(conditional))
 		}
 	}
+	for i := range p.images {
+		if p.images[i].active(fraction) {
+			in.Images = append(in.Images, p.images[i].input(conditional))
+		}
+	}
 	return in
 }
 
@@ -271,6 +280,11 @@ func (p *pass) activeUnits(step, steps int) (bits uint64) {
 	for i := range p.control {
 		if p.control[i].active(stepFraction(step, steps)) {
 			bits ^= 1 << (i % 64)
+		}
+	}
+	for i := range p.images {
+		if p.images[i].active(stepFraction(step, steps)) {
+			bits ^= 1 << ((len(p.control) + i) % 64)
 		}
 	}
 	return bits

@@ -190,6 +190,19 @@ func (s *seat) Detect(ctx context.Context, model string, m imageio.RGB, confiden
 	return found, err
 }
 
+// ImagePrompt is ImagePrompter.ImagePrompt.
+func (s *seat) ImagePrompt(ctx context.Context, in ImagePromptInput) (out ImagePrompt, err error) {
+	err = s.do(ctx, "ip-adapter", func() error {
+		p, ok := s.model.eng.(ImagePrompter)
+		if !ok {
+			return fault.Errorf(fault.Invalid, "ip-adapter", "this engine runs no IP-Adapters")
+		}
+		out, err = p.ImagePrompt(ctx, in)
+		return err
+	})
+	return out, err
+}
+
 // DecodePreview is PreviewDecoder.DecodePreview.
 func (s *seat) DecodePreview(ctx context.Context, taesd string, latent []float32, h, w int) (out []float32, err error) {
 	dec, ok := s.model.eng.(PreviewDecoder)

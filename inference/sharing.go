@@ -36,10 +36,25 @@ type shape struct {
 	context           int // floats of a row
 	tiling, perturbed bool
 	freeU             FreeU
+	images            [MaxControlUnits]int // tokens of the pictures that cross attention sees
 }
 
 func shapeOf(in *UNetInput) shape {
-	return shape{in.H, in.W, len(in.Control), len(in.Context) / in.Rows(), in.Tiling, in.Perturbed != nil, in.FreeU}
+	s := shape{
+		h: in.H, w: in.W, controls: len(in.Control), context: len(in.Context) / in.Rows(),
+		tiling: in.Tiling, perturbed: in.Perturbed != nil, freeU: in.FreeU,
+	}
+	for i, m := range in.Images {
+		s.images[i] = m.Tokens
+	}
+	return s
+}
+
+func (s shape) imageTokens() (n int) {
+	for _, tokens := range s.images {
+		n += tokens
+	}
+	return n
 }
 
 // group chooses the calls that go along with the first one. Contexts of other lengths
@@ -63,7 +78,7 @@ func (s *sharing) group(waiting []*unetCall) []int {
 
 // limit is the most rows of a shared call.
 func (s *sharing) limit(of shape) int {
-	limit := min(s.cells/(of.h*of.w), s.info.UNetRows(of.h, of.w, of.context/TextWidth, of.controls))
+	limit := min(s.cells/(of.h*of.w), s.info.UNetRows(of.h, of.w, of.context/TextWidth, of.controls, of.imageTokens()))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if known, ok := s.rows[of]; ok {
@@ -84,10 +99,12 @@ func (s *sharing) learn(of shape, rows int) {
 	}
 }
 
-// alike reports whether two calls can be one: the engine takes a time step, a context
-// and control strengths for each row, and everything else once.
+// alike reports whether two calls can be one: the engine takes a time step, a context,
+// control strengths and what is seen of pictures for each row, and everything else once.
 func alike(a, b *UNetInput) bool {
-	return shapeOf(a) == shapeOf(b) && slices.EqualFunc(a.Control, b.Control, func(a, b ControlInput) bool {
+	return shapeOf(a) == shapeOf(b) && slices.EqualFunc(a.Images, b.Images, func(a, b ImageInput) bool {
+		return len(a.Values[0]) == len(b.Values[0]) && slices.Equal(a.Region, b.Region)
+	}) && slices.EqualFunc(a.Control, b.Control, func(a, b ControlInput) bool {
 		return a.Model == b.Model && slices.Equal(a.Layers, b.Layers) && slices.Equal(a.Region, b.Region) && slices.Equal(a.Hint, b.Hint)
 	})
 }
@@ -147,6 +164,14 @@ func joined(calls []*unetCall) UNetInput {
 			rows = append(rows, c.in.Control[i].Rows...)
 		}
 		in.Control[i].Rows = rows
+	}
+	in.Images = slices.Clone(in.Images)
+	for i := range in.Images {
+		var values [][]float32
+		for _, c := range calls {
+			values = append(values, c.in.Images[i].Values...)
+		}
+		in.Images[i].Values = values
 	}
 	return in
 }

@@ -242,7 +242,7 @@ func TestRowsAreBoundedByMemory(t *testing.T) {
 		c := newCompany(t, jobs(4))
 		// Room for four rows of 8x6 cells, and not for five.
 		one := inference.EngineInfo{MemoryBytes: 1}
-		for one.UNetRows(8, 6, inference.ChunkTokens, 0) < 4 {
+		for one.UNetRows(8, 6, inference.ChunkTokens, 0, 0) < 4 {
 			one.MemoryBytes += 100_000
 		}
 		c.memory = one.MemoryBytes
@@ -353,6 +353,11 @@ func mixed(random *rand.Rand, i int, name string) *inference.Request {
 		func(r *inference.Request) { face(r, "<lora:l:1>") },
 		func(r *inference.Request) {
 			r.Control = []inference.ControlUnit{{Model: "c", Module: "none", Image: gradient(64, 48), Weight: 1 + float(1), End: 0.5 + float(0.5), LowRes: true, HighRes: true}}
+		},
+		func(r *inference.Request) {
+			r.Control = append(r.Control, pictureUnit(func(u *inference.ControlUnit) {
+				u.Image, u.Weight, u.End = gradient(16+8*random.IntN(3), 16), 0.5+float(1), 0.5+float(0.5)
+			}))
 		},
 		func(r *inference.Request) {
 			if r.Init == nil {

@@ -8,10 +8,12 @@ import (
 
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/hint"
 	"sdworker/inference/imageio"
 	"sdworker/models"
+	"sdworker/models/catalog"
 )
 
 // controlNetVersion is the version of the ControlNet extension that these routes
@@ -24,7 +26,7 @@ const controlUnits = 3
 
 func (s *Server) controlModels() []string {
 	names := []string{}
-	for _, f := range s.cfg.Catalog.Usable(s.cfg.Catalog.List(models.ControlNet)) {
+	for _, f := range s.cfg.Catalog.Usable(s.cfg.Catalog.ControlNets()) {
 		names = append(names, s.cfg.Catalog.ControlNetName(f))
 	}
 	return names
@@ -103,15 +105,15 @@ func moduleLabels(tag string) []string {
 }
 
 // tagNames are other names of a tag in names of models.
-var tagNames = map[string]string{"InstructP2P": "ip2p", "Scribble": "sketch", "Tile": "blur"}
+var tagNames = map[string][]string{"InstructP2P": {"ip2p"}, "Scribble": {"sketch"}, "Tile": {"blur"}, "IP-Adapter": {"ip_adapter", "ipadapter"}}
 
 // modelsFor lists the models whose names have a tag in them, or that are for several.
 func modelsFor(tag string, all []string) []string {
 	var out []string
 	for _, name := range all {
 		lower := strings.ToLower(name)
-		other := tagNames[tag]
-		if lower == "none" || strings.Contains(lower, strings.ToLower(tag)) || other != "" && strings.Contains(lower, other) ||
+		names := append([]string{strings.ToLower(tag)}, tagNames[tag]...)
+		if lower == "none" || slices.ContainsFunc(names, func(n string) bool { return strings.Contains(lower, n) }) ||
 			strings.Contains(lower, "union") && slices.Contains(unionTags, tag) {
 			out = append(out, name)
 		}
@@ -153,6 +155,9 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 	module, ok := hint.Lookup(in.text("controlnet_module"))
 	if !ok {
 		return refuse(http.StatusUnprocessableEntity, "Module not available")
+	}
+	if module.Vision { // it gives no picture
+		return refuse(http.StatusUnprocessableEntity, "Module not supported")
 	}
 	o := s.options.Values()
 	images := append(in.list("controlnet_input_images"), in.list("controlnet_images")...)
@@ -339,14 +344,18 @@ func (c *call) controlUnit(ctx context.Context, i int, unit *fields) (inference.
 	}
 	module, known := hint.Lookup(unit.text("module"))
 	if !known {
-		return inference.ControlUnit{}, refuse(http.StatusUnprocessableEntity,
-			"ControlNet preprocessor %s is not available: send the preprocessed picture with module none", quoted(unit.text("module")))
+		return inference.ControlUnit{}, refuse(http.StatusUnprocessableEntity, "%s", unknownModule(unit.text("module")))
+	}
+	encoder, err := c.imageEncoder(i, model, module)
+	if err != nil {
+		return inference.ControlUnit{}, err
 	}
 	if module.Name == "inpaint_only" && c.req.Init != nil && c.req.Init.Mask != nil {
 		module, _ = hint.Lookup("inpaint") // as in the extension: the job's own mask keeps the rest
 	}
 	out := inference.ControlUnit{
 		Model:        model.Path,
+		Encoder:      encoder,
 		Module:       module.Name,
 		Weight:       unit.number("weight"),
 		ResizeMode:   choice(unit, "resize_mode", []string{"Just Resize", "Crop and Resize", "Resize and Fill"}, oldResizeModes, 1),
@@ -365,9 +374,11 @@ func (c *call) controlUnit(ctx context.Context, i int, unit *fields) (inference.
 	if err := c.unitPicture(ctx, i, unit, module, &out); err != nil {
 		return out, err
 	}
-	var err error
-	if out.LayerWeights, err = layerWeights(i, unit); err != nil {
+	if out.LayerWeights, err = layerWeights(i, unit, out.Layers()); err != nil {
 		return out, err
+	}
+	if encoder != "" && pass != 0 {
+		c.note("ControlNet unit %d is an IP-Adapter, which acts in both passes whatever its hr_option, as in the extension", i)
 	}
 	if region, _ := unit.Get("effective_region_mask"); region != nil && region != "" {
 		picture, _, err := c.server.picture(ctx, region, c.opts)
@@ -379,6 +390,43 @@ func (c *call) controlUnit(ctx context.Context, i int, unit *fields) (inference.
 	}
 	showBounds(unit, module)
 	return out, unit.err
+}
+
+// imageEncoder is the file that the unit of an IP-Adapter looks at pictures with, "" for
+// that of a ControlNet. Model and preprocessor must be for each other.
+func (c *call) imageEncoder(i int, model catalog.File, module hint.Module) (string, error) {
+	refused := func(format string, args ...any) (string, error) {
+		return "", refuse(http.StatusUnprocessableEntity, "ControlNet unit %d: "+format, append([]any{i}, args...)...)
+	}
+	switch adapter := model.Kind == models.IPAdapter; {
+	case !adapter && !module.Vision:
+		return "", nil
+	case !adapter:
+		return refused("module %s is for IP-Adapters, and %s is a ControlNet", module.Name, model.FileName())
+	case !module.Vision:
+		return refused("%s is an IP-Adapter, which needs module ip-adapter_clip_sd15, not %s", model.FileName(), module.Name)
+	}
+	if err := c.server.cfg.Catalog.Problem(model); err != nil {
+		return refused("%s", fault.Message(err))
+	}
+	encoder, ok := c.server.cfg.Catalog.ImageEncoder(model)
+	if !ok {
+		return refused("%s needs the image encoder CLIP ViT-H, which is not there: put h94/IP-Adapter's models/image_encoder/model.safetensors, "+
+			"or the extension's clip_h.pth, into models/clip_vision", model.FileName())
+	}
+	return encoder.Path, nil
+}
+
+// unknownModule says what to do without a preprocessor.
+func unknownModule(name string) string {
+	switch {
+	case strings.HasPrefix(name, "ip-adapter_face_id"), strings.Contains(name, "pulid"), strings.HasPrefix(name, "instant_id"):
+		return "ControlNet preprocessor " + quoted(name) + " needs a face recognition network (InsightFace) that is not built in; " +
+			"ip-adapter-plus-face_sd15 with module ip-adapter_clip_sd15 needs none"
+	case strings.HasPrefix(name, "ip-adapter"):
+		return "ControlNet preprocessor " + quoted(name) + " is for Stable Diffusion XL; for Stable Diffusion 1.5 it is ip-adapter_clip_sd15"
+	}
+	return "ControlNet preprocessor " + quoted(name) + " is not available: send the preprocessed picture with module none"
 }
 
 // tiled reports whether the job paints a picture in tiles: "SD upscale" and its kin, whose
@@ -419,7 +467,7 @@ func (c *call) unitPicture(ctx context.Context, i int, unit *fields, module hint
 			i, out.Image.H, out.Image.W, mask.H, mask.W)
 	}
 	switch few, most := slices.Min(mask.Pix), slices.Max(mask.Pix); {
-	case module.Masked:
+	case module.Masked, module.Vision:
 		out.Mask = &mask
 	case most > 5 && few < 250: // a drawing: the mask is what the preprocessor gets
 		out.Image = mask.RGB()
@@ -427,8 +475,9 @@ func (c *call) unitPicture(ctx context.Context, i int, unit *fields, module hint
 	return nil
 }
 
-// layerWeights reads advanced_weighting, a strength for each residual of a ControlNet.
-func layerWeights(i int, unit *fields) ([]float64, error) {
+// layerWeights reads advanced_weighting, a strength for each residual of a ControlNet or
+// for each cross attention of an IP-Adapter.
+func layerWeights(i int, unit *fields, layers int) ([]float64, error) {
 	v, _ := unit.Get("advanced_weighting")
 	if v == nil {
 		return nil, nil
@@ -443,8 +492,8 @@ func layerWeights(i int, unit *fields) ([]float64, error) {
 			weights = append(weights, float64(item))
 		}
 	}
-	if len(weights) != inference.ControlLayers || len(weights) != len(list) {
-		return nil, refuse(http.StatusUnprocessableEntity, "ControlNet unit %d: advanced_weighting must be a list of %d numbers", i, inference.ControlLayers)
+	if len(weights) != layers || len(weights) != len(list) {
+		return nil, refuse(http.StatusUnprocessableEntity, "ControlNet unit %d: advanced_weighting must be a list of %d numbers", i, layers)
 	}
 	return weights, nil
 }

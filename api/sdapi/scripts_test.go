@@ -168,7 +168,8 @@ func TestDetect(t *testing.T) {
 	for body, detail := range map[string]string{
 		`{"controlnet_module": "zzz"}`:   "Module not available",
 		`{"controlnet_module": "canny"}`: "No image selected",
-		`{"controlnet_module": "inpaint", "controlnet_input_images": ["` + image + `"]}`: "Preprocessor inpaint requires `controlnet_masks` param.",
+		`{"controlnet_module": "ip-adapter-auto", "controlnet_input_images": ["` + image + `"]}`: "Module not supported",
+		`{"controlnet_module": "inpaint", "controlnet_input_images": ["` + image + `"]}`:         "Preprocessor inpaint requires `controlnet_masks` param.",
 	} {
 		got := f.post("/controlnet/detect", body)
 		require.Equal(t, 422, got.status)
@@ -187,7 +188,8 @@ func TestDetect(t *testing.T) {
 
 	list := f.get("/controlnet/module_list?alias_names=false").object(t)
 	require.Equal(t, []any{
-		"none", "tile_resample", "recolor_luminance", "lineart_standard", "inpaint_only", "canny", "invert", "tile_colorfix+sharp", "tile_colorfix",
+		"none", "ip-adapter-auto", "tile_resample", "recolor_luminance", "lineart_standard", "ip-adapter_clip_sd15", "inpaint_only", "canny", "invert",
+		"tile_colorfix+sharp", "tile_colorfix",
 		"threshold", "shuffle", "scribble_xdog", "recolor_intensity", "inpaint", "blur_gaussian",
 	}, list["module_list"])
 	require.Equal(t, map[string]any{"model_free": false, "sliders": []any{

@@ -68,6 +68,6 @@ func jobsFor(onCPU bool, bytes int64, cells int) int {
 		side = 64 / inference.LatentScale
 	}
 	engine := inference.EngineInfo{MemoryBytes: bytes, WeightBytes: usualWeights}
-	rows := min(cells/(side*side), engine.UNetRows(side, side, inference.ChunkTokens, 0))
+	rows := min(cells/(side*side), engine.UNetRows(side, side, inference.ChunkTokens, 0, 0))
 	return min(max(rows/2, 1), maxBatchJobs)
 }

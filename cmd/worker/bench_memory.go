@@ -63,7 +63,7 @@ func (o *benchMemoryOptions) table(w io.Writer) {
 		cells := side / sd1.LatentScale
 		for _, batch := range o.Batches {
 			unet := func(controls int) int64 {
-				return n.UNet(2*batch, cells, cells, sd1.ChunkTokens, controls) + footprint.Scratch
+				return n.UNet(2*batch, cells, cells, sd1.ChunkTokens, controls, 0) + footprint.Scratch
 			}
 			fmt.Fprintf(w, "| %dx%d | %d | %d | %d | %d | %d |\n", side, side, batch,
 				unet(0)>>20, unet(o.Controls)>>20, (n.Decode(cells, cells)+footprint.Scratch)>>20, (n.Encode(cells, cells)+footprint.Scratch)>>20)

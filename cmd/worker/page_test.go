@@ -392,6 +392,9 @@ func pageUsesControlAndScripts(t *testing.T, home string) {
 	b.fill(quick)
 	b.drop(".unit .drop", edges(t))
 	b.wait(`document.querySelector('.unit [data-field=enabled]').checked`)
+	// What a preprocessor would make of the picture is not there for an IP-Adapter.
+	b.do(`const m = document.querySelector('[data-field=module]'); m.value = 'ip-adapter-auto'; m.dispatchEvent(new Event('input', { bubbles: true }))`)
+	require.Equal(t, []any{true, true, true}, js[[]any](b, `return ['.detect', '.made', '.guides'].map(part => document.querySelector('.unit ' + part).hidden)`))
 	b.do(`const m = document.querySelector('[data-field=module]'); m.value = 'canny'; m.dispatchEvent(new Event('input', { bubbles: true })); document.querySelector('.detect').click()`)
 	b.wait(`!document.querySelector('.made img').hidden`)
 	require.Contains(t, js[string](b, `return document.querySelector('.thresholds label').textContent`), "Low Threshold")

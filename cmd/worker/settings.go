@@ -17,7 +17,7 @@ import (
 
 // modelSettings say where model files are.
 type modelSettings struct {
-	ModelsDir   string `env:"MODELS_DIR" doc:"folders with Stable-diffusion, Lora, VAE, ESRGAN, ControlNet, adetailer, embeddings, VAE-approx and wildcards inside, separated by ':'; searched before the usual places (./models, the Hugging Face cache, the RunPod volume, ~/.local/share/sdworker/models, /models)"`
+	ModelsDir   string `env:"MODELS_DIR" doc:"folders with Stable-diffusion, Lora, VAE, ESRGAN, ControlNet, clip_vision, adetailer, embeddings, VAE-approx and wildcards inside, separated by ':'; searched before the usual places (./models, the Hugging Face cache, the RunPod volume, ~/.local/share/sdworker/models, /models)"`
 	AllowPickle bool   `env:"ALLOW_PICKLE" doc:"also take .ckpt, .pt and .pth files, which can carry hidden code"`
 
 	demo string // folder of the demo model, searched last; "" when it is not used

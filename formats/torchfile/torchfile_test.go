@@ -104,6 +104,17 @@ func TestWrappers(t *testing.T) {
 	}
 }
 
+// The two dictionaries of an IP-Adapter become the names of its safetensors file.
+func TestIPAdapterInTwoDictionaries(t *testing.T) {
+	got, err := read(load(t, "ip-adapter.bin"))
+	require.NoError(t, err)
+	shapes := map[string][]int64{}
+	for _, x := range got.Tensors {
+		shapes[x.Name] = x.Shape
+	}
+	require.Equal(t, map[string][]int64{"image_proj.proj.weight": {2, 3}, "image_proj.norm.bias": {2}, "ip_adapter.1.to_k_ip.weight": {4, 2}}, shapes)
+}
+
 func TestStrided(t *testing.T) {
 	raw := load(t, "strided.pt")
 	c, err := read(raw)

@@ -26,7 +26,29 @@ func choose(root any) (*dict, error) {
 	if tree := hypernetTree(d); tree.tensors() > 0 {
 		return tree, nil
 	}
+	if tree := adapterTree(d); tree.tensors() > 0 {
+		return tree, nil
+	}
 	return unwrap(d, 0), nil
+}
+
+// adapterTree lists the tensors of an IP-Adapter, a dictionary of two dictionaries, by the
+// names that safetensors files have: "ip_adapter.1.to_k_ip.weight".
+func adapterTree(d *dict) *dict {
+	out := &dict{}
+	for _, key := range []string{"image_proj", "ip_adapter"} {
+		v, _ := d.get(key)
+		inner, ok := asDict(v)
+		if !ok {
+			return &dict{}
+		}
+		for i, k := range inner.keys {
+			if name, ok := k.(string); ok {
+				out.set(key+"."+name, inner.values[i])
+			}
+		}
+	}
+	return out
 }
 
 // hypernetTree lists the tensors of a hypernetwork, a dictionary of pairs of

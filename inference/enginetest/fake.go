@@ -29,6 +29,7 @@ const (
 	OpDecodePreview Op = "decode preview"
 	OpUpscale       Op = "upscale"
 	OpDetect        Op = "detect"
+	OpImagePrompt   Op = "image prompt"
 )
 
 // Call is one recorded engine call. The field that belongs to Op is set; its
@@ -85,6 +86,7 @@ var (
 	_ inference.PreviewDecoder = (*Fake)(nil)
 	_ inference.PixelUpscaler  = (*Fake)(nil)
 	_ inference.ObjectDetector = (*Fake)(nil)
+	_ inference.ImagePrompter  = (*Fake)(nil)
 	_ inference.FileKeeper     = (*Fake)(nil)
 )
 
@@ -349,6 +351,28 @@ func (f *Fake) UpscalePixels(ctx context.Context, model string, pixels []float32
 	return repeatPixels(pixels, h, w, factor), factor, nil
 }
 
+// ImagePrompt implements inference.ImagePrompter: one number for each layer's keys and
+// values, of the files and, unless it is for no picture, of the picture.
+func (f *Fake) ImagePrompt(ctx context.Context, in inference.ImagePromptInput) (inference.ImagePrompt, error) {
+	_, done, err := f.begin(ctx, Call{Op: OpImagePrompt, Path: in.Adapter, Pixels: inference.PixelInput{Pixels: slices.Clone(in.Pixels)}}, nil)
+	if err != nil {
+		return inference.ImagePrompt{}, err
+	}
+	defer done()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	file := unit(f.read(in.Adapter).seed + 3*f.read(in.Encoder).seed)
+	var picture float32
+	for i, v := range in.Pixels {
+		picture += v * unit(uint64(i)) / float32(len(in.Pixels))
+	}
+	const values = 2 * inference.ImageLayers
+	return inference.ImagePrompt{
+		Tokens: 1, Channels: slices.Repeat([]int{1}, inference.ImageLayers),
+		Seen: slices.Repeat([]float32{1 + file + picture}, values), Unseen: slices.Repeat([]float32{file / 2}, values),
+	}, nil
+}
+
 // Detect implements inference.ObjectDetector.
 func (f *Fake) Detect(ctx context.Context, model string, m imageio.RGB, confidence float64) ([]detect.Found, error) {
 	_, done, err := f.begin(ctx, Call{Op: OpDetect, Path: model, H: m.H, W: m.W}, nil)
@@ -444,5 +468,6 @@ func cloneUNet(in inference.UNetInput) inference.UNetInput {
 		c := &in.Control[i]
 		c.Hint, c.Rows, c.Layers = slices.Clone(c.Hint), slices.Clone(c.Rows), slices.Clone(c.Layers)
 	}
+	in.Images = slices.Clone(in.Images)
 	return in
 }

@@ -99,7 +99,7 @@ func predictNoise(in inference.UNetInput, info inference.EngineInfo, st state, c
 					for extra := c; extra < channels; extra++ { // mask and masked picture of an inpainting checkpoint
 						clean += 0.05 * latent[extra*area+at]
 					}
-					clean += controlled(in.Control, controls, row, ch, y, x, in.W, area)
+					clean += controlled(in.Control, controls, row, ch, y, x, in.W, area) + seen(in.Images, row, ch, at)
 					eps := (plane[at] - signal*clean) / noise
 					if vPrediction {
 						eps = (signal*plane[at] - clean) / noise // v = sqrt(abar)*eps - sqrt(1-abar)*x0
@@ -173,6 +173,22 @@ func controlled(units []inference.ControlInput, seeds []uint64, row, ch, y, x, w
 		}
 		pixel := u.Hint[(ch%3)*area*64+y*8*w*8+x*8]
 		sum += u.Rows[row] * layers * (pixel - 0.5 + 0.1*unit(seeds[i]+uint64(ch)))
+	}
+	return sum
+}
+
+// seen is what pictures beside the text do to a cell.
+func seen(images []inference.ImageInput, row, ch, at int) float32 {
+	var sum float32
+	for i, m := range images {
+		var values float32
+		for k, v := range m.Values[row] {
+			values += v * unit(uint64(k+100*ch))
+		}
+		if m.Region != nil {
+			values *= m.Region[at]
+		}
+		sum += 0.1 * float32(i+1) * values
 	}
 	return sum
 }

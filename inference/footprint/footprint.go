@@ -37,6 +37,7 @@ const (
 // Bytes of the real model's graphs for other units.
 const (
 	contextToken = 3_100     // of a row: 3,072
+	imageToken   = 100_000   // of a row, of a picture that cross attention sees: 99,840
 	textChunk    = 1_500_000 // of 77 tokens: 1,467,616
 	small        = 1_200_000 // of a row, where pictures are small
 	// Scratch is what the kernels of all threads use beside the graphs, and the
@@ -56,12 +57,15 @@ func of(n, real int) float64 {
 }
 
 // UNet is what a call of rows of h by w latent cells and a context of so many tokens
-// needs, in bytes, together with so many ControlNets.
-func (n Networks) UNet(rows, h, w, tokens, controls int) int64 {
+// needs, in bytes, together with so many ControlNets and tokens of pictures.
+func (n Networks) UNet(rows, h, w, tokens, controls, images int) int64 {
 	cells := float64(h * w)
 	// Of a narrow network a larger part is of the cell itself, not of its channels.
 	width := of(n.UNetWidth, unetWidth)
 	perRow := cells*(unetCell*width+100) + contextToken*float64(tokens) + small
+	if images > 0 {
+		perRow += imageToken * width * float64(images)
+	}
 	total := float64(rows) * perRow
 	if controls > 0 {
 		perRow = cells*((float64(controls)*controlCell+residual)*width+100) + contextToken*float64(tokens*controls) + small
@@ -78,9 +82,9 @@ func (n Networks) ControlWeights() int64 {
 }
 
 // Rows is the most rows of a call that room bytes are enough for, 0 for none.
-func (n Networks) Rows(room int64, h, w, tokens, controls int) int {
-	once := n.UNet(0, h, w, tokens, controls)
-	return int(max(room-once, 0) / (n.UNet(1, h, w, tokens, controls) - once))
+func (n Networks) Rows(room int64, h, w, tokens, controls, images int) int {
+	once := n.UNet(0, h, w, tokens, controls, images)
+	return int(max(room-once, 0) / (n.UNet(1, h, w, tokens, controls, images) - once))
 }
 
 // Decode is what the VAE needs for a picture of h by w latent cells in one piece.

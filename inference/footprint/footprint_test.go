@@ -17,14 +17,14 @@ func TestMeasured(t *testing.T) {
 		name               string
 		measured, foretold int64
 	}{
-		{"1 row of 256x256 pixels", 22_535_264, full.UNet(1, 32, 32, 77, 0)},
-		{"2 rows of 512x512", 178_862_176, full.UNet(2, 64, 64, 77, 0)},
-		{"16 rows of 512x512", 1_430_896_768, full.UNet(16, 64, 64, 77, 0)},
-		{"2 rows of 512x512, 10 chunks", 183_119_968, full.UNet(2, 64, 64, 770, 0)},
-		{"2 rows of 2048x2048", 2_854_697_056, full.UNet(2, 256, 256, 77, 0)},
-		{"tiny, 2 rows of 512x512", 18_430_048, tiny.UNet(2, 64, 64, 77, 0)},
-		{"tiny, 2 rows of 2048x2048", 287_783_008, tiny.UNet(2, 256, 256, 77, 0)},
-		{"with a ControlNet", 232_601_696 + 184_105_056 + 36_700_224 + (232_601_696 - 178_862_176), full.UNet(2, 64, 64, 77, 1)},
+		{"1 row of 256x256 pixels", 22_535_264, full.UNet(1, 32, 32, 77, 0, 0)},
+		{"2 rows of 512x512", 178_862_176, full.UNet(2, 64, 64, 77, 0, 0)},
+		{"16 rows of 512x512", 1_430_896_768, full.UNet(16, 64, 64, 77, 0, 0)},
+		{"2 rows of 512x512, 10 chunks", 183_119_968, full.UNet(2, 64, 64, 770, 0, 0)},
+		{"2 rows of 2048x2048", 2_854_697_056, full.UNet(2, 256, 256, 77, 0, 0)},
+		{"tiny, 2 rows of 512x512", 18_430_048, tiny.UNet(2, 64, 64, 77, 0, 0)},
+		{"tiny, 2 rows of 2048x2048", 287_783_008, tiny.UNet(2, 256, 256, 77, 0, 0)},
+		{"with a ControlNet", 232_601_696 + 184_105_056 + 36_700_224 + (232_601_696 - 178_862_176), full.UNet(2, 64, 64, 77, 1, 0)},
 		{"weights of a ControlNet", 2 * 361_279_120, full.ControlWeights()},
 		{"tiny, weights of a ControlNet", 2 * 4_840_240, tiny.ControlWeights()},
 		{"decode 256x256", 184_565_824, full.Decode(32, 32)},
@@ -49,10 +49,10 @@ func TestRows(t *testing.T) {
 	n := footprint.Networks{}
 	for _, controls := range []int{0, 2} {
 		for rows := range 20 {
-			need := n.UNet(rows, 64, 64, 77, controls)
-			require.Equal(t, rows, n.Rows(need, 64, 64, 77, controls))
-			require.Equal(t, max(rows-1, 0), n.Rows(need-1, 64, 64, 77, controls))
+			need := n.UNet(rows, 64, 64, 77, controls, 16*controls)
+			require.Equal(t, rows, n.Rows(need, 64, 64, 77, controls, 16*controls))
+			require.Equal(t, max(rows-1, 0), n.Rows(need-1, 64, 64, 77, controls, 16*controls))
 		}
 	}
-	require.Zero(t, n.Rows(-1, 64, 64, 77, 0))
+	require.Zero(t, n.Rows(-1, 64, 64, 77, 0, 0))
 }

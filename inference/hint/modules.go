@@ -13,6 +13,8 @@ type Module struct {
 	Tags  []string
 	// Masked tells that it takes a mask beside the picture, for inpainting.
 	Masked bool
+	// Vision tells that CLIP's image encoder looks at the picture, for IP-Adapters.
+	Vision bool
 	// Sliders are its parameters as the extension bounds them. One that it does not
 	// show has no name. The resolution comes first, then the thresholds A and B.
 	Sliders [3]Slider
@@ -101,7 +103,7 @@ func atResolution(fn func(m imageio.RGB, s Sliders) imageio.RGB) func(imageio.RG
 // shuffleResolution is what the extension fixes for shuffle.
 const shuffleResolution = 512
 
-// modules are those of version 1.1.455 of the extension that need no network, with
+// modules are those of version 1.1.455 of the extension that are built in, with
 // its names, labels, tags, sliders and priorities
 // (scripts/preprocessor/{model_free_preprocessors,inpaint}.py, legacy/preprocessor_compiled.py).
 var modules = sorted([]Module{
@@ -174,6 +176,14 @@ var modules = sorted([]Module{
 		run:     atOwnSize(func(m imageio.RGB, s Sliders) imageio.RGB { return intensity(m, s.A) }),
 	},
 	{
+		Name: "ip-adapter-auto", Label: "ip-adapter-auto", Tags: []string{"IP-Adapter"}, Vision: true, priority: 1000,
+		Sliders: [3]Slider{resolution, hidden, hidden}, run: asItIs,
+	},
+	{
+		Name: "ip-adapter_clip_sd15", Label: "ip-adapter_clip_h", Tags: []string{"IP-Adapter"}, Vision: true, priority: 100,
+		Sliders: [3]Slider{hidden, hidden, hidden}, run: asItIs,
+	},
+	{
 		Name: "threshold", Label: "threshold",
 		Sliders: [3]Slider{resolution, {Name: "Binarization Threshold", Value: 127, Max: 255, Step: 0.01, whole: true}, hidden},
 		run:     onPadded(func(m imageio.RGB, s Sliders) imageio.RGB { return threshold(m, s.A) }),
@@ -207,6 +217,9 @@ func Modules() []Module { return slices.Clone(modules) }
 func Lookup(name string) (Module, bool) {
 	if name == "None" {
 		name = "none"
+	}
+	if name == "CLIP-ViT-H (IPAdapter)" { // Forge's name
+		name = "ip-adapter_clip_sd15"
 	}
 	for _, m := range modules {
 		if m.Name == name || m.Label == name {

@@ -149,10 +149,12 @@ type linearTap struct {
 func linearTaps(n, size int) []linearTap {
 	const one = 1 << 11
 	out := make([]linearTap, n)
-	scale := float64(size) / float64(n)
+	// Rounded as OpenCV does it: one result in a few hundred depends on the last bit.
+	inverse := float64(n) / float64(size)
+	scale := 1 / inverse
 	for i := range out {
 		first := int(math.Floor(float64(i) * scale))
-		x := float32(float64(i+1) - float64(first+1)/scale)
+		x := float32(float64(i+1) - float64(first+1)*inverse)
 		if x <= 0 {
 			x = 0
 		} else {

@@ -213,7 +213,7 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 	}
 	rows := in.Rows()
 	var controls []string
-	need := e.info.Networks.UNet(rows, in.H, in.W, len(in.Context)/rows/inference.TextWidth, len(in.Control))
+	need := e.info.Networks.UNet(rows, in.H, in.W, len(in.Context)/rows/inference.TextWidth, len(in.Control), in.ImageTokens())
 	for _, u := range in.Control {
 		if e.controls.find(u.Model) < 0 && !slices.Contains(controls, u.Model) {
 			need += e.info.Networks.ControlWeights()

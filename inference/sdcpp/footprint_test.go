@@ -5,6 +5,7 @@ package sdcpp_test
 import (
 	"cmp"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,6 +15,7 @@ import (
 	"sdworker/inference/footprint"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/synth"
+	"sdworker/sd1"
 )
 
 // TestFootprint: what is foretold is what the engine reserves, or a little more. With
@@ -38,7 +40,17 @@ func TestFootprint(t *testing.T) {
 			})
 			require.NoError(t, err)
 			_, unet, _ := e.Reserved()
-			check("UNet", n.UNet(rows, 16, 24, tokens, 0), unet)
+			check("UNet", n.UNet(rows, 16, 24, tokens, 0, 0), unet)
+		}
+		for _, images := range []int{4, 257} {
+			in := inference.UNetInput{
+				Latent: make([]float32, rows*4*16*24), H: 16, W: 24, Timestep: make([]float32, rows), Context: make([]float32, rows*77*inference.TextWidth),
+			}
+			in.Images = []inference.ImageInput{{Tokens: images, Values: slices.Repeat([][]float32{make([]float32, imageValues(n)*images)}, rows)}}
+			_, err := e.PredictNoise(t.Context(), in)
+			require.NoError(t, err)
+			_, unet, _ := e.Reserved()
+			check("UNet with a picture", n.UNet(rows, 16, 24, 77, 0, images), unet)
 		}
 	}
 	_, err := e.EncodeText(t.Context(), inference.TextInput{Chunks: make([][inference.ChunkTokens]int32, 3), Skip: 1})
@@ -55,6 +67,14 @@ func TestFootprint(t *testing.T) {
 		_, _, vae = e.Reserved()
 		check("encode", n.Encode(side, side), vae)
 	}
+}
+
+// imageValues is how many keys and values all layers have for one token of a picture.
+func imageValues(n footprint.Networks) (values int) {
+	for _, channels := range sd1.CrossAttentions(int64(n.UNetWidth)) {
+		values += 2 * int(channels)
+	}
+	return values
 }
 
 // TestForetoldTiles: where the memory is foretold to be too small for a whole picture,

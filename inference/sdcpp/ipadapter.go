@@ -193,7 +193,7 @@ func (e *Engine) openRoomy(ctx context.Context, op string, net *convnet.Net, src
 		const mib = 1 << 20
 		return nil, fault.Errorf(fault.Exhausted, op, "%s takes about %d MiB beside the checkpoint, and there are %d MiB", src.id.Path, need/mib, room/mib)
 	}
-	e.restFor(net.Bytes()+graph, 0)
+	e.makeRoom(net.Bytes()+graph, 0, nil)
 	return e.openNetOf(ctx, op, net, src)
 }
 

@@ -3,9 +3,11 @@
 package sdcpp_test
 
 import (
+	"context"
 	"encoding/json"
 	"math"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -144,6 +146,50 @@ func TestIPAdapterRefusals(t *testing.T) {
 	})
 	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 	require.ErrorContains(t, err, "picture 0 has 8 values in each row")
+}
+
+// An adapter that is replaced under its name counts at once; one that is broken is told of,
+// and a call that is canceled leaves nothing behind.
+func TestIPAdapterFiles(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer func() { require.NoError(t, e.Close()) }()
+	path := filepath.Join(t.TempDir(), "ip-adapter.safetensors")
+	in := inference.ImagePromptInput{Adapter: path, Encoder: model(t, synth.ImageEncoder), Pixels: waves(3 * clipvision.Side * clipvision.Side)}
+	write := func(kind synth.Kind, seed uint64) {
+		require.NoError(t, synth.Write(t.Context(), path, synth.Options{Kind: kind, Seed: seed}))
+	}
+	write(synth.IPAdapter, 1)
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := e.ImagePrompt(canceled, in)
+	require.Equal(t, fault.Canceled, fault.CodeOf(err))
+	first, err := e.ImagePrompt(t.Context(), in)
+	require.NoError(t, err)
+	again, err := e.ImagePrompt(t.Context(), in)
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+	write(synth.IPAdapter, 2)
+	other, err := e.ImagePrompt(t.Context(), in)
+	require.NoError(t, err)
+	require.Greater(t, enginetest.RelativeError(first.Seen, other.Seen), 0.1)
+	write(synth.IPAdapterPlus, 1)
+	plus, err := e.ImagePrompt(t.Context(), in)
+	require.NoError(t, err)
+	require.Equal(t, 16, plus.Tokens)
+	require.NoError(t, os.Truncate(path, 5000))
+	_, err = e.ImagePrompt(t.Context(), in)
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
+	require.ErrorContains(t, err, path)
+	write(synth.IPAdapter, 1)
+	again, err = e.ImagePrompt(t.Context(), in)
+	require.NoError(t, err)
+	require.Equal(t, first, again)
+
+	e.SetMemory(e.Info().WeightBytes) // there is room for nothing else
+	write(synth.IPAdapter, 3)
+	_, err = e.ImagePrompt(t.Context(), in)
+	require.Equal(t, fault.Exhausted, fault.CodeOf(err))
+	require.ErrorContains(t, err, "MiB beside the checkpoint")
 }
 
 // The image encoder sees what transformers' does.

@@ -53,7 +53,7 @@ func TestRoomIsMade(t *testing.T) {
 	require.NotZero(t, vae)
 
 	setRoom := func(bytes int64) { e.SetMemory((info.WeightBytes+footprint.Scratch+bytes)*10/9 + 10) }
-	setRoom(info.Networks.UNet(1, 8, 8, inference.ChunkTokens, 1) + 2*one + 1<<20)
+	setRoom(info.Networks.UNet(1, 8, 8, inference.ChunkTokens, 1, 0) + 2*one + 1<<20)
 	require.Equal(t, want, guided(nets[2]))
 	require.Equal(t, 2*one, e.Beside(), "the one that was not used for longest is gone")
 	_, _, vae = e.Reserved()
@@ -98,10 +98,10 @@ func TestMemoryPromise(t *testing.T) {
 		foretold int64
 		call     func() error
 	}{
-		{"4 rows of 512x768", n.UNet(4, 64, 96, 77, 0), unet(4, 64, 96, 77, nil)},
-		{"2 rows of 1024x768", n.UNet(2, 96, 128, 154, 0), unet(2, 96, 128, 154, nil)},
-		{"8 rows of 512x512 with FreeU", n.UNet(8, 64, 64, 77, 0), unet(8, 64, 64, 77, freeU)},
-		{"8 rows of 512x512, perturbed", n.UNet(8, 64, 64, 77, 0), unet(8, 64, 64, 77, perturbed)},
+		{"4 rows of 512x768", n.UNet(4, 64, 96, 77, 0, 0), unet(4, 64, 96, 77, nil)},
+		{"2 rows of 1024x768", n.UNet(2, 96, 128, 154, 0, 0), unet(2, 96, 128, 154, nil)},
+		{"8 rows of 512x512 with FreeU", n.UNet(8, 64, 64, 77, 0, 0), unet(8, 64, 64, 77, freeU)},
+		{"8 rows of 512x512, perturbed", n.UNet(8, 64, 64, 77, 0, 0), unet(8, 64, 64, 77, perturbed)},
 		{"decode 512x512", n.Decode(64, 64), func() error {
 			_, err := e.Decode(t.Context(), inference.LatentInput{Latent: enginetest.Noise(1, 4*64*64), H: 64, W: 64})
 			return err

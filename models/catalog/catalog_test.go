@@ -158,6 +158,39 @@ func TestFoldersOfComfyAndRunPod(t *testing.T) {
 	}
 }
 
+// What ControlNet units use lies in one folder or in those of ComfyUI and of the
+// extension; headers tell it apart.
+func TestIPAdaptersAndTheirEncoder(t *testing.T) {
+	for _, places := range [][2]string{
+		{"models/ControlNet/ip-adapter_sd15.safetensors", "models/ControlNet/clip_vision/h.safetensors"},
+		{"models/ipadapter/ip-adapter_sd15.safetensors", "models/clip_vision/h.safetensors"},
+		{"extensions/sd-webui-controlnet/models/ip-adapter_sd15.safetensors", "extensions/sd-webui-controlnet/annotator/downloads/clip_vision/h.safetensors"},
+	} {
+		t.Run(places[0], func(t *testing.T) {
+			dir := t.TempDir()
+			write := func(place string, o synth.Options) {
+				modelstest.Write(t, filepath.Join(dir, place), nil, parameters(t, o)...)
+			}
+			write(places[0], synth.Options{Kind: synth.IPAdapter, Size: synth.Full})
+			write(filepath.Join(filepath.Dir(places[0]), "canny.safetensors"), synth.Options{Kind: synth.ControlNet})
+			c := open(t, catalog.Config{Roots: []string{dir}})
+			require.Equal(t, []string{"canny.safetensors", "ip-adapter_sd15.safetensors"}, names(c.ControlNets()))
+			require.Equal(t, []string{"ip-adapter_sd15.safetensors"}, names(c.List(models.IPAdapter)))
+			adapter, ok := c.ControlNet("ip-adapter_sd15")
+			require.True(t, ok)
+			require.Equal(t, models.IPAdapter, adapter.Kind)
+			_, ok = c.ImageEncoder(adapter)
+			require.False(t, ok)
+
+			write(filepath.Join(filepath.Dir(places[1]), "g.safetensors"), synth.Options{Kind: synth.ImageEncoder}) // of another width
+			write(places[1], synth.Options{Kind: synth.ImageEncoder, Size: synth.Full})
+			encoder, ok := c.ImageEncoder(adapter)
+			require.True(t, ok)
+			require.Equal(t, filepath.Join(dir, places[1]), encoder.Path)
+		})
+	}
+}
+
 func TestRootThatIsAModelFolder(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "Stable-diffusion")
 	lay(t, dir, "a.safetensors", "deep/er/b.safetensors")

@@ -19,20 +19,22 @@ func (c *Catalog) ControlNets() []File { return c.list(models.ControlNet, models
 // ImageEncoder returns an image encoder that gives what an IP-Adapter takes.
 func (c *Catalog) ImageEncoder(adapter File) (File, bool) {
 	return c.lookAgain(func() (File, bool) {
-		takes, err := models.Inspect(adapter.Path)
-		if err != nil {
-			return File{}, false
-		}
 		for _, f := range c.List(models.ImageEncoder) {
-			if !c.usable(f) {
-				continue
-			}
-			if info, err := models.Inspect(f.Path); err == nil && info.Encodes(takes) {
+			if c.usable(f) && (c.told || encodes(f, adapter)) {
 				return f, true
 			}
 		}
 		return File{}, false
 	})
+}
+
+func encodes(encoder, adapter File) bool {
+	sees, err := models.Inspect(encoder.Path)
+	if err != nil {
+		return false
+	}
+	takes, err := models.Inspect(adapter.Path)
+	return err == nil && sees.Encodes(takes)
 }
 
 // ControlNet finds a model by its listed name, with or without the hash, in any

@@ -15,7 +15,8 @@ type Made struct {
 }
 
 // Of returns a catalog of the given files. It never looks at the disk, takes every
-// file for usable, and every checkpoint for one with a VAE. It is for tests of what
+// file for usable, every checkpoint for one with a VAE and every image encoder for that of
+// an IP-Adapter. It is for tests of what
 // uses a catalog.
 func Of(files ...Made) *Catalog {
 	c := New(Config{AllowPickle: true})

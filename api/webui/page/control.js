@@ -57,6 +57,9 @@ function tell() {
   save(remembered, units.map(u => u.values()))
 }
 
+// An IP-Adapter looks at the picture; a ControlNet is guided by what a preprocessor makes of it.
+const looks = name => /ip[-_]?adapter/i.test(name)
+
 class Unit {
   blob = null
 
@@ -75,6 +78,7 @@ class Unit {
     this.find('.take-out').onclick = () => this.drop()
     this.root.addEventListener('input', later(0, tell))
     this.input('module').addEventListener('input', () => this.thresholds(true))
+    this.input('model').addEventListener('input', () => this.match())
   }
 
   find(selector) { return this.root.querySelector(selector) }
@@ -87,6 +91,14 @@ class Unit {
     offer(this.input('module'), Object.keys(server.modules))
     offer(this.input('model'), server.controls)
     this.thresholds(false)
+  }
+
+  // match chooses a preprocessor that goes with the model.
+  match() {
+    const { model, module } = this.values()
+    if (looks(model) === looks(module)) return
+    choose(this.input('module'), looks(model) ? 'ip-adapter-auto' : 'none')
+    this.thresholds(true)
   }
 
   set(values) {
@@ -108,7 +120,9 @@ class Unit {
   // thresholds shows the sliders that a preprocessor has, with its values.
   thresholds(fresh) {
     const sliders = server.modules[this.input('module').value]?.sliders ?? []
-    this.find('.sized').hidden = sliders.length === 0
+    const picture = looks(this.input('module').value)
+    this.find('.sized').hidden = picture || sliders.length === 0
+    for (const part of this.root.querySelectorAll('.guides, .made, .detect')) part.hidden = picture
     const own = sliders.slice(1)
     this.find('.thresholds').hidden = own.length === 0
     for (const [i, name] of ['threshold_a', 'threshold_b'].entries()) {
