@@ -32,10 +32,10 @@ test: engine ## all tests: pure Go without a C compiler, then those that need th
 	CGO_ENABLED=0 go test ./...
 	go test -tags $(TAGS) -timeout 20m ./inference/sdcpp/... ./cmd/...
 
-test-vulkan: ## the engine's tests on a Vulkan device, DEVICE=vulkan0; Mesa's lavapipe needs Mesa 25; SHORT=1 the part of CI
+test-vulkan: ## the engine's tests on a Vulkan device, DEVICE=vulkan0, such as Mesa's lavapipe; SHORT=1 the part of CI
 	@third_party/build.sh vulkan
 	SDWORKER_TEST_DEVICE=$(or $(DEVICE),vulkan0) go test -tags $(shell scripts/tags vulkan),vulkanheap -count=1 -timeout 2h $(if $(SHORT),-short) \
-		-run '$(if $(SHORT),Software|AFileThatFindsNoMemory|EachNetwork|EncodeSides,Software|Memory|OneCopy|Tiles|GivenBack|Device|Engine$$|Reference|LoRAsLeaveNoTrace|OpenAndClose|EncodeSides)' ./inference/sdcpp
+		-run '$(if $(SHORT),Software|AFileThatFindsNoMemory|EachNetwork|EncodeSides|EngineUpscales,Software|Memory|OneCopy|Tiles|GivenBack|Device|Engine$$|Reference|LoRAsLeaveNoTrace|OpenAndClose|EncodeSides)' ./inference/sdcpp
 
 race: ## the packages that share state between goroutines, under the race detector
 	go test -race -timeout 20m $$(scripts/racy)

@@ -35,17 +35,73 @@ static VkResult no_loader(uint32_t* version) {
     return VK_ERROR_INITIALIZATION_FAILED;
 }
 
+// software are the names of devices that are programs for the CPU.
+enum { MANY = 16 };
+static char software[MANY][VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
+static int software_count;
+
+// Mesa's software device before 23.1 takes whatever a descriptor set names into use,
+// also for bindings that no shader reads. The engine has one layout for all shaders and
+// leaves the rest of a set as it is, where buffers may stand that are freed: the
+// reference to one breaks the heap. So the rest gets what the first binding has.
+enum { MOST_BINDINGS = 32 };
+static uint32_t bindings; // of the engine's layout
+
+static PFN_vkCreateDescriptorSetLayout create_layout;
+static PFN_vkUpdateDescriptorSets update_sets;
+
+static VkResult counted_layout(VkDevice device, const VkDescriptorSetLayoutCreateInfo* info, const VkAllocationCallbacks* c, VkDescriptorSetLayout* out) {
+    bindings = info->bindingCount;
+    return create_layout(device, info, c, out);
+}
+
+static void whole_update(VkDevice device, uint32_t n, const VkWriteDescriptorSet* writes, uint32_t n_copies, const VkCopyDescriptorSet* copies) {
+    update_sets(device, n, writes, n_copies, copies);
+    for (uint32_t i = 0; i < n; i++) {
+        const uint32_t given = writes[i].dstBinding + writes[i].descriptorCount;
+        if (writes[i].pBufferInfo == NULL || given >= bindings || bindings > MOST_BINDINGS) {
+            continue;
+        }
+        VkDescriptorBufferInfo first[MOST_BINDINGS];
+        for (uint32_t k = given; k < bindings; k++) {
+            first[k] = writes[i].pBufferInfo[0];
+        }
+        VkWriteDescriptorSet rest = writes[i];
+        rest.dstBinding           = given;
+        rest.descriptorCount      = bindings - given;
+        rest.pBufferInfo          = first + given;
+        update_sets(device, 1, &rest, 0, NULL);
+    }
+}
+
+// for_software returns what takes the place of a function where there are software
+// devices.
+static PFN_vkVoidFunction for_software(const char* name, PFN_vkVoidFunction real) {
+    if (software_count == 0) {
+        return real;
+    }
+    if (strcmp(name, "vkCreateDescriptorSetLayout") == 0) {
+        create_layout = (PFN_vkCreateDescriptorSetLayout)real;
+        return (PFN_vkVoidFunction)counted_layout;
+    }
+    if (strcmp(name, "vkUpdateDescriptorSets") == 0) {
+        update_sets = (PFN_vkUpdateDescriptorSets)real;
+        return (PFN_vkVoidFunction)whole_update;
+    }
+    return real;
+}
+
 HIDDEN PFN_vkVoidFunction vkGetInstanceProcAddr(VkInstance instance, const char* name) {
     static PFN_vkGetInstanceProcAddr f;
     if (!f) {
         f = (PFN_vkGetInstanceProcAddr)symbol("vkGetInstanceProcAddr");
     }
     if (f) {
+        PFN_vkVoidFunction real = f(instance, name);
 #ifdef SDW_VULKAN_HEAP
-        return sdw_vulkan_limited(name, f(instance, name));
-#else
-        return f(instance, name);
+        real = sdw_vulkan_limited(name, real);
 #endif
+        return for_software(name, real);
     }
     // The first thing that the engine asks for, and all when that fails.
     return strcmp(name, "vkEnumerateInstanceVersion") == 0 ? (PFN_vkVoidFunction)no_loader : NULL;
@@ -68,11 +124,6 @@ HIDDEN void vkCmdCopyBuffer(VkCommandBuffer commands, VkBuffer from, VkBuffer to
     }
     f(commands, from, to, count, regions);
 }
-
-// software are the names of devices that are programs for the CPU.
-enum { MANY = 16 };
-static char software[MANY][VK_MAX_PHYSICAL_DEVICE_NAME_SIZE];
-static int software_count;
 
 // list fills software. indices are the numbers of those devices with commas between;
 // hardware is how many others there are.
