@@ -28,6 +28,9 @@ type Server struct {
 	cfg    Config
 	server *sdk.Server
 	http   http.Handler
+
+	quiet context.Context //nolint:containedctx // of all streams on which clients wait for news
+	hush  context.CancelFunc
 }
 
 // sessionTimeout ends sessions of clients that do not come back.
@@ -40,6 +43,7 @@ generate_image makes pictures of a text, edit_image changes one, upscale_image e
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg}
 	s.server = sdk.NewServer(&sdk.Implementation{Name: "sdworker", Title: "Stable Diffusion worker", Version: cfg.Version}, &sdk.ServerOptions{Instructions: instructions})
+	s.quiet, s.hush = context.WithCancel(context.Background())
 	s.addTools()
 	s.http = sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return s.server }, &sdk.StreamableHTTPOptions{
 		SessionTimeout:               sessionTimeout,
@@ -56,11 +60,23 @@ const path = "/mcp"
 // Door is the server for a gate.Mux, which checks who calls it.
 func (s *Server) Door() gate.Door {
 	var routes []gate.Route
-	for _, method := range []string{http.MethodPost, http.MethodGet, http.MethodDelete} {
-		routes = append(routes, gate.Route{Method: method, Path: path, Handler: s.http})
+	for method, h := range map[string]http.Handler{http.MethodPost: s.http, http.MethodGet: http.HandlerFunc(s.news), http.MethodDelete: s.http} {
+		routes = append(routes, gate.Route{Method: method, Path: path, Handler: h})
 	}
 	return gate.Door{Routes: routes, Refuse: func(w http.ResponseWriter, _ *http.Request, status int, text string) { http.Error(w, text, status) }}
 }
+
+// news is the stream on which a client waits for what it has not asked for.
+func (s *Server) news(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.quiet, cancel)()
+	s.http.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// Hush ends the streams on which clients wait for news: no HTTP server ends well while
+// they are open. Calls in hand go on.
+func (s *Server) Hush() { s.hush() }
 
 // Run serves one client on a transport until it leaves or ctx ends.
 func (s *Server) Run(ctx context.Context, t sdk.Transport) error { return s.server.Run(ctx, t) }

@@ -142,6 +142,10 @@ func engineProcess(environ map[string]string, cfg *common) *exec.Cmd {
 	return cmd
 }
 
+// engineSilence is how long an engine process may give no sign of life, 0 as long as
+// package remote thinks right. Tests wait less.
+var engineSilence time.Duration
+
 // newSupervisor returns the generator that lives in a child process, or in one for
 // each device when there are several. counts, unless nil, is told of their starts and
 // losses. DEVICE all becomes the list of what there is.
@@ -163,9 +167,9 @@ func newSupervisor(environ map[string]string, cfg *common, s *supervisionSetting
 				counts.EngineStarted()
 				return engineProcess(environ, cfg)
 			},
-			Stall: s.Stall,
-			Lost:  func(why remote.Reason) { counts.EngineLost(string(why)) },
-			Log:   log.With().Str("process", "engine").Logger(),
+			Stall: s.Stall, Silence: engineSilence,
+			Lost: func(why remote.Reason) { counts.EngineLost(string(why)) },
+			Log:  log.With().Str("process", "engine").Logger(),
 		})
 	}
 	if len(devices) == 1 {

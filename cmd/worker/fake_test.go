@@ -81,6 +81,7 @@ const (
 	orderPanic   = 'p'
 	orderMemory  = 'm' // have no memory for it
 	orderSlow    = 's'
+	orderHang    = 'h' // go on for ever without progress
 )
 
 func obey(order byte, op enginetest.Op) error {
@@ -92,6 +93,8 @@ func obey(order byte, op enginetest.Op) error {
 				_, _ = syscall.Write(fd, bytes.Repeat([]byte{0xff}, 1000)) // one of them is the socket
 			}
 		}
+		select {}
+	case orderHang:
 		select {}
 	case orderPanic:
 		panic("index out of range")

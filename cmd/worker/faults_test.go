@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/stretchr/testify/require"
 
 	"sdworker/api/runpod/runpodtest"
@@ -55,6 +56,12 @@ var engineFaults = []engineFault{
 	{"panic", ordered(orderPanic), "panic: index out of range", ""},
 	{"no memory", ordered(orderMemory), "out of memory", enginetest.OpPredictNoise}, // whose rows are fewer then,
 	{"slow", ordered(orderSlow), "", ""},
+}
+
+// engineHangs are faults that are noticed by how long nothing comes.
+var engineHangs = []engineFault{
+	{"stopped", signaled(syscall.SIGSTOP), "gave no sign of life", ""},
+	{"no progress", ordered(orderHang), "made no progress", ""},
 }
 
 // phases of a job, by the call that is made in them.
@@ -95,24 +102,64 @@ func posted(c *client, name, path, body string, made func(reply) bool) entrance 
 	}}
 }
 
-// entrances starts the servers that the faults befall, all with their engines at gate.
-func entrances(t *testing.T, home string, gate *barrier) []entrance {
+// asked by a language model.
+func mcpEntrance(t *testing.T, c *client) entrance {
 	t.Helper()
-	_, c := serve(t, home, gate.environ(), "--api-token", secret, "--output-dir", home)
-	c.header.Set("Authorization", "Bearer "+secret)
+	transport := &sdk.StreamableClientTransport{Endpoint: c.base + "/mcp", HTTPClient: &http.Client{Transport: withHeader{c.http.Transport, c.header}}}
+	session, err := sdk.NewClient(&sdk.Implementation{Name: "test"}, nil).Connect(t.Context(), transport, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { session.Close() })
+	return entrance{name: "MCP", check: func() {}, unload: func() { c.do(http.MethodPost, "/sdapi/v1/unload-checkpoint", "{}") }, ask: func() ending {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		arguments := map[string]any{"prompt": another("a cat"), "steps": 3, "width": 64, "height": 64}
+		res, err := session.CallTool(ctx, &sdk.CallToolParams{Name: "generate_image", Arguments: arguments})
+		if err != nil {
+			return ending{text: "no answer: " + err.Error()}
+		}
+		text, err := json.Marshal(res.Content)
+		require.NoError(t, err)
+		return ending{!res.IsError, string(text)}
+	}}
+}
+
+// withHeader sends credentials along.
+type withHeader struct {
+	http.RoundTripper
+	header http.Header
+}
+
+func (w withHeader) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	maps.Copy(r.Header, w.header)
+	return w.RoundTripper.RoundTrip(r)
+}
+
+// httpEntrances are those of a server at c.
+func httpEntrances(t *testing.T, c *client) []entrance {
+	t.Helper()
 	ok := func(r reply) bool { return r.status == http.StatusOK }
 	saved := strings.Replace(small, "{", `{"save_images": true, `, 1)
-	list := []entrance{
+	return []entrance{
 		posted(c, "A1111", "/sdapi/v1/txt2img", saved, ok),
 		posted(c, "jobs", "/v1/jobs?wait=60", `{"endpoint": "txt2img", "input": `+small+`}`, func(r reply) bool { return strings.Contains(r.body, `"status":"completed"`) }),
 		posted(c, "OpenAI", "/v1/images/generations", `{"prompt": "a cat", "size": "256x256"}`, ok),
+		mcpEntrance(t, c),
 	}
+}
+
+// entrances starts the servers that the faults befall, all with their engines at gate.
+func entrances(t *testing.T, home string, gate *barrier, more ...string) []entrance {
+	t.Helper()
+	_, c := serve(t, home, gate.environ(), append(more, "--api-token", secret, "--output-dir", home)...)
+	c.header.Set("Authorization", "Bearer "+secret)
+	list := httpEntrances(t, c)
 
 	server, err := runpodtest.Listen(runpodtest.Options{})
 	require.NoError(t, err)
 	variables := environ(home, gate.environ(), "WARM_UP=false", "API_TOKEN="+secret)
 	maps.Copy(variables, server.Env())
-	worker := begin(t, variables, "runpod")
+	worker := begin(t, variables, append([]string{"runpod"}, more...)...)
 	t.Cleanup(func() {
 		worker.signal(syscall.SIGTERM)
 		<-worker.done
@@ -186,15 +233,25 @@ func (s *striker) hit() int {
 // TestFaults: whatever befalls the engine in whichever phase of a job from whichever door,
 // the job ends once and says why, the next one is made, no process stays behind, nothing
 // half-written is visible, and no secret is told.
-func TestFaults(t *testing.T) {
+func TestFaults(t *testing.T) { befallAll(t, engineFaults) }
+
+// TestHangs is TestFaults for engines that do nothing any more.
+func TestHangs(t *testing.T) {
+	engineSilence = 3 * time.Second
+	t.Cleanup(func() { engineSilence = 0 })
+	befallAll(t, engineHangs, "--engine-stall-timeout", "4s")
+}
+
+// befallAll starts servers with more flags and has each fault befall them in each phase.
+func befallAll(t *testing.T, faults []engineFault, more ...string) {
 	home := newHome(t)
 	gate := newGate(t, phases...)
 	strike := &striker{t: t}
 	go strike.run(gate)
-	doors := entrances(t, home, gate)
+	doors := entrances(t, home, gate, more...)
 	for d, door := range doors {
 		t.Run(door.name, func(t *testing.T) {
-			for i, f := range engineFaults {
+			for i, f := range faults {
 				for p, phase := range phases {
 					if !everyFault && (i+p+d)%len(phases) != 0 {
 						continue
@@ -268,8 +325,11 @@ func children(t *testing.T) (pids []int) {
 // socket, works again once it can.
 func TestDescriptorsUsedUp(t *testing.T) {
 	home := newHome(t)
-	_, c := serve(t, home, openGate)
-	c.ready()
+	_, c := serve(t, home, openGate, "--output-dir", home)
+	doors := httpEntrances(t, c)
+	for _, door := range doors {
+		require.True(t, door.ask().made, door.name)
+	}
 	engine := children(t)
 	var before syscall.Rlimit
 	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before))
@@ -286,16 +346,18 @@ func TestDescriptorsUsedUp(t *testing.T) {
 		}
 		open = append(open, f)
 	}
-	got := c.do(http.MethodPost, "/sdapi/v1/txt2img", another(small)) // on the connection that there is
-	require.Equal(t, http.StatusOK, got.status, got.body)
+	for _, door := range doors { // on the connections that there are
+		require.NotContains(t, door.ask().text, "no answer", door.name)
+	}
 	require.NoError(t, syscall.Kill(engine[0], syscall.SIGKILL))
-	_, err := c.try(http.MethodPost, "/sdapi/v1/txt2img", another(small))
-	require.NoError(t, err, "it is answered, whatever with")
+	for i, door := range doors {
+		open[i].Close() // for a connection, should the client need a new one
+		require.NotContains(t, door.ask().text, "no answer", "%s: it is answered, whatever with", door.name)
+	}
 	for _, f := range open {
 		f.Close()
 	}
-	require.Eventually(t, func() bool {
-		got, err := c.try(http.MethodPost, "/sdapi/v1/txt2img", another(small))
-		return err == nil && got.status == http.StatusOK
-	}, patience, 100*time.Millisecond)
+	for _, door := range doors {
+		require.Eventually(t, func() bool { return door.ask().made }, patience, 100*time.Millisecond, door.name)
+	}
 }

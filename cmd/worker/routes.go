@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"maps"
 	"net/http"
 
@@ -14,9 +15,11 @@ import (
 
 // publicMux serves everything that worker serve answers behind one policy: the
 // A1111 API, and beside it jobs, OpenAI's image routes, metrics and the page.
-// closing must be called at the end.
-func publicMux(s *services, policy gate.Policy, hooks jobs.Webhooks, m *metrics.Metrics, t *tracing.Tracing) (mux http.Handler, closing func()) {
+// When ctx ends, so do streams that no job is waited for on. closing must be called at
+// the end.
+func publicMux(ctx context.Context, s *services, policy gate.Policy, hooks jobs.Webhooks, m *metrics.Metrics, t *tracing.Tracing) (mux http.Handler, closing func()) {
 	running, tools := jobs.New(jobs.Config{API: s.api, Queue: s.queue, Webhooks: hooks, Preview: s.server.LivePreview}), s.mcp()
+	context.AfterFunc(ctx, tools.Hush)
 	around := []gate.Middleware{t.Requests, m.Requests, s.memory.Handler}
 	return gate.NewMux(policy, around,
 		s.door, running.Door(), tools.Door(), openai.New(openai.Config{API: s.api, Queue: s.queue, Preview: s.server.LivePreview}).Door(),

@@ -147,7 +147,7 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, s
 		return nil, errors.Join(err, gen.Close(), closeTraces(traces))
 	}
 	counts.Watch(api.queue)
-	mux, closeDoors := publicMux(api, policy, s.hooks.webhooks(), counts, traces)
+	mux, closeDoors := publicMux(ctx, api, policy, s.hooks.webhooks(), counts, traces)
 
 	var background sync.WaitGroup
 	var ready readiness
