@@ -38,7 +38,7 @@ func (j *job) refine(ctx context.Context, p *pass, b *sampler.Batch) error {
 	}
 	done := float64(999-nearestTimestep(b.Timestep[0])) / 1000
 	if r.BySteps {
-		done = float64(b.Call) / float64(max(promptSteps(p.sampler, p.steps), 1))
+		done = float64(b.Call) / float64(max(promptSteps(p.sampler, b.Steps), 1)) // those of a run from a picture are fewer
 	}
 	if done < r.SwitchAt {
 		return nil

@@ -1,6 +1,8 @@
 package inference_test
 
 import (
+	"encoding/json"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,6 +10,44 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 )
+
+// TestRefinerVectors compares the call at which the refiner takes over with A1111's rule,
+// written down once more; see testdata/record_refiner.py.
+func TestRefinerVectors(t *testing.T) {
+	raw, err := os.ReadFile("testdata/refiner.json")
+	require.NoError(t, err)
+	var cases []struct {
+		Sampler, Scheduler string
+		Steps              int
+		Strength           *float64
+		BySteps            bool `json:"by_steps"`
+		At                 float64
+		Before, After      int
+	}
+	require.NoError(t, json.Unmarshal(raw, &cases))
+	require.NotEmpty(t, cases)
+	for _, tc := range cases {
+		b := newBench(t, nil)
+		request := txt2img
+		if tc.Strength != nil {
+			request = img2img
+		}
+		res := b.run(t, request(func(r *inference.Request) {
+			r.Width, r.Height = 16, 16
+			r.Sampler, r.Scheduler, r.Steps = tc.Sampler, tc.Scheduler, tc.Steps
+			if tc.Strength != nil {
+				r.DenoisingStrength = *tc.Strength
+			}
+			r.Refiner = &inference.Refiner{Checkpoint: "b.safetensors", SwitchAt: tc.At, BySteps: tc.BySteps}
+		}))
+		calls := []int{0, 0}
+		for i, fake := range b.fakes {
+			calls[i] = len(fake.Calls(enginetest.OpPredictNoise))
+		}
+		require.Equal(t, []int{tc.Before, tc.After}, calls, "%+v", tc)
+		require.Equal(t, tc.After > 0, res.Refined)
+	}
+}
 
 func TestRefinerTakesOver(t *testing.T) {
 	run := func(change func(*inference.Request)) (calls []int, res *inference.Result) {

@@ -22,6 +22,7 @@ import (
 	"sdworker/inference/detect"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
+	"sdworker/inference/latent"
 	"sdworker/inference/sampler"
 )
 
@@ -367,6 +368,9 @@ func mixed(random *rand.Rand, i int, name string) *inference.Request {
 		func(r *inference.Request) {
 			if r.Init != nil {
 				r.Init.Mask = &inference.Mask{Image: halfMask(64, 48), Fill: 1 + random.IntN(2), OnlyMasked: random.IntN(2) == 0}
+				if soft := latent.DefaultSoft(); random.IntN(2) == 0 {
+					soft.Bias, r.Init.Mask.Soft = float(2), &soft
+				}
 			}
 		},
 	}

@@ -312,6 +312,9 @@ func (c *call) detailPrompts(unit *fields, out *inference.DetailUnit) {
 		if len(c.styles) > 0 && strings.TrimSpace(text) != "[SKIP]" {
 			out.Prompts[i], _ = styled(c.server.allStyles(), c.styles, text, "")
 		}
+		if strings.TrimSpace(text) != "[SKIP]" {
+			out.Prompts[i] = c.withNetworks(out.Prompts[i])
+		}
 		c.findLoRAs(out.Prompts[i])
 	}
 	for i, text := range out.NegativePrompts {

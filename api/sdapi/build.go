@@ -3,17 +3,20 @@ package sdapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
 	"sdworker/api/infotext"
+	"sdworker/api/sdapi/pyjson"
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/clip"
 	"sdworker/inference/imageio"
 	"sdworker/inference/prompt"
 	"sdworker/inference/rng"
+	"sdworker/models/catalog"
 )
 
 // build makes the request of the pipeline: everything resolved, nothing random.
@@ -191,7 +194,34 @@ func (c *call) finishPrompts(positive, negative string) (string, string) {
 	if c.opts.Bool("enable_prompt_comments") {
 		positive, negative = prompt.StripComments(positive), prompt.StripComments(negative)
 	}
-	return positive, negative
+	return c.withNetworks(positive), negative
+}
+
+// withNetworks adds the tags of the networks that the options sd_hypernetwork and sd_lora
+// name, which texts show as A1111's do; a prompt that has such a tag of its own keeps it.
+func (c *call) withNetworks(text string) string {
+	if c.in.flag("disable_extra_networks", false) {
+		return text
+	}
+	known := c.server.cfg.Catalog
+	for _, option := range []struct {
+		kind, name string
+		exists     func(name string) bool
+	}{
+		{"hypernet", c.opts.Text("sd_hypernetwork"), func(name string) bool {
+			return slices.ContainsFunc(known.Hypernetworks(), func(h catalog.Hypernetwork) bool { return h.Name == name })
+		}},
+		{"lora", c.opts.Text("sd_lora"), func(name string) bool { _, ok := known.LoRA(name); return ok }},
+	} {
+		if !named(option.name) || !option.exists(option.name) {
+			continue
+		}
+		_, tags := prompt.ExtractNetworks(text)
+		if !slices.ContainsFunc(tags, func(n prompt.Network) bool { return n.Type == option.kind && n.Args[0] == option.name }) {
+			text += fmt.Sprintf("<%s:%s:%s>", option.kind, option.name, pyjson.Repr(c.opts.Float("extra_networks_default_multiplier")))
+		}
+	}
+	return text
 }
 
 // buildFiles finds the model files of the request.

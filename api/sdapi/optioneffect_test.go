@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
+	"sdworker/models/catalog"
 )
 
 // effect is an option with what it changes in the request to the pipeline.
@@ -198,4 +203,43 @@ func TestQualityOptions(t *testing.T) {
 	exact := made(map[string]any{"samples_format": "webp", "webp_lossless": true})
 	require.Contains(t, string(exact[:32]), "VP8L")
 	require.NotContains(t, string(lossy[:32]), "VP8L")
+}
+
+// The networks of two options act in every prompt that does not name them itself, and
+// texts tell it.
+func TestNetworksOfOptions(t *testing.T) {
+	root := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(root, "hypernetworks"), 0o755))
+	data, err := os.ReadFile("../../formats/hypernet/testdata/hypernet.pt")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(root, "hypernetworks", "anime.pt"), data, 0o600))
+	f := start(t, func(c *sdapi.Config) {
+		c.Catalog = catalog.New(catalog.Config{Roots: []string{root}, AllowPickle: true})
+		c.Catalog.Tell(sdapitest.Files(sdapitest.Checkpoint("v1-5-pruned-emaonly.safetensors", ""))...)
+	})
+	send := func(body, options map[string]any) (generated, *inference.Request) {
+		t.Helper()
+		body["override_settings"] = options
+		return f.post("/sdapi/v1/txt2img", small(body)).generated(t), f.gen.Last()
+	}
+	g, r := send(map[string]any{"prompt": "a cat"}, map[string]any{"sd_hypernetwork": "anime", "extra_networks_default_multiplier": 0.7})
+	require.Equal(t, "a cat<hypernet:anime:0.7>", r.Prompt)
+	require.Contains(t, text(g), "<hypernet:anime:0.7>\n")
+	require.Empty(t, g.info["notes"])
+	require.Contains(t, r.Files.Hypernets["anime"], "anime.pt")
+
+	_, r = send(map[string]any{"prompt": "a cat", "enable_hr": true, "hr_prompt": "a dog", "denoising_strength": 0.5}, map[string]any{"sd_lora": "foo"})
+	require.Equal(t, [2]string{"a cat<lora:foo:1.0>", "a dog<lora:foo:1.0>"}, [2]string{r.Prompt, r.Hires.Prompt})
+	require.NotEmpty(t, r.Files.LoRAs["foo"])
+	_, r = send(detailed(map[string]any{"prompt": "a cat"}, map[string]any{"ad_model": "face_yolov8n.pt", "ad_prompt": "a face[SEP][PROMPT]!"}), map[string]any{"sd_lora": "foo"})
+	require.Equal(t, []string{"a face<lora:foo:1.0>", "a cat<lora:foo:1.0>!"}, r.Details[0].Prompts)
+
+	_, r = send(map[string]any{"prompt": "a cat <hypernet:anime:0.3>"}, map[string]any{"sd_hypernetwork": "anime"})
+	require.Equal(t, "a cat <hypernet:anime:0.3>", r.Prompt, "its own strength")
+	for _, options := range []map[string]any{{"sd_hypernetwork": "None", "sd_lora": ""}, {"sd_hypernetwork": "nope", "sd_lora": "nope"}} {
+		_, r = send(map[string]any{"prompt": "a cat"}, options)
+		require.Equal(t, "a cat", r.Prompt)
+	}
+	_, r = send(map[string]any{"prompt": "a cat", "disable_extra_networks": true}, map[string]any{"sd_lora": "foo"})
+	require.Equal(t, "a cat", r.Prompt)
 }
