@@ -38,6 +38,9 @@ func (j *job) conditions(ctx context.Context, positive, negative string, timing 
 		return nil, err
 	}
 	defer j.clock(&j.res.Timings.Encode)()
+	for _, name := range j.texts.named(text, negative) {
+		j.comment(fmt.Sprintf("Embedding %s is read as words: %s", name, j.texts.broken[name]))
+	}
 	plan, err := j.req.Regions.Plan(text, negative)
 	if err != nil {
 		return nil, regionsError(err)
@@ -209,10 +212,15 @@ func (j *job) encodeChunks(ctx context.Context, in TextInput) ([]float32, error)
 		if err != nil {
 			return nil, err
 		}
+		if slices.ContainsFunc(hidden, isNaN) {
+			return nil, fault.Errorf(fault.Internal, "prompt", "the text encoder produced NaN: try a higher precision or another checkpoint")
+		}
 		out = append(out, hidden...)
 	}
 	return out, nil
 }
+
+func isNaN(v float32) bool { return v != v }
 
 // unique returns the distinct texts, for each text its index among them, and how
 // often each distinct one occurs.

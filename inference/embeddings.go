@@ -2,6 +2,7 @@ package inference
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"sync"
 
@@ -24,6 +25,7 @@ type embeddingFiles struct {
 type embeddingFile struct {
 	id     fileid.ID
 	loaded *embedding.Embedding // nil when the file cannot be used
+	reason string               // why not
 }
 
 // embeddingSet is a set of embeddings with a number that no other set has. An
@@ -32,6 +34,7 @@ type embeddingSet struct {
 	set    *clip.Embeddings
 	serial uint64
 	files  map[string]fileid.ID // by name
+	broken map[string]string    // reasons, by the names of files that cannot be used
 }
 
 // get returns the set of the files named (name -> path) and of those in LoRAs, where
@@ -58,26 +61,50 @@ func (f *embeddingFiles) get(names map[string]string, bundled []*embedding.Embed
 		}
 		changed = true
 		loaded, err := embedding.Read(path)
-		if err != nil || id.Replaced() { // it changed while it was read; the next job looks again
-			loaded = nil
+		reason := ""
+		switch {
+		case err != nil:
+			loaded, reason = nil, err.Error()
+		case id.Replaced(): // it changed while it was read; the next job looks again
+			loaded, reason = nil, "the file was being written"
+		case loaded.Shape != clip.Width:
+			reason = "it is for another model family"
 		}
-		f.files[path] = embeddingFile{id: id, loaded: loaded}
+		f.files[path] = embeddingFile{id, loaded, reason}
 	}
 	if !changed {
 		return f.last
 	}
 	list := slices.Clone(bundled)
-	ids := map[string]fileid.ID{}
+	ids, broken := map[string]fileid.ID{}, map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if e := f.files[names[name]].loaded; e != nil {
+		file := f.files[names[name]]
+		if file.reason != "" {
+			broken[name] = file.reason
+		}
+		if e := file.loaded; e != nil {
 			named := *e // the caller's name counts, whatever the file is called
 			named.Name = name
 			list = append(list, &named)
-			ids[name] = f.files[names[name]].id
+			ids[name] = file.id
 		}
 	}
 	f.names, f.bundled = maps.Clone(names), slices.Clone(bundled)
 	f.made++
-	f.last = &embeddingSet{clip.NewEmbeddings(list...), f.made, ids}
+	f.last = &embeddingSet{clip.NewEmbeddings(list...), f.made, ids, broken}
 	return f.last
+}
+
+// named returns the names of files that cannot be used which stand as words in texts,
+// sorted.
+func (e *embeddingSet) named(texts ...string) []string {
+	var found []string
+	for name := range e.broken {
+		word, err := regexp.Compile(`(?i)(^|[^\pL\pN_-])` + regexp.QuoteMeta(name) + `($|[^\pL\pN_-])`)
+		if err == nil && slices.ContainsFunc(texts, word.MatchString) {
+			found = append(found, name)
+		}
+	}
+	slices.Sort(found)
+	return found
 }

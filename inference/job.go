@@ -3,7 +3,6 @@ package inference
 import (
 	"context"
 	"fmt"
-	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -121,8 +120,8 @@ func (j *job) use(ctx context.Context, checkpoint string) error {
 	if j.req.Files.VAE == "" && m.eng.Info().NoVAE {
 		return &fault.Error{
 			Code: fault.Invalid, Op: "load", Field: "sd_vae",
-			Msg: fmt.Sprintf("%s has no VAE of its own: choose one with sd_vae, or put one beside it as %s.vae.safetensors",
-				filepath.Base(checkpoint), strings.TrimSuffix(filepath.Base(checkpoint), filepath.Ext(checkpoint))),
+			Msg: fmt.Sprintf("%s has no VAE of its own: put one beside it as %s.vae.safetensors, or choose one with sd_vae",
+				checkpoint, strings.TrimSuffix(filepath.Base(checkpoint), filepath.Ext(checkpoint))),
 		}
 	}
 	if j.eng != nil {
@@ -301,7 +300,7 @@ func (j *job) decodeOne(ctx context.Context, latent []float32, h, w int, over fu
 	if err != nil {
 		return imageio.RGB{}, err
 	}
-	if len(pixels) > 0 && math.IsNaN(float64(pixels[0])) {
+	if slices.ContainsFunc(pixels, isNaN) {
 		return imageio.RGB{}, fault.Errorf(fault.Internal, "decode", "the VAE produced a picture of NaNs; try another VAE or checkpoint")
 	}
 	h, w = h*LatentScale, w*LatentScale

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"sdworker/fault"
 	"sdworker/inference/clip"
@@ -75,7 +76,7 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	j.report(PhaseSampling, 0, p.steps)
 	data, err := sampler.Sample(ctx, sj)
 	if err != nil {
-		return latents{}, samplerError(ctx, err)
+		return latents{}, j.samplerError(ctx, err)
 	}
 	if predictions.Reused > 0 {
 		j.comment(fmt.Sprintf("step cache: %d of %d predictions were reused", predictions.Reused, predictions.All))
@@ -85,7 +86,7 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 }
 
 // samplerError gives the sampler's own errors a code.
-func samplerError(ctx context.Context, err error) error {
+func (j *job) samplerError(ctx context.Context, err error) error {
 	var known *fault.Error
 	var unknown *sampler.UnknownError
 	switch {
@@ -94,11 +95,21 @@ func samplerError(ctx context.Context, err error) error {
 	case errors.As(err, &unknown):
 		return &fault.Error{Code: fault.NotFound, Op: "sample", Field: "sampler_name", Msg: err.Error()}
 	case errors.Is(err, sampler.ErrNaN):
-		return &fault.Error{Code: fault.Internal, Op: "sample", Msg: err.Error()}
+		return &fault.Error{Code: fault.Internal, Op: "sample", Msg: err.Error() + j.suspects()}
 	case fault.CodeOf(err) == fault.Canceled:
 		return fault.Stopped(ctx, "sample")
 	}
 	return &fault.Error{Code: fault.Invalid, Op: "sample", Msg: err.Error()}
+}
+
+// suspects names the job's ControlNets. The values of adapters, embeddings and
+// hypernetworks were looked at when they were read.
+func (j *job) suspects() string {
+	text := ""
+	for _, u := range j.req.Control {
+		text += ", or without the ControlNet " + filepath.Base(u.Model)
+	}
+	return text
 }
 
 // stopped reports whether the pass in hand is to end with what it has.

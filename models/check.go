@@ -15,7 +15,8 @@ type CheckOptions struct {
 
 // Check inspects a file and decides whether it can be used as the given kind.
 // The error says in one sentence what is wrong and what is accepted; its code is
-// Invalid, or NotFound for a missing file. Only the header is read.
+// Invalid, or NotFound for a missing file. Only the header is read, and the few
+// values of an embedding.
 //
 // It is the one judge: lists, `worker models` and the engine ask here, and what it
 // lets pass works.

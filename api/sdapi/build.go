@@ -252,7 +252,7 @@ func (c *call) buildFiles() error {
 	for _, h := range known.Hypernetworks() {
 		files.Hypernets[h.Name] = h.Path
 	}
-	for _, e := range s.embeddings() {
+	for _, e := range known.Embeddings() { // those that cannot be used, too: the pipeline tells
 		files.Embeddings[e.Content.Name] = e.Path
 	}
 	for _, u := range s.upscalers() {

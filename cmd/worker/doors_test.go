@@ -67,6 +67,7 @@ func TestEveryDoorSaysTheSameOfAFile(t *testing.T) {
 			got = worker(t, "models", "verify", path)
 			if c.Problem == "" {
 				require.Equal(t, cli.StatusOK, got.status, got.out+got.err)
+				require.Equal(t, c.NoNumbers, strings.Contains(got.out, "values are not finite"), got.out)
 			} else if got.status != cli.StatusOK {
 				require.Contains(t, got.out, path)
 			}

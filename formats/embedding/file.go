@@ -19,6 +19,10 @@ const maxFile = 64 << 20
 // ErrNone says that an image carries no embedding, as previews do not.
 var ErrNone = errors.New("the image carries no embedding")
 
+// ErrNoNumbers says that an embedding has values that are infinite or not a number, which
+// would spoil every picture.
+var ErrNoNumbers = errors.New("holds values that are no numbers")
+
 // tensor is an array of numbers in a file, last axis fastest.
 type tensor struct {
 	shape  []int64
@@ -39,7 +43,7 @@ type fileContent struct {
 // extension; a PNG may carry another.
 //
 // The file must hold one tensor, or clip_l and clip_g of an SDXL embedding, whose Values
-// are left out. For an image without embedding the error is [ErrNone].
+// are left out. For an image without embedding the error is [ErrNone], for values that are not finite [ErrNoNumbers].
 func Read(path string) (*Embedding, error) {
 	e, err := read(path)
 	if err != nil {
@@ -74,6 +78,11 @@ func read(path string) (*Embedding, error) {
 	e, err := content.embedding()
 	if err != nil {
 		return nil, err
+	}
+	for _, v := range e.Values {
+		if v-v != 0 { // NaN, as of an infinity
+			return nil, ErrNoNumbers
+		}
 	}
 	if e.Name == "" {
 		e.Name = name

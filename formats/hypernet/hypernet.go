@@ -166,7 +166,11 @@ func (s *source) values(name string, shape []int64) ([]float32, error) {
 	if s.room -= t.Size; s.room < 0 {
 		return nil, fmt.Errorf("tensor %s has more values than the file", name)
 	}
-	return t.Float32s(s.file)
+	list, err := t.Float32s(s.file)
+	if err == nil && slices.ContainsFunc(list, func(v float32) bool { return v-v != 0 }) { // NaN, as of an infinity
+		err = fmt.Errorf("tensor %s holds values that are no numbers", name)
+	}
+	return list, err
 }
 
 // structure is how a file says that its modules are built.

@@ -244,6 +244,48 @@ func TestAdaptersThatDoNotFit(t *testing.T) {
 	}
 }
 
+// A file that makes weights which are no numbers, or which half precision does not hold,
+// is left out with a note; the others act.
+func TestAdaptersOfNoNumbers(t *testing.T) {
+	const name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+	const other = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_k"
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	factors := func(module string) map[string]array {
+		return map[string]array{module + ".lora_up.weight": matrix(1, 128, 4), module + ".lora_down.weight": matrix(2, 4, 128)}
+	}
+	good := map[string]array{}
+	for _, module := range []string{name, other} {
+		maps.Copy(good, factors(module))
+	}
+	fits := inference.LoRA{Path: writeLoRA(t, good), UNet: 1}
+	setLoRAs(t, e, fits)
+	want := e.WeightsHash()
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	for form, change := range map[string]func(map[string]array){
+		"NaN":            func(a map[string]array) { a[name+".lora_up.weight"].values[500] = nan },
+		"infinity":       func(a map[string]array) { a[name+".lora_down.weight"].values[0] = inf },
+		"alpha of NaN":   func(a map[string]array) { a[name+".alpha"] = scalar(nan) },
+		"too large":      func(a map[string]array) { a[name+".alpha"] = scalar(1e9) },
+		"scale of a row": func(a map[string]array) { a[name+".dora_scale"] = filled(inf, 128, 1) },
+		"whole":          func(a map[string]array) { clear(a); a[name+".diff"] = filled(nan, 128, 128) },
+	} {
+		t.Run(form, func(t *testing.T) {
+			arrays := factors(name)
+			change(arrays)
+			bad := inference.LoRA{Path: writeLoRA(t, arrays), UNet: 1}
+			for _, list := range [][]inference.LoRA{{bad, fits}, {fits, bad}} {
+				reports, err := e.SetLoRAs(t.Context(), list)
+				require.NoError(t, err)
+				at := slices.Index(list, bad)
+				require.Equal(t, "left out: the file makes weights that are no numbers or too large (the first are those of "+name+")", reports[at].Note)
+				require.Empty(t, reports[1-at].Note)
+				require.Equal(t, want, e.WeightsHash())
+			}
+		})
+	}
+}
+
 // The engine's arithmetic is that of the plain one.
 func TestArithmetic(t *testing.T) {
 	fast, plain := sdcpp.Native, adapter.Plain{}

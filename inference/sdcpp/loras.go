@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -215,7 +216,7 @@ func (e *Engine) merge(ctx context.Context, loras []inference.LoRA, files map[in
 			return nil
 		}
 		for i, err := range broken { // the whole file is left out; the weights that it changed are computed again
-			reports[i].Note = "left out: the file cannot be read: " + err.Error()
+			reports[i].Note = "left out: the file " + err.Error()
 			delete(files, i)
 		}
 	}
@@ -411,7 +412,7 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 			}
 			continue
 		case err != nil:
-			return map[int]error{s.file: err}, nil //nolint:nilerr // it goes on without the file
+			return map[int]error{s.file: unreadable(err)}, nil //nolint:nilerr // it goes on without the file
 		}
 		steps = append(steps, prepared{d, s})
 	}
@@ -427,13 +428,59 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 		}
 		for _, s := range steps {
 			if err := s.Apply(part, from, to, s.strength, arena); err != nil {
-				return map[int]error{s.file: err}, nil //nolint:nilerr // it goes on without the file
+				return map[int]error{s.file: unreadable(err)}, nil //nolint:nilerr // it goes on without the file
+			}
+		}
+		if !within(part, w.dtype) {
+			at, err := e.spoiler(t, steps, part, from, to, arena)
+			if err != nil {
+				return nil, err
+			}
+			if at >= 0 {
+				return map[int]error{steps[at].file: fmt.Errorf("makes weights that are no numbers or too large (the first are those of %.100s)", steps[at].change.Module)}, nil
 			}
 		}
 		raw := arena.Bytes(len(part) * int(w.dtype.Size()))
 		C.sdw_write_weight(e.c, C.int(t.weight), floats(part), C.int64_t(from*cols), C.int64_t(len(part)), unsafe.Pointer(unsafe.SliceData(raw)))
 	}
 	return nil, nil
+}
+
+func unreadable(err error) error { return fmt.Errorf("cannot be read: %w", err) }
+
+// within tells whether a type holds the values.
+func within(values []float32, t safetensors.DType) bool {
+	most := float32(math.MaxFloat32)
+	if t == safetensors.F16 {
+		most = 65504
+	}
+	return bool(C.sdw_within(floats(values), C.int64_t(len(values)), C.float(most)))
+}
+
+// spoiler returns the step after which rows of a weight are no longer within its type,
+// -1 if they never were. The rows are computed again, in part.
+func (e *Engine) spoiler(t task, steps []prepared, part []float32, from, to int, arena *adapter.Arena) (int, error) {
+	w := e.merging.weights[t.weight]
+	if err := e.original(part, w, t.weight, int64(from)*int64(len(part)/(to-from)), e.checkpoint.file, arena); err != nil {
+		return 0, err
+	}
+	if !within(part, w.dtype) { // then the checkpoint is to blame
+		for _, s := range steps {
+			if err := s.Apply(part, from, to, s.strength, arena); err != nil {
+				return 0, err
+			}
+		}
+		return -1, nil
+	}
+	for i, s := range steps {
+		if err := s.Apply(part, from, to, s.strength, arena); err != nil {
+			return 0, err
+		}
+		if !within(part, w.dtype) {
+			return i, nil
+		}
+	}
+	return -1, nil
 }
 
 // original reads values of a weight as the checkpoint has them.

@@ -334,6 +334,14 @@ void sdw_narrow(void* out, const float* in, int64_t n, int type) {
     }
 }
 
+SDW_CLONES bool sdw_within(const float* x, int64_t n, float most) {
+    int beyond = 0;
+    for (int64_t i = 0; i < n; i++) {
+        beyond |= !(__builtin_fabsf(x[i]) <= most);
+    }
+    return beyond == 0;
+}
+
 void sdw_mul_add(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {
     if (k == 1) {
         for (int64_t i = 0; i < m; i++) {

@@ -2,6 +2,7 @@
 #ifndef SDW_MERGE_H
 #define SDW_MERGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -17,6 +18,9 @@ enum { SDW_F32   = 0,
 // sdw_widen converts n values to float32, sdw_narrow back.
 void sdw_widen(float* out, const void* in, int64_t n, int type);
 void sdw_narrow(void* out, const float* in, int64_t n, int type);
+
+// sdw_within tells whether n values are numbers no further from 0 than most.
+bool sdw_within(const float* x, int64_t n, float most);
 
 // c[m][n] += scale * a[m][k] * b[k][n], row-major.
 void sdw_mul_add(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale);

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 	"strings"
 
 	"sdworker/formats/safetensors"
@@ -287,11 +286,7 @@ func (c *Change) factor(r *reader, rank int64) float64 {
 	case c.Kind == LoRA || c.Kind == upOnly:
 		factor, _ = c.notes.strength(plainModule(c.Module), c.Text, rank)
 	}
-	factor *= c.scalar(r, "scalar", 1)
-	if math.IsNaN(factor) || math.IsInf(factor, 0) {
-		return 0
-	}
-	return factor
+	return factor * c.scalar(r, "scalar", 1)
 }
 
 // plainModule is the name that PEFT's patterns are written for: that of the module

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -13,7 +14,7 @@ import (
 // EmbeddingFile is a textual inversion with what its file says.
 type EmbeddingFile struct {
 	File
-	Content embedding.Embedding // without Values; of 0 vectors when the file says nothing
+	Content embedding.Embedding // without Values; of 0 vectors when the file says nothing or holds no numbers
 }
 
 // Embeddings returns the textual inversions in A1111's order, of any model family; of
@@ -44,7 +45,7 @@ func (c *Catalog) embedding(f File) embedding.Embedding {
 	if inner, err := embedding.Read(f.Path); err == nil {
 		e = *inner
 		e.Values = nil
-	} else if info, err := models.Inspect(f.Path); err == nil {
+	} else if info, inspected := models.Inspect(f.Path); inspected == nil && !errors.Is(err, embedding.ErrNoNumbers) {
 		e.Vectors, e.Shape = info.Vectors()
 	}
 	c.embeddings.Store(key, e)

@@ -1,8 +1,10 @@
 package modelstest
 
 import (
+	"cmp"
 	"encoding/binary"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,6 +61,13 @@ func broken(t *testing.T, kind models.Kind) []Case {
 			Case{Name: "of a type that is none", change: headerText(`"dtype":"F`, `"dtype":"Q`), Problem: "as Q16"},
 			Case{Name: "of an empty tensor", tensors: emptied(base), Problem: "missing"})
 	}
+	switch kind {
+	case models.Embedding: // small enough to be read by every judge
+		list = append(list, Case{Name: "of no numbers", change: spoil, Problem: "values that are no numbers"})
+	case models.Upscaler, models.Preview: // their users are sent no picture of it
+	default:
+		list = append(list, Case{Name: "of no numbers", change: spoil, NoNumbers: true})
+	}
 	for i := range list {
 		list[i].Name = "broken, " + list[i].Name
 		if list[i].tensors == nil {
@@ -66,6 +75,16 @@ func broken(t *testing.T, kind models.Kind) []Case {
 		}
 	}
 	return list
+}
+
+// spoil makes every value of the largest tensor NaN, of a VAE of the decoder's.
+func spoil(t *testing.T, path string) {
+	t.Helper()
+	h, err := safetensors.ReadHeaderFile(path)
+	require.NoError(t, err)
+	tensors := slices.DeleteFunc(slices.Clone(h.Tensors), func(t safetensors.Tensor) bool { return strings.HasPrefix(t.Name, "encoder.") })
+	largest := slices.MaxFunc(tensors, func(a, b safetensors.Tensor) int { return cmp.Compare(a.Size, b.Size) })
+	overwrite(t, path, h.DataStart+largest.Offset, strings.Repeat("\xff", int(largest.Size)))
 }
 
 // emptied is a list whose largest tensor has no values.

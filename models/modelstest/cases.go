@@ -24,6 +24,8 @@ type Case struct {
 
 	VPrediction, ZeroTerminalSNR, NoVAE bool // of a checkpoint
 
+	NoNumbers bool // values are NaN, which only reading all of them shows
+
 	tensors  []safetensors.Tensor
 	metadata map[string]string
 	beside   map[string]string        // texts of files beside it, by extension
