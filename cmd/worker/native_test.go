@@ -87,6 +87,12 @@ func TestNative(t *testing.T) {
 		require.Contains(t, got.err, "cut.safetensors is ")
 		require.NotContains(t, got.err, "goroutine")
 	})
+	t.Run("without a VAE", func(t *testing.T) {
+		renamed(t, model, "no-vae.safetensors", strings.NewReplacer("first_stage_model.", "zirst_stage_model."))
+		got := native(t, home, "generate", "--prompt", "a cat", "--steps", "1", "--width", "64", "--height", "64", "--model", "no-vae.safetensors")
+		require.Equal(t, cli.StatusError, got.status, got.err)
+		require.Contains(t, got.err, "no-vae.safetensors has no VAE of its own: put one beside it as no-vae.vae.safetensors")
+	})
 	t.Run("a VAE cut short", func(t *testing.T) {
 		vae := filepath.Join("models", "VAE", "cut.safetensors")
 		require.NoError(t, os.MkdirAll(filepath.Dir(vae), 0o755))

@@ -156,6 +156,7 @@ func TestPicturesOfAdapters(t *testing.T) {
 		linear     = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_v"
 		conv       = "lora_unet_down_blocks_0_resnets_0_conv1"
 		norm       = "lora_unet_down_blocks_0_resnets_0_norm1"
+		peft       = "base_model.model.down_blocks.0.attentions.0.transformer_blocks.0.attn1."
 		side       = 32 // inputs and outputs of the layers
 		rank       = 4
 	)
@@ -274,7 +275,10 @@ func TestPicturesOfAdapters(t *testing.T) {
 		"OFT of a convolution": {parts{conv + ".oft_blocks": blocks.array(4, 8, 8), conv + ".alpha": scalar(0)}, convName, func(w grid) grid { return turned(w, blocks) }},
 		"BOFT":                 {parts{linear + ".oft_blocks": stages.array(2, 4, 8, 8), linear + ".alpha": scalar(0)}, linearName, func(w grid) grid { return butterfly(w, stages) }},
 		"full difference":      {parts{linear + ".diff": dense.array(side, side)}, linearName, func(w grid) grid { return w.plus(dense) }},
-		"norm":                 {parts{norm + ".w_norm": normDiff.array(side)}, normName, func(w grid) grid { return w.plus(normDiff) }},
+		"whole weight of PEFT": {parts{
+			peft + "to_v.weight": dense.array(side, side), peft + "to_k.lora_A.weight": down.array(rank, side), peft + "to_k.lora_B.weight": filled(0, side, rank),
+		}, linearName, func(grid) grid { return dense }},
+		"norm": {parts{norm + ".w_norm": normDiff.array(side)}, normName, func(w grid) grid { return w.plus(normDiff) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := paint("<lora:x:1>", map[string]string{"x": writeLoRA(t, c.parts)})
