@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 
 	"sdworker/formats/safetensors"
@@ -128,7 +129,23 @@ func (f *File) changes(target string, m *module) (list []*Change, reason string)
 	case has("w_norm"):
 		add(".weight", Full, map[string]*Tensor{"diff": m.parts["w_norm"]})
 	}
-	for _, role := range []string{"b_norm", "diff_b"} {
+	if list == nil {
+		for _, tuner := range tuners {
+			if !has(tuner.roles[0]) {
+				continue
+			}
+			if !has(tuner.roles...) {
+				return nil, reasonIncomplete
+			}
+			maps.Copy(m.parts, f.shared)
+			weight(tuner.kind)
+			if tuner.kind == RoAd { // what a layer puts out is turned
+				add(".bias", RoAd, m.parts)
+				list[len(list)-1].Optional = true
+			}
+		}
+	}
+	for _, role := range []string{"b_norm", "diff_b", "beft_bias"} {
 		if has(role) {
 			add(".bias", Full, map[string]*Tensor{"diff": m.parts[role]})
 		}
@@ -280,10 +297,12 @@ func (c *Change) factor(r *reader, rank int64) float64 {
 	switch {
 	case c.parts["scale"] != nil:
 		factor = c.scalar(r, "scale", 1)
+	case (c.Kind == LoHa || c.Kind == LoKr) && c.parts["alpha"] == nil: // PEFT's, of whole matrices too
+		factor = c.notes.of(c.Text).otherStrength(plainModule(c.Module))
 	case rank == 0:
 	case c.parts["alpha"] != nil:
 		factor = c.scalar(r, "alpha", 1) / float64(rank)
-	case c.Kind == LoRA || c.Kind == upOnly:
+	case c.Kind == LoRA || c.Kind == upOnly: // AdaLoRA too
 		factor, _ = c.notes.strength(plainModule(c.Module), c.Text, rank)
 	}
 	return factor * c.scalar(r, "scalar", 1)

@@ -22,6 +22,7 @@
 //	BOFT     W' = R_m ... R_1 W, a butterfly       arXiv:2311.06243
 //	PEFT     W' = W M^T for its OFT and BOFT, turning inputs; W' = W * l for its IA3
 //	stored   W' = the file's weight                  PEFT's modules_to_save
+//	others of PEFT are listed in tuners.go
 //	DoRA     W' = (W + dW) * scale / |W + dW|      arXiv:2402.09353
 //
 // and the weight becomes W + s dW, with dW = W' - W where W' is given, as in

@@ -47,6 +47,7 @@ type File struct {
 	Bundles  map[string]*Bundle // textual inversions inside, by name
 	Modules  int                // for which the file has tensors
 	metadata *trainerNotes
+	shared   map[string]*Tensor // by modules
 }
 
 // Unused is a module that takes no part, with the reason as an end of a sentence
@@ -114,7 +115,7 @@ const bundlePrefix = "bundle_emb."
 // Parse finds out what the tensors of a file change. Metadata is that of a
 // safetensors file.
 func Parse(tensors []*Tensor, metadata map[string]string) *File {
-	f := &File{Bundles: map[string]*Bundle{}, metadata: readNotes(metadata)}
+	f := &File{Bundles: map[string]*Bundle{}, shared: map[string]*Tensor{}, metadata: readNotes(metadata)}
 	found := map[string]*module{} // by the checkpoint's name
 	unknown := map[string]string{}
 	for _, t := range tensors {
@@ -123,6 +124,14 @@ func Parse(tensors []*Tensor, metadata map[string]string) *File {
 		}
 		if rest, ok := strings.CutPrefix(t.Name, bundlePrefix); ok {
 			f.bundle(rest, t)
+			continue
+		}
+		if end := sharedTensor(t.Name); end != "" {
+			f.shared[end] = t
+			continue
+		}
+		if module, reason, ok := otherTuner(t.Name); ok {
+			unknown[module] = reason
 			continue
 		}
 		name, role, ok := splitName(t.Name)

@@ -636,3 +636,82 @@ func TestShapesThatDoNotFit(t *testing.T) {
 	}
 	require.NotZero(t, applied)
 }
+
+// What cannot be read is left out with the name of its kind.
+func TestOtherTuners(t *testing.T) {
+	const module = "base_model.model.mid_block.attentions.0.proj_in."
+	a, b := values{[]int64{4, 24}, make([]float32, 96)}, values{[]int64{40, 4}, make([]float32, 160)}
+	lora := map[string]values{module + "lora_A.weight": a, module + "lora_B.weight": b}
+	for name, kind := range map[string]string{
+		module + "fourierft_spectrum": "FourierFT", module + "waveft_spectrum": "WaveFT", module + "vblora_logits_A": "VB-LoRA", module + "randlora_lambda": "RandLoRA",
+		module + "pvera_lambda_b": "PVeRA", module + "frod_lambda_l": "FRoD", module + "glora_A.Xd": "GLoRA as PEFT writes it", module + "lily_A.weight": "Lily",
+		module + "osf_svd_params.U_low": "OSF", module + "peanut_A.weight": "PEANuT", module + "supertuning_values": "SuperTuning", module + "tinylora_P": "TinyLoRA",
+		"base_model.unilora_theta_d": "UniLoRA", module + "poly_lora_A": "Poly", module + "poly_router.module_logits": "Poly", module + "deft_P": "DEFT",
+		module + "psoft_M": "PSOFT", module + "adamss_A": "AdaMSS", "lora_unet_mid_block_attentions_0_proj_in.lambda_layer": "T-LoRA",
+	} {
+		require.True(t, adapter.Recognize(name), name)
+		f, _ := parse(t, nil, map[string]values{name: a})
+		require.Contains(t, f.Summary(), "1 of its 1 modules were left out: 1 are of the kind "+kind+", which is not read here", name)
+		require.Empty(t, f.Changes, name)
+	}
+	problem := func(config string, arrays map[string]values) error {
+		f, content := parse(t, nil, arrays)
+		f.Configure([]byte(config))
+		require.Len(t, f.Changes, 1)
+		_, err := f.Changes[0].Prepare(adapter.Plain{}, bytes.NewReader(content), []int64{40, 24}, new(adapter.Arena))
+		return err
+	}
+	require.NoError(t, problem(`{"r": 4, "lora_alpha": 4, "init_lora_weights": true}`, lora))
+	for _, method := range []string{"pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga"} {
+		err := problem(`{"r": 4, "lora_alpha": 4, "init_lora_weights": "`+method+`"}`, lora)
+		require.ErrorContains(t, err, "fit only the base that PEFT changed as it began ("+method+")")
+	}
+	require.ErrorContains(t, problem("{}", map[string]values{
+		module + "vera_lambda_b": {[]int64{40}, make([]float32, 40)}, module + "vera_lambda_d": {[]int64{4}, make([]float32, 4)},
+	}), "save_projection")
+}
+
+// The parts of PEFT's kinds fit each other and the layer, or they are left out.
+func TestTunersThatDoNotFit(t *testing.T) {
+	const module = "base_model.model.mid_block.attentions.0.proj_in."
+	of := func(shape ...int64) values {
+		n := int64(1)
+		for _, side := range shape {
+			n *= side
+		}
+		return values{shape, make([]float32, n)}
+	}
+	for name, parts := range map[string]map[string]values{
+		"VeRA of a narrow matrix":     {"vera_lambda_b": of(40), "vera_lambda_d": of(4), "vera_A": of(4, 23), "vera_B": of(40, 4)},
+		"VeRA of two ranks":           {"vera_lambda_b": of(40), "vera_lambda_d": of(4), "vera_A": of(5, 24), "vera_B": of(40, 4)},
+		"DeLoRA of two ranks":         {"delora_A": of(4, 24), "delora_B": of(40, 3), "delora_lambda": of(1), "delora_w_norm": of(24)},
+		"GraLoRA of another layer":    {"gralora_A": of(2, 13, 8), "gralora_B": of(2, 8, 20)},
+		"GraLoRA of an odd rank":      {"gralora_A": of(2, 12, 7), "gralora_B": of(2, 7, 20)},
+		"GraLoRA of half a rest":      {"gralora_A": of(2, 12, 8), "gralora_B": of(2, 8, 20), "gralora_A_general.weight": of(2, 24)},
+		"MiSS of another layer":       {"miss_block": of(8, 39)},
+		"MiSS in blocks of no square": {"miss_block": of(5, 8, 7)},
+		"MiSS in blocks too many":     {"miss_block": of(6, 8, 8)},
+		"C3A of another layer":        {"c3a_kernel": of(5, 4, 8)},
+		"SHiRA of two lengths":        {"shira_weight": of(3), "shira_indices": of(2, 4)},
+		"SHiRA outside":               {"shira_weight": of(1), "shira_indices": {[]int64{2, 1}, []float32{0, 24}}},
+		"HiRA of two ranks":           {"hira_A": of(4, 24), "hira_B": of(40, 3)},
+		"HRA of another layer":        {"hra_u": of(25, 4)},
+		"RoAd of another layer":       {"road_theta": of(21), "road_alpha": of(21)},
+		"AdaLoRA of two ranks":        {"lora_A": of(4, 24), "lora_B": of(40, 4), "lora_E": of(3, 1)},
+	} {
+		arrays := map[string]values{}
+		for role, v := range parts {
+			if role == "vera_A" || role == "vera_B" {
+				arrays["base_model."+role] = v
+				continue
+			}
+			arrays[module+role] = v
+		}
+		f, content := parse(t, nil, arrays)
+		require.NotEmpty(t, f.Changes, name)
+		for _, c := range f.Changes {
+			_, err := c.Prepare(adapter.Plain{}, bytes.NewReader(content), []int64{40, 24}, new(adapter.Arena))
+			require.ErrorAs(t, err, new(*adapter.UnfitError), name)
+		}
+	}
+}

@@ -20,11 +20,19 @@ type loraConfig struct {
 	Rank         *float64           `json:"r"`
 	Alpha        *float64           `json:"lora_alpha"`
 	AlphaPattern map[string]float64 `json:"alpha_pattern"`
+	RankPattern  map[string]float64 `json:"rank_pattern"` // true or false in AdaLoRA's, which is not read
 	RSLoRA       bool               `json:"use_rslora"`
+
+	Init json.RawMessage `json:"init_lora_weights"`
 
 	// Of an OFTConfig.
 	Neumann *bool `json:"use_cayley_neumann"`
 	Terms   *int  `json:"num_cayley_neumann_terms"`
+
+	// Of other configurations.
+	OtherAlpha *float64 `json:"alpha"`      // LoHa's, LoKr's and GraLoRA's
+	GroupSize  *int     `json:"group_size"` // RoAd's
+	Orthogonal bool     `json:"apply_GS"`   // HRA's
 
 	// Of an IA3Config: names, or one expression.
 	FeedForward json.RawMessage `json:"feedforward_modules"`
@@ -63,12 +71,56 @@ func configOf(keys map[string]json.RawMessage, prefix string) *loraConfig {
 		own = plain
 	}
 	var c loraConfig
-	for name, into := range map[string]any{"r": &c.Rank, "lora_alpha": &c.Alpha, "alpha_pattern": &c.AlphaPattern, "use_rslora": &c.RSLoRA, "use_cayley_neumann": &c.Neumann, "num_cayley_neumann_terms": &c.Terms, "feedforward_modules": &c.FeedForward} {
-		if value, ok := own[name]; ok && json.Unmarshal(value, into) != nil {
+	for name, into := range map[string]any{"r": &c.Rank, "lora_alpha": &c.Alpha, "alpha_pattern": &c.AlphaPattern, "rank_pattern": &c.RankPattern, "use_rslora": &c.RSLoRA, "init_lora_weights": &c.Init, "use_cayley_neumann": &c.Neumann, "num_cayley_neumann_terms": &c.Terms, "feedforward_modules": &c.FeedForward, "alpha": &c.OtherAlpha, "group_size": &c.GroupSize, "apply_GS": &c.Orthogonal} {
+		if value, ok := own[name]; ok && json.Unmarshal(value, into) != nil && name != "rank_pattern" {
 			return nil
 		}
 	}
 	return &c
+}
+
+// of returns the settings of a network, empty ones where nothing is said.
+func (n *trainerNotes) of(text bool) *loraConfig {
+	c := n.unet
+	if text {
+		c = n.text
+	}
+	if c == nil {
+		c = &loraConfig{}
+	}
+	return c
+}
+
+// alpha returns the strength of GraLoRA, or the default.
+func (c *loraConfig) alpha(otherwise float64) float64 {
+	if c.OtherAlpha != nil {
+		return *c.OtherAlpha
+	}
+	return otherwise
+}
+
+// group returns the size of a group of RoAd, or the default.
+func (c *loraConfig) group(otherwise int) int {
+	if c.GroupSize != nil {
+		return *c.GroupSize
+	}
+	return otherwise
+}
+
+// changedBase returns how PEFT began a LoRA where it changed the base for that, "" where
+// it did not. Its files fit that base alone, unless they were converted as they were
+// saved, which the settings then say.
+func (c *loraConfig) changedBase() string {
+	var method string
+	if json.Unmarshal(c.Init, &method) != nil {
+		return ""
+	}
+	for _, known := range []string{"pissa", "olora", "corda", "loftq", "lora_ga"} {
+		if strings.HasPrefix(method, known) {
+			return method
+		}
+	}
+	return ""
 }
 
 // strength returns what PEFT multiplies the product of the factors of a module with;
@@ -81,17 +133,30 @@ func (n *trainerNotes) strength(module string, text bool, rank int64) (scale flo
 	if c == nil || c.Alpha == nil {
 		return 1, false
 	}
-	alpha := *c.Alpha
-	for _, pattern := range slices.Sorted(maps.Keys(c.AlphaPattern)) { // the order in which diffusers writes them
-		if matchesEnd(pattern, module) {
-			alpha = c.AlphaPattern[pattern]
-			break
-		}
-	}
+	alpha := patterned(c.AlphaPattern, module, *c.Alpha)
 	if c.RSLoRA {
 		return alpha / math.Sqrt(float64(rank)), true
 	}
 	return alpha / float64(rank), true
+}
+
+// patterned returns the value for a module of a pattern, or the one for all.
+func patterned(patterns map[string]float64, module string, otherwise float64) float64 {
+	for _, pattern := range slices.Sorted(maps.Keys(patterns)) { // the order in which diffusers writes them
+		if matchesEnd(pattern, module) {
+			return patterns[pattern]
+		}
+	}
+	return otherwise
+}
+
+// otherStrength returns what PEFT multiplies the change of its LoHa and LoKr with, 1
+// where the settings do not say it.
+func (c *loraConfig) otherStrength(module string) float64 {
+	if c.OtherAlpha == nil || c.Rank == nil || *c.Rank == 0 {
+		return 1
+	}
+	return patterned(c.AlphaPattern, module, *c.OtherAlpha) / patterned(c.RankPattern, module, *c.Rank)
 }
 
 // rotation returns whether PEFT's OFT computes its rotations exactly, else the number

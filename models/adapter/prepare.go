@@ -74,6 +74,8 @@ func (c *Change) Prepare(m Math, from io.ReaderAt, shape []int64, ar *Arena) (*D
 		d, err = c.factors(r, l)
 	case Stored:
 		d, err = c.stored(r, l)
+	case VeRA, DeLoRA, GraLoRA, MiSS, C3A, SHiRA, HiRA, HRA, RoAd:
+		d, err = c.tuner(r, l)
 	default:
 		d, err = c.additive(r, l)
 	}
@@ -161,6 +163,9 @@ func product(m Math, ar *Arena, up, down []float32, out, rank, cols int, factor 
 }
 
 func (c *Change) lora(r *reader, l layout) (*sum, error) {
+	if method := c.notes.of(c.Text).changedBase(); method != "" {
+		return nil, unfit("fit only the base that PEFT changed as it began (" + method + "); save them with path_initial_model_for_weight_conversion")
+	}
 	up, down, mid := c.parts[loraUp], c.parts[loraDown], c.parts[loraMid]
 	rank := down.Shape[0]
 	if mid != nil {
@@ -178,7 +183,17 @@ func (c *Change) lora(r *reader, l layout) (*sum, error) {
 		return nil, unfit(reasonFit)
 	}
 	out, cols := up.Values()/rank, down.Values()/rank
-	return product(r.math, r.arena, r.floats(up), r.floats(down), int(out), int(rank), int(cols), float32(c.factor(r, rank))), nil
+	factors := r.floats(down)
+	if e := c.parts["lora_E"]; e != nil { // singular values
+		if e.Values() != rank {
+			return nil, unfit(reasonFit)
+		}
+		for k, v := range r.floats(e) {
+			row := factors[k*int(cols) : (k+1)*int(cols)]
+			r.math.Blend(row, row, v, 0)
+		}
+	}
+	return product(r.math, r.arena, r.floats(up), factors, int(out), int(rank), int(cols), float32(c.factor(r, rank))), nil
 }
 
 // unfold multiplies a Tucker core[n][m][kernel] by down[m][in] to [n][in][kernel].

@@ -118,7 +118,7 @@ func TestRecorded(t *testing.T) {
 		require.NoError(t, err)
 		map[string]map[string]values{"base": c.base, "want": c.want}[parts[1]][parts[2]] = values{h.Shape, data}
 	}
-	require.Len(t, cases, 80)
+	require.Len(t, cases, 102)
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			var metadata map[string]string

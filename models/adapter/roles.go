@@ -34,6 +34,12 @@ var suffixes = []struct{ end, role string }{
 	{".oft_R.weight", "oft_R"},
 	{".q_layer.weight", "q_layer"},
 	{".p_layer.weight", "p_layer"},
+	{".lora_A", loraDown}, // AdaLoRA's
+	{".lora_B", loraUp},
+	{".gralora_A_general.weight", "gralora_A_general"},
+	{".gralora_B_general.weight", "gralora_B_general"},
+	{".ln_tuning_layers.weight", "weight"},
+	{".ln_tuning_layers.bias", "bias"},
 }
 
 // plainRoles are the roles that end a tensor's name as they are.
@@ -42,7 +48,9 @@ var plainRoles = set(
 	"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2",
 	"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t1", "lokr_t2",
 	"oft_blocks", "oft_diag", "rescale", "oft_R", "boft_R", "boft_s", "ia3_l", "weight", "on_input", "w_norm", "b_norm", "diff", "diff_b",
-	"bias", "bias_indices", "bias_values", "bias_size", "lambda_layer",
+	"bias", "bias_indices", "bias_values", "bias_size", "lora_E", "beft_bias",
+	"vera_lambda_b", "vera_lambda_d", "delora_A", "delora_B", "delora_lambda", "delora_w_norm", "gralora_A", "gralora_B", "miss_block", "bone_block",
+	"c3a_kernel", "shira_weight", "shira_indices", "hira_A", "hira_B", "hra_u", "road_theta", "road_alpha",
 )
 
 func set(texts ...string) map[string]bool {
@@ -116,5 +124,6 @@ func Recognize(name string) bool {
 		return true
 	}
 	_, role, ok := splitName(name)
-	return ok && !vague[role]
+	_, _, other := otherTuner(name)
+	return other || sharedTensor(name) != "" || ok && !vague[role]
 }

@@ -346,5 +346,72 @@ def diffusers_unet(case, old):
 diffusers_unet("diffusers save_lora_adapter", False)
 diffusers_unet("diffusers save_attn_procs", True)
 
+
+def peft_tuner(case, config):
+    """Kinds of PEFT that other libraries do not have, saved by PEFT; the weights are those
+    that it merges."""
+    import tempfile
+
+    from peft import get_peft_model
+    from safetensors.torch import load_file
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mid_block = torch.nn.Module()
+            self.mid_block.resnets = torch.nn.ModuleList([torch.nn.Module()])
+            self.mid_block.resnets[0].conv1 = torch.nn.Conv2d(8, 40, 3, padding=1)
+            self.mid_block.resnets[0].norm1 = base(NORM)
+            self.mid_block.attentions = torch.nn.ModuleList([torch.nn.Module()])
+            self.mid_block.attentions[0].proj_in = torch.nn.Linear(24, 40)
+
+        def forward(self, x):
+            return self.mid_block.attentions[0].proj_in(x)
+
+    net = Net()
+    config = config(["proj_in"], ["conv1"], ["norm1"])
+    paths = {"mid_block.attentions.0.proj_in": "model.diffusion_model.middle_block.1.proj_in", "mid_block.resnets.0.conv1": TARGETS[CONV], "mid_block.resnets.0.norm1": TARGETS[NORM]}
+    kept = {path: copy.deepcopy(net.get_submodule(path)) for path in paths if path.split(".")[-1] in config.target_modules}
+    model = get_peft_model(net, config).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.requires_grad:
+                p.add_(torch.randn_like(p) * 0.3)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        settings = open(folder + "/adapter_config.json").read()
+        for k, v in load_file(folder + "/adapter_model.safetensors").items():
+            tensors[f"{case}|file|{k}"] = v.contiguous()
+    metadata[case] = json.dumps({"adapter_config": settings})
+    plain = model.merge_and_unload()
+    for path, m in kept.items():
+        after = plain.get_submodule(path)
+        put(case, path, m, after.weight, after.bias, {}, target=paths[path])
+
+
+import peft as P
+
+peft_tuner("peft adalora", lambda lin, conv, norm: P.AdaLoraConfig(init_r=4, target_r=2, lora_alpha=8, total_step=10, target_modules=lin + conv))
+peft_tuner("peft vera", lambda lin, conv, norm: P.VeraConfig(r=4, target_modules=lin))
+peft_tuner("peft delora", lambda lin, conv, norm: P.DeloraConfig(r=4, target_modules=lin))
+peft_tuner("peft gralora", lambda lin, conv, norm: P.GraloraConfig(r=8, alpha=12, gralora_k=2, target_modules=lin))
+peft_tuner("peft gralora with a whole part", lambda lin, conv, norm: P.GraloraConfig(r=8, gralora_k=4, hybrid_r=2, target_modules=lin))
+peft_tuner("peft miss", lambda lin, conv, norm: P.MissConfig(r=8, target_modules=lin))
+peft_tuner("peft miss of a remainder", lambda lin, conv, norm: P.MissConfig(r=7, target_modules=lin))
+peft_tuner("peft miss bat", lambda lin, conv, norm: P.MissConfig(r=8, init_weights="bat", target_modules=lin))
+peft_tuner("peft miss mini", lambda lin, conv, norm: P.MissConfig(r=8, init_weights="mini", mini_r=4, target_modules=lin))
+peft_tuner("peft c3a", lambda lin, conv, norm: P.C3AConfig(block_size=8, target_modules=lin))
+peft_tuner("peft shira", lambda lin, conv, norm: P.ShiraConfig(r=2, target_modules=lin))
+peft_tuner("peft hira", lambda lin, conv, norm: P.HiraConfig(r=4, target_modules=lin + conv))
+peft_tuner("peft hra", lambda lin, conv, norm: P.HRAConfig(r=4, target_modules=lin + conv))
+peft_tuner("peft hra orthogonal", lambda lin, conv, norm: P.HRAConfig(r=4, apply_GS=True, target_modules=lin + conv))
+for variant in ("road_1", "road_2", "road_4"):
+    peft_tuner("peft " + variant, lambda lin, conv, norm: P.RoadConfig(variant=variant, group_size=8, target_modules=lin))
+peft_tuner("peft beft", lambda lin, conv, norm: P.BeftConfig(target_modules=lin))
+peft_tuner("peft ln tuning", lambda lin, conv, norm: P.LNTuningConfig(target_modules=norm))
+peft_tuner("peft loha", lambda lin, conv, norm: P.LoHaConfig(r=4, alpha=2, use_effective_conv2d=True, target_modules=lin + conv))
+peft_tuner("peft lokr", lambda lin, conv, norm: P.LoKrConfig(r=2, alpha=3, use_effective_conv2d=True, decompose_both=True, decompose_factor=4, target_modules=lin + conv))
+peft_tuner("peft lokr whole", lambda lin, conv, norm: P.LoKrConfig(r=32, alpha=3, target_modules=lin + conv))
+
 save_file(tensors, "recorded.tensors", metadata)
 print(len({k.split("|")[0] for k in tensors}), "cases,", sum(v.numel() * v.element_size() for v in tensors.values()), "bytes")
