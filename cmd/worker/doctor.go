@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -112,20 +114,49 @@ func (b *build) diagnose(wanted []string) []finding {
 		if dev.TotalBytes > 0 {
 			text += fmt.Sprintf(", %d of %d MiB free", dev.FreeBytes>>20, dev.TotalBytes>>20)
 		}
+		if dev.Software {
+			text += ", software"
+		}
 		out, gpu = append(out, finding{"device", fine, text, ""}), gpu || dev.GPU
+		if dev.Software && slices.ContainsFunc(wanted, func(name string) bool { return strings.EqualFold(name, dev.Name) }) {
+			out = append(out, finding{"device", note, dev.Name + " is a program for the CPU: much slower than DEVICE=cpu, and no measure of a GPU's speed", "DEVICE=auto takes a GPU, or the CPU itself"})
+		}
 	}
 	for _, device := range wanted {
 		if err := b.fits(device, zerolog.Nop()); err != nil && device != "cpu" {
-			out = append(out, finding{"device", problem, err.Error(), "nvidia-smi shows GPUs, driver and who uses them; DEVICE=cpu does without"})
+			out = append(out, finding{"device", problem, err.Error(), cmp.Or(b.vulkanAdvice(), "nvidia-smi shows GPUs, driver and who uses them") + "; DEVICE=cpu does without"})
 		}
 	}
 	if b.CUDA != nil && gpu {
 		out = append(out, finding{"driver", fine, fmt.Sprintf("knows CUDA %s, this program uses %s", b.CUDA.Driver, b.CUDA.Runtime), ""})
 	}
 	if !gpu {
-		out = append(out, finding{"device", note, "no GPU is used; a picture of 512x512 takes minutes", "for an NVIDIA GPU: make build BACKEND=cuda"})
+		text := "no GPU is used; a picture of 512x512 takes minutes"
+		if e.NoGPU != "" {
+			text += "; Vulkan has none: " + e.NoGPU
+		}
+		advice := cmp.Or(b.vulkanAdvice(), "for an NVIDIA GPU: make build BACKEND=cuda; for AMD and Intel: BACKEND=vulkan")
+		out = append(out, finding{"device", note, text, advice})
 	}
 	return out
+}
+
+// renderNode is what a GPU of AMD or Intel is opened by.
+const renderNode = "/dev/dri/renderD128"
+
+// vulkanAdvice says how Vulkan gets a GPU; "" in a program for something else.
+func (b *build) vulkanAdvice() string {
+	if b.Engine.Backend != "vulkan" {
+		return ""
+	}
+	node, err := os.OpenFile(renderNode, os.O_RDWR, 0)
+	switch {
+	case err == nil:
+		node.Close()
+	case errors.Is(err, os.ErrPermission):
+		return "let this process open " + renderNode + ": a member of its group may (stat -c %G " + renderNode + " names it; docker run --group-add)"
+	}
+	return "apt-get install libvulkan1 mesa-vulkan-drivers for AMD and Intel; in a container also --device /dev/dri; vulkaninfo --summary shows what there is"
 }
 
 // minHostMemory is what a picture of 512x512 on a CPU needs, in bytes (README.md has

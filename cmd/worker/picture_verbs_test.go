@@ -202,6 +202,7 @@ func TestDoctor(t *testing.T) {
 func TestDoctorOnDevices(t *testing.T) {
 	gpu := sdcpp.Device{Name: "CUDA0", Description: "NVIDIA L4", GPU: true, FreeBytes: 20 << 30, TotalBytes: 22 << 30}
 	cpu := sdcpp.Device{Name: "CPU", Description: "a processor"}
+	software := sdcpp.Device{Name: "Vulkan0", Description: "llvmpipe", Software: true, TotalBytes: 8 << 30}
 	engine := func(devices ...sdcpp.Device) sdcpp.Build {
 		return sdcpp.Build{Backend: "cuda", Devices: devices}
 	}
@@ -215,6 +216,8 @@ func TestDoctorOnDevices(t *testing.T) {
 		"no driver":  {build{Engine: engine(cpu), CUDA: &sdcpp.CUDA{Runtime: 124}}, "auto", "there is no driver"},
 		"old driver": {build{Engine: engine(cpu), CUDA: &sdcpp.CUDA{Runtime: 124, Driver: 118, Problem: "too old"}}, "auto", "driver is too old"},
 		"cpu wanted": {build{Engine: engine(cpu), CUDA: &sdcpp.CUDA{Runtime: 124}}, "cpu", ""},
+		"software":   {build{Engine: sdcpp.Build{Backend: "vulkan", NoGPU: "there are software devices only", Devices: []sdcpp.Device{software, cpu}}}, "vulkan0", ""},
+		"no Vulkan":  {build{Engine: sdcpp.Build{Backend: "vulkan", NoGPU: "libvulkan.so.1 is missing", Devices: []sdcpp.Device{cpu}}}, "vulkan0", `"vulkan0"`},
 		"absent":     {build{Engine: sdcpp.Build{Backend: "cpu", Devices: []sdcpp.Device{cpu}}}, "cuda1", `"cuda1"`},
 	} {
 		var problems []string
@@ -230,4 +233,30 @@ func TestDoctorOnDevices(t *testing.T) {
 		require.Len(t, problems, 1, name)
 		require.Contains(t, problems[0], tc.bad, name)
 	}
+}
+
+// What Vulkan lacks is told with what to do about it.
+func TestDoctorOnVulkan(t *testing.T) {
+	software := sdcpp.Device{Name: "Vulkan0", Description: "llvmpipe", Software: true}
+	cpu := sdcpp.Device{Name: "CPU", Description: "a processor"}
+	b := build{Engine: sdcpp.Build{Backend: "vulkan", NoGPU: "libvulkan.so.1 is missing", Devices: []sdcpp.Device{cpu}}}
+	last := func(wanted string) finding {
+		f := b.diagnose([]string{wanted})
+		return f[len(f)-1]
+	}
+	f := last("auto")
+	require.Equal(t, note, f.Severity)
+	require.Contains(t, f.Text, "Vulkan has none: libvulkan.so.1 is missing")
+	require.Regexp(t, "mesa-vulkan-drivers|renderD128", f.Advice)
+	require.NotContains(t, f.Advice, "NVIDIA")
+
+	b.Engine.NoGPU, b.Engine.Devices = "there are software devices only", []sdcpp.Device{software, cpu}
+	require.Contains(t, last("auto").Text, "software devices only")
+	texts := ""
+	for _, f := range b.diagnose([]string{"vulkan0"}) {
+		require.NotEqual(t, problem, f.Severity)
+		texts += f.Text + "\n"
+	}
+	require.Contains(t, texts, "Vulkan0: llvmpipe, software\n")
+	require.Contains(t, texts, "Vulkan0 is a program for the CPU")
 }

@@ -62,6 +62,9 @@ func (b *build) print(p *program) {
 	if c := b.CUDA; c != nil {
 		fmt.Fprintf(p.Out, "cuda       %s for compute capability %s; the driver knows %s\n", c.Runtime, c.ArchitectureList(), c.Driver)
 	}
+	if e.NoGPU != "" {
+		fmt.Fprintf(p.Out, "vulkan     no GPU: %s\n", e.NoGPU)
+	}
 	fmt.Fprintf(p.Out, "cpu        %s\n", strings.Join(e.CPUFeatures, " "))
 	fmt.Fprintf(p.Out, "allocator  %s\n", e.Allocator)
 	for _, d := range e.Devices {

@@ -151,11 +151,16 @@ static void list(VkInstance instance, char* indices, size_t room, int* hardware)
     }
 }
 
+static const char* problem = "libvulkan.so.1, the loader of Vulkan's drivers, is missing";
+
+const char* sdw_vulkan_problem(void) { return problem; }
+
 void sdw_vulkan_init(void) {
     PFN_vkCreateInstance create = (PFN_vkCreateInstance)vkGetInstanceProcAddr(NULL, "vkCreateInstance");
     if (!create) {
         return;
     }
+    problem                             = "no driver of Vulkan is installed that knows a device here";
     const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_2};
     const VkInstanceCreateInfo info     = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
     VkInstance instance;
@@ -166,7 +171,10 @@ void sdw_vulkan_init(void) {
     int hardware           = 0;
     list(instance, indices, sizeof indices, &hardware);
     ((PFN_vkDestroyInstance)vkGetInstanceProcAddr(instance, "vkDestroyInstance"))(instance, NULL);
-    if (software_count > 0 && hardware == 0) {
+    if (hardware > 0) {
+        problem = "";
+    } else if (software_count > 0) {
+        problem = "there are software devices only";
         setenv("GGML_VK_VISIBLE_DEVICES", indices, 0); // ggml lists no software devices by itself
     }
 }

@@ -14,6 +14,9 @@ void sdw_vulkan_init(void);
 // the CPU, such as Mesa's lavapipe.
 int sdw_vulkan_software(const char* description);
 
+// sdw_vulkan_problem says why there is no GPU, or "" when there is one.
+const char* sdw_vulkan_problem(void);
+
 #ifdef SDW_VULKAN_HEAP
 #include <stdint.h>
 

@@ -18,3 +18,6 @@ const (
 	backend = "cpu"
 	gpu     = false // the backend has a device of its own
 )
+
+// noGPU is for Vulkan.
+func noGPU() string { return "" }

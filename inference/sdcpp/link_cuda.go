@@ -23,3 +23,6 @@ const (
 	backend = "cuda"
 	gpu     = true // the backend has a device of its own
 )
+
+// noGPU is for Vulkan.
+func noGPU() string { return "" }

@@ -15,7 +15,11 @@ package sdcpp
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/vulkan/include/include
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/vulkan/include/ggml/include
 // #cgo CXXFLAGS: -I${SRCDIR}/../../third_party/build/vulkan/include/thirdparty
+// #include "libvulkan.h"
 import "C"
+
+// noGPU says why there is no GPU, "" when there is one.
+func noGPU() string { return C.GoString(C.sdw_vulkan_problem()) }
 
 const (
 	backend = "vulkan"

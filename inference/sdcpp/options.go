@@ -47,6 +47,7 @@ type Build struct {
 	CPUFeatures []string // instruction sets the engine was compiled for
 	Allocator   string   // malloc implementation in use
 	Devices     []Device
+	NoGPU       string // why Vulkan has no GPU, "" when it has one
 }
 
 // Device is something an Engine can run on.

@@ -23,6 +23,7 @@ func Version() Build {
 		CPUFeatures: cpuFeatures(C.GoString(C.sdw_cpu_features())),
 		Allocator:   allocator(),
 		Devices:     Devices(),
+		NoGPU:       noGPU(),
 	}
 }
 
