@@ -113,13 +113,13 @@ func TestFreeUAndPerturbedRowsReachTheEngine(t *testing.T) {
 	b := newBench(t, nil)
 	b.run(t, txt2img(func(r *inference.Request) {
 		r.Prompt, r.Sampler, r.BatchSize = "a cat AND a dog", "Euler", 2
-		r.Settings.FreeU = inference.FreeU{Version: 2, B1: 1.5, B2: 1.6, S1: 0.9, S2: 0.2, End: 0.5}
+		r.Settings.FreeU = inference.TimedFreeU{FreeU: inference.SimpleFreeU(2, 1.5, 1.6, 0.9, 0.2), End: 0.5}
 		r.Settings.Perturbation = sampler.Perturbation{Scale: 3, Start: 0.5, End: 1}
 	}))
 	calls := b.engine().Calls(enginetest.OpPredictNoise)
 	require.Len(t, calls, 4)
 	// A call is at the step that was reported last, as for A1111's scripts.
-	require.Equal(t, inference.FreeU{Version: 2, B1: 1.5, B2: 1.6, S1: 0.9, S2: 0.2}, calls[2].UNet.FreeU)
+	require.Equal(t, inference.SimpleFreeU(2, 1.5, 1.6, 0.9, 0.2), calls[2].UNet.FreeU)
 	require.Nil(t, calls[2].UNet.Perturbed)
 	require.Equal(t, 6, calls[2].UNet.Rows(), "two parts and the negative prompt of two images")
 	require.Zero(t, calls[3].UNet.FreeU)

@@ -100,7 +100,7 @@ type UNetInput struct {
 	// Perturbed is 1 for rows in whose middle block self-attention passes on its values,
 	// and 0 for the others, [b]; nil when there are none.
 	Perturbed []float32
-	FreeU     FreeU // Start and End do not count
+	FreeU     FreeU
 
 	Images []ImageInput // pictures that cross attention sees beside the text
 }

@@ -44,6 +44,7 @@ func (j *job) hires(ctx context.Context, first latents, seeds, subseeds []int64)
 		noise:     j.noise(seeds, subseeds, big.h, big.w, j.req.Settings.ENSD),
 		concat:    concat.data,
 		hires:     true,
+		calls:     j.calls,
 		start:     &sampler.Img2Img{Latent: big.data, Strength: j.req.DenoisingStrength, Steps: steps, NoiseMultiplier: 1},
 	})
 }

@@ -37,6 +37,7 @@ type job struct {
 	subseeds   []int64
 	source     rng.Source
 	progress   Progress
+	calls      int          // of the UNet in the passes of the batch so far
 	inside     bool         // it is a part of another job, whose progress it goes on with
 	skips      int          // skip requests heeded so far
 	init       *initPicture // img2img only

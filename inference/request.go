@@ -167,52 +167,20 @@ const (
 type Settings struct {
 	sampler.Options
 
-	ClipSkip             int     // CLIP_stop_at_last_layers, 1..12
-	Emphasis             string  // None, Ignore, Original, No norm
-	CommaBacktrack       int     // comma_padding_backtrack, tokens
-	NoiseSource          string  // randn_source: GPU, CPU or NV
-	ENSD                 int64   // eta_noise_seed_delta
-	ColorCorrection      bool    // img2img_color_correction
-	OverlayInpaint       bool    // overlay_inpaint
-	ConditionWeight      float64 // inpainting_mask_weight: how far an inpainting checkpoint's picture loses what is masked, 0..1
-	PadCondUncond        bool    // pad_cond_uncond
-	PadCondUncondV0      bool    // pad_cond_uncond_v0
-	OldEditingTimelines  bool    // use_old_scheduling
-	FreeU                FreeU   // what the UNet's skip connections and backbone are scaled by
-	DisableExtraNetworks bool    // request field disable_extra_networks: tags are cut but do nothing
-	UpscalerForImg2Img   string  // upscaler_for_img2img
-}
-
-// FreeU scales what meets in the decoder of the UNet (Si et al., "FreeU: Free Lunch in
-// Diffusion U-Net", 2023): half of the channels of the backbone by B, and the low
-// frequencies of the skip connection by S; 1 where it has 1280 channels, 2 where it has
-// 640. Version 2 scales the backbone more where its features are strong.
-type FreeU struct {
-	Version        int     // 1 or 2; 0 = off
-	B1, B2, S1, S2 float64 // 1 = unchanged
-	Start, End     float64 // part of the steps in which it acts, 0..1
-}
-
-// Check reports factors that are no finite numbers or beyond what makes pictures.
-func (f FreeU) Check() error {
-	if f.Version == 0 {
-		return nil
-	}
-	if f.Version != 1 && f.Version != 2 {
-		return fault.Errorf(fault.Invalid, "freeu", "FreeU has versions 1 and 2, not %d", f.Version)
-	}
-	for _, v := range []float64{f.B1, f.B2, f.S1, f.S2} {
-		if !(v >= 0 && v <= 4) {
-			return fault.Errorf(fault.Invalid, "freeu", "factors of FreeU are 0 to 4, not %g", v)
-		}
-	}
-	return nil
-}
-
-// active reports whether it acts at a step.
-func (f FreeU) active(step, steps int) bool {
-	at := float64(step) / float64(max(steps-1, 1))
-	return f.Version != 0 && at >= f.Start && at <= f.End
+	ClipSkip             int        // CLIP_stop_at_last_layers, 1..12
+	Emphasis             string     // None, Ignore, Original, No norm
+	CommaBacktrack       int        // comma_padding_backtrack, tokens
+	NoiseSource          string     // randn_source: GPU, CPU or NV
+	ENSD                 int64      // eta_noise_seed_delta
+	ColorCorrection      bool       // img2img_color_correction
+	OverlayInpaint       bool       // overlay_inpaint
+	ConditionWeight      float64    // inpainting_mask_weight: how far an inpainting checkpoint's picture loses what is masked, 0..1
+	PadCondUncond        bool       // pad_cond_uncond
+	PadCondUncondV0      bool       // pad_cond_uncond_v0
+	OldEditingTimelines  bool       // use_old_scheduling
+	FreeU                TimedFreeU // what the UNet's skip connections and backbone are scaled by
+	DisableExtraNetworks bool       // request field disable_extra_networks: tags are cut but do nothing
+	UpscalerForImg2Img   string     // upscaler_for_img2img
 }
 
 // DefaultSettings returns A1111's defaults.

@@ -25,6 +25,7 @@ type pass struct {
 	start     *sampler.Img2Img // img2img and hires passes
 	concat    []float32        // [n,5,h,w] extra channels of an inpainting checkpoint
 	hires     bool
+	calls     int // of the UNet in the batch before this pass
 
 	prompt, negative string // what conds encode, and when
 	timing           prompt.Pass
@@ -75,6 +76,7 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 	}
 	j.report(PhaseSampling, 0, p.steps)
 	data, err := sampler.Sample(ctx, sj)
+	j.calls = p.calls + predictions.All/p.size.n
 	if err != nil {
 		return latents{}, j.samplerError(ctx, err)
 	}
@@ -268,9 +270,7 @@ func (j *job) unetInput(p *pass, b *sampler.Batch, from, to int, contexts [][]fl
 			in.Perturbed[i] = 1
 		}
 	}
-	if f := j.req.Settings.FreeU; f.active(b.Step, b.Steps) {
-		in.FreeU = FreeU{Version: f.Version, B1: f.B1, B2: f.B2, S1: f.S1, S2: f.S2}
-	}
+	in.FreeU = j.req.Settings.FreeU.at(b.Step, b.Steps, p.calls+b.Call)
 	fraction := stepFraction(b.Step, b.Steps)
 	for i := range p.control {
 		if p.control[i].active(fraction) {

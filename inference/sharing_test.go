@@ -341,7 +341,7 @@ func mixed(random *rand.Rand, i int, name string) *inference.Request {
 			r.Settings.Perturbation = sampler.Perturbation{Scale: 1 + float(2), End: 1}
 		},
 		func(r *inference.Request) {
-			r.Settings.FreeU = inference.FreeU{Version: 1 + random.IntN(2), B1: 1 + float(1), B2: 1.4, S1: 0.9, S2: 0.2, End: 0.25 + float(0.75)}
+			r.Settings.FreeU = inference.TimedFreeU{FreeU: inference.SimpleFreeU(1+random.IntN(2), 1+float(1), 1.4, 0.9, 0.2), End: 0.25 + float(0.75)}
 		},
 		func(r *inference.Request) {
 			r.Prompt += "<hypernet:h:" + strconv.Itoa(1+random.IntN(2)) + ">"

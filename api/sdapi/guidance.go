@@ -51,18 +51,6 @@ var thresholdFields = []schema.Field{
 	{Name: "Interpolate Phi", Kind: schema.Number, Default: 1.0},
 }
 
-// freeUFields are the arguments of Forge's FreeU, and which version of it is meant.
-var freeUFields = []schema.Field{
-	{Name: "Enabled", Kind: schema.Boolean, Default: false},
-	{Name: "B1", Kind: schema.Number, Default: 1.01},
-	{Name: "B2", Kind: schema.Number, Default: 1.02},
-	{Name: "S1", Kind: schema.Number, Default: 0.99},
-	{Name: "S2", Kind: schema.Number, Default: 0.95},
-	{Name: "Start step", Kind: schema.Number, Default: 0.0},
-	{Name: "End step", Kind: schema.Number, Default: 1.0},
-	{Name: "Version", Kind: schema.Integer, Default: int64(2)},
-}
-
 // perturbedFields are the arguments of Forge's perturbed-attention guidance.
 var perturbedFields = []schema.Field{
 	{Name: "Enabled", Kind: schema.Boolean, Default: false},
@@ -93,14 +81,14 @@ type guidance struct {
 	projection   sampler.Projection
 	perturbation sampler.Perturbation
 	zeroStar     bool
-	freeU        inference.FreeU
+	freeU        inference.TimedFreeU
 }
 
 // readGuidance reads the arguments of a script of guidance, and reports whether it is
 // one.
 func (c *call) readGuidance(name string, args []any) (bool, error) {
 	read, ok := map[string]func([]any) error{
-		rescaleName: c.readRescale, thresholdName: c.readThreshold, freeUName: c.readFreeU,
+		rescaleName: c.readRescale, thresholdName: c.readThreshold, freeUName: c.readFreeU, stagedFreeUName: c.readStagedFreeU,
 		perturbedName: c.readPerturbed, projectedName: c.readProjected, zeroStarName: c.readZeroStar,
 	}[name]
 	if !ok {
@@ -206,28 +194,6 @@ func (c *call) readThreshold(args []any) error {
 
 func (c *call) addText(key string, value any) {
 	c.texts = append(c.texts, infotext.Entry{Key: key, Value: value})
-}
-
-// readFreeU reads the arguments of FreeU, and writes its texts.
-func (c *call) readFreeU(args []any) error {
-	v, err := argValues(freeUName, freeUFields, args)
-	if err != nil || v[0] != true {
-		return err
-	}
-	f := inference.FreeU{
-		B1: floatOf(v[1]), B2: floatOf(v[2]), S1: floatOf(v[3]), S2: floatOf(v[4]), Start: floatOf(v[5]), End: floatOf(v[6]), Version: int(v[7].(int64)),
-	}
-	if err := f.Check(); err != nil {
-		return crash("ValueError", "%s: %s", freeUName, err.Error())
-	}
-	c.guidance.freeU = f
-	for i, key := range []string{"freeu_enabled", "freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2", "freeu_start", "freeu_end"} {
-		c.addText(key, v[i])
-	}
-	if f.Version != 2 {
-		c.addText("freeu_version", v[7])
-	}
-	return nil
 }
 
 // readPerturbed reads the arguments of perturbed-attention guidance, and writes its texts.

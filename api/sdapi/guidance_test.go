@@ -65,7 +65,7 @@ func TestGuidanceScripts(t *testing.T) {
 	}
 	require.Contains(t, text("FreeU Integrated (SD 1.x, SD 2.x, SDXL)", true, 1.5, 1.6, 0.9, 0.2, 0.1, 0.8),
 		"freeu_enabled: True, freeu_b1: 1.5, freeu_b2: 1.6, freeu_s1: 0.9, freeu_s2: 0.2, freeu_start: 0.1, freeu_end: 0.8")
-	require.Equal(t, inference.FreeU{Version: 2, B1: 1.5, B2: 1.6, S1: 0.9, S2: 0.2, Start: 0.1, End: 0.8}, f.gen.Last().Settings.FreeU)
+	require.Equal(t, inference.TimedFreeU{FreeU: inference.SimpleFreeU(2, 1.5, 1.6, 0.9, 0.2), Start: 0.1, End: 0.8}, f.gen.Last().Settings.FreeU)
 	require.Contains(t, text("FreeU Integrated", true, 1.5, 1.6, 0.9, 0.2, 0, 1, 1), "freeu_version: 1")
 	require.NotContains(t, text("FreeU Integrated", false, 1.5), "freeu")
 	require.Zero(t, f.gen.Last().Settings.FreeU)
@@ -84,6 +84,57 @@ func TestGuidanceScripts(t *testing.T) {
 		`"APG's now your CFG" for reForge`: {true, 3}, "cfg-zero*": {"maybe"},
 	} {
 		require.Equal(t, 500, f.post("/sdapi/v1/txt2img", small(scriptsOf(name, args...))).status, name)
+	}
+}
+
+// TestStagedFreeU: texts, windows and defaults are those of sd-webui-freeu.
+func TestStagedFreeU(t *testing.T) {
+	f := start(t)
+	text := func(args ...any) string {
+		t.Helper()
+		return f.post("/sdapi/v1/txt2img", small(scriptsOf("FreeU", args...))).generated(t).info["infotexts"].([]any)[0].(string)
+	}
+	got := text(map[string]any{
+		"start_ratio": 0.1, "stop_ratio": 8, "transition_smoothness": 0.5, "version": "2",
+		"stage_infos": []any{map[string]any{}, map[string]any{"backbone_factor": 1.4, "skip_cutoff": 0.3}},
+	})
+	require.Contains(t, got, `FreeU Stages: "[{}, {\"backbone_factor\": 1.4, \"skip_cutoff\": 0.3}]", FreeU Schedule: "0.1, 8, 0.5", FreeU Version: 2`)
+	half := inference.FreeUWindow{To: 0.5, Closed: true}
+	plain := inference.FreeUStage{Backbone: 1, Window: half, SkipLow: 1, SkipHigh: 1}
+	second := plain
+	second.Backbone, second.Cutoff = 1.4, 0.3
+	require.Equal(t, inference.TimedFreeU{
+		FreeU: inference.FreeU{Version: 2, Stages: [3]inference.FreeUStage{plain, second, plain}}, Start: 0.1, End: 8, EndCall: true, ByCalls: true, Smoothness: 0.5,
+	}, f.gen.Last().Settings.FreeU)
+
+	got = text(true, 0, 1, 0, "Version 2", 1.2, 0.9, 0, 0.5, 0, 1, 1.4, 0.2, 0, 0.5, 0, 1, 1, 1, 0, 0.5, 0, 1)
+	require.Contains(t, got, `FreeU Stages: "[{\"backbone_factor\": 1.2, \"skip_factor\": 0.9}, {\"backbone_factor\": 1.4, \"skip_factor\": 0.2}]", FreeU Schedule: "0.0, 1.0, 0.0", FreeU Version: 2`)
+	listed := f.gen.Last().Settings.FreeU
+	text(true)
+	require.Equal(t, listed, f.gen.Last().Settings.FreeU, "the page's defaults are its first preset")
+	require.False(t, listed.EndCall)
+
+	text(map[string]any{})
+	require.Equal(t, 1, f.gen.Last().Settings.FreeU.Version)
+	for _, c := range []struct {
+		width, offset float64
+		want          inference.FreeUWindow
+	}{
+		{0.5, 0.75, inference.FreeUWindow{From: 0.25, To: 0.75, Inverted: true, Closed: true}},
+		{1, 0.25, inference.FreeUWindow{From: 0.25, To: 0.25, Inverted: true, Closed: true}},
+		{-0.25, 0.5, inference.FreeUWindow{From: 0.25, To: 0.5, Closed: true}},
+		{0.25, 1, inference.FreeUWindow{To: 0.25, Closed: true}},
+	} {
+		text(map[string]any{"stage_infos": []any{1, 1, c.offset, c.width}})
+		require.Equal(t, c.want, f.gen.Last().Settings.FreeU.Stages[0].Window)
+	}
+	require.NotContains(t, text(false, 0), "FreeU")
+	require.Zero(t, f.gen.Last().Settings.FreeU)
+	for _, args := range [][]any{
+		{"yes"}, {map[string]any{"backbone": 1}}, {map[string]any{"stage_infos": []any{map[string]any{"b": 1}}}}, {map[string]any{"stage_infos": []any{"x"}}},
+		{map[string]any{"start_ratio": "x"}}, {map[string]any{"stage_infos": 1}}, {map[string]any{"stage_infos": []any{9}}}, {map[string]any{"transition_smoothness": 2.5}},
+	} {
+		require.Equal(t, 500, f.post("/sdapi/v1/txt2img", small(scriptsOf("freeu", args...))).status, args)
 	}
 }
 

@@ -48,7 +48,8 @@ var allScripts = []*script{
 		{label: "Scale Factor", value: 2.0, minimum: 1.0, max: 4.0, step: 0.05},
 	}},
 	{name: ultimateName, tabs: []*tab{img2img}, args: ultimateArgs},
-	{name: "x/y/z plot", tabs: both, args: xyzScriptArgs()},
+	{name: "x/y/z plot", tabs: []*tab{txt2img}, args: xyzScriptArgs(txt2img)},
+	{name: "x/y/z plot", tabs: []*tab{img2img}, args: xyzScriptArgs(img2img)},
 	{name: "controlnet m2m", tabs: both}, // webuiapi takes it for the sign of ControlNet
 	{name: "comments", alwayson: true, silent: true, tabs: both},
 	{name: "refiner", alwayson: true, silent: true, tabs: both, args: []scriptArg{
@@ -78,6 +79,7 @@ var allScripts = []*script{
 	extensionScript(rescaleName, rescaleFields),
 	extensionScript(thresholdName, thresholdFields),
 	extensionScript(freeUName, freeUFields),
+	extensionScript(stagedFreeUName, stagedFreeUFields()),
 	extensionScript(perturbedName, perturbedFields),
 	extensionScript(projectedName, projectedFields),
 	extensionScript(zeroStarName, zeroStarFields),

@@ -28,14 +28,14 @@ const (
 )
 
 // xyzScriptArgs are the script's entries of GET /sdapi/v1/script-info.
-func xyzScriptArgs() []scriptArg {
+func xyzScriptArgs(t *tab) []scriptArg {
 	var args []scriptArg
 	for i, letter := range []string{"X", "Y", "Z"} {
 		label := "Nothing"
 		if i == 0 {
 			label = "Seed"
 		}
-		args = append(args, scriptArg{label: letter + " type", value: label, choices: axisLabels(txt2img)},
+		args = append(args, scriptArg{label: letter + " type", value: label, choices: axisLabels(t)},
 			scriptArg{label: letter + " values", value: ""}, scriptArg{label: letter + " values", value: []any{}, choices: []string{}})
 	}
 	for _, label := range []string{"Draw legend", "Include Sub Images", "Include Sub Grids", "Keep -1 for seeds", "Vary seeds for X", "Vary seeds for Y", "Vary seeds for Z"} {

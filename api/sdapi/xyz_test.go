@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -109,6 +110,39 @@ func TestXYZSeeds(t *testing.T) {
 }
 
 // Each axis changes what it says.
+// TestXYZAxisList: the numbers of axes are those of v1.9.3, whose lists leave out what
+// the other tab alone has.
+func TestXYZAxisList(t *testing.T) {
+	all := []string{
+		"Nothing", "Seed", "Var. seed", "Var. strength", "Steps", "t Hires steps", "CFG Scale", "i Image CFG Scale", "Prompt S/R", "Prompt order", "t Sampler", "t Hires sampler",
+		"i Sampler", "Checkpoint name", "Negative Guidance minimum sigma", "Sigma Churn", "Sigma min", "Sigma max", "Sigma noise", "Schedule type", "Schedule min sigma",
+		"Schedule max sigma", "Schedule rho", "Eta", "Clip skip", "Denoising", "Initial noise multiplier", "Extra noise", "t Hires upscaler", "i Cond. Image Mask Weight", "VAE",
+		"Styles", "UniPC Order", "Face restore", "Token merging ratio", "Token merging ratio high-res", "Always discard next-to-last sigma", "SGM noise multiplier",
+		"Refiner checkpoint", "Refiner switch at", "RNG source", "FP8 mode", "Size",
+	}
+	var infos []struct {
+		Name      string
+		IsImg2Img bool `json:"is_img2img"`
+		Args      []struct{ Choices []string }
+	}
+	require.NoError(t, json.Unmarshal(start(t).get("/sdapi/v1/script-info").body, &infos))
+	tabs := map[bool][]string{}
+	for _, info := range infos {
+		if info.Name == "x/y/z plot" {
+			tabs[info.IsImg2Img] = info.Args[0].Choices
+		}
+	}
+	for img2img, other := range map[bool]string{false: "i ", true: "t "} {
+		var want []string
+		for _, label := range all {
+			if !strings.HasPrefix(label, other) {
+				want = append(want, strings.TrimPrefix(strings.TrimPrefix(label, "t "), "i "))
+			}
+		}
+		require.Equal(t, want, tabs[img2img])
+	}
+}
+
 func TestXYZAxes(t *testing.T) {
 	f := start(t)
 	for label, tc := range map[string]struct {

@@ -213,6 +213,7 @@ func TestMeaning(t *testing.T) {
 
 	subject("the prompt", testPrompt)
 	subject("prompt language", testPromptLanguage)
+	subject("regions", testRegions)
 	subject("guidance", testGuidance)
 	subject("images", testImages)
 	subject("second pass", testSecondPass)
@@ -292,6 +293,22 @@ func testPromptLanguage(t *testing.T, a *artist) {
 		pictures = a.draw(ask("a red mushroom AND in the snow :0").with(body{"cfg_scale": 4}))
 		requireShown(t, most, pictures, func(v judge.Verdict) bool { return v.Place != "snow" && v.Colour == "red" }, "without its weight the second prompt is not heard")
 	})
+}
+
+func testRegions(t *testing.T, a *artist) {
+	pictures := a.draw(ask("a red mushroom in the snow BREAK a blue boat at night").with(body{
+		"width": 2 * meaningSide, "alwayson_scripts": body{"Regional Prompter": body{"args": []any{true, false, "Matrix", "Columns", "Mask", "Prompt", "1,1", "0.2", false, false, false, "Latent"}}},
+	}))
+	var left, right []imageio.RGB
+	for _, m := range pictures {
+		left = append(left, m.Crop(imageio.Box{X1: m.W / 2, Y1: m.H}))
+		right = append(right, m.Crop(imageio.Box{X0: m.W / 2, X1: m.W, Y1: m.H}))
+	}
+	requireShown(t, meaningSeeds, left, place("snow"), "the left region")
+	requireShown(t, meaningSeeds, right, place("night"), "the right region")
+	for i := range pictures {
+		require.Greater(t, redness(left[i]), redness(right[i])+10, "the mushroom is on the left")
+	}
 }
 
 func testGuidance(t *testing.T, a *artist) {

@@ -118,7 +118,10 @@ func edits(in inference.UNetInput, row int, hypers []inference.Hypernet) (shift 
 		shift += float32(h.Strength) * unit(uint64(i+3))
 	}
 	if f := in.FreeU; f.Version != 0 {
-		shift += float32(f.B1-1) + 2*float32(f.B2-1) - float32(f.S1-1) - 2*float32(f.S2-1) + float32(f.Version)/8
+		for i, s := range f.Stages {
+			shift += float32(i+1) * float32((s.Backbone-1)*(1+s.Window.From+s.Window.To)-(s.SkipLow-1)*(1+s.Cutoff)+(s.SkipHigh-1)/2)
+		}
+		shift += float32(f.Version) / 8
 	}
 	if in.Perturbed != nil {
 		shift += in.Perturbed[row] / 4

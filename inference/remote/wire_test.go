@@ -60,6 +60,10 @@ func fill(t *rapid.T, v reflect.Value, depth int) {
 				fill(t, v.Index(i), depth+1)
 			}
 		}
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(t, v.Index(i), depth+1)
+		}
 	case reflect.Map:
 		if n := rapid.IntRange(0, 2).Draw(t, "length"); n > 0 {
 			v.Set(reflect.MakeMap(v.Type()))

@@ -50,7 +50,7 @@ func mixedRequest(t *testing.T, random *rand.Rand, i int) *inference.Request {
 	case 7:
 		r.Control = []inference.ControlUnit{{Model: model(t, synth.ControlNet), Module: "none", Image: imageio.Fill(64, 64, [3]uint8{uint8(8 * i), 90, 200}), Weight: 1, End: 1, LowRes: true}}
 	case 8:
-		r.Settings.FreeU = inference.FreeU{Version: 1 + i%2, B1: 1.3, B2: 1.4, S1: 0.9, S2: 0.2, End: 1}
+		r.Settings.FreeU = inference.TimedFreeU{FreeU: inference.SimpleFreeU(1+i%2, 1.3, 1.4, 0.9, 0.2), End: 1}
 	case 9:
 		r.Settings.Perturbation = sampler.Perturbation{Scale: 3, End: 1}
 	case 10:

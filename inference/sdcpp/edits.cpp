@@ -71,6 +71,13 @@ void Hypernets::set(Device& device, const sdw_hyper_module* list, int count, con
 
 namespace {
 
+// FrequencyFilter scales the frequencies of planes: all by high, and the low ones by as
+// much as the matrices say beside it. They are a real and an imaginary one for each side.
+struct FrequencyFilter {
+    std::array<ggml_tensor*, 2> across{}, down{};
+    float high = 1;
+};
+
 // Editor knows the nodes of a graph and makes new ones.
 struct Editor {
     ggml_context* ctx;
@@ -173,25 +180,31 @@ struct Editor {
         return ggml_add(ctx, x, ggml_mul(ctx, y, strength));
     }
 
-    // free_lunch scales what meets at a concatenation: the first half of the backbone's
-    // channels by b, and the lowest frequencies of the skip connection by s. waves and
-    // amounts are what skip_waves gives.
-    void free_lunch(ggml_tensor* node, int version, float b, ggml_tensor* waves, ggml_tensor* amounts) {
+    // free_lunch scales what meets at a concatenation: the backbone by channels, whose
+    // values are what its factors exceed 1 by, and the frequencies of the skip connection
+    // by filter, which may be null for none.
+    void free_lunch(ggml_tensor* node, int version, ggml_tensor* channels, const FrequencyFilter* filter) {
         ggml_tensor *h = node->src[0], *skip = node->src[1];
-        const int64_t w = h->ne[0], rows = h->ne[1], channels = h->ne[2], n = h->ne[3];
-
-        ggml_tensor* first  = ggml_cont(ctx, ggml_view_4d(ctx, h, w, rows, channels / 2, n, h->nb[1], h->nb[2], h->nb[3], 0));
-        ggml_tensor* second = ggml_cont(ctx, ggml_view_4d(ctx, h, w, rows, channels - channels / 2, n, h->nb[1], h->nb[2], h->nb[3], (channels / 2) * h->nb[2]));
-        if (version == 1) {
-            first = ggml_scale(ctx, first, b);
-        } else {
-            first = ggml_mul(ctx, first, ggml_scale_bias(ctx, strength_map(h), b - 1, 1.f));
+        ggml_tensor* more = ggml_mul(ctx, h, ggml_reshape_4d(ctx, channels, 1, 1, h->ne[2], 1));
+        if (version == 2) {
+            more = ggml_mul(ctx, more, strength_map(h));
         }
-        node->src[0] = ggml_concat(ctx, first, second, 2);
+        node->src[0] = ggml_add(ctx, h, more);
+        if (filter != nullptr) {
+            node->src[1] = filtered(skip, *filter);
+        }
+    }
 
-        ggml_tensor* flat   = ggml_reshape_2d(ctx, ggml_is_contiguous(skip) ? skip : ggml_cont(ctx, skip), w * rows, skip->ne[2] * n);
-        ggml_tensor* change = ggml_mul_mat(ctx, amounts, ggml_mul_mat(ctx, waves, flat));
-        node->src[1]        = ggml_add(ctx, skip, ggml_reshape_4d(ctx, change, w, rows, skip->ne[2], n));
+    // filtered is a plane of x by a filter: its sides are multiplied by a pair of matrices
+    // each, since the real part of a product of complex ones has two terms.
+    ggml_tensor* filtered(ggml_tensor* x, const FrequencyFilter& filter) {
+        const auto turned = [&](ggml_tensor* t) { return ggml_cont(ctx, ggml_permute(ctx, t, 1, 0, 2, 3)); };
+        const auto both   = [&](ggml_tensor* across, ggml_tensor* down) {
+            return turned(ggml_mul_mat(ctx, down, turned(ggml_mul_mat(ctx, across, x))));
+        };
+        x                = ggml_is_contiguous(x) ? x : ggml_cont(ctx, x);
+        ggml_tensor* low = ggml_sub(ctx, both(filter.across[0], filter.down[0]), both(filter.across[1], filter.down[1]));
+        return ggml_add(ctx, filter.high == 1.f ? x : ggml_scale(ctx, x, filter.high), low);
     }
 
     // strength_map is the mean over the channels, brought to 0..1 in each image.
@@ -207,33 +220,42 @@ struct Editor {
     }
 };
 
-// skip_waves is a pair of matrices whose product takes a plane of w by h to its
-// frequencies 0 and -1 along each side, times factor: [7][h*w] and [h*w][7].
-std::pair<std::vector<float>, std::vector<float>> skip_waves(int64_t w, int64_t h, float factor) {
-    constexpr int count = 7;
-    std::vector<float> waves(count * w * h), amounts(w * h * count);
-    int wave       = 0;
-    const auto add = [&](double x_turns, double y_turns, bool sine) {
-        for (int64_t y = 0; y < h; y++) {
-            for (int64_t x = 0; x < w; x++) {
-                const double at           = 2 * M_PI * (x_turns * x / w + y_turns * y / h);
-                const double value        = sine ? std::sin(at) : std::cos(at);
-                const int64_t i           = y * w + x;
-                waves[wave * w * h + i]   = static_cast<float>(value);
-                amounts[i * count + wave] = static_cast<float>(value * factor / (w * h));
+// low_pass are the real and the imaginary part of the matrix that leaves of a side of n
+// cells the frequencies -k to k-1, times factor, where k is the given part of half of all
+// and at least 1.
+std::array<std::vector<float>, 2> low_pass(int64_t n, double part, double factor) {
+    const int64_t k     = std::max<int64_t>(1, static_cast<int64_t>(std::floor((n / 2) * part)));
+    const int64_t first = std::max(-k, -(n / 2));
+    const int64_t end   = std::max<int64_t>(std::min(k, n - n / 2), 1);  // a side of one cell has one frequency
+    std::array<std::vector<float>, 2> matrices;
+    for (auto& matrix : matrices) {
+        matrix.resize(n * n);
+    }
+    for (int64_t to = 0; to < n; to++) {
+        for (int64_t from = 0; from < n; from++) {
+            double re = 0, im = 0;
+            for (int64_t f = first; f < end; f++) {
+                const double turn = 2 * M_PI * static_cast<double>(f * (to - from)) / static_cast<double>(n);
+                re += std::cos(turn);
+                im += std::sin(turn);
             }
-        }
-        wave++;
-    };
-    for (int y = 0; y < std::min<int64_t>(h, 2); y++) {  // a side of one cell has one frequency
-        for (int x = 0; x < std::min<int64_t>(w, 2); x++) {
-            add(x, y, false);
-            if (x != 0 || y != 0) {
-                add(x, y, true);
-            }
+            matrices[0][to * n + from] = static_cast<float>(re * factor / static_cast<double>(n));
+            matrices[1][to * n + from] = static_cast<float>(im * factor / static_cast<double>(n));
         }
     }
-    return {std::move(waves), std::move(amounts)};
+    return matrices;
+}
+
+// channel_window has amount for the channels of the window of a stage, and 0 for others.
+std::vector<float> channel_window(const sdw_freeu_stage& stage, int64_t channels) {
+    const int64_t from = std::llrint(stage.from * static_cast<double>(channels));
+    const int64_t to   = std::llrint(stage.to * static_cast<double>(channels)) + (stage.closed ? 1 : 0);
+    std::vector<float> values(channels);
+    for (int64_t i = 0; i < channels; i++) {
+        const bool inside = from <= i && i < to;
+        values[i]         = inside != static_cast<bool>(stage.inverted) ? stage.backbone - 1 : 0;
+    }
+    return values;
 }
 
 // cross_attentions are the blocks that look at the text, in diffusers' order.
@@ -349,24 +371,39 @@ void UNet::edit(ggml_tensor* out, const sdw_unet_input& in, const Hypernets& hyp
         image_channels = show_pictures(editor, get_context(), in, config.num_heads, [&](int64_t n) { return input(n); });
     }
     if (in.freeu != 0) {
-        std::map<std::array<int64_t, 3>, std::pair<ggml_tensor*, ggml_tensor*>> waves;
+        std::map<int, ggml_tensor*> channels;
+        std::map<std::array<int64_t, 3>, FrequencyFilter> filters;
         for (ggml_tensor* node : editor.nodes) {
             if (node->op != GGML_OP_CONCAT || node->op_params[0] != 2) {
                 continue;
             }
-            const int64_t w = node->ne[0], h = node->ne[1], channels = node->src[0]->ne[2];
-            const int stage = channels == 4 * config.model_channels ? 0 : channels == 2 * config.model_channels ? 1
-                                                                                                                : -1;
-            if (stage < 0) {
+            const int64_t w = node->ne[0], h = node->ne[1], n = node->src[0]->ne[2], unit = config.model_channels;
+            const int number = n == 4 * unit ? 0 : n == 2 * unit ? 1 : n == unit ? 2 : -1;
+            if (number < 0) {
                 continue;
             }
-            auto& pair = waves[{w, h, stage}];
-            if (pair.first == nullptr) {
-                auto [first, second] = skip_waves(w, h, in.freeu_factors[2 + stage] - 1);
-                pair.first           = constant(std::move(first), w * h, 7);
-                pair.second          = constant(std::move(second), 7, w * h);
+            const sdw_freeu_stage& stage = in.freeu_stages[number];
+            const bool filters_skip      = stage.low != 1 || stage.high != 1;
+            if (stage.backbone == 1 && !filters_skip) {
+                continue;
             }
-            editor.free_lunch(node, in.freeu, in.freeu_factors[stage], pair.first, pair.second);
+            ggml_tensor*& window = channels[number];
+            if (window == nullptr) {
+                window = constant(channel_window(stage, n), n, 1);
+            }
+            FrequencyFilter* filter = nullptr;
+            if (filters_skip) {
+                filter = &filters[{w, h, number}];
+                if (filter->across[0] == nullptr) {
+                    const auto across = low_pass(w, stage.cutoff, stage.low - stage.high), down = low_pass(h, stage.cutoff, 1);
+                    for (int i = 0; i < 2; i++) {
+                        filter->across[i] = constant(across[i], w, w);
+                        filter->down[i]   = constant(down[i], h, h);
+                    }
+                    filter->high = stage.high;
+                }
+            }
+            editor.free_lunch(node, in.freeu, window, filter);
         }
     }
     std::map<std::pair<ggml_tensor*, const Hypernets::Module*>, ggml_tensor*> done;

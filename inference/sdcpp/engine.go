@@ -230,7 +230,13 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 	}
 	if f := in.FreeU; f.Version != 0 {
 		input.freeu = C.int(f.Version)
-		input.freeu_factors = [4]C.float{C.float(f.B1), C.float(f.B2), C.float(f.S1), C.float(f.S2)}
+		for i, s := range f.Stages {
+			w := s.Window
+			input.freeu_stages[i] = C.sdw_freeu_stage{
+				backbone: C.float(s.Backbone), from: C.double(w.From), to: C.double(w.To), inverted: flag(w.Inverted), closed: flag(w.Closed),
+				low: C.float(s.SkipLow), high: C.float(s.SkipHigh), cutoff: C.double(s.Cutoff),
+			}
+		}
 	}
 	images, err := e.imageInputs(in.Images)
 	if err != nil {

@@ -210,8 +210,11 @@ sdw_status sdw_unet(sdw_engine* e, sdw_unet_input in, int control, float* out, c
         UNet& net    = *e->unet;
         net.contexts = &net.texts;
         std::vector<int64_t> key{in.rows, in.channels, in.h, in.w, in.tokens, in.tiling, control, in.perturbed != nullptr, in.freeu, e->hypernets.serial};
-        for (float factor : in.freeu_factors) {
-            key.push_back(std::lround(factor * 1e6));
+        for (const sdw_freeu_stage& s : in.freeu_stages) {
+            for (double v : {static_cast<double>(s.backbone), s.from, s.to, static_cast<double>(s.low), static_cast<double>(s.high), s.cutoff}) {
+                key.push_back(std::llrint(v * 1e6));
+            }
+            key.push_back(s.inverted + 2 * s.closed);
         }
         key.insert(key.end(), in.image_tokens, in.image_tokens + in.images);
         key.push_back(in.image_regions != nullptr);

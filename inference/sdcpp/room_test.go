@@ -86,7 +86,7 @@ func TestMemoryPromise(t *testing.T) {
 		return func() error { _, err := e.PredictNoise(t.Context(), in); return err }
 	}
 	freeU := func(in *inference.UNetInput) {
-		in.FreeU = inference.FreeU{Version: 2, B1: 1.3, B2: 1.4, S1: 0.9, S2: 0.2}
+		in.FreeU = inference.SimpleFreeU(2, 1.3, 1.4, 0.9, 0.2)
 	}
 	perturbed := func(in *inference.UNetInput) {
 		in.Perturbed = make([]float32, len(in.Timestep))

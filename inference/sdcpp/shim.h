@@ -112,6 +112,16 @@ typedef struct {
     const float* vectors; // [n_vectors][768]
 } sdw_text_input;
 
+// sdw_freeu_stage is what FreeU does where a part of the decoder meets its skip connection.
+typedef struct {
+    float backbone;   // factor of the channels in the window
+    double from, to;  // of the window, parts of all channels
+    int inverted;     // the window is what is left out
+    int closed;       // the channel at its end is in it
+    float low, high;  // factors of the frequencies of the skip connection
+    double cutoff;    // part of all frequencies that are low; 0 = the lowest alone
+} sdw_freeu_stage;
+
 // sdw_unet_input is one batch of rows of h x w latent cells.
 typedef struct {
     int rows, channels, h, w;
@@ -122,7 +132,7 @@ typedef struct {
     const float* context;  // [rows][tokens][768]
     const float* perturbed; // [rows] 1 = the middle's self-attention passes on its values; NULL for none
     int freeu;              // version of FreeU, 0 for none
-    float freeu_factors[4]; // b1, b2, s1, s2
+    sdw_freeu_stage freeu_stages[3]; // where the backbone has 4, 2 and 1 times the model's channels
 
     // Pictures that cross attention sees beside the text.
     int images;

@@ -32,6 +32,7 @@ func TestUNetVectors(t *testing.T) {
 			Latent, Want vectors.Float32s
 			Timestep     []float32
 			FreeU        []float64
+			Staged       [2]any // version, and the values of each stage
 			Perturbed    []float32
 			Hypernets    [][2]any
 		}
@@ -50,7 +51,13 @@ func TestUNetVectors(t *testing.T) {
 		t.Run(tc.Name, func(t *testing.T) {
 			in := inference.UNetInput{Latent: tc.Latent, H: tc.H, W: tc.W, Timestep: tc.Timestep, Context: context, Perturbed: tc.Perturbed}
 			if f := tc.FreeU; f != nil {
-				in.FreeU = inference.FreeU{Version: int(f[0]), B1: f[1], B2: f[2], S1: f[3], S2: f[4]}
+				in.FreeU = inference.SimpleFreeU(int(f[0]), f[1], f[2], f[3], f[4])
+			}
+			if version, ok := tc.Staged[0].(float64); ok {
+				in.FreeU.Version = int(version)
+				for i, values := range tc.Staged[1].([]any) {
+					in.FreeU.Stages[i] = stageOf(values.([]any))
+				}
 			}
 			var list []inference.Hypernet
 			for _, h := range tc.Hypernets {
@@ -75,6 +82,16 @@ func TestUNetVectors(t *testing.T) {
 			require.Less(t, worst/most, 1e-3)
 		})
 	}
+}
+
+// stageOf reads backbone, low, offset, width, cutoff and high of a stage of sd-webui-freeu.
+func stageOf(v []any) inference.FreeUStage {
+	f := func(i int) float64 { return v[i].(float64) }
+	w := inference.FreeUWindow{From: math.Mod(f(2), 1), Closed: true}
+	if w.To = w.From + f(3); w.To > 1 {
+		w.From, w.To, w.Inverted = w.To-1, w.From, true
+	}
+	return inference.FreeUStage{Backbone: f(0), Window: w, SkipLow: f(1), SkipHigh: f(5), Cutoff: f(4)}
 }
 
 // A ControlNet acts where its region is, and as it does without one where that is all.

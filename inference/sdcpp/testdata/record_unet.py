@@ -46,9 +46,41 @@ def low_frequencies(x, scale):
 
 
 freeu = None  # version, b1, b2, s1, s2
+staged = None  # version and what StageInfo of github.com/ljleb/sd-webui-freeu has, for each stage
+
+
+def region(width, offset, n):
+    """The channels of a window that wraps around: first, last, and whether they are left out."""
+    assert 0 <= offset <= 1 and 0 <= width <= 1
+    offset %= 1
+    inverted = width + offset > 1
+    first, last = (width + offset - 1, offset) if inverted else (offset, width + offset)
+    return round(first * n), round(last * n), inverted
+
+
+def apply_staged(h, skip):
+    version, stages = staged
+    backbone, low, offset, width, cutoff, high = stages[{4 * WIDTH: 0, 2 * WIDTH: 1, WIDTH: 2}[h.shape[1]]]
+    first, last, inverted = region(width, offset, h.shape[1])
+    channel = torch.arange(h.shape[1])
+    inside = ((first <= channel) & (channel <= last)) != inverted
+    factor = backbone
+    if version == 2:
+        mean = h.mean(1, keepdim=True)
+        lowest, highest = mean.amin((2, 3), keepdim=True), mean.amax((2, 3), keepdim=True)
+        factor = (backbone - 1) * (mean - lowest) / (highest - lowest) + 1
+    h = torch.where(inside.reshape(1, -1, 1, 1), h * factor, h)
+    freq = torch.fft.fftshift(torch.fft.fftn(skip, dim=(-2, -1)), dim=(-2, -1))
+    y, x = skip.shape[-2] // 2, skip.shape[-1] // 2
+    ty, tx = max(1, int(y * cutoff)), max(1, int(x * cutoff))
+    mask = torch.full_like(skip, high)
+    mask[..., max(y - ty, 0):y + ty, max(x - tx, 0):x + tx] = low
+    return h, torch.fft.ifftn(torch.fft.ifftshift(freq * mask, dim=(-2, -1)), dim=(-2, -1)).real
 
 
 def apply_freeu(_, h, skip, **__):
+    if staged is not None:
+        return apply_staged(h, skip)
     stage = {4 * WIDTH: 0, 2 * WIDTH: 1}.get(h.shape[1])
     if freeu is None or stage is None:
         return h, skip
@@ -135,6 +167,8 @@ for name, size, settings in [
         ("freeu 1", (16, 24), {"freeu": (1, 1.5, 1.6, 0.9, 0.2)}),
         ("freeu 2", (16, 24), {"freeu": (2, 1.5, 1.6, 0.9, 0.2)}),
         ("freeu 2, narrow", (8, 24), {"freeu": (2, 1.01, 0.7, 2.5, 0.0)}),
+        ("stages 1", (16, 24), {"staged": (1, [(1.5, 0.5, 0.25, 0.5, 0.5, 1.2), (0.7, 0.2, 0.75, 0.5, 0.3, 0.9), (1.2, 0.5, 0.0, 0.25, 1.0, 2.0)])}),
+        ("stages 2", (16, 8), {"staged": (2, [(1.0, 1.0, 0.0, 0.5, 0.0, 1.3), (1.4, 1.0, 0.4, 1.0, 0.0, 1.0), (1.6, 0.3, 0.9, 0.2, 0.26, 1.0)])}),
         ("perturbed", (8, 16), {"perturbed": [0.0, 1.0, 0.0]}),
         ("hypernetwork", (8, 8), {"hypernets": [("hypernet.pt", 0.7)]}),
         ("hypernetworks", (8, 16), {"hypernets": [("hypernet.pt", -0.5), ("hypernet-plain.pt", 1.3)]}),
@@ -143,7 +177,7 @@ for name, size, settings in [
     x, t = torch.randn(3, 4, h, w), torch.tensor([981.0, 40.0, 500.0])
     i = torch.arange(3 * 77 * 768, dtype=torch.float64)
     context = (torch.sin(i * 0.37) + torch.cos(i * i * 1e-5)).float().reshape(3, 77, 768)
-    freeu = settings.get("freeu")
+    freeu, staged = settings.get("freeu"), settings.get("staged")
     perturbed = torch.tensor(settings["perturbed"]) if "perturbed" in settings else None
     hypernets = [(loaded[file], strength) for file, strength in settings.get("hypernets", [])]
     with torch.no_grad():
