@@ -1,6 +1,6 @@
 // The pictures that were made, which this browser keeps: a grid with search.
 
-import { $, make, save, saved } from './dom.js'
+import { $, later, make, save, saved } from './dom.js'
 import { thumbnail } from './pictures.js'
 import * as storage from './storage.js'
 import * as viewer from './viewer.js'
@@ -74,7 +74,7 @@ function find() {
   tell()
 }
 
-search.oninput = find
+search.oninput = later(60, find) // the letter shows first
 
 function tell() {
   $('count').textContent = found === all ? all.length || '' : `${found.length} of ${all.length}`
