@@ -85,8 +85,10 @@ func TestSubmissionsRefused(t *testing.T) {
 		want string
 	}{
 		"no JSON":     {"{", "unexpected EOF"},
-		"a list":      {"[]", "cannot unmarshal array"},
+		"a list":      {"[]", "a job must not be a JSON array"},
 		"flat":        {`{"prompt": "a fox"}`, "with the fields of that route in input"},
+		"types":       {`{"endpoint": 5, "input": {}}`, "endpoint must not be a JSON number"},
+		"no object":   {`{"api": false, "input": {}}`, "api must not be a JSON bool"},
 		"no endpoint": {`{"input": {}}`, "it must be one of txt2img, img2img, extra-single-image, extra-batch-images"},
 		"endpoint":    {`{"endpoint": "/sdapi/v1/options", "input": {}}`, `endpoint is "/sdapi/v1/options"`},
 		"traversal":   {`{"endpoint": "../txt2img", "input": {}}`, "it must be one of"},

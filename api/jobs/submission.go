@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -72,7 +73,11 @@ func (s *Server) readSubmission(r *http.Request) (*submission, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&body); err != nil {
-		return nil, invalid(`%s; send {"endpoint": "txt2img", "input": {...}} with the fields of that route in input`, strings.TrimPrefix(err.Error(), "json: "))
+		why := strings.TrimPrefix(err.Error(), "json: ")
+		if typed, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			why = fmt.Sprintf("%s must not be a JSON %s", cmp.Or(strings.TrimPrefix(typed.Field, "."), "a job"), typed.Value)
+		}
+		return nil, invalid(`%s; send {"endpoint": "txt2img", "input": {...}} with the fields of that route in input`, why)
 	}
 	sub := &submission{}
 	name, input, field := body.Endpoint, body.Input, "input"

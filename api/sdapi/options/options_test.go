@@ -83,6 +83,25 @@ func TestSetAllOrNothing(t *testing.T) {
 	require.False(t, s.Values().Bool("tiling"))
 }
 
+// What no job could read would spoil those of everyone.
+func TestSetForAllWhatTheyCanRead(t *testing.T) {
+	s, _, err := options.Open("")
+	require.NoError(t, err)
+	for key, values := range map[string][]any{
+		"upscaler_for_img2img": {int64(1), []any{}, true}, "samples_filename_pattern": {1.5, pyjson.NewObject()},
+		"eta_noise_seed_delta": {"abc", 1e30, []any{}}, "CLIP_stop_at_last_layers": {1e30}, "s_churn": {"1"},
+	} {
+		for _, v := range values {
+			var errs schema.Errors
+			require.ErrorAs(t, s.Save(pyjson.NewObject(key, v)), &errs, "%s %v", key, v)
+			require.Equal(t, []any{"body", key}, errs[0].Loc)
+			require.ErrorAs(t, s.Keep(pyjson.NewObject(key, v)), &errs)
+		}
+		require.NoError(t, s.Save(pyjson.NewObject(key, nil)))
+	}
+	require.NoError(t, s.Save(pyjson.NewObject("upscaler_for_img2img", "Lanczos", "eta_noise_seed_delta", int64(5), "s_churn", true)))
+}
+
 func TestOverrides(t *testing.T) {
 	base := options.Defaults()
 	v, err := base.With(pyjson.NewObject("eta_noise_seed_delta", "abc", "emphasis", "No norm"))

@@ -52,7 +52,7 @@ func Open(path string) (s *Store, skipped []string, err error) {
 			continue
 		}
 		value, errs := f.Coerce(value)
-		if len(errs) > 0 {
+		if len(errs) > 0 || !readable(f.Default, value) {
 			skipped = append(skipped, key)
 			continue
 		}
@@ -70,7 +70,7 @@ func (s *Store) Values() Values {
 
 // Keep sets options without writing the file.
 func (s *Store) Keep(sent *pyjson.Object) error {
-	set, err := accept(sent)
+	set, err := acceptForAll(sent)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (s *Store) Keep(sent *pyjson.Object) error {
 // Save sets options and writes the file. When one cannot be set, or the file cannot
 // be written, none is.
 func (s *Store) Save(sent *pyjson.Object) error {
-	set, err := accept(sent)
+	set, err := acceptForAll(sent)
 	if err != nil {
 		return err
 	}

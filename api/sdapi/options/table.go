@@ -6,6 +6,7 @@ package options
 import (
 	_ "embed"
 	"fmt"
+	"math"
 
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
@@ -131,6 +132,44 @@ func accept(sent *pyjson.Object) (map[string]any, error) {
 		out[key] = v
 	}
 	return out, nil
+}
+
+// acceptForAll is accept for values that every job will read: it refuses one that none
+// could use. Errors are as those of accept.
+func acceptForAll(sent *pyjson.Object) (map[string]any, error) {
+	set, err := accept(sent)
+	for key, value := range set {
+		if !readable(fields[key].Default, value) {
+			wrong := schema.Error{Loc: []any{"body", key}, Msg: "value is not a valid float", Type: "type_error.float"}
+			if _, number := fields[key].Default.(float64); !number {
+				wrong.Msg, wrong.Type = "str type expected", "type_error.str"
+			}
+			return nil, schema.Errors{wrong}
+		}
+	}
+	return set, err
+}
+
+// readable tells whether a value can be read as what its default is, where A1111 leaves
+// the type open. Null is a value of every option; the options without a default are texts.
+func readable(def, value any) bool {
+	if value == nil {
+		return true
+	}
+	switch def.(type) {
+	case nil, string:
+		_, ok := value.(string)
+		return ok
+	case float64, int64:
+		switch x := value.(type) {
+		case float64:
+			return math.Abs(x) < 1<<62
+		case int64, bool:
+			return true
+		}
+		return false
+	}
+	return true
 }
 
 // Exists reports whether there is an option of this key.
