@@ -3,6 +3,7 @@
 package sdcpp_test
 
 import (
+	"context"
 	"encoding/json"
 	"image"
 	_ "image/png"
@@ -211,9 +212,101 @@ func TestEngineUpscales(t *testing.T) {
 		}
 		require.InDeltaSlice(t, want, got, tolerance, c.File)
 
-		const h, w = 205, 13 // two tiles high, odd
-		large, _, err := e.UpscalePixels(t.Context(), path, make([]float32, 3*h*w), h, w)
+		requireJoinedTiles(t, e, path, c.Factor)
+	}
+}
+
+// requireJoinedTiles enlarges a picture that is two tiles high, of odd sides, and compares
+// it with the two tiles enlarged alone, each of which fades over the 8 pixels at its
+// borders.
+func requireJoinedTiles(t *testing.T, e *sdcpp.Engine, path string, factor int) {
+	t.Helper()
+	const tile, h, w, fade = 192, 205, 13, 8.0
+	random := rand.New(rand.NewPCG(1, 2))
+	whole := make([]float32, 3*h*w)
+	for i := range whole {
+		whole[i] = random.Float32()
+	}
+	enlarge := func(from, rows int) []float32 {
+		var in []float32
+		for p := range 3 {
+			in = append(in, whole[(p*h+from)*w:][:rows*w]...)
+		}
+		out, _, err := e.UpscalePixels(t.Context(), path, in, rows, w)
 		require.NoError(t, err)
-		require.Len(t, large, 3*h*w*c.Factor*c.Factor)
+		require.Len(t, out, 3*rows*w*factor*factor)
+		return out
+	}
+	starts := []int{0, h - tile}
+	got, parts := enlarge(0, h), [][]float32{enlarge(starts[0], tile), enlarge(starts[1], tile)}
+	outW, outH, side := w*factor, h*factor, tile*factor
+	want := make([]float32, len(got))
+	for i := range want {
+		p, y := i/(outH*outW), i/outW%outH
+		var sum, weights float64
+		for k, start := range starts {
+			at := y - start*factor
+			if at < 0 || at >= side {
+				continue
+			}
+			weight := min(1, (float64(min(at, side-1-at))+0.5)/(fade*float64(factor)))
+			sum += weight * float64(parts[k][(p*side+at)*outW+i%outW])
+			weights += weight
+		}
+		want[i] = float32(sum / weights)
+	}
+	require.InDeltaSlice(t, want, got, 1e-5, path)
+	require.NotEqual(t, parts[0], parts[1])
+}
+
+// canceledAt is a context that ends when it is looked at for the n-th time, which the
+// engine does once in each of its calls, before the network begins.
+type canceledAt struct {
+	context.Context
+	end  context.CancelFunc
+	left int
+}
+
+func (c *canceledAt) Done() <-chan struct{} {
+	if c.left--; c.left == 0 {
+		c.end()
+	}
+	return c.Context.Done()
+}
+
+// A cancel ends the network that runs, not only the one after it, and leaves the engine as
+// it was: it comes while the last tile is computed, or the only picture of a detector.
+func TestNetworksEndWithinACall(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint), AllowPickle: true})
+	defer e.Close()
+	const h, w = 200, 192 // two tiles
+	pixels := make([]float32, 3*h*w)
+	upscaler, detector := "../../convnet/superres/testdata/compact-x4.pth", "../detect/testdata/detect.pt"
+	for name, tc := range map[string]struct {
+		calls int
+		run   func(ctx context.Context) error
+	}{
+		"upscaler": {2, func(ctx context.Context) error { _, _, err := e.UpscalePixels(ctx, upscaler, pixels, h, w); return err }},
+		"detector": {1, func(ctx context.Context) error {
+			_, err := e.Detect(ctx, detector, imageio.NewRGB(192, 192), 0.3)
+			return err
+		}},
+	} {
+		require.NoError(t, tc.run(t.Context()), "which loads the model")
+		canceled := false
+		for range 200 { // the word to stop may come when the network has ended
+			ctx, end := context.WithCancel(t.Context())
+			at := &canceledAt{ctx, end, tc.calls}
+			err := tc.run(at)
+			end()
+			if err != nil {
+				require.Equal(t, fault.Canceled, fault.CodeOf(err), name)
+				require.Zero(t, at.left, "%s: a call began after the cancel", name)
+				canceled = true
+				break
+			}
+		}
+		require.True(t, canceled, name)
+		require.NoError(t, tc.run(t.Context()), name)
 	}
 }
