@@ -255,8 +255,10 @@ func (c *call) buildFiles() error {
 	for _, e := range known.Embeddings() { // those that cannot be used, too: the pipeline tells
 		files.Embeddings[e.Content.Name] = e.Path
 	}
-	for _, u := range s.upscalers() {
-		files.Upscalers[u.Stem()] = u.Path
+	for _, nameOf := range []func(catalog.File) string{catalog.File.Stem, upscalerName} {
+		for _, u := range s.upscalers() {
+			files.Upscalers[nameOf(u)] = u.Path
+		}
 	}
 	c.req.Files = files
 	c.findLoRAs(c.req.Prompt)

@@ -211,10 +211,8 @@ func (s *Server) upscaler(name string) (*inference.UpscaleRequest, error) {
 	if slices.Contains(builtinUpscalers, name) {
 		return &inference.UpscaleRequest{Upscaler: name}, nil
 	}
-	for _, u := range s.upscalers() {
-		if u.Stem() == name {
-			return &inference.UpscaleRequest{Upscaler: name, Model: u.Path}, nil
-		}
+	if u, ok := s.findUpscaler(name); ok {
+		return &inference.UpscaleRequest{Upscaler: name, Model: u.Path}, nil
 	}
 	return nil, crash("AssertionError", "could not find upscaler named %s", name)
 }

@@ -2,14 +2,19 @@ package sdapi_test
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"maps"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference/imageio"
 	"sdworker/internal/vectors"
+	"sdworker/models"
+	"sdworker/models/catalog"
 )
 
 func (r reply) picture(t *testing.T, v any) (imageio.Decoded, []byte) {
@@ -169,4 +174,33 @@ func TestExtrasLoadsAnEngine(t *testing.T) {
 	body["upscaler_1"] = "R-ESRGAN 4x+"
 	f.post("/sdapi/v1/extra-single-image", body).object(t)
 	require.NotEmpty(t, f.gen.Status().Engine.Checkpoint)
+}
+
+// Files of Real-ESRGAN as they are published have A1111's names in lists, and are found by
+// these and by their own, by every route that takes an upscaler.
+func TestPublishedUpscalers(t *testing.T) {
+	f := start(t, func(c *sdapi.Config) {
+		files := sdapitest.Files(sdapitest.Checkpoint("v1-5-pruned-emaonly.safetensors", ""))
+		for _, name := range []string{"RealESRGAN_x4plus.pth", "realesr-general-wdn-x4v3.pth"} {
+			files = append(files, catalog.Made{File: catalog.File{Kind: models.Upscaler, Path: "/models/RealESRGAN/" + name, Name: name}})
+		}
+		c.Catalog = catalog.Of(files...)
+	})
+	var names []string
+	var list []struct{ Name string }
+	require.NoError(t, json.Unmarshal(f.get("/sdapi/v1/upscalers").body, &list))
+	for _, u := range list {
+		names = append(names, u.Name)
+	}
+	require.Subset(t, names, []string{"R-ESRGAN 4x+", "R-ESRGAN General WDN 4xV3"})
+	require.NotContains(t, names, "RealESRGAN_x4plus")
+	for _, name := range []string{"R-ESRGAN General WDN 4xV3", "realesr-general-wdn-x4v3"} {
+		const path = "/models/RealESRGAN/realesr-general-wdn-x4v3.pth"
+		f.post("/sdapi/v1/extra-single-image", map[string]any{"image": blackPNG(8), "upscaler_1": name, "upscaling_resize": 2}).object(t)
+		require.Equal(t, path, f.gen.Upscaled().Model)
+		f.post("/sdapi/v1/txt2img", small(map[string]any{"enable_hr": true, "hr_upscaler": name, "denoising_strength": 0.5})).generated(t)
+		require.Equal(t, path, f.gen.Last().Files.Upscalers[f.gen.Last().Hires.Upscaler])
+		g := f.post("/sdapi/v1/img2img", ultimate(t, map[int]any{8: name, 10: 2}, nil)).generated(t)
+		require.Contains(t, infotext(t, g), "Ultimate SD upscale upscaler: R-ESRGAN General WDN 4xV3")
+	}
 }

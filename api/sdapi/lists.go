@@ -66,11 +66,49 @@ func (s *Server) embeddings() []catalog.EmbeddingFile {
 	return slices.DeleteFunc(s.cfg.Catalog.Embeddings(), func(e catalog.EmbeddingFile) bool { return e.Content.Vectors == 0 })
 }
 
+// publishedUpscalers are what A1111 calls the models of Real-ESRGAN, by the stems of
+// the files that they are published as.
+var publishedUpscalers = map[string]string{
+	"realesr-general-x4v3":       "R-ESRGAN General 4xV3",
+	"realesr-general-wdn-x4v3":   "R-ESRGAN General WDN 4xV3",
+	"realesr-animevideov3":       "R-ESRGAN AnimeVideo",
+	"RealESRGAN_x4plus":          "R-ESRGAN 4x+",
+	"RealESRGAN_x4plus_anime_6B": "R-ESRGAN 4x+ Anime6B",
+	"RealESRGAN_x2plus":          "R-ESRGAN 2x+",
+}
+
+// upscalerName is what an upscaler is called in lists: as in A1111, else by its file.
+func upscalerName(u catalog.File) string {
+	if name, ok := publishedUpscalers[u.Stem()]; ok {
+		return name
+	}
+	return u.Stem()
+}
+
+// findUpscaler finds an upscaler by its name or by its file's.
+func (s *Server) findUpscaler(name string) (catalog.File, bool) {
+	list := s.upscalers()
+	for _, nameOf := range []func(catalog.File) string{upscalerName, catalog.File.Stem} {
+		if i := slices.IndexFunc(list, func(u catalog.File) bool { return nameOf(u) == name }); i >= 0 {
+			return list[i], true
+		}
+	}
+	return catalog.File{}, false
+}
+
+// listedUpscaler is the name in the list of an upscaler that may be named by its file.
+func (s *Server) listedUpscaler(name string) string {
+	if u, ok := s.findUpscaler(name); ok {
+		return upscalerName(u)
+	}
+	return name
+}
+
 // upscalerNames are all upscalers in the order of the list.
 func (s *Server) upscalerNames() []string {
 	names := append([]string{}, builtinUpscalers...)
 	for _, u := range s.upscalers() {
-		names = append(names, u.Stem())
+		names = append(names, upscalerName(u))
 	}
 	return names
 }
@@ -85,7 +123,7 @@ func (s *Server) listUpscalers(*http.Request) (any, error) {
 		list = append(list, pyjson.NewObject("name", name, "model_name", nil, "model_path", nil, "model_url", nil, "scale", upscalerScale))
 	}
 	for _, u := range s.upscalers() {
-		list = append(list, pyjson.NewObject("name", u.Stem(), "model_name", u.Stem(), "model_path", u.Path, "model_url", nil, "scale", upscalerScale))
+		list = append(list, pyjson.NewObject("name", upscalerName(u), "model_name", u.Stem(), "model_path", u.Path, "model_url", nil, "scale", upscalerScale))
 	}
 	return list, nil
 }
@@ -134,9 +172,9 @@ var faceRestorers = []any{
 func (s *Server) listRealESRGAN(*http.Request) (any, error) {
 	list := []any{}
 	for _, u := range s.upscalers() {
-		name := strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(u.Stem()))
+		name := strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(upscalerName(u)))
 		if strings.Contains(name, "realesrgan") || strings.HasPrefix(name, "resrgan") {
-			list = append(list, pyjson.NewObject("name", u.Stem(), "path", u.Path, "scale", int64(upscalerScale)))
+			list = append(list, pyjson.NewObject("name", upscalerName(u), "path", u.Path, "scale", int64(upscalerScale)))
 		}
 	}
 	return list, nil

@@ -56,7 +56,7 @@ func (c *call) readTileArgs() (tileArgs, error) {
 		case string:
 			args.upscaler = ""
 			for _, name := range names {
-				if strings.EqualFold(name, v) {
+				if strings.EqualFold(name, c.server.listedUpscaler(v)) {
 					args.upscaler = name
 				}
 			}

@@ -128,6 +128,6 @@ var latentModes = latent.UpscaleModes()
 var builtinUpscalers = inference.BuiltinUpscalers()
 
 func (s *Server) hasUpscaler(name string) bool {
-	return slices.Contains(builtinUpscalers, name) ||
-		slices.ContainsFunc(s.upscalers(), func(u catalog.File) bool { return u.Stem() == name })
+	_, found := s.findUpscaler(name)
+	return found || slices.Contains(builtinUpscalers, name)
 }

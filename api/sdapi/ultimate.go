@@ -93,7 +93,10 @@ func (r *argReader) choice(i int, names []string) int {
 	if i >= len(args) || args[i] == nil || r.err != nil {
 		return 0
 	}
-	at := slices.IndexFunc(names, func(name string) bool { text, ok := args[i].(string); return ok && strings.EqualFold(name, text) })
+	at := slices.IndexFunc(names, func(name string) bool {
+		text, ok := args[i].(string)
+		return ok && strings.EqualFold(name, r.call.server.listedUpscaler(text))
+	})
 	if n, ok := args[i].(int64); ok && n >= 0 && n < int64(len(names)) {
 		at = int(n)
 	}
