@@ -3,6 +3,7 @@ package sdcpp
 import (
 	"slices"
 
+	"sdworker/fault"
 	"sdworker/inference"
 )
 
@@ -30,6 +31,27 @@ func (c *controlSlots) find(path string) int {
 func (c *controlSlots) use(slot int) {
 	c.turn++
 	c.used[slot] = c.turn
+}
+
+// take returns the slot that a network is in, and loads it where it is in none. load
+// frees a slot before it fills it; where memory does not do, others make room, the one
+// that was not used for longest first.
+func (c *controlSlots) take(path string, needed []string, load func(slot int) error) (slot int, err error) {
+	if slot = c.find(path); slot < 0 {
+		slot = c.free(needed)
+		err = load(slot)
+		for fault.CodeOf(err) == fault.Exhausted {
+			if slot = c.oldest(needed); slot < 0 {
+				break
+			}
+			err = load(slot)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	c.use(slot)
+	return slot, nil
 }
 
 // put notes what a slot has by now, nil for nothing.

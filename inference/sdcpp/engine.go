@@ -266,21 +266,7 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 // control returns the slot that a ControlNet is in. One that is not loaded may take the
 // place of one that the call does not need.
 func (e *Engine) control(ctx context.Context, path string, needed []string) (slot int, err error) {
-	if slot = e.controls.find(path); slot < 0 {
-		slot = e.controls.free(needed)
-		err = e.loadControl(ctx, path, slot)
-		for fault.CodeOf(err) == fault.Exhausted { // others make room
-			if slot = e.controls.oldest(needed); slot < 0 {
-				break
-			}
-			err = e.loadControl(ctx, path, slot)
-		}
-		if err != nil {
-			return 0, err
-		}
-	}
-	e.controls.use(slot)
-	return slot, nil
+	return e.controls.take(path, needed, func(slot int) error { return e.loadControl(ctx, path, slot) })
 }
 
 func (e *Engine) loadControl(ctx context.Context, path string, slot int) error {

@@ -101,7 +101,7 @@ void sdw_write_weight(const sdw_engine* e, int i, const float* values, int64_t f
     const int type      = w->type == GGML_TYPE_F16 ? SDW_F16 : SDW_F32;
     const size_t offset = first * ggml_type_size(w->type);
     if (ggml_backend_buffer_is_host(w->buffer)) { // then its memory can be written to
-        sdw_narrow(static_cast<char*>(w->data) + offset, values, n, type);
+        sdw_store(static_cast<char*>(w->data) + offset, values, n, type);
         return;
     }
     sdw_narrow(scratch, values, n, type);

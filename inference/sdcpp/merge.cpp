@@ -292,6 +292,17 @@ SDW_VNNI void packed_whole(float* c, const float* a, const float* packed, int64_
     }
 }
 
+// store_f16 narrows to memory that is not read soon, past the processor's cache. out is
+// at a multiple of 64 bytes, n a multiple of 32.
+__attribute__((target("avx512f"))) void store_f16(char* out, const float* in, int64_t n) {
+    for (int64_t i = 0; i < n; i += 32, out += 64) {
+        const __m256i low  = _mm512_cvtps_ph(_mm512_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT);
+        const __m256i high = _mm512_cvtps_ph(_mm512_loadu_ps(in + i + 16), _MM_FROUND_TO_NEAREST_INT);
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(out), _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+    }
+    _mm_sfence();
+}
+
 constexpr kernels vnni = {direct_avx512, size_of_whole, pack_whole, packed_whole};
 
 const kernels& best() {
@@ -340,6 +351,21 @@ SDW_CLONES bool sdw_within(const float* x, int64_t n, float most) {
         beyond |= !(__builtin_fabsf(x[i]) <= most);
     }
     return beyond == 0;
+}
+
+void sdw_store(void* out, const float* in, int64_t n, int type) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    const uintptr_t at = reinterpret_cast<uintptr_t>(out);
+    if (type == SDW_F16 && at % 2 == 0 && best().direct != avx2.direct && best().direct != any.direct) {
+        const int64_t head = std::min<int64_t>(n, (64 - at % 64) % 64 / 2), body = (n - head) / 32 * 32;
+        char* to           = static_cast<char*>(out);
+        sdw_narrow(to, in, head, type);
+        store_f16(to + 2 * head, in + head, body);
+        sdw_narrow(to + 2 * (head + body), in + head + body, n - head - body, type);
+        return;
+    }
+#endif
+    sdw_narrow(out, in, n, type);
 }
 
 void sdw_mul_add(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {

@@ -19,6 +19,9 @@ enum { SDW_F32   = 0,
 void sdw_widen(float* out, const void* in, int64_t n, int type);
 void sdw_narrow(void* out, const float* in, int64_t n, int type);
 
+// sdw_store is sdw_narrow to memory that is not read soon.
+void sdw_store(void* out, const float* in, int64_t n, int type);
+
 // sdw_within tells whether n values are numbers no further from 0 than most.
 bool sdw_within(const float* x, int64_t n, float most);
 

@@ -654,6 +654,7 @@ func TestOtherTuners(t *testing.T) {
 		require.Contains(t, f.Summary(), "1 of its 1 modules were left out: 1 are of the kind "+kind+", which is not read here", name)
 		require.Empty(t, f.Changes, name)
 	}
+	require.True(t, adapter.Recognize("base_model.model.mid_block.resnets.0.norm1.ln_tuning_layers.weight"))
 	problem := func(config string, arrays map[string]values) error {
 		f, content := parse(t, nil, arrays)
 		f.Configure([]byte(config))

@@ -120,7 +120,8 @@ var vague = set("weight", "bias", "scale", "alpha", "scalar", "rescale")
 
 // Recognize tells whether a tensor's name is that of an adapter's part.
 func Recognize(name string) bool {
-	if strings.HasPrefix(name, bundlePrefix) || strings.HasPrefix(name, "lora_unet_") || strings.HasPrefix(name, "lora_te_") {
+	if strings.HasPrefix(name, bundlePrefix) || strings.HasPrefix(name, "lora_unet_") || strings.HasPrefix(name, "lora_te_") ||
+		strings.Contains(name, ".ln_tuning_layers.") {
 		return true
 	}
 	_, role, ok := splitName(name)
