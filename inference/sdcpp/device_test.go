@@ -19,6 +19,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
+	"sdworker/inference/sampler"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/synth"
 )
@@ -26,6 +27,19 @@ import (
 // sameDB is the least likeness, in dB, of pictures whose arithmetic differs in
 // rounding only: on another device, in other kernels, in a batch.
 const sameDB = 40
+
+// deviceTolerance is how far from the right values a call on a GPU may be, relative to
+// the largest: it multiplies in half precision.
+const deviceTolerance = 1e-2
+
+// within is how far off a call may be on the device of the tests, for a CPU that may be
+// so far off.
+func within(cpu float64) float64 {
+	if device := os.Getenv("SDWORKER_TEST_DEVICE"); device != "" && device != "cpu" {
+		return max(cpu, deviceTolerance)
+	}
+	return cpu
+}
 
 // testDevice is the device to compare with the CPU. The tests of this file are for
 // machines with a GPU; with cpu they test themselves.
@@ -113,7 +127,7 @@ func TestDeviceAgreesOnEachNetwork(t *testing.T) {
 	for what, values := range outputs(testDevice(t)) {
 		off := enginetest.RelativeError(want[what], values)
 		t.Logf("%s: %.1e", what, off)
-		require.Less(t, off, 1e-2, what)
+		require.Less(t, off, deviceTolerance, what)
 	}
 }
 
@@ -142,9 +156,44 @@ func TestDeviceAgreesWithTheCPU(t *testing.T) {
 // TestDeviceAgreesOnEachFeature compares pictures of each feature with the CPU's.
 func TestDeviceAgreesOnEachFeature(t *testing.T) {
 	cpu, device := pipelineOn(t, "cpu", sdcpp.AttentionAuto), pipelineOn(t, testDevice(t), sdcpp.AttentionAuto)
-	for _, c := range referenceCases(t) {
-		requireAlike(t, c.name, pixels(t, cpu, c.request)[0], pixels(t, device, c.request)[0])
+	for _, c := range append(referenceCases(t), edits(t)...) {
+		t.Run(c.name, func(t *testing.T) {
+			requireAlike(t, c.name, pixels(t, cpu, c.request)[0], pixels(t, device, c.request)[0])
+		})
 	}
+}
+
+// edits are pictures for which the UNet's graph is changed.
+func edits(t *testing.T) []referenceCase {
+	t.Helper()
+	var list []referenceCase
+	for _, c := range []struct {
+		name   string
+		change func(*inference.Request)
+	}{
+		{"FreeU 1", func(r *inference.Request) {
+			r.Settings.FreeU = inference.TimedFreeU{FreeU: inference.SimpleFreeU(1, 1.3, 1.4, 0.9, 0.2), End: 1}
+		}},
+		{"FreeU 2", func(r *inference.Request) {
+			r.Settings.FreeU = inference.TimedFreeU{FreeU: inference.SimpleFreeU(2, 1.3, 1.4, 0.9, 0.2), End: 1}
+		}},
+		{"perturbed attention", func(r *inference.Request) { r.Settings.Perturbation = sampler.Perturbation{Scale: 3, End: 1} }},
+		{"hypernetwork", func(r *inference.Request) {
+			r.Prompt += " <hypernet:h:1>"
+			r.Files.Hypernets = map[string]string{"h": "../../formats/hypernet/testdata/hypernet.pt"}
+		}},
+		{"adapter of pictures", func(r *inference.Request) {
+			r.Control = []inference.ControlUnit{{
+				Model: model(t, synth.IPAdapter), Encoder: model(t, synth.ImageEncoder), Module: "none",
+				Image: ramp(r.Width, r.Height), Weight: 1, End: 1, LowRes: true,
+			}}
+		}},
+	} {
+		r := deviceRequest(t)
+		c.change(r)
+		list = append(list, referenceCase{c.name, r})
+	}
+	return list
 }
 
 // ramp is a picture of colours that change slowly.

@@ -164,7 +164,7 @@ func (e *Engine) describe(file *modelFile) {
 		Fused:           c.fused != 0,
 		WeightBytes:     int64(c.weight_bytes),
 		MemoryBytes:     int64(e.memory),
-		Networks:        networksOf(file.weights, c.kind == C.SDW_GPU),
+		Networks:        networksOf(file.weights, c.kind != C.SDW_HOST),
 		EngineVersion:   C.GoString(C.sdw_pin()) + " (" + C.GoString(C.sdw_key()) + ")",
 	}
 }

@@ -73,7 +73,7 @@ func TestIPAdapterVectors(t *testing.T) {
 			require.NoError(t, err)
 			worst := enginetest.RelativeError(tc.Want, got)
 			t.Logf("relative error %.1e", worst)
-			require.Less(t, worst, 2e-3)
+			require.Less(t, worst, within(2e-3))
 			in.Images = nil
 			without, err := e.PredictNoise(t.Context(), in)
 			require.NoError(t, err)
@@ -207,7 +207,7 @@ func TestImageEncoderVectors(t *testing.T) {
 	require.NoError(t, err)
 	width := len(file.Hidden) / len(file.Rows)
 	for i, row := range file.Rows {
-		require.Less(t, enginetest.RelativeError(file.Hidden[i*width:(i+1)*width], hidden[row*width:(row+1)*width]), 2e-3)
+		require.Less(t, enginetest.RelativeError(file.Hidden[i*width:(i+1)*width], hidden[row*width:(row+1)*width]), within(2e-3))
 	}
-	require.Less(t, enginetest.RelativeError(file.Embedding, embedding), 2e-3)
+	require.Less(t, enginetest.RelativeError(file.Embedding, embedding), within(2e-3))
 }

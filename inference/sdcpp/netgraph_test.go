@@ -100,7 +100,7 @@ func TestEngineRunsNetworks(t *testing.T) {
 		got, err := sdcpp.RunNet(t.Context(), e, tokens, values, picture, 12, 8)
 		require.NoError(t, err)
 		for i, want := range tokens.Evaluate(values, picture, 12, 8) {
-			require.InDeltaSlice(t, want, got[i], 2e-3, "output %d of tokens", i)
+			require.InDeltaSlice(t, want, got[i], within(2e-3), "output %d of tokens", i)
 		}
 	}
 	net, weights := every(t)
@@ -113,7 +113,7 @@ func TestEngineRunsNetworks(t *testing.T) {
 		got, err := sdcpp.RunNet(t.Context(), e, net, weights, picture, h, w)
 		require.NoError(t, err)
 		for i, want := range net.Evaluate(weights, picture, h, w) {
-			require.InDeltaSlice(t, want, got[i], 2e-4, "output %d at %dx%d", i, w, h)
+			require.InDeltaSlice(t, want, got[i], within(2e-4), "output %d at %dx%d", i, w, h)
 		}
 	}
 }

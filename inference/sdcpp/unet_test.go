@@ -79,7 +79,7 @@ func TestUNetVectors(t *testing.T) {
 				worst = max(worst, math.Abs(float64(v-got[i])))
 			}
 			t.Logf("%.1e of the largest value", worst/most)
-			require.Less(t, worst/most, 1e-3)
+			require.Less(t, worst/most, within(1e-3))
 		})
 	}
 }

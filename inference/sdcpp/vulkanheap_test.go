@@ -11,6 +11,7 @@ import (
 
 	"sdworker/fault"
 	"sdworker/inference"
+	"sdworker/inference/footprint"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/synth"
 )
@@ -24,6 +25,37 @@ func limitHeap(t *testing.T, more uint64) {
 	t.Helper()
 	sdcpp.LimitHeap(sdcpp.HeapUsed() + more)
 	t.Cleanup(func() { sdcpp.LimitHeap(math.MaxUint64) })
+}
+
+// What the device reports decides about rows, sizes and tiles, before any of its memory
+// is asked for.
+func TestReportedMemoryIsBelieved(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	info := e.Info()
+	require.NoError(t, e.Close())
+	require.True(t, info.Networks.Pairs, "graphs are those of a GPU")
+	n := info.Networks
+	const rows, side = 3, 8
+	room := n.Decode(side, side) + n.UNet(rows, side, side, inference.ChunkTokens, 0, 0) + 1000
+	heap := (info.WeightBytes+footprint.Scratch+room)*10/9 + 10
+	sdcpp.LimitHeap(uint64(heap))
+	t.Cleanup(func() { sdcpp.LimitHeap(math.MaxUint64) })
+
+	e = open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
+	defer e.Close()
+	info = e.Info()
+	require.Equal(t, heap, info.MemoryBytes)
+	require.InDelta(t, room, info.Room(), 20)
+	require.Equal(t, rows, info.UNetRows(side, side, inference.ChunkTokens, 0, 0))
+	require.NoError(t, info.Admit(64, 64, 0))
+	require.Equal(t, fault.Exhausted, fault.CodeOf(info.Admit(512, 512, 0)))
+
+	used := sdcpp.HeapUsed()
+	const large = 64
+	_, err := e.Decode(t.Context(), inference.LatentInput{Latent: make([]float32, inference.LatentChannels*large*large), H: large, W: large, Tiles: inference.TileNever})
+	require.Equal(t, fault.Exhausted, fault.CodeOf(err))
+	require.ErrorContains(t, err, "let it work in tiles")
+	require.Equal(t, used, sdcpp.HeapUsed(), "nothing was tried")
 }
 
 // Whatever a call finds too little memory for, it says so, and the engine goes on as
@@ -87,11 +119,15 @@ func TestSmallerBatchesAndTilesFirst(t *testing.T) {
 	}
 }
 
-// TestHeapIsGivenBack closes an engine that has done some of everything.
+// TestHeapIsGivenBack closes an engine that has done some of everything, often.
 func TestHeapIsGivenBack(t *testing.T) {
 	before := sdcpp.HeapUsed()
 	p := newPipeline(testDevice(t), sdcpp.AttentionAuto)
-	for i := range 6 {
+	jobs := 100
+	if testing.Short() {
+		jobs = 5 // one of each kind
+	}
+	for i := range jobs {
 		mixedJob(t, p, i)
 	}
 	require.Greater(t, sdcpp.HeapUsed(), before)
