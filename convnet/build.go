@@ -178,35 +178,38 @@ func (b *Builder) ConvNorm(x int, conv, norm string, stride int, epsilon float64
 	})
 }
 
-// Double is a transposed convolution of side 2 and stride 2, which is a convolution
-// of one pixel to the four that come of it.
-func (b *Builder) Double(x int, name string) int {
-	in, out := b.Channels(x), b.Dim(name+".weight", 1)
-	b.need(name+".weight", in, out, 2, 2)
+// Double is a transposed convolution of side 2 and stride 2.
+func (b *Builder) Double(x int, name string) int { return b.Spread(x, name, 2) }
+
+// Spread is a transposed convolution whose stride is its side, which is a convolution of
+// one pixel to the side² that come of it.
+func (b *Builder) Spread(x int, name string, side int) int {
+	in, out, all := b.Channels(x), b.Dim(name+".weight", 1), side*side
+	b.need(name+".weight", in, out, side, side)
 	b.need(name+".bias", out)
-	kernel := Weight{Shape: [4]int{4 * out, in, 1, 1}, From: []string{name + ".weight"}}
+	kernel := Weight{Shape: [4]int{all * out, in, 1, 1}, From: []string{name + ".weight"}}
 	kernel.fold = func(from [][]float32) []float32 {
-		folded := make([]float32, 4*out*in)
+		folded := make([]float32, all*out*in)
 		for i := range in {
-			for o := range 4 * out {
-				folded[o*in+i] = from[0][i*4*out+o]
+			for o := range all * out {
+				folded[o*in+i] = from[0][i*all*out+o]
 			}
 		}
 		return folded
 	}
-	bias := Weight{Shape: [4]int{1, 4 * out, 1, 1}, From: []string{name + ".bias"}}
+	bias := Weight{Shape: [4]int{1, all * out, 1, 1}, From: []string{name + ".bias"}}
 	bias.fold = func(from [][]float32) []float32 {
-		folded := make([]float32, 4*out)
+		folded := make([]float32, all*out)
 		for o := range folded {
-			folded[o] = from[0][o/4]
+			folded[o] = from[0][o/all]
 		}
 		return folded
 	}
 	y := b.add(Node{
-		Op: Conv, A: x, Stride: 1, Channels: 4 * out,
+		Op: Conv, A: x, Stride: 1, Channels: all * out,
 		Weight: b.weight(name+".weight", kernel), Bias: b.weight(name+".bias", bias),
 	})
-	return b.Shuffle(y, 2)
+	return b.Shuffle(y, side)
 }
 
 // Folded is a convolution of side 3 whose kernel and bias are computed from several
@@ -299,6 +302,16 @@ func (b *Builder) Slice(x, first, n int) int {
 
 // Enlarge repeats every value along both axes.
 func (b *Builder) Enlarge(x, factor int) int { return b.resize(Enlarge, x, factor, b.Channels(x)) }
+
+// Stretch resizes to h by w, bilinear, with the corners on the corners.
+func (b *Builder) Stretch(x, h, w int) int {
+	n := b.layer(Stretch, x, b.Channels(x))
+	n.First, n.Factor = h, w
+	return b.add(n)
+}
+
+// ReLU is max(x, 0).
+func (b *Builder) ReLU(x int) int { return b.LeakyReLU(x, 0) }
 
 // MaxPool takes the largest of side by side values around each.
 func (b *Builder) MaxPool(x, side int) int { return b.resize(MaxPool, x, side, b.Channels(x)) }

@@ -24,15 +24,21 @@ func (b *Builder) Linear(x int, name string) int {
 	return b.linear(x, name+".weight", b.biasOf(name), Weight{Shape: [4]int{1, 1, out, b.Channels(x)}, From: []string{name + ".weight"}})
 }
 
-// LinearPart is Linear with the outputs from first on, so many as there are, of a matrix
-// of total outputs without bias.
+// LinearPart is Linear with some of all outputs of a matrix, those from first on.
 func (b *Builder) LinearPart(x int, name string, first, outputs, total int) int {
 	in := b.Channels(x)
 	b.need(name+".weight", total, in)
-	return b.linear(x, name+".weight from "+strconv.Itoa(first), "", Weight{
-		Shape: [4]int{1, 1, outputs, in}, From: []string{name + ".weight"},
-		fold: func(from [][]float32) []float32 { return from[0][first*in : (first+outputs)*in] },
-	})
+	part := func(width int) func([][]float32) []float32 {
+		return func(from [][]float32) []float32 { return from[0][first*width : (first+outputs)*width] }
+	}
+	key := " from " + strconv.Itoa(first)
+	n := b.layer(Linear, x, outputs)
+	n.Weight = b.weight(name+".weight"+key, Weight{Shape: [4]int{1, 1, outputs, in}, From: []string{name + ".weight"}, fold: part(in)})
+	if b.Has(name + ".bias") {
+		b.need(name+".bias", total)
+		n.Bias = b.weight(name+".bias"+key, Weight{Shape: [4]int{1, 1, 1, outputs}, From: []string{name + ".bias"}, fold: part(1)})
+	}
+	return b.add(n)
 }
 
 // biasOf is the name of a layer's bias, "" without one.
@@ -87,6 +93,38 @@ func (b *Builder) Array(name string, rows, width int, shape ...int) int {
 	n.Weight = b.weight(name, Weight{Shape: [4]int{1, 1, rows, width}, From: []string{name}})
 	return b.add(n)
 }
+
+// Computed is an array of rows of features that is made of a tensor of some shape.
+func (b *Builder) Computed(name string, rows, width int, shape []int, make func(values []float32) []float32) int {
+	b.need(name, shape...)
+	n := b.layer(Array, 0, width)
+	n.Weight = b.weight(name, Weight{Shape: [4]int{1, 1, rows, width}, From: []string{name}, fold: func(from [][]float32) []float32 { return make(from[0]) }})
+	return b.add(n)
+}
+
+// LinearScaled is Linear with every output times its value in the tensor scale.
+func (b *Builder) LinearScaled(x int, name, scale string) int {
+	out, in := b.Dim(name+".weight", 0), b.Channels(x)
+	b.need(name+".weight", out, in)
+	b.need(name+".bias", out)
+	b.need(scale, out)
+	times := func(width int) func([][]float32) []float32 {
+		return func(from [][]float32) []float32 {
+			scaled := make([]float32, len(from[0]))
+			for i, v := range from[0] {
+				scaled[i] = v * from[1][i/width]
+			}
+			return scaled
+		}
+	}
+	n := b.layer(Linear, x, out)
+	n.Weight = b.weight(name+" scaled", Weight{Shape: [4]int{1, 1, out, in}, From: []string{name + ".weight", scale}, fold: times(in)})
+	n.Bias = b.weight(name+" bias scaled", Weight{Shape: [4]int{1, 1, 1, out}, From: []string{name + ".bias", scale}, fold: times(1)})
+	return b.add(n)
+}
+
+// Cells makes rows the cells of a picture of so many columns.
+func (b *Builder) Cells(x, columns int) int { return b.resize(Cells, x, columns, b.Channels(x)) }
 
 // Append puts the rows of y behind those of x.
 func (b *Builder) Append(x, y int) int { return b.pair(Append, x, y, b.Channels(x)) }

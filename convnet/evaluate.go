@@ -51,11 +51,13 @@ func (e *evaluation) run() {
 	case Unshuffle:
 		f := n.Factor
 		e.each(func(c, y, x int) float32 { return e.at(c/(f*f), y*f+c/f%f, x*f+c%f) })
+	case Stretch:
+		e.each(e.stretched)
 	case Slice:
 		e.each(func(c, y, x int) float32 { return e.at(n.First+c, y, x) })
 	case Concat, Append:
 		copy(e.out[copy(e.out, e.a):], e.b)
-	case Tokens, Lines, Linear, LayerNorm, Attention, Array, Take, Fold:
+	case Tokens, Lines, Linear, LayerNorm, Attention, Array, Take, Fold, Cells:
 		e.tokens()
 	default:
 		plane := e.size.H * e.size.W
@@ -144,4 +146,21 @@ func (e *evaluation) largest(c, y, x int) float32 {
 		}
 	}
 	return best
+}
+
+// stretched is a value of a picture whose corners stay the corners.
+func (e *evaluation) stretched(c, y, x int) float32 {
+	part := func(at, from, to int) (first, second int, share float64) {
+		if to < 2 || from < 2 {
+			return 0, 0, 0
+		}
+		place := float64(at) * float64(from-1) / float64(to-1)
+		first = min(int(place), from-2)
+		return first, first + 1, place - float64(first)
+	}
+	y0, y1, down := part(y, e.in.H, e.size.H)
+	x0, x1, right := part(x, e.in.W, e.size.W)
+	top := float64(e.at(c, y0, x0))*(1-right) + float64(e.at(c, y0, x1))*right
+	bottom := float64(e.at(c, y1, x0))*(1-right) + float64(e.at(c, y1, x1))*right
+	return float32(top*(1-down) + bottom*down)
 }

@@ -10,6 +10,11 @@ func (e *evaluation) tokens() {
 		for i := range e.out {
 			e.out[i] = e.a[i%width*e.size.H+i/width]
 		}
+	case Cells:
+		for i := range e.out {
+			plane := e.size.H * e.size.W
+			e.out[i] = e.a[i%plane*width+i/plane]
+		}
 	case Linear:
 		e.linear(width)
 	case LayerNorm:

@@ -34,6 +34,9 @@ const (
 	Append    // rows of A, then those of B
 	Take      // Factor rows from First on
 	Fold      // every row becomes Factor rows
+	Cells     // rows as the cells of a picture of Factor columns, the reverse of Tokens
+
+	Stretch // bilinear to First lines of Factor values, corners on corners
 )
 
 // Node is one layer. A, B and C number what it reads: 0 is the picture that goes in, n
@@ -174,6 +177,10 @@ func (n *Net) Sizes(h, w int) []Size {
 			s.H = node.Factor
 		case Fold:
 			s.H *= node.Factor
+		case Cells:
+			s.H, s.W = s.H/node.Factor, node.Factor
+		case Stretch:
+			s.H, s.W = node.First, node.Factor
 		default:
 		}
 		sizes = append(sizes, s)

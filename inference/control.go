@@ -2,10 +2,12 @@ package inference
 
 import (
 	"context"
+	"errors"
 	"math"
 	"slices"
 	"strings"
 
+	"sdworker/convnet/depth"
 	"sdworker/fault"
 	"sdworker/inference/hint"
 	"sdworker/inference/imageio"
@@ -43,7 +45,7 @@ func (j *job) prepareControl(ctx context.Context, p *pass) ([]controlUnit, error
 		if u.Encoder != "" {
 			continue
 		}
-		made, err := j.hint(i, w, h)
+		made, err := j.hint(ctx, i, w, h)
 		if err != nil {
 			return nil, err
 		}
@@ -65,7 +67,7 @@ func (j *job) prepareControl(ctx context.Context, p *pass) ([]controlUnit, error
 }
 
 // hint makes the hint of a unit, once for each size.
-func (j *job) hint(i, w, h int) (hint.Hint, error) {
+func (j *job) hint(ctx context.Context, i, w, h int) (hint.Hint, error) {
 	key := hintKey{i, w, h}
 	if made, ok := j.hints[key]; ok {
 		return made, nil
@@ -82,17 +84,64 @@ func (j *job) hint(i, w, h int) (hint.Hint, error) {
 		Sliders:      sliders,
 		PixelPerfect: u.PixelPerfect,
 		ResizeMode:   mode,
+		Depth:        j.depth(ctx, u),
 		Width:        w,
 		Height:       h,
 	})
 	if err != nil {
-		return hint.Hint{}, &fault.Error{Code: fault.Invalid, Op: "controlnet", Field: "alwayson_scripts", Msg: err.Error()}
+		return hint.Hint{}, hintError(err)
 	}
 	if j.hints == nil {
 		j.hints = map[hintKey]hint.Hint{}
 	}
 	j.hints[key] = made
 	return made, nil
+}
+
+// hintError gives the preprocessors' own errors a code.
+func hintError(err error) error {
+	if known, ok := errors.AsType[*fault.Error](err); ok {
+		return known
+	}
+	return &fault.Error{Code: fault.Invalid, Op: "controlnet", Field: "alwayson_scripts", Msg: err.Error()}
+}
+
+// depthSeen is what a depth network saw.
+type depthSeen struct {
+	in  DepthInput
+	out []float32
+}
+
+// depth runs a unit's depth network. What it saw last is kept for the job's other passes.
+func (j *job) depth(ctx context.Context, u *ControlUnit) hint.DepthNetwork {
+	return func(version depth.Version, pixels []float32, h, w int) ([]float32, error) {
+		in := DepthInput{Model: u.Network, Version: version, Pixels: pixels, H: h, W: w}
+		if last := &j.lastDepth; last.in.Model != in.Model || !slices.Equal(last.in.Pixels, pixels) {
+			out, err := j.eng.Depth(ctx, in)
+			if err != nil {
+				return nil, err
+			}
+			last.in, last.out = in, out
+		}
+		return j.lastDepth.out, nil
+	}
+}
+
+// preprocess makes what the preprocessors of all units show, for itself.
+func (j *job) preprocess(ctx context.Context) (maps []imageio.RGBA, err error) {
+	for i := range j.req.Control {
+		u := &j.req.Control[i]
+		mod, known := hint.Lookup(u.Module)
+		if !known {
+			return nil, fault.FieldError("controlnet_module", "Module not available")
+		}
+		made, err := hint.Preprocess(mod, u.Image, u.sliders(), j.depth(ctx, u))
+		if err != nil {
+			return nil, hintError(err)
+		}
+		maps = append(maps, hint.ShowMask(hint.Picture{RGB: made}))
+	}
+	return maps, nil
 }
 
 // sliders are the parameters of the unit's preprocessor, within its bounds.
@@ -157,10 +206,10 @@ func (j *job) cutToMask(p hint.Picture, mode int) hint.Picture {
 
 // controlMaps lists the hints that the request asks to see, for each unit that of the
 // hires pass before that of the first one.
-func (j *job) controlMaps() ([]imageio.RGBA, error) {
+func (j *job) controlMaps(ctx context.Context) ([]imageio.RGBA, error) {
 	var out []imageio.RGBA
 	show := func(i, w, h int) error {
-		made, err := j.hint(i, w, h)
+		made, err := j.hint(ctx, i, w, h)
 		if err == nil {
 			out = append(out, made.Shown())
 		}

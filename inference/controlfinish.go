@@ -1,6 +1,7 @@
 package inference
 
 import (
+	"context"
 	"strings"
 
 	"sdworker/inference/hint"
@@ -10,7 +11,7 @@ import (
 // paintOver does to a decoded picture [3,h,w] of 0..1 what the preprocessors of the
 // units do last: inpaint_only keeps its own picture outside of the mask, and the
 // recolor ones keep its lightness.
-func (j *job) paintOver(pixels []float32, h, w int) error {
+func (j *job) paintOver(ctx context.Context, pixels []float32, h, w int) error {
 	for i, u := range j.req.Control {
 		var over func(pixels []float32, made hint.Hint)
 		switch {
@@ -23,7 +24,7 @@ func (j *job) paintOver(pixels []float32, h, w int) error {
 		default:
 			continue
 		}
-		made, err := j.hint(i, w, h)
+		made, err := j.hint(ctx, i, w, h)
 		if err != nil {
 			return err
 		}

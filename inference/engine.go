@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"sdworker/convnet/depth"
 	"sdworker/convnet/ipadapter"
 	"sdworker/formats/embedding"
 	"sdworker/formats/hypernet"
@@ -281,6 +282,21 @@ func (p *ImagePrompt) Weighted(values []float32, weight func(layer int) float64)
 		at += 2 * n
 	}
 	return out
+}
+
+// DepthEstimator tells how near things in a picture are, with Depth Anything: values
+// [h,w] of any scale, larger where it is nearer. The file is loaded for the call.
+type DepthEstimator interface {
+	Depth(ctx context.Context, in DepthInput) ([]float32, error)
+}
+
+// DepthInput is a picture with the network that looks at it.
+type DepthInput struct {
+	Model     string // path
+	Version   depth.Version
+	Positions depth.Positions
+	Pixels    []float32 // [3,H,W], less the mean and by the deviation of ImageNet's pictures
+	H, W      int       // multiples of depth.Patch
 }
 
 // Profiler tells where the time of an engine's calls goes.

@@ -42,6 +42,7 @@ type job struct {
 	skips      int          // skip requests heeded so far
 	init       *initPicture // img2img only
 	hints      map[hintKey]hint.Hint
+	lastDepth  depthSeen
 }
 
 // run makes all pictures of the request.
@@ -65,6 +66,10 @@ func (j *job) run(ctx context.Context) error {
 		return err
 	}
 	defer func() { j.eng.End() }()
+	if j.req.MapsOnly {
+		j.res.Maps, err = j.preprocess(ctx)
+		return j.pipeline.broken(j.turn, j.eng.model, err)
+	}
 	if err := j.admit(); err != nil {
 		return err
 	}
@@ -82,7 +87,7 @@ func (j *job) run(ctx context.Context) error {
 			return j.pipeline.broken(j.turn, j.eng.model, err)
 		}
 	}
-	if j.res.Maps, err = j.controlMaps(); err != nil {
+	if j.res.Maps, err = j.controlMaps(ctx); err != nil {
 		return err
 	}
 	j.res.Interrupted = j.hooks.Control.Interrupted()
@@ -193,7 +198,7 @@ func (j *job) paint(ctx context.Context, seeds, subseeds []int64) ([]imageio.RGB
 	if err != nil {
 		return nil, err
 	}
-	return j.decode(ctx, out, j.paintOver)
+	return j.decode(ctx, out, func(pixels []float32, h, w int) error { return j.paintOver(ctx, pixels, h, w) })
 }
 
 // latents is a batch of UNet-scale latents [n,4,h,w].

@@ -147,7 +147,7 @@ func (p *Pipeline) want(req *Request) batch.Want {
 		files = append(files, h.path)
 	}
 	for _, u := range req.Control {
-		files = append(files, u.Model, u.Encoder)
+		files = append(files, u.Model, u.Encoder, u.Network)
 	}
 	for _, u := range req.Details {
 		files = append(files, u.Model)

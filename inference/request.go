@@ -47,6 +47,10 @@ type Request struct {
 	Regions *regions.Spec // how Prompt is divided among areas of the picture; nil = not at all
 	Details []DetailUnit  // what is repainted in every finished picture, in turn
 
+	// MapsOnly makes no pictures: Result.Maps are what the preprocessors make of the units'
+	// pictures, at their own resolution.
+	MapsOnly bool
+
 	// DetailsOnly leaves img2img out: the units work on the first init image.
 	DetailsOnly bool
 
@@ -110,11 +114,19 @@ type Hires struct {
 	CFGScale               float64 // guidance scale of the second pass
 }
 
+// MapsOf is the request for what the preprocessors of units make of their pictures.
+func MapsOf(files Files, units ...ControlUnit) *Request {
+	return &Request{
+		MapsOnly: true, Files: files, Control: units, Settings: DefaultSettings(), Steps: 1, BatchSize: 1, BatchNum: 1, Width: LatentScale, Height: LatentScale,
+	}
+}
+
 // ControlUnit is one ControlNet unit.
 type ControlUnit struct {
 	Model        string // path of the file, a ControlNet or an IP-Adapter
 	Encoder      string // path of the image encoder that an IP-Adapter looks at pictures with; "" for a ControlNet
 	Module       string // preprocessor: none, canny, invert ...
+	Network      string // path of the network that the preprocessor needs; "" where it needs none
 	Image        imageio.RGB
 	Mask         *imageio.Gray // for inpainting, of the image's size: white = repaint; nil without one
 	OfInit       bool          // image, mask and resize mode are those of Init; Image and Mask are not used

@@ -203,6 +203,19 @@ func (s *seat) ImagePrompt(ctx context.Context, in ImagePromptInput) (out ImageP
 	return out, err
 }
 
+// Depth is DepthEstimator.Depth.
+func (s *seat) Depth(ctx context.Context, in DepthInput) (out []float32, err error) {
+	err = s.do(ctx, "depth", func() error {
+		d, ok := s.model.eng.(DepthEstimator)
+		if !ok {
+			return fault.Errorf(fault.Invalid, "depth", "this engine estimates no depth")
+		}
+		out, err = d.Depth(ctx, in)
+		return err
+	})
+	return out, err
+}
+
 // DecodePreview is PreviewDecoder.DecodePreview.
 func (s *seat) DecodePreview(ctx context.Context, taesd string, latent []float32, h, w int) (out []float32, err error) {
 	dec, ok := s.model.eng.(PreviewDecoder)

@@ -21,6 +21,7 @@ const (
 	ControlNet   Kind = "controlnet"
 	IPAdapter    Kind = "ip-adapter"
 	ImageEncoder Kind = "image-encoder" // of CLIP, which IP-Adapters see pictures with
+	Depth        Kind = "depth"         // Depth Anything, a preprocessor of ControlNet
 	Upscaler     Kind = "upscaler"      // ESRGAN, compact Real-ESRGAN, SPAN
 	Preview      Kind = "preview"       // TAESD
 	Detector     Kind = "detector"      // YOLO, which finds faces and other objects
@@ -29,7 +30,7 @@ const (
 
 // Kinds lists the kinds that there are folders for.
 func Kinds() []Kind {
-	return []Kind{Checkpoint, VAE, LoRA, Embedding, ControlNet, IPAdapter, ImageEncoder, Upscaler, Preview, Detector}
+	return []Kind{Checkpoint, VAE, LoRA, Embedding, ControlNet, IPAdapter, ImageEncoder, Depth, Upscaler, Preview, Detector}
 }
 
 // label is how a message names a file of this kind.
@@ -49,6 +50,8 @@ func (k Kind) label() string {
 		return "an IP-Adapter"
 	case ImageEncoder:
 		return "an image encoder of CLIP"
+	case Depth:
+		return "a Depth Anything network"
 	case Upscaler:
 		return "an upscaler"
 	case Preview:
@@ -101,7 +104,7 @@ func (a Arch) label() string {
 }
 
 // AlwaysPickle tells that the files that people have of a kind come as nothing else.
-func (k Kind) AlwaysPickle() bool { return k == Detector || k == ImageEncoder }
+func (k Kind) AlwaysPickle() bool { return k == Detector || k == ImageEncoder || k == Depth }
 
 // Named tells whether files of a name are looked for in the folders of a kind, as
 // A1111 does.

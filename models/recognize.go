@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"sdworker/convnet/clipvision"
+	"sdworker/convnet/depth"
 	"sdworker/convnet/ipadapter"
 	"sdworker/convnet/superres"
 	"sdworker/convnet/yolo"
@@ -32,6 +33,7 @@ var markers = []struct {
 		return i.has("body.0.rdb1.conv1.weight") || i.has("model.1.sub.0.RDB1.conv1.0.weight") || superres.Is(i.has)
 	}},
 	{ImageEncoder, func(i *Info) bool { return clipvision.Is(i.has) }},
+	{Depth, func(i *Info) bool { return depth.Is(i.has) }},
 	{Detector, func(i *Info) bool { return yolo.Is(i.has) }},
 	{Preview, func(i *Info) bool {
 		return i.has("decoder.layers.0.weight") || i.has("3.conv.0.weight") && i.has("1.weight") ||

@@ -85,6 +85,8 @@ func (i *Info) weights(kind Kind) ([]Weight, string) {
 		want, problem = i.ipAdapterNet()
 	case ImageEncoder:
 		want, problem = i.imageEncoderNet()
+	case Depth:
+		want, problem = i.depthNet()
 	case LoRA:
 		return nil, i.loraProblem()
 	case Embedding:

@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
+	"sdworker/convnet/depth"
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/hint"
@@ -179,10 +181,13 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 	if in.err != nil {
 		return in.err
 	}
+	if module.Depth != 0 {
+		return s.detectDepth(w, r, module, sliders, decoded, o)
+	}
 	var made []encodable
 	for i, m := range decoded {
 		white := [3]uint8{255, 255, 255}
-		out, err := hint.Preprocess(module, m.RGB(white), sliders)
+		out, err := hint.Preprocess(module, m.RGB(white), sliders, nil)
 		if err != nil {
 			return refuse(http.StatusUnprocessableEntity, "%s", err.Error())
 		}
@@ -203,6 +208,44 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 		}
 		made = append(made, transparent(hint.ShowMask(hint.Picture{RGB: out, Mask: &alpha})))
 	}
+	return writeMaps(w, r, made, o)
+}
+
+// detectDepth is detect by a network, which takes its turn in the queue.
+func (s *Server) detectDepth(w http.ResponseWriter, r *http.Request, module hint.Module, sliders hint.Sliders, pictures []imageio.Decoded, o options.Values) error {
+	network, err := s.networkOf(module)
+	if err != nil {
+		return err
+	}
+	_, files, err := s.chosenFiles(o)
+	if err != nil {
+		return err
+	}
+	var made []encodable
+	err = s.cfg.Queue.Do(r.Context(), inference.Job{Name: "preprocessor"}, func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
+		for _, m := range pictures {
+			unit := inference.ControlUnit{
+				Module: module.Name, Network: network, Image: m.RGB([3]uint8{255, 255, 255}),
+				Resolution: sliders.Resolution, ThresholdA: sliders.A, ThresholdB: sliders.B,
+			}
+			res, err := gen.Generate(ctx, inference.MapsOf(files, unit), hooks)
+			if err != nil {
+				return err
+			}
+			for _, m := range res.Maps {
+				made = append(made, transparent(m))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return writeMaps(w, r, made, o)
+}
+
+// writeMaps answers with what preprocessors made.
+func writeMaps(w http.ResponseWriter, r *http.Request, made []encodable, o options.Values) error {
 	files, err := encodeAll(r.Context(), made, o)
 	if err != nil {
 		return err
@@ -350,12 +393,17 @@ func (c *call) controlUnit(ctx context.Context, i int, unit *fields) (inference.
 	if err != nil {
 		return inference.ControlUnit{}, err
 	}
+	network, err := c.server.networkOf(module)
+	if err != nil {
+		return inference.ControlUnit{}, err
+	}
 	if module.Name == "inpaint_only" && c.req.Init != nil && c.req.Init.Mask != nil {
 		module, _ = hint.Lookup("inpaint") // as in the extension: the job's own mask keeps the rest
 	}
 	out := inference.ControlUnit{
 		Model:        model.Path,
 		Encoder:      encoder,
+		Network:      network,
 		Module:       module.Name,
 		Weight:       unit.number("weight"),
 		ResizeMode:   choice(unit, "resize_mode", []string{"Just Resize", "Crop and Resize", "Resize and Fill"}, oldResizeModes, 1),
@@ -417,12 +465,31 @@ func (c *call) imageEncoder(i int, model catalog.File, module hint.Module) (stri
 	return encoder.Path, nil
 }
 
+// networkOf is the file of the network that a preprocessor needs, "" if it needs none.
+func (s *Server) networkOf(module hint.Module) (string, error) {
+	if module.Depth == 0 {
+		return "", nil
+	}
+	f, ok := s.cfg.Catalog.Depth(module.Depth == depth.V2)
+	if !ok {
+		file := "depth_anything_vitl14.pth"
+		if module.Depth == depth.V2 {
+			file = "depth_anything_v2_vitl.safetensors"
+		}
+		return "", refuse(http.StatusUnprocessableEntity, "ControlNet preprocessor %s needs a network that is not there: put %s, or its small one, into "+
+			"models/depth_anything; the name of a file of version 2 has \"v2\" in it", module.Name, file)
+	}
+	return f.Path, nil
+}
+
 // unknownModule says what to do without a preprocessor.
 func unknownModule(name string) string {
 	switch {
 	case strings.HasPrefix(name, "ip-adapter_face_id"), strings.Contains(name, "pulid"), strings.HasPrefix(name, "instant_id"):
 		return "ControlNet preprocessor " + quoted(name) + " needs a face recognition network (InsightFace) that is not built in; " +
 			"ip-adapter-plus-face_sd15 with module ip-adapter_clip_sd15 needs none"
+	case strings.HasPrefix(name, "depth"):
+		return "ControlNet preprocessor " + quoted(name) + " is not available: use depth_anything, which is built in"
 	case strings.HasPrefix(name, "ip-adapter"):
 		return "ControlNet preprocessor " + quoted(name) + " is for Stable Diffusion XL; for Stable Diffusion 1.5 it is ip-adapter_clip_sd15"
 	}

@@ -23,6 +23,42 @@ func withIPAdapter(f *fixture, encoder bool) {
 	f.catalog.Tell(files...)
 }
 
+// A depth network is found by the version in its name, and runs in a turn of the queue.
+func TestDepthModules(t *testing.T) {
+	f := start(t)
+	picture := encoded(t, 32, 16)
+	send := func(module string) reply {
+		unit := map[string]any{"model": "canny", "module": module, "image": picture}
+		return f.post("/sdapi/v1/txt2img", small(map[string]any{"alwayson_scripts": map[string]any{"controlnet": map[string]any{"args": []any{unit}}}}))
+	}
+	detect := func(module string) reply {
+		return f.post("/controlnet/detect", map[string]any{"controlnet_module": module, "controlnet_input_images": []string{picture, picture}, "controlnet_processor_res": 96})
+	}
+	for _, got := range []reply{send("depth_anything_v2"), detect("depth_anything_v2")} {
+		require.Equal(t, 422, got.status)
+		require.Contains(t, string(got.body), "put depth_anything_v2_vitl.safetensors, or its small one, into models/depth_anything")
+	}
+	got := send("depth_midas")
+	require.Equal(t, 422, got.status)
+	require.Contains(t, string(got.body), "use depth_anything, which is built in")
+
+	told := func(name string) catalog.Made {
+		return catalog.Made{File: catalog.File{Kind: models.Depth, Path: "/models/depth_anything/" + name, Name: name}}
+	}
+	f.catalog.Tell(append(sdapitest.Files(sdapitest.Checkpoint("a.safetensors", "")), told("depth_anything_v2_vits.safetensors"), told("depth_anything_vits14.pth"))...)
+	for module, file := range map[string]string{"depth_anything": "depth_anything_vits14.pth", "depth_anything_v2": "depth_anything_v2_vits.safetensors"} {
+		send(module).generated(t)
+		unit := f.gen.Last().Control[0]
+		require.Equal(t, []string{module, "/models/depth_anything/" + file}, []string{unit.Module, unit.Network})
+		o := detect(module).object(t)
+		require.Len(t, o["images"], 2)
+		req := f.gen.Last()
+		require.True(t, req.MapsOnly)
+		require.NoError(t, req.Check())
+		require.Equal(t, []any{"/models/a.safetensors", "/models/depth_anything/" + file, 96}, []any{req.Files.Checkpoint, req.Control[0].Network, req.Control[0].Resolution})
+	}
+}
+
 func TestIPAdapterUnits(t *testing.T) {
 	f := start(t)
 	withIPAdapter(f, true)
@@ -45,7 +81,7 @@ func TestIPAdapterUnits(t *testing.T) {
 		require.Equal(t, "/models/image-encoder/clip_h.pth", unit.Encoder)
 		require.Equal(t, []float64{0.6, 0, 0.5}, []float64{unit.Weight, unit.Start, unit.End})
 		require.NotNil(t, unit.Mask, "what is masked is not seen")
-		require.Contains(t, g.info["infotexts"].([]any)[0], "Module: "+module+", Model: ip-adapter-plus_sd15, Weight: 0.6")
+		require.Contains(t, g.info["infotexts"].([]any)[0], "Module: "+module+", Model: ip-adapter-plus_sd15, Weight: 0.6, Resize Mode: Crop and Resize, Processor Res: 512, Threshold A: 0.5")
 		require.Empty(t, g.info["notes"])
 	}
 	g := send(map[string]any{"model": "ip-adapter-plus_sd15", "module": "ip-adapter-auto", "image": picture, "hr_option": "Low res only"}).generated(t)

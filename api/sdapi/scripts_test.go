@@ -190,7 +190,7 @@ func TestDetect(t *testing.T) {
 	require.Equal(t, []any{
 		"none", "ip-adapter-auto", "tile_resample", "recolor_luminance", "lineart_standard", "ip-adapter_clip_sd15", "inpaint_only", "canny", "invert",
 		"tile_colorfix+sharp", "tile_colorfix",
-		"threshold", "shuffle", "scribble_xdog", "recolor_intensity", "inpaint", "blur_gaussian",
+		"threshold", "shuffle", "scribble_xdog", "recolor_intensity", "inpaint", "depth_anything_v2", "depth_anything", "blur_gaussian",
 	}, list["module_list"])
 	require.Equal(t, map[string]any{"model_free": false, "sliders": []any{
 		map[string]any{"name": "Resolution", "value": 512.0, "min": 64.0, "max": 2048.0, "step": 8.0},

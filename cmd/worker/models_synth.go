@@ -15,7 +15,7 @@ import (
 // synthOptions are the flags of worker models synth.
 type synthOptions struct {
 	Size  string `env:"SIZE" doc:"of random values: tiny or full (default tiny)"`
-	Kind  string `env:"KIND" envDefault:"checkpoint" doc:"of random values: checkpoint, inpainting, lora, lora-diffusers, vae, taesd, esrgan, controlnet, embedding, image-encoder, ip-adapter or ip-adapter-plus; of the model that draws cartoons: demo, demo-embedding, demo-lora, demo-controlnet, or demo-family for a models folder with all of them"`
+	Kind  string `env:"KIND" envDefault:"checkpoint" doc:"of random values: checkpoint, inpainting, lora, lora-diffusers, vae, taesd, esrgan, controlnet, embedding, image-encoder, ip-adapter, ip-adapter-plus or depth; of the model that draws cartoons: demo, demo-embedding, demo-lora, demo-controlnet, or demo-family for a models folder with all of them"`
 	Seed  uint64 `env:"SEED" doc:"of random values (default 0)"`
 	Quiet bool   `env:"QUIET" doc:"print nothing"`
 }

@@ -30,6 +30,7 @@ const (
 	OpUpscale       Op = "upscale"
 	OpDetect        Op = "detect"
 	OpImagePrompt   Op = "image prompt"
+	OpDepth         Op = "depth"
 )
 
 // Call is one recorded engine call. The field that belongs to Op is set; its
@@ -87,6 +88,7 @@ var (
 	_ inference.PixelUpscaler  = (*Fake)(nil)
 	_ inference.ObjectDetector = (*Fake)(nil)
 	_ inference.ImagePrompter  = (*Fake)(nil)
+	_ inference.DepthEstimator = (*Fake)(nil)
 	_ inference.FileKeeper     = (*Fake)(nil)
 )
 
@@ -371,6 +373,22 @@ func (f *Fake) ImagePrompt(ctx context.Context, in inference.ImagePromptInput) (
 		Tokens: 1, Channels: slices.Repeat([]int{1}, inference.ImageLayers),
 		Seen: slices.Repeat([]float32{1 + file + picture}, values), Unseen: slices.Repeat([]float32{file / 2}, values),
 	}, nil
+}
+
+// Depth implements inference.DepthEstimator: what is bright and low is near.
+func (f *Fake) Depth(ctx context.Context, in inference.DepthInput) ([]float32, error) {
+	_, done, err := f.begin(ctx, Call{Op: OpDepth, Path: in.Model, H: in.H, W: in.W}, func() error {
+		return inference.CheckPixels("depth", in.Pixels, in.H, in.W)
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	out := slices.Clone(in.Pixels[:in.H*in.W])
+	for i := range out {
+		out[i] += float32(i) / float32(len(out))
+	}
+	return out, nil
 }
 
 // Detect implements inference.ObjectDetector.

@@ -30,7 +30,8 @@ type Options struct {
 	Sliders
 	PixelPerfect bool // choose Resolution from Width and Height
 	ResizeMode   int
-	Width        int // pixels of the hint
+	Depth        DepthNetwork // for modules that need it
+	Width        int          // pixels of the hint
 	Height       int
 }
 
@@ -61,7 +62,7 @@ func Make(p Picture, o Options) (Hint, error) {
 	if !mod.Masked {
 		p.Mask = nil
 	}
-	made, err := mod.run(p.RGB, mod.withDefaults(o.Sliders), o.maxPixels())
+	made, err := mod.make(p.RGB, mod.withDefaults(o.Sliders), o.maxPixels(), o.Depth)
 	if err != nil {
 		return Hint{}, err
 	}
@@ -76,9 +77,21 @@ func Make(p Picture, o Options) (Hint, error) {
 }
 
 // Preprocess runs a preprocessor alone, as /controlnet/detect shows it: at its own
-// resolution, before the picture is fitted to a latent.
-func Preprocess(mod Module, m imageio.RGB, s Sliders) (imageio.RGB, error) {
-	return mod.run(m, mod.withDefaults(s), MaxPixels)
+// resolution, before the picture is fitted to a latent. network may be nil for modules that
+// need none.
+func Preprocess(mod Module, m imageio.RGB, s Sliders, network DepthNetwork) (imageio.RGB, error) {
+	return mod.make(m, mod.withDefaults(s), MaxPixels, network)
+}
+
+// make runs the preprocessor.
+func (mod Module) make(m imageio.RGB, s Sliders, limit int, network DepthNetwork) (imageio.RGB, error) {
+	if mod.Depth != 0 {
+		if network == nil {
+			return m, fmt.Errorf("ControlNet preprocessor %s needs a network", mod.Name)
+		}
+		return depthMap(m, s, limit, mod.Depth, network)
+	}
+	return mod.run(m, s, limit)
 }
 
 // pixelPerfect is the resolution at which nothing is resized twice.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/convnet/depth"
 	"sdworker/inference/hint"
 	"sdworker/inference/imageio"
 )
@@ -38,9 +39,10 @@ func TestCannyEqualsOpenCV(t *testing.T) {
 
 func TestMakeFitsTheSize(t *testing.T) {
 	m := imageio.Fill(50, 30, [3]uint8{10, 20, 30})
+	flat := func(_ depth.Version, _ []float32, h, w int) ([]float32, error) { return make([]float32, h*w), nil }
 	for mode := range 3 {
 		for _, mod := range hint.Modules() {
-			got, err := hint.Make(hint.Picture{RGB: m}, hint.Options{Module: mod.Name, ResizeMode: mode, Width: 64, Height: 72, Sliders: hint.Sliders{A: -1, B: -1, Resolution: -1}})
+			got, err := hint.Make(hint.Picture{RGB: m}, hint.Options{Module: mod.Name, Depth: flat, ResizeMode: mode, Width: 64, Height: 72, Sliders: hint.Sliders{A: -1, B: -1, Resolution: -1}})
 			require.NoError(t, err)
 			require.Equal(t, 64, got.W)
 			require.Equal(t, 72, got.H)

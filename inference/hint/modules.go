@@ -3,6 +3,7 @@ package hint
 import (
 	"slices"
 
+	"sdworker/convnet/depth"
 	"sdworker/inference/imageio"
 )
 
@@ -15,6 +16,8 @@ type Module struct {
 	Masked bool
 	// Vision tells that CLIP's image encoder looks at the picture, for IP-Adapters.
 	Vision bool
+	// Depth is the version of the depth network that makes the picture, 0 for none.
+	Depth depth.Version
 	// Sliders are its parameters as the extension bounds them. One that it does not
 	// show has no name. The resolution comes first, then the thresholds A and B.
 	Sliders [3]Slider
@@ -181,8 +184,10 @@ var modules = sorted([]Module{
 	},
 	{
 		Name: "ip-adapter_clip_sd15", Label: "ip-adapter_clip_h", Tags: []string{"IP-Adapter"}, Vision: true, priority: 100,
-		Sliders: [3]Slider{hidden, hidden, hidden}, run: asItIs,
+		Sliders: [3]Slider{resolution, hidden, hidden}, run: asItIs,
 	},
+	{Name: "depth_anything", Label: "depth_anything", Tags: []string{"Depth"}, Depth: depth.V1, Sliders: [3]Slider{resolution, hidden, hidden}},
+	{Name: "depth_anything_v2", Label: "depth_anything_v2", Tags: []string{"Depth"}, Depth: depth.V2, Sliders: [3]Slider{resolution, hidden, hidden}},
 	{
 		Name: "threshold", Label: "threshold",
 		Sliders: [3]Slider{resolution, {Name: "Binarization Threshold", Value: 127, Max: 255, Step: 0.01, whole: true}, hidden},

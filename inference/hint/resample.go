@@ -62,13 +62,24 @@ type cubicTap struct {
 	weight [4]float64
 }
 
-// cubicTaps computes the taps of all n positions of a side of size pixels.
+// cubicTaps computes the taps of all n positions of a side of size pixels, as Intel's IPP
+// does for bytes.
 func cubicTaps(n, size int) []cubicTap {
+	return cubicTapsAt(n, size, func(at float64) float64 { return at })
+}
+
+// plainCubicTaps are those of OpenCV's own code, for pictures of floats: positions are
+// float32.
+func plainCubicTaps(n, size int) []cubicTap {
+	return cubicTapsAt(n, size, func(at float64) float64 { return float64(float32(at)) })
+}
+
+func cubicTapsAt(n, size int, place func(at float64) float64) []cubicTap {
 	const a = -0.75
 	out := make([]cubicTap, n)
 	scale := float64(size) / float64(n)
 	for i := range out {
-		at := (float64(i)+0.5)*scale - 0.5
+		at := place((float64(i)+0.5)*scale - 0.5)
 		floor := math.Floor(at)
 		x := at - floor
 		w := &out[i].weight

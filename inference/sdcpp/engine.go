@@ -83,6 +83,7 @@ var (
 	_ inference.PixelUpscaler  = (*Engine)(nil)
 	_ inference.ObjectDetector = (*Engine)(nil)
 	_ inference.ImagePrompter  = (*Engine)(nil)
+	_ inference.DepthEstimator = (*Engine)(nil)
 	_ inference.FileKeeper     = (*Engine)(nil)
 	_ inference.Profiler       = (*Engine)(nil)
 )

@@ -185,6 +185,10 @@ struct sdw_net {
                 return ggml_cont(c, ggml_view_2d(c, a, w, n.factor, a->nb[1], n.first * a->nb[1]));
             case SDW_FOLD:
                 return ggml_reshape_2d(c, a, w / f, h * f);
+            case SDW_CELLS:
+                return ggml_reshape_3d(c, ggml_cont(c, ggml_transpose(c, a)), f, h / f, w);
+            case SDW_STRETCH:
+                return ggml_interpolate(c, a, n.factor, n.first, channels, 1, GGML_SCALE_MODE_BILINEAR | GGML_SCALE_FLAG_ALIGN_CORNERS);
             default:
                 sdw::fail(SDW_BROKEN, "the engine knows no layer %d", n.op);
         }

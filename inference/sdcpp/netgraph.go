@@ -15,7 +15,7 @@ import (
 // The operations are numbered alike on both sides, or this does not compile.
 var (
 	_ = [1]struct{}{}[C.SDW_CONV-convnet.Conv]
-	_ = [1]struct{}{}[C.SDW_FOLD-convnet.Fold]
+	_ = [1]struct{}{}[C.SDW_STRETCH-convnet.Stretch]
 )
 
 // netGraph is a network of package convnet on the engine's device.

@@ -34,6 +34,8 @@ enum {
     SDW_APPEND,
     SDW_TAKE,
     SDW_FOLD,
+    SDW_CELLS,
+    SDW_STRETCH,
 };
 
 // sdw_node is a layer. a, b and c number what it reads: 0 is the picture, n the result of

@@ -186,6 +186,19 @@ func TestIPAdaptersAndTheirEncoder(t *testing.T) {
 			write(places[1], synth.Options{Kind: synth.ImageEncoder, Size: synth.Full})
 			encoder, ok := c.ImageEncoder(adapter)
 			require.True(t, ok)
+			_, ok = c.Depth(false)
+			require.False(t, ok)
+			depths := filepath.Join(filepath.Dir(filepath.Dir(places[1])), "depth_anything")
+			if strings.HasPrefix(places[1], "models/ControlNet/") {
+				depths = "models/ControlNet"
+			}
+			write(filepath.Join(depths, "depth_anything_v2_vits.safetensors"), synth.Options{Kind: synth.Depth})
+			write(filepath.Join(depths, "depth_anything_vits14.safetensors"), synth.Options{Kind: synth.Depth})
+			for second, want := range map[bool]string{false: "depth_anything_vits14.safetensors", true: "depth_anything_v2_vits.safetensors"} {
+				f, ok := c.Depth(second)
+				require.True(t, ok)
+				require.Equal(t, want, f.FileName())
+			}
 			require.Equal(t, filepath.Join(dir, places[1]), encoder.Path)
 		})
 	}

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"cmp"
+	"path"
 	"slices"
 	"strings"
 
@@ -21,6 +22,19 @@ func (c *Catalog) ImageEncoder(adapter File) (File, bool) {
 	return c.lookAgain(func() (File, bool) {
 		for _, f := range c.List(models.ImageEncoder) {
 			if c.usable(f) && (c.told || encodes(f, adapter)) {
+				return f, true
+			}
+		}
+		return File{}, false
+	})
+}
+
+// Depth returns a Depth Anything network of the first or the second version, which its
+// file's name tells.
+func (c *Catalog) Depth(second bool) (File, bool) {
+	return c.lookAgain(func() (File, bool) {
+		for _, f := range c.List(models.Depth) {
+			if strings.Contains(strings.ToLower(path.Join(f.Repo, f.Name)), "v2") == second && c.usable(f) {
 				return f, true
 			}
 		}

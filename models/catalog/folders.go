@@ -20,6 +20,7 @@ var folderKinds = map[string]models.Kind{
 	"controlnet":       models.ControlNet,
 	"ipadapter":        models.IPAdapter,
 	"clip_vision":      models.ImageEncoder,
+	"depth_anything":   models.Depth,
 	"esrgan":           models.Upscaler,
 	"realesrgan":       models.Upscaler,
 	"upscale_models":   models.Upscaler,
@@ -44,6 +45,8 @@ func FolderFor(kind models.Kind) string {
 		return "ipadapter"
 	case models.ImageEncoder:
 		return "clip_vision"
+	case models.Depth:
+		return "depth_anything"
 	case models.Upscaler:
 		return "ESRGAN"
 	case models.Preview:
@@ -59,11 +62,10 @@ func FolderFor(kind models.Kind) string {
 // root is what a user points at: a models folder, an A1111 folder, a volume.
 var subRoots = []string{"", "models", "stable-diffusion-webui", "stable-diffusion-webui/models"}
 
-// Where A1111's ControlNet extension keeps its models, and the image encoder that it
-// fetches.
+// Where A1111's ControlNet extension keeps its models, and what it fetches.
 const (
-	controlNetFolder   = "extensions/sd-webui-controlnet/models"
-	imageEncoderFolder = "extensions/sd-webui-controlnet/annotator/downloads/clip_vision"
+	controlNetFolder = "extensions/sd-webui-controlnet/models"
+	downloads        = "extensions/sd-webui-controlnet/annotator/downloads/"
 )
 
 // DefaultPlaces returns where models are looked for when nothing is configured:

@@ -83,7 +83,9 @@ func (s *scan) root(root string) {
 		s.looseFiles(base)
 		if sub != "" || exists(filepath.Join(base, "extensions")) {
 			s.folder(filepath.Join(base, controlNetFolder), models.ControlNet)
-			s.folder(filepath.Join(base, imageEncoderFolder), models.ImageEncoder)
+			s.folder(filepath.Join(base, downloads+"clip_vision"), models.ImageEncoder)
+			s.folder(filepath.Join(base, downloads+"depth_anything"), models.Depth)
+			s.folder(filepath.Join(base, downloads+"depth_anything_v2"), models.Depth)
 		}
 	}
 	for _, sub := range []string{"", "hub", "huggingface-cache/hub"} {
@@ -152,8 +154,10 @@ func (s *scan) walk(dir, below string, kind models.Kind, visited map[string]bool
 // together, and told apart by the headers.
 func (s *scan) within(kind models.Kind, full string, info fs.FileInfo) models.Kind {
 	if kind == models.ControlNet || kind == models.IPAdapter {
-		if found := s.classify(full, info); found == models.IPAdapter || found == models.ImageEncoder || found == models.ControlNet {
+		switch found := s.classify(full, info); found {
+		case models.ControlNet, models.IPAdapter, models.ImageEncoder, models.Depth:
 			return found
+		default:
 		}
 	}
 	return kind

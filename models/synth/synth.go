@@ -39,11 +39,12 @@ const (
 	ImageEncoder  Kind = "image-encoder" // CLIP's
 	IPAdapter     Kind = "ip-adapter"
 	IPAdapterPlus Kind = "ip-adapter-plus"
+	Depth         Kind = "depth" // Depth Anything, its small one
 )
 
 // Kinds lists all kinds in the order of their documentation.
 func Kinds() []Kind {
-	return []Kind{Checkpoint, Inpainting, LoRA, LoRADiffusers, VAE, TAESD, ESRGAN, ControlNet, Embedding, ImageEncoder, IPAdapter, IPAdapterPlus}
+	return []Kind{Checkpoint, Inpainting, LoRA, LoRADiffusers, VAE, TAESD, ESRGAN, ControlNet, Embedding, ImageEncoder, IPAdapter, IPAdapterPlus, Depth}
 }
 
 // Size chooses between the real widths and the smallest that the engine loads.
@@ -118,6 +119,12 @@ func (o Options) build() (sd1.Net, error) {
 	case IPAdapterPlus:
 		e := o.Size.encoder()
 		n.IPAdapterPlus(width, e.width, 16, e.resampler)
+	case Depth:
+		if o.Size == Full {
+			n.DepthAnything(384, 12, 37, 64, [4]int64{48, 96, 192, 384})
+		} else {
+			n.DepthAnything(128, 8, 5, 32, [4]int64{16, 32, 64, 64})
+		}
 	default:
 		return nil, fmt.Errorf("synth: unknown kind %q; use one of %s", o.Kind, join(Kinds()))
 	}

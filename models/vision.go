@@ -2,6 +2,7 @@ package models
 
 import (
 	"sdworker/convnet/clipvision"
+	"sdworker/convnet/depth"
 	"sdworker/convnet/ipadapter"
 	"sdworker/sd1"
 )
@@ -20,6 +21,14 @@ func (i *Info) imageEncoderNet() (sd1.Net, string) {
 		return nil, problem
 	}
 	return parameters(m.Net), ""
+}
+
+func (i *Info) depthNet() (sd1.Net, string) {
+	net, problem := depth.Build(i.Shapes(), depth.V1, depth.Offset, depth.Patch, depth.Patch)
+	if problem != "" {
+		return nil, problem
+	}
+	return parameters(net), ""
 }
 
 // Encodes tells whether an image encoder gives what an IP-Adapter takes. Both are usable.

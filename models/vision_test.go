@@ -3,12 +3,14 @@ package models_test
 import (
 	"maps"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"sdworker/convnet"
 	"sdworker/convnet/clipvision"
+	"sdworker/convnet/depth"
 	"sdworker/convnet/ipadapter"
 	"sdworker/formats/safetensors"
 	"sdworker/models"
@@ -58,6 +60,46 @@ func TestPublishedIPAdapters(t *testing.T) {
 	face, problem := ipadapter.Build(full)
 	require.Empty(t, problem)
 	require.Equal(t, []any{true, 257, 1280}, []any{face.Hidden, face.Tokens, face.Width})
+}
+
+// Depth Anything's small network as it is published, and files that are none.
+func TestPublishedDepthNetwork(t *testing.T) {
+	shapes := shapesOf(t, synth.Depth, synth.Full)
+	net, problem := depth.Build(shapes, depth.V1, depth.Offset, 518, 770)
+	require.Empty(t, problem)
+	values := int64(0)
+	for _, p := range net.Params {
+		n := int64(1)
+		for _, side := range p.Shape {
+			n *= side
+		}
+		values += n
+	}
+	require.EqualValues(t, 24_784_705-2*(64*64*9+64), values, "parameters that transformers counts, without what it does not use: a mask token and a residual layer")
+	sizes := net.Sizes(518, 770)
+	require.Equal(t, convnet.Size{Channels: 1, H: 518, W: 770}, sizes[net.Outputs[0]])
+
+	for name, c := range map[string]struct {
+		change func(convnet.Shapes)
+		want   string
+	}{
+		"without its head": {func(s convnet.Shapes) { delete(s, "head.conv3.weight") }, "is incomplete: tensor head.conv3.weight is missing"},
+		"of no square":     {func(s convnet.Shapes) { s["backbone.embeddings.position_embeddings"] = []int64{1, 7, 384} }, "has 7 positions, which are no square and one"},
+		"of a layer": {func(s convnet.Shapes) {
+			for name := range s {
+				if strings.HasPrefix(name, "backbone.encoder.layer.") && !strings.HasPrefix(name, "backbone.encoder.layer.0.") {
+					delete(s, name)
+				}
+			}
+		}, "has a transformer of 1 layers"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shapes := shapesOf(t, synth.Depth, synth.Full)
+			c.change(shapes)
+			_, problem := depth.Build(shapes, depth.V1, depth.Offset, 28, 28)
+			require.Equal(t, c.want, problem)
+		})
+	}
 }
 
 func TestIPAdaptersThatDoNotRun(t *testing.T) {
