@@ -105,7 +105,7 @@ func (r *runpodCommand) Run(ctx context.Context, p *program, c *cli.Call) error 
 	if err != nil {
 		return err
 	}
-	defer closeTraces(traces)
+	defer closeTraces(traces, log)
 	shareMemory(&r.common.engine, &r.api, log)
 	gen := traces.Observe(newSupervisor(r.program.Environ, &r.common, &r.engine, log, nil))
 	if _, chosen := p.Environ["RUNPOD_CONCURRENCY"]; !chosen && !sdcpp.OnCPU(r.common.engine.devices()[0]) {

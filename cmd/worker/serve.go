@@ -144,7 +144,8 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, s
 		}
 	})
 	if err != nil {
-		return nil, errors.Join(err, gen.Close(), closeTraces(traces))
+		closeTraces(traces, log)
+		return nil, errors.Join(err, gen.Close())
 	}
 	counts.Watch(api.queue)
 	mux, closeDoors := publicMux(ctx, api, policy, s.hooks.webhooks(), counts, traces)
@@ -164,7 +165,7 @@ func (s *serveCommand) open(ctx context.Context, stop context.CancelCauseFunc, s
 		closeDoors()
 		api.Close()
 		gen.Close()
-		closeTraces(traces)
+		closeTraces(traces, log)
 	}, nil
 }
 

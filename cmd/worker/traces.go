@@ -22,8 +22,10 @@ func (s *traceSettings) start(ctx context.Context, log zerolog.Logger) (*tracing
 }
 
 // closeTraces sends the last traces, if the collector takes them soon.
-func closeTraces(t *tracing.Tracing) error {
+func closeTraces(t *tracing.Tracing, log zerolog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	return t.Close(ctx)
+	if err := t.Close(ctx); err != nil {
+		log.Warn().Err(err).Msg("the last traces could not be sent")
+	}
 }

@@ -60,8 +60,10 @@ func (s *scripted) Close() error                 { s.closed = true; return nil }
 func (s *scripted) Status() inference.Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status := inference.Status{Ready: !s.dead, Engine: inference.EngineInfo{Checkpoint: s.loaded}, Memory: inference.Memory{DeviceTotal: 10}, UNetCalls: 2, UNetRows: 8,
-		ModelLoads: 1, Caches: []inference.CacheCount{{Name: "prompt", Hits: 3, Misses: 1}}}
+	status := inference.Status{
+		Ready: !s.dead, Engine: inference.EngineInfo{Checkpoint: s.loaded}, Memory: inference.Memory{DeviceTotal: 10}, UNetCalls: 2, UNetRows: 8,
+		ModelLoads: 1, Caches: []inference.CacheCount{{Name: "prompt", Hits: 3, Misses: 1}},
+	}
 	if s.dead {
 		status.Err = "dead"
 	}
