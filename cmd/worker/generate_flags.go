@@ -24,7 +24,7 @@ const (
 	asField  requestKind = iota // a field of the request
 	asOption                    // one of its override_settings
 	asFile                      // the name of a file, whose content is a field
-	asUnit                      // a field of a unit of ADetailer
+	asScript                    // an argument of an always-on script
 )
 
 // requestFlags are flags of one group. They are made of the table that the API reads
@@ -40,10 +40,11 @@ var (
 	clipSkip  = requestFlag{"CLIP_SKIP", schema.Field{Name: "CLIP_stop_at_last_layers", Kind: schema.Integer, Default: 1, Doc: "1 to 12, 2 = the last but one layer of the text encoder"}, asOption}
 	stepCache = requestFlag{"STEP_CACHE", schema.Field{Name: "step_cache", Kind: schema.Number, Default: 0, Doc: "0 to 1, reuse predictions that would change by less than this share; higher is faster, 0 exact"}, asOption}
 	dynamic   = requestFlag{"DYNAMIC_PROMPTS", schema.Field{Name: "dynamic_prompts", Kind: schema.Boolean, Default: false, Doc: "braces are variants and __name__ a wildcard of the folder wildcards: {red|blue} __animal__"}, asOption}
-	detailer  = requestFlag{"ADETAILER", schema.Field{Name: "ad_model", Kind: schema.String, Doc: "paint again what this YOLOv8 model finds in the finished picture, such as face_yolov8n.pt of models/adetailer; several with commas between"}, asUnit}
-	detailed  = requestFlag{"ADETAILER_PROMPT", schema.Field{Name: "ad_prompt", Kind: schema.String, Doc: "prompt for that, where it is not the picture's; [PROMPT] stands for the picture's"}, asUnit}
+	detailer  = requestFlag{"ADETAILER", schema.Field{Name: "ad_model", Kind: schema.String, Doc: "paint again what this YOLOv8 model finds in the finished picture, such as face_yolov8n.pt of models/adetailer; several with commas between"}, asScript}
+	detailed  = requestFlag{"ADETAILER_PROMPT", schema.Field{Name: "ad_prompt", Kind: schema.String, Doc: "prompt for that, where it is not the picture's; [PROMPT] stands for the picture's"}, asScript}
 	initImage = requestFlag{"INIT_IMAGE", schema.Field{Name: "init_images", Kind: schema.String, Doc: "start from this picture file, - = standard input"}, asFile}
 	mask      = requestFlag{"MASK", schema.Field{Name: "mask", Kind: schema.String, Doc: "picture file, white = repaint"}, asFile}
+	softly    = requestFlag{"SOFT_INPAINTING", schema.Field{Name: "soft inpainting", Kind: schema.Boolean, Default: false, Doc: "blend the picture with what is painted by the shades of the mask, which a high --mask-blur makes"}, asScript}
 )
 
 // newRequestFlags returns the three groups: what both routes take, what txt2img does
@@ -53,7 +54,7 @@ func newRequestFlags() (picture, hires, init requestFlags) {
 	both := flagsOf(text, func(f schema.Field) bool { return has(image, f) })
 	return newGroup("Picture:", append(both, clipSkip, stepCache, dynamic, detailer, detailed)),
 		newGroup("Second pass (hires fix):", flagsOf(text, func(f schema.Field) bool { return !has(image, f) })),
-		newGroup("From a picture (img2img):", append([]requestFlag{initImage, mask}, flagsOf(image, func(f schema.Field) bool { return !has(text, f) })...))
+		newGroup("From a picture (img2img):", append([]requestFlag{initImage, mask, softly}, flagsOf(image, func(f schema.Field) bool { return !has(text, f) })...))
 }
 
 // has reports whether a list has a field with the same help.

@@ -25,7 +25,7 @@ func (g *generateCommand) newAPIRequest(c *cli.Call) (*apiRequest, error) {
 	override := map[string]any{"samples_format": g.output.format()}
 	for _, group := range []requestFlags{g.picture, g.hires, g.init} {
 		for _, f := range group.list {
-			if _, given := c.Given[f.variable]; !given || f.kind == asFile || f.kind == asUnit {
+			if _, given := c.Given[f.variable]; !given || f.kind == asFile || f.kind == asScript {
 				continue
 			}
 			if f.kind == asOption {
@@ -36,8 +36,18 @@ func (g *generateCommand) newAPIRequest(c *cli.Call) (*apiRequest, error) {
 		}
 	}
 	req.body["override_settings"] = override
+	scripts := map[string]any{}
 	if list := g.picture.text(detailer.variable); list != "" {
-		req.body["alwayson_scripts"] = map[string]any{"ADetailer": map[string]any{"args": g.detailUnits(list)}}
+		scripts["ADetailer"] = map[string]any{"args": g.detailUnits(list)}
+	}
+	if soft, _ := g.init.value(softly.variable).(bool); soft {
+		scripts[softly.field.Name] = map[string]any{"args": []any{true}}
+		if g.init.text(mask.variable) == "" {
+			return nil, cli.Usagef("--soft-inpainting needs --mask")
+		}
+	}
+	if len(scripts) > 0 {
+		req.body["alwayson_scripts"] = scripts
 	}
 	image, cover := g.init.text(initImage.variable), g.init.text(mask.variable)
 	if image == "" {

@@ -278,6 +278,21 @@ func TestGenerateStopsWithinAStep(t *testing.T) {
 	}
 }
 
+// The shades of a mask count, as they do when the picture's parameters are reused.
+func TestGenerateWithSoftInpainting(t *testing.T) {
+	newHome(t)
+	require.Equal(t, cli.StatusOK, worker(t, catArgs("--output", "a.png")...).status)
+	got := worker(t, catArgs("--output", "b.png", "--init-image", "a.png", "--mask", "a.png", "--soft-inpainting")...)
+	require.Equal(t, cli.StatusOK, got.status, got.err)
+	require.Contains(t, parametersOf(t, "b.png"), "Soft inpainting enabled: True, Soft inpainting schedule bias: 1")
+	got = worker(t, "generate", "--from", "b.png", "--output", "c.png", "--init-image", "a.png", "--mask", "a.png")
+	require.Equal(t, cli.StatusOK, got.status, got.err)
+	require.Contains(t, parametersOf(t, "c.png"), "Soft inpainting enabled: True")
+	got = worker(t, catArgs("--output", "d.png", "--soft-inpainting")...)
+	require.Equal(t, cli.StatusUsage, got.status)
+	require.Contains(t, got.err, "--soft-inpainting needs --mask")
+}
+
 // What a detector finds is painted again; what is left out is told.
 func TestGenerateWithADetailer(t *testing.T) {
 	model, err := os.ReadFile("../../inference/detect/testdata/detect.pt")
