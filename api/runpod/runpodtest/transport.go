@@ -39,7 +39,9 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			w.WriteHeader(http.StatusOK)
 			writer.Close()
 		}()
-		t.handler.ServeHTTP(w, server)
+		if ctx.Err() == nil { // else the client is gone before it has sent anything
+			t.handler.ServeHTTP(w, server)
+		}
 	}()
 	select {
 	case <-w.ready:
