@@ -378,7 +378,9 @@ void UNet::edit(ggml_tensor* out, const sdw_unet_input& in, const Hypernets& hyp
                 continue;
             }
             const int64_t w = node->ne[0], h = node->ne[1], n = node->src[0]->ne[2], unit = config.model_channels;
-            const int number = n == 4 * unit ? 0 : n == 2 * unit ? 1 : n == unit ? 2 : -1;
+            const int number = n == 4 * unit ? 0 : n == 2 * unit ? 1
+                : n == unit                                      ? 2
+                                                                 : -1;
             if (number < 0) {
                 continue;
             }

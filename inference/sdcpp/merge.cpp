@@ -358,7 +358,7 @@ void sdw_store(void* out, const float* in, int64_t n, int type) {
     const uintptr_t at = reinterpret_cast<uintptr_t>(out);
     if (type == SDW_F16 && at % 2 == 0 && best().direct != avx2.direct && best().direct != any.direct) {
         const int64_t head = std::min<int64_t>(n, (64 - at % 64) % 64 / 2), body = (n - head) / 32 * 32;
-        char* to           = static_cast<char*>(out);
+        char* to = static_cast<char*>(out);
         sdw_narrow(to, in, head, type);
         store_f16(to + 2 * head, in + head, body);
         sdw_narrow(to + 2 * (head + body), in + head + body, n - head - body, type);
