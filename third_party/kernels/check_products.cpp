@@ -100,6 +100,32 @@ static void matmul(int m, int n, int k, int nth, bool f16, bool bias) {
     compare(what, got, want, 2e-5);
 }
 
+/* Every finite half as k weights of a row, whose mean is exact for k = 1, 8. */
+static void every_half(int64_t k) {
+    std::vector<uint16_t> weight;
+    std::vector<float> values;
+    for (int h = 0; h < 0x10000; h++) {
+        const int exponent = h >> 10 & 31, fraction = h & 1023;
+        if (exponent < 31) {
+            const float size = exponent == 0 ? ldexpf((float)fraction, -24) : ldexpf((float)(fraction + 1024), exponent - 25);
+            weight.insert(weight.end(), k, (uint16_t)h);
+            values.push_back(h & 0x8000 ? -size : size);
+        }
+    }
+    const int64_t m = (int64_t)values.size(), n = 16;
+    std::vector<float> src(n * k, 1.0f / (float)k), dst(n * m);
+    sdw_matmul mul = {};
+    mul.m = m, mul.n = n, mul.k = mul.src_row = mul.weight_row = k, mul.dst_row = m;
+    mul.src = src.data(), mul.dst = dst.data(), mul.weight = weight.data(), mul.weight_f16 = 1;
+    run(1, sdw_matmul_work(&mul), [&](int ith, void* work) { sdw_matmul_run(&mul, ith, 1, work); });
+    for (int64_t i = 0; i < n * m; i++) {
+        if (dst[i] != values[i % m]) {
+            printf("half %04x: got %g, want %g\n", weight[i % m * k], dst[i], values[i % m]);
+            failures++;
+        }
+    }
+}
+
 static void attention(int images, int heads, int queries, int keys, int width, float spread, int nth) {
     sdw_attention at = {};
     at.images = images, at.heads = heads, at.queries = queries, at.keys = keys, at.width = width;
@@ -183,6 +209,9 @@ int main() {
     for (int i = 0; i < 20; i++) {
         product(pick(1, 700), pick(1, 40), pick(500, 1400));
     }
+    every_half(1);
+    every_half(8);
+    count += 2;
     auto all = [&](int images, int heads, int queries, int keys, int width, float spread) {
         attention(images, heads, queries, keys, width, spread, pick(1, 6));
         count++;

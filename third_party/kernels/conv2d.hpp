@@ -43,7 +43,7 @@ static void choose_blocks(plan& p) {
         p.rows = p.products == 1 && p.block <= 2 * NR ? MR : VL == 16 ? 320
                                                                       : 96;
     } else {
-        p.rows = VL == 16 ? 2 * MR : 4 * MR;
+        p.rows = VL == 16 ? 2 * MR : 6 * MR;
         p.depth_block = VL == 16 && p.block > 2 * NR ? 192 : 64;
     }
     p.rows = least(p.rows, share);
@@ -82,7 +82,7 @@ static plan make_plan(const sdw_conv2d* conv, sdw_conv2d_method method, int nth)
 
 static size_t conv2d_work(const sdw_conv2d* conv, sdw_conv2d_method method, int nth) {
     plan p = make_plan(conv, method, nth);
-    return 4 * (p.block / NR * p.v_panel + nth * (p.u_floats + p.m_floats) + (int64_t)nth * (p.depth_block * 9 + 256)) + 256;
+    return 4 * (p.block / NR * p.v_panel + nth * (p.u_floats + p.m_floats)) + 256;
 }
 
 /* Where place t, counted from the block's first, has its element r of product 0;
@@ -245,14 +245,38 @@ static void write_input2(const plan& p, int64_t t0, int64_t t1, int64_t r0, int6
     }
 }
 
+/* The plain method for kernels of one cell, whole panels that lie in one image: r is
+ * the channel. Some panels are written together, since what is read for one channel
+ * lies together, and the channels far apart. Returns how many places are written. */
+static int64_t write_panels(const plan& p, const float* image, int64_t t, int64_t count, int64_t r0, int64_t r1, float* v) {
+    enum { together = 4 };
+    const int64_t panels = least(count / NR, together), channel = p.conv->src_channel;
+    for (int64_t r = r0; r < r1; r++) {
+        const float* from = image + r * channel;
+        float* to = v_place(p, v, t) + v_element(p, r);
+        for (int64_t i = 0; i < panels; i++, from += NR, to += p.v_panel) {
+            for (int64_t j = 0; j < NR; j += 16) {
+                __builtin_prefetch(from + 4 * channel + j);
+            }
+            store(to, load(from));
+            store(to + VL, load(from + VL));
+        }
+    }
+    return panels * NR;
+}
+
 /* The plain method: r is (channel, kernel row, kernel column), t an output pixel. */
 static void write_input1(const plan& p, int64_t t0, int64_t t1, int64_t r0, int64_t r1, float* v) {
     const sdw_conv2d& conv = *p.conv;
+    const bool flat = conv.kh == 1 && conv.kw == 1 && conv.stride_x == 1 && conv.stride_y == 1 && conv.pad_x == 0 && conv.pad_y == 0;
     for (int64_t t = t0; t < t1;) {
         int64_t ox = t % conv.ow, oy = t / conv.ow % conv.oh, n = t / (conv.ow * conv.oh);
         /* As many pixels as lie in one output row and one panel; with a 1x1 kernel rows do not matter. */
-        bool flat = conv.kh == 1 && conv.kw == 1 && conv.stride_x == 1 && conv.stride_y == 1 && conv.pad_x == 0 && conv.pad_y == 0;
         int64_t left = flat ? conv.ow * conv.oh - t % (conv.ow * conv.oh) : conv.ow - ox;
+        if (flat && (t - t0) % NR == 0 && least(left, t1 - t) >= NR) {
+            t += write_panels(p, conv.src + n * conv.src_image + t % (conv.ow * conv.oh), t - t0, least(left, t1 - t), r0, r1, v);
+            continue;
+        }
         int64_t count = least(least(left, NR - (t - t0) % NR), t1 - t);
         for (int64_t r = r0; r < r1; r++) {
             int64_t kx = r % conv.kw, ky = r / conv.kw % conv.kh, c = r / (conv.kw * conv.kh);
@@ -306,39 +330,12 @@ SDW_INLINE void transform_weights(vf a, vf b, vf c, vf* to, int step) {
     }
 }
 
-/* Transforms the weights of row k, elements r0 to r0 + count, into u: products are
- * u_stride apart, vectors of elements m * VL. line holds nine times as many floats. */
-template <int tile>
-static void write_weights(const plan& p, int64_t k, int64_t r0, int64_t count, float* u, int64_t u_stride, int64_t m, float* line) {
-    const sdw_conv2d& conv = *p.conv;
-    const int cells = tile == 1 ? 1 : 9;
-    const int64_t begin = (k * p.depth + r0) * cells, whole = round_up(count, VL);
-    const float* from = line;
-    const char* next_row = (const char*)conv.weight + (begin + p.depth * cells) * (conv.weight_f16 ? 2 : 4);
-    for (int64_t i = 0; i < count * cells * (conv.weight_f16 ? 2 : 4); i += 64) {
-        __builtin_prefetch(next_row + i);
-    }
-    if (tile == 1 && conv.weight_f16 && whole == count) {
-        for (int64_t r = 0; r < count; r += VL) {
-            store(u + r * m, load_as_float((const uint16_t*)conv.weight + begin + r));
-        }
-        return;
-    }
-    if (conv.weight_f16) {
-        halves_to_floats((const uint16_t*)conv.weight + begin, line, count * cells);
-    } else if (whole == count) {
-        from = (const float*)conv.weight + begin;
+/* Transforms VL elements of weights. */
+template <int tile, typename T>
+SDW_INLINE void write_elements(const T* from, float* u, int64_t u_stride) {
+    if constexpr (tile == 1) {
+        store(u, load_as_float(from));
     } else {
-        memcpy(line, (const float*)conv.weight + begin, (size_t)(count * cells) * 4);
-    }
-    for (int64_t i = count * cells; i < whole * cells && whole != count; i++) {
-        line[i] = 0;
-    }
-    for (int64_t r = 0; r < count; r += VL, u += m * VL, from += cells * VL) {
-        if (tile == 1) {
-            store(u, load(from));
-            continue;
-        }
         enum { side = tile + 2 };
         vf cell[9], half[3][side]; /* [column][row] */
         columns9(from, cell);
@@ -352,6 +349,36 @@ static void write_weights(const plan& p, int64_t k, int64_t r0, int64_t count, f
                 store(u + (i * side + j) * u_stride, row[j]);
             }
         }
+    }
+}
+
+template <int tile, typename T>
+SDW_INLINE void write_weights(const T* from, const T* next_row, int64_t count, float* u, int64_t u_stride, int64_t m) {
+    constexpr int64_t cells = tile == 1 ? 1 : 9;
+    for (int64_t i = 0; i < count * cells; i += 64 / sizeof(T)) {
+        __builtin_prefetch(next_row + i);
+    }
+    for (; count >= VL; count -= VL, u += m * VL, from += cells * VL) {
+        write_elements<tile>(from, u, u_stride);
+    }
+    if (count > 0) {
+        T part[cells * VL] = {};
+        memcpy(part, from, (size_t)(count * cells) * sizeof(T));
+        write_elements<tile>(part, u, u_stride);
+    }
+}
+
+/* Transforms the weights of row k, elements r0 to r0 + count, into u: products are
+ * u_stride apart, vectors of elements m * VL. */
+template <int tile>
+static void write_weights(const plan& p, int64_t k, int64_t r0, int64_t count, float* u, int64_t u_stride, int64_t m) {
+    const int64_t cells = tile == 1 ? 1 : 9, begin = (k * p.depth + r0) * cells, next = begin + p.depth * cells;
+    if (p.conv->weight_f16) {
+        const uint16_t* weight = (const uint16_t*)p.conv->weight;
+        write_weights<tile>(weight + begin, weight + next, count, u, u_stride, m);
+    } else {
+        const float* weight = (const float*)p.conv->weight;
+        write_weights<tile>(weight + begin, weight + next, count, u, u_stride, m);
     }
 }
 
@@ -455,9 +482,8 @@ static void write_output1(const plan& p, int64_t k, int64_t t0, int64_t t1, cons
 static void conv2d_run(const sdw_conv2d* conv, sdw_conv2d_method method, const sdw_team* team) {
     const plan p = make_plan(conv, method, team->nth);
     float* const v = (float*)round_up((int64_t)team->work, 64);
-    float* const u = v + round_up(p.block / NR * p.v_panel, 16) + team->ith * (p.u_floats + p.m_floats + p.depth_block * 9 + 256);
+    float* const u = v + round_up(p.block / NR * p.v_panel, 16) + team->ith * (p.u_floats + p.m_floats);
     float* const m = u + p.u_floats;
-    float* const line = m + p.m_floats;
 
     /* This thread's output channels, and its share of each block's panels. */
     const int part_k = team->ith % p.split_k, part_t = team->ith / p.split_k;
@@ -491,11 +517,11 @@ static void conv2d_run(const sdw_conv2d* conv, sdw_conv2d_method method, const s
                     for (int64_t i = i0; i < i1; i++) {
                         float* to = u + i0 * whole + (i - i0) * VL;
                         if (p.tile == 4) {
-                            write_weights<4>(p, b0 + i, d0, depth, to, u_stride, i1 - i0, line);
+                            write_weights<4>(p, b0 + i, d0, depth, to, u_stride, i1 - i0);
                         } else if (p.tile == 2) {
-                            write_weights<2>(p, b0 + i, d0, depth, to, u_stride, i1 - i0, line);
+                            write_weights<2>(p, b0 + i, d0, depth, to, u_stride, i1 - i0);
                         } else {
-                            write_weights<1>(p, b0 + i, d0, depth, to, u_stride, i1 - i0, line);
+                            write_weights<1>(p, b0 + i, d0, depth, to, u_stride, i1 - i0);
                         }
                     }
                 }

@@ -25,46 +25,16 @@ SDW_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 SDW_INLINE int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 SDW_INLINE int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
 
-/* f16 to f32 without the processor's help. */
-SDW_INLINE float half_to_float(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, bits = h & 0x7fff;
-    union {
-        uint32_t u;
-        float f;
-    } v, magic;
-    magic.u = (uint32_t)113 << 23;
-    v.u = bits << 13;
-    uint32_t exponent = v.u & ((uint32_t)0x7c00 << 13);
-    v.u += (uint32_t)(127 - 15) << 23;
-    if (exponent == (uint32_t)0x7c00 << 13) {
-        v.u += (uint32_t)(128 - 16) << 23;
-    } else if (exponent == 0) {
-        v.u += 1 << 23;
-        v.f -= magic.f;
-    }
-    v.u |= sign;
-    return v.f;
-}
-
-/* Converts n halves. */
-static void halves_to_floats(const uint16_t* from, float* to, int64_t n) {
-    int64_t i = 0;
-#if defined(__AVX512F__)
-    for (; i + 16 <= n; i += 16) {
-        _mm512_storeu_ps(to + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(from + i))));
-    }
-#elif defined(__F16C__)
-    for (; i + 8 <= n; i += 8) {
-        _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(from + i))));
-    }
-#elif defined(__aarch64__)
-    for (; i + 4 <= n; i += 4) {
-        vst1q_f32(to + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from + i))));
-    }
-#endif
-    for (; i < n; i++) {
-        to[i] = half_to_float(from[i]);
-    }
+/* VL halves as floats, without the processor's help. */
+SDW_INLINE vf halves_to_floats(const uint16_t* p) {
+    typedef uint32_t words __attribute__((vector_size(VL * 4)));
+    typedef uint16_t halfwords __attribute__((vector_size(VL * 2), aligned(2), may_alias));
+    const words bits = __builtin_convertvector(*(const halfwords*)p, words), none = {};
+    const words rest = (bits & 0x7fff) << 13, exponent = rest & (0x7c00u << 13);
+    const words infinite = (words)(exponent == (none + (0x7c00u << 13))) & (112u << 23);
+    const words small = (words)((vf)(rest + (113u << 23)) - (vf)(none + (113u << 23)));
+    const words is_small = (words)(exponent == none);
+    return (vf)((is_small & small) | (~is_small & (rest + (112u << 23) + infinite)) | (bits & 0x8000) << 16);
 }
 
 /* Lanes lo to hi - 1 of a vector. What is not loaded is zero and is not touched. */

@@ -82,11 +82,77 @@ SDW_INLINE vf load_as_float(const uint16_t* p) {
 #elif defined(__aarch64__)
     return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 #else
-    vf v;
-    for (int i = 0; i < VL; i++) {
-        v[i] = half_to_float(p[i]);
+    return halves_to_floats(p);
+#endif
+}
+
+#if VL >= 8
+/* Eight halves that lie 9 apart. */
+SDW_INLINE __m128i ninth(const uint16_t* p) {
+    __m128i x = _mm_cvtsi32_si128(p[0]);
+    x = _mm_insert_epi16(x, p[9], 1);
+    x = _mm_insert_epi16(x, p[18], 2);
+    x = _mm_insert_epi16(x, p[27], 3);
+    x = _mm_insert_epi16(x, p[36], 4);
+    x = _mm_insert_epi16(x, p[45], 5);
+    x = _mm_insert_epi16(x, p[54], 6);
+    return _mm_insert_epi16(x, p[63], 7);
+}
+#endif
+
+/* The same of halves, which are turned before they become floats. */
+SDW_INLINE void columns9(const uint16_t* p, vf out[9]) {
+#if VL >= 8
+#if VL == 16
+    typedef __m256i row;
+    row rows[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        rows[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i*)(p + 9 * i))), _mm_loadu_si128((const __m128i*)(p + 9 * (i + 8))), 1);
     }
-    return v;
+#define SDW_UNPACK(which, a, b) _mm256_unpack##which##_epi16(a, b)
+#define SDW_FLOATS(x) (vf) _mm512_cvtph_ps(x)
+    out[8] = SDW_FLOATS(_mm256_inserti128_si256(_mm256_castsi128_si256(ninth(p + 8)), ninth(p + 80), 1));
+#else
+    typedef __m128i row;
+    row rows[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        rows[i] = _mm_loadu_si128((const __m128i*)(p + 9 * i));
+    }
+#define SDW_UNPACK(which, a, b) _mm_unpack##which##_epi16(a, b)
+#define SDW_FLOATS(x) (vf) _mm256_cvtph_ps(x)
+    out[8] = SDW_FLOATS(ninth(p + 8));
+#endif
+#pragma GCC unroll 4
+    for (int round = 1; round < 8; round *= 2) {
+        row next[8];
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            next[2 * i] = SDW_UNPACK(lo, rows[i], rows[i + 4]);
+            next[2 * i + 1] = SDW_UNPACK(hi, rows[i], rows[i + 4]);
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+            rows[i] = next[i];
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        out[i] = SDW_FLOATS(rows[i]);
+    }
+#else
+    uint16_t last[VL];
+    for (int c = 0; c < 8; c += VL) {
+        for (int i = 0; i < VL; i++) {
+            out[c + i] = load_as_float(p + 9 * i + c);
+        }
+        transpose_block(out + c);
+    }
+    for (int i = 0; i < VL; i++) {
+        last[i] = p[9 * i + 8];
+    }
+    out[8] = load_as_float(last);
 #endif
 }
 
