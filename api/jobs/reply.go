@@ -41,13 +41,18 @@ func writeError(w http.ResponseWriter, err error) {
 			reply = &replyError{http.StatusServiceUnavailable, "the request ended early"}
 		}
 	}
-	body, _ := json.Marshal(map[string]string{"detail": reply.text})
+	body, _ := json.Marshal(errorBody{Detail: reply.text})
 	w.Header().Set("Content-Type", "application/json")
 	if reply.status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "5")
 	}
 	w.WriteHeader(reply.status)
 	_, _ = w.Write(body)
+}
+
+// errorBody is the reply with an error.
+type errorBody struct {
+	Detail string `json:"detail"`
 }
 
 // copyReply sends a reply of the API.
@@ -108,7 +113,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) error {
 		}
 		data = append(data, d)
 	}
-	body, err := json.Marshal(map[string]any{"object": "list", "data": data, "has_more": more})
+	body, err := json.Marshal(jobList{Object: "list", Data: data, HasMore: more})
 	if err != nil {
 		return err
 	}
@@ -151,4 +156,11 @@ func (s *Server) image(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "private, max-age=3600")
 	_, _ = w.Write(file)
 	return nil
+}
+
+// jobList is the reply of GET /v1/jobs.
+type jobList struct {
+	Object  string      `json:"object"` // "list"
+	Data    []*document `json:"data"`
+	HasMore bool        `json:"has_more"`
 }

@@ -54,7 +54,12 @@ func writeError(w http.ResponseWriter, err error) {
 	if e.retryAfter != "" {
 		w.Header().Set("Retry-After", e.retryAfter)
 	}
-	writeJSON(w, e.status, map[string]any{"error": e})
+	writeJSON(w, e.status, errorBody{e})
+}
+
+// errorBody is the reply with an error.
+type errorBody struct {
+	Error *apiError `json:"error"`
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -199,12 +199,15 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, q *request) erro
 	if len(data) > 0 {
 		first = cmp.Or(data[0].Base64, strings.TrimPrefix(data[0].URL, "data:image/"+q.format+";base64,"))
 	}
-	writeJSON(w, http.StatusOK, struct {
-		Created    int64   `json:"created"`
-		Data       []image `json:"data"`
-		Format     string  `json:"output_format"`
-		Background string  `json:"background"`
-		facts
-	}{time.Now().Unix(), data, q.format, "opaque", q.facts(first)})
+	writeJSON(w, http.StatusOK, pictures{time.Now().Unix(), data, q.format, "opaque", q.facts(first)})
 	return nil
+}
+
+// pictures is the reply of the routes that make some.
+type pictures struct {
+	Created    int64   `json:"created"` // Unix seconds
+	Data       []image `json:"data"`
+	Format     string  `json:"output_format"`
+	Background string  `json:"background"`
+	facts
 }

@@ -29,6 +29,12 @@ type model struct {
 	OwnedBy string `json:"owned_by"`
 }
 
+// modelList is the reply of GET /v1/models.
+type modelList struct {
+	Object string  `json:"object"` // "list"
+	Data   []model `json:"data"`
+}
+
 func (c checkpoint) model() model {
 	m := model{ID: c.Name, Object: "model", OwnedBy: "local"}
 	if info, err := os.Stat(c.Filename); err == nil {
@@ -91,7 +97,7 @@ func (s *Server) models(w http.ResponseWriter, r *http.Request) error {
 	for i, c := range list {
 		data[i] = c.model()
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": data})
+	writeJSON(w, http.StatusOK, modelList{"list", data})
 	return nil
 }
 

@@ -32,7 +32,8 @@ type route struct {
 	body         *schema.Model // of the OpenAPI document; nil for none
 	query        []schema.Field
 	summary      string
-	hidden       bool // left out of the OpenAPI document
+	also         string // a status other than 200 whose reply has the same shape
+	hidden       bool   // left out of the OpenAPI document
 }
 
 // Door is the API for a gate.Mux, which checks who calls it.

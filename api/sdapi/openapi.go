@@ -34,6 +34,7 @@ func (s *Server) openAPI(w http.ResponseWriter, r *http.Request) error {
 		paths.Set(path, s.cfg.OtherPaths[path])
 	}
 	schemas.Set("HTTPValidationError", validationSchema)
+	schemas.Set("Error", errorSchema)
 	s.writeJSON(w, r, http.StatusOK, pyjson.NewObject(
 		"openapi", "3.0.2",
 		"info", pyjson.NewObject("title", "FastAPI", "version", s.cfg.Version),
@@ -57,10 +58,19 @@ func (rt *route) operation(schemas *pyjson.Object) *pyjson.Object {
 	if rt.body != nil {
 		op.Set("requestBody", pyjson.NewObject("content", content(modelRef(rt.body, schemas)), "required", true))
 	}
-	responses := pyjson.NewObject("200", pyjson.NewObject("description", "Successful Response", "content", content(empty)))
-	if rt.body != nil || rt.query != nil {
-		responses.Set("422", pyjson.NewObject("description", "Validation Error", "content", content(ref("HTTPValidationError"))))
+	media := pyjson.NewObject("schema", empty)
+	if shape, ok := replyShapes.Get(rt.method + " " + rt.path); ok {
+		media = shape.(*pyjson.Object)
 	}
+	responses := pyjson.NewObject("200", pyjson.NewObject("description", "Successful Response", "content", pyjson.NewObject("application/json", media)))
+	if rt.also != "" {
+		responses.Set(rt.also, pyjson.NewObject("description", "Not yet", "content", pyjson.NewObject("application/json", media)))
+	}
+	if rt.body != nil || rt.query != nil {
+		wrong := pyjson.NewObject("anyOf", []any{ref("HTTPValidationError"), ref("Error")})
+		responses.Set("422", pyjson.NewObject("description", "Validation Error", "content", content(wrong)))
+	}
+	responses.Set("default", pyjson.NewObject("description", "An error", "content", content(ref("Error"))))
 	op.Set("responses", responses)
 	return op
 }
@@ -155,3 +165,27 @@ var validationSchema = pyjson.NewObject("title", "HTTPValidationError", "type", 
 			"msg", pyjson.NewObject("type", "string"),
 			"type", pyjson.NewObject("type", "string"),
 		)))))
+
+// replies has for each route a schema of its replies and an example, which TestReplies
+// takes from real ones.
+//
+//go:embed replies.json
+var replies []byte
+
+// replyShapes are those of replies.json, by method and path.
+var replyShapes = func() *pyjson.Object {
+	v, err := pyjson.Decode(replies)
+	if err != nil {
+		panic(err) // a mistake in the program
+	}
+	return v.(*pyjson.Object)
+}()
+
+// errorSchema is the shape of all errors but those of validation, which have a list as
+// detail.
+var errorSchema = pyjson.NewObject("title", "Error", "type", "object", "required", []any{"detail"}, "properties", pyjson.NewObject(
+	"error", pyjson.NewObject("type", "string", "description", "class of the exception that A1111 ends with"),
+	"detail", pyjson.NewObject("type", "string", "description", "what is wrong, of an HTTPException"),
+	"body", pyjson.NewObject("type", "string"),
+	"errors", pyjson.NewObject("type", "string", "description", "what is wrong, of any other exception"),
+))

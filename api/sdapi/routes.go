@@ -156,6 +156,6 @@ func (s *Server) pageRoutes() []route {
 	}
 	return append(list,
 		route{method: get, path: "/healthz", handle: s.value(s.health), access: gate.Anyone, summary: "The server answers"},
-		route{method: get, path: "/readyz", handle: s.ready, access: gate.Anyone, summary: "A model is loaded"},
+		route{method: get, path: "/readyz", handle: s.ready, access: gate.Anyone, also: "503", summary: "A model is loaded"},
 	)
 }

@@ -52,11 +52,13 @@ func (a API) Door() gate.Door {
 // Handler serves the API to everyone.
 func (a API) Handler() http.Handler { return gate.NewMux(gate.Policy{}, nil, a.Door()) }
 
-// Paths reads the paths of an OpenAPI 3.0 document, embedded in the program.
-func Paths(description string) map[string]any {
+// Paths reads the paths of an OpenAPI 3.0 document, embedded in the program. A response
+// with the key "reply" gets the reply of that name as its content.
+func Paths(description string, replies map[string]Reply) map[string]any {
 	var paths map[string]any
 	if err := json.NewDecoder(strings.NewReader(description)).Decode(&paths); err != nil {
 		panic(err) // a mistake in the program
 	}
-	return paths
+	addReplies(paths, replies)
+	return wholeNumbers(paths).(map[string]any)
 }

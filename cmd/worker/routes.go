@@ -52,5 +52,16 @@ func pageDoor(s *services) gate.Door {
 func otherPaths() map[string]any {
 	paths := jobs.Paths()
 	maps.Copy(paths, openai.Paths())
+	text := func(kind string) map[string]any {
+		return map[string]any{"content": map[string]any{kind: map[string]any{"schema": map[string]any{"type": "string"}}}, "description": "Successful Response"}
+	}
+	paths["/metrics"] = map[string]any{"get": map[string]any{
+		"summary": "Metrics for Prometheus", "operationId": "metrics_get", "responses": map[string]any{"200": text("text/plain")},
+	}}
+	paths["/mcp"] = map[string]any{"post": map[string]any{
+		"summary": "Tools for language models: MCP over streamable HTTP", "operationId": "mcp_post",
+		"requestBody": map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": map[string]any{"title": "McpMessage", "type": "object"}}}},
+		"responses":   map[string]any{"200": text("text/event-stream")},
+	}}
 	return paths
 }

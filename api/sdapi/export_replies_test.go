@@ -1,0 +1,4 @@
+package sdapi
+
+// Replies is replies.json as it is embedded.
+var Replies = string(replies)
