@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"sdworker/fault"
 	"sdworker/inference/clip"
@@ -107,11 +108,11 @@ func (j *job) samplerError(ctx context.Context, err error) error {
 // suspects names the job's ControlNets. The values of adapters, embeddings and
 // hypernetworks were looked at when they were read.
 func (j *job) suspects() string {
-	text := ""
+	var text strings.Builder
 	for _, u := range j.req.Control {
-		text += ", or without the ControlNet " + filepath.Base(u.Model)
+		text.WriteString(", or without the ControlNet " + filepath.Base(u.Model))
 	}
-	return text
+	return text.String()
 }
 
 // stopped reports whether the pass in hand is to end with what it has.

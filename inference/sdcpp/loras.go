@@ -412,7 +412,7 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 			}
 			continue
 		case err != nil:
-			return map[int]error{s.file: unreadable(err)}, nil //nolint:nilerr // it goes on without the file
+			return map[int]error{s.file: unreadable(err)}, nil // it goes on without the file
 		}
 		steps = append(steps, prepared{d, s})
 	}
@@ -428,7 +428,7 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 		}
 		for _, s := range steps {
 			if err := s.Apply(part, from, to, s.strength, arena); err != nil {
-				return map[int]error{s.file: unreadable(err)}, nil //nolint:nilerr // it goes on without the file
+				return map[int]error{s.file: unreadable(err)}, nil // it goes on without the file
 			}
 		}
 		if !within(part, w.dtype) {
