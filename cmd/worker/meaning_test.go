@@ -304,10 +304,10 @@ func testRegions(t *testing.T, a *artist) {
 		left = append(left, m.Crop(imageio.Box{X1: m.W / 2, Y1: m.H}))
 		right = append(right, m.Crop(imageio.Box{X0: m.W / 2, X1: m.W, Y1: m.H}))
 	}
-	requireShown(t, meaningSeeds, left, place("snow"), "the left region")
-	requireShown(t, meaningSeeds, right, place("night"), "the right region")
-	for i := range pictures {
-		require.Greater(t, redness(left[i]), redness(right[i])+10, "the mushroom is on the left")
+	keep(t, pictures)
+	for i := range pictures { // halves of a picture are none that the judge has learnt from
+		require.Greater(t, redness(left[i]), redness(right[i])+10, "the red mushroom is on the left")
+		require.Greater(t, brightness(left[i]), brightness(right[i])+30, "snow is on the left, night on the right")
 	}
 }
 
