@@ -99,15 +99,17 @@ func (f TimedFreeU) Check() error {
 }
 
 // at is FreeU for a call at a step of so many. call counts those of the batch from 0.
-func (f TimedFreeU) at(step, steps, call int) FreeU {
-	if !f.ByCalls {
-		at := float64(step) / float64(max(steps-1, 1))
-		if at < f.Start || at > f.End {
-			return FreeU{}
-		}
-		return f.FreeU
+func (f TimedFreeU) at(step, steps, call int) FreeU { return f.mixed(f.share(step, steps, call)) }
+
+// share is how strongly it acts then, 0 to 1.
+func (f TimedFreeU) share(step, steps, call int) float64 {
+	if f.ByCalls {
+		return f.strength(steps, call)
 	}
-	return f.mixed(f.strength(steps, call))
+	if at := float64(step) / float64(max(steps-1, 1)); at < f.Start || at > f.End {
+		return 0
+	}
+	return 1
 }
 
 // strength follows get_schedule_ratio of sd-webui-freeu.

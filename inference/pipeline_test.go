@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -711,6 +712,24 @@ func TestUpscale(t *testing.T) {
 	got, err = b.Upscale(t.Context(), &inference.UpscaleRequest{Image: m, Upscaler: "ESRGAN_4x", Model: "/e/x.pth", Scale: 3}, inference.Hooks{})
 	require.NoError(t, err)
 	require.Equal(t, 104, got.W)
+}
+
+// A prediction is not reused across the end of FreeU.
+func TestStepCacheAndFreeU(t *testing.T) {
+	firstWithout := func(end, threshold float64) float32 {
+		b := newBench(t, nil)
+		b.run(t, txt2img(func(r *inference.Request) {
+			r.Steps, r.Settings.StepCache = 20, threshold
+			r.Settings.FreeU = inference.TimedFreeU{FreeU: inference.SimpleFreeU(1, 1.1, 1, 1, 1), End: end}
+		}))
+		calls := b.engine().Calls(enginetest.OpPredictNoise)
+		i := slices.IndexFunc(calls, func(c enginetest.Call) bool { return c.UNet.FreeU.Version == 0 })
+		require.Positive(t, i)
+		return calls[i].UNet.Timestep[0]
+	}
+	for end := 0.2; end < 0.9; end += 0.1 {
+		require.Equal(t, firstWithout(end, 0), firstWithout(end, 0.9), "FreeU ends at %g", end)
+	}
 }
 
 // The step cache leaves out UNet calls, says so, and heeds ControlNet units that

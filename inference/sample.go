@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strings"
 
@@ -56,7 +57,7 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 		CFGScale:    p.cfg,
 		RNG:         p.noise,
 		UNet:        func(ctx context.Context, b *sampler.Batch) ([]float32, error) { return j.predict(ctx, p, b) },
-		Inputs:      p.activeUnits,
+		Inputs:      func(b *sampler.Batch) uint64 { return p.activeUnits(b.Step, b.Steps) ^ j.freeUShare(p, b) },
 		Options:     j.req.Settings.Options,
 		Img2Img:     p.start,
 		OnStep:      func(step, total int, predicted []float32) { j.onStep(ctx, p, step, total, predicted) },
@@ -284,6 +285,15 @@ func (j *job) unetInput(p *pass, b *sampler.Batch, from, to int, contexts [][]fl
 		}
 	}
 	return in
+}
+
+// freeUShare tells apart how strongly FreeU acts in a call.
+func (j *job) freeUShare(p *pass, b *sampler.Batch) uint64 {
+	f := j.req.Settings.FreeU
+	if f.Version == 0 {
+		return 0
+	}
+	return math.Float64bits(f.share(b.Step, b.Steps, p.calls+b.Call))
 }
 
 // activeUnits has a bit for each ControlNet unit that acts at a step; past 64 units

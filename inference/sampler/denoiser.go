@@ -135,7 +135,7 @@ func (d *denoiser) toPicture(dst []float32, image int, prediction []float32, lev
 // otherInputs is Job.Inputs for this call; predictions with and without masks differ, too.
 func (d *denoiser) otherInputs() (bits uint64) {
 	if d.job.Inputs != nil {
-		bits = d.job.Inputs(d.batch.Step, d.batch.Steps)
+		bits = d.job.Inputs(&d.batch)
 	}
 	if d.masked() {
 		bits ^= 1 << 63

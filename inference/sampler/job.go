@@ -25,10 +25,10 @@ type Job struct {
 
 	UNet UNet
 
-	// Inputs tells apart what the network gets at a step beside the batch, such as
+	// Inputs tells apart what the network gets at a call beside the batch, such as
 	// the ControlNet units in force. Option StepCache reuses a prediction under
 	// the same number only. Nil means that nothing changes.
-	Inputs func(step, steps int) uint64
+	Inputs func(b *Batch) uint64
 
 	Prediction Prediction
 	Options    Options

@@ -75,8 +75,8 @@ func TestStepCacheHeedsConditions(t *testing.T) {
 	require.Contains(t, calls, 10, "prompt editing")
 
 	switched := job()
-	switched.Inputs = func(step, steps int) uint64 {
-		if step >= steps/2 {
+	switched.Inputs = func(b *sampler.Batch) uint64 {
+		if b.Step >= b.Steps/2 {
 			return 1
 		}
 		return 0
