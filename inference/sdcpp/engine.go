@@ -243,7 +243,7 @@ func (e *Engine) PredictNoise(ctx context.Context, in inference.UNetInput) ([]fl
 	if err != nil {
 		return nil, err
 	}
-	input.images, input.image_tokens = C.int(len(in.Images)), (*C.int)(unsafe.SliceData(images.tokens))
+	input.images, input.image_tokens = C.int(len(in.Images)), unsafe.SliceData(images.tokens)
 	input.image_values, input.image_regions = floats(images.values), floats(images.regions)
 	for i, u := range in.Control {
 		slot, err := e.control(ctx, u.Model, controls)
