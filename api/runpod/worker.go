@@ -224,7 +224,7 @@ func (w *worker) answer(r *run, value any, err error, start time.Time) {
 	postErr := r.job.out.finish(post, f, stopPod)
 	unhook()
 	cancel()
-	w.forget(r, postErr == nil && f.err == "")
+	defer w.forget(r, postErr == nil && f.err == "") // the worker may end then: the log's line comes first
 
 	log := zerolog.Ctx(r.ctx)
 	level := zerolog.InfoLevel

@@ -208,8 +208,8 @@ func workerWith(t *testing.T, change func(*program), args ...string) outcome {
 	t.Helper()
 	home, err := os.Getwd()
 	require.NoError(t, err)
-	var out, errOut bytes.Buffer
-	p := &program{Terminal: cli.Terminal{In: strings.NewReader(""), Out: &out, Err: &errOut, Environ: environ(home, openGate)}, open: fakeOpener(openGate)}
+	out, errOut := newTranscript(), newTranscript() // several goroutines write, as they do to files
+	p := &program{Terminal: cli.Terminal{In: strings.NewReader(""), Out: out, Err: errOut, Environ: environ(home, openGate)}, open: fakeOpener(openGate)}
 	if change != nil {
 		change(p)
 	}
