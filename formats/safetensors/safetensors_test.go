@@ -245,7 +245,9 @@ func FuzzReadHeader(f *testing.F) {
 		var end int64
 		for _, tensor := range h.Tensors {
 			require.Equal(t, end, tensor.Offset)
-			require.Equal(t, tensor.Elements()*tensor.DType.Size(), tensor.Size)
+			if size := tensor.DType.Size(); size > 0 { // of a type that is known
+				require.Equal(t, tensor.Elements()*size, tensor.Size)
+			}
 			end += tensor.Size
 		}
 		require.EqualValues(t, len(raw), h.DataStart+end)
