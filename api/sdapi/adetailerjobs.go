@@ -66,8 +66,12 @@ const passthrough = "Passthrough"
 // detailModules are the preprocessors that the extension chooses by a part of the model's
 // name, in its order.
 var detailModules = []struct{ part, module string }{
-	{"inpaint", "inpaint_global_harmonious"}, {"scribble", "t2ia_sketch_pidi"}, {"lineart", "lineart_coarse"},
-	{"openpose", "openpose_full"}, {"tile", "tile_resample"}, {"depth", "depth_midas"},
+	{"inpaint", "inpaint_global_harmonious"},
+	{"scribble", "t2ia_sketch_pidi"},
+	{"lineart", "lineart_coarse"},
+	{"openpose", "openpose_full"},
+	{"tile", "tile_resample"},
+	{"depth", "depth_midas"},
 }
 
 // detailControl adds the ControlNet unit of a unit, which sees the picture that is

@@ -1,6 +1,7 @@
 package sdapi_test
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,9 +15,7 @@ var faceUnit = map[string]any{"ad_model": "face_yolov8n.pt"}
 // with is a unit with further fields.
 func faceWith(more map[string]any) map[string]any {
 	unit := map[string]any{"ad_model": "face_yolov8n.pt"}
-	for name, value := range more {
-		unit[name] = value
-	}
+	maps.Copy(unit, more)
 	return unit
 }
 

@@ -205,7 +205,8 @@ func freeUStageValues(v any) ([][]any, error) {
 				i := slices.IndexFunc(freeUStage, func(f struct {
 					name string
 					def  float64
-				}) bool {
+				},
+				) bool {
 					return f.name == key
 				})
 				if i < 0 {

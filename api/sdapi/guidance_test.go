@@ -131,8 +131,14 @@ func TestStagedFreeU(t *testing.T) {
 	require.NotContains(t, text(false, 0), "FreeU")
 	require.Zero(t, f.gen.Last().Settings.FreeU)
 	for _, args := range [][]any{
-		{"yes"}, {map[string]any{"backbone": 1}}, {map[string]any{"stage_infos": []any{map[string]any{"b": 1}}}}, {map[string]any{"stage_infos": []any{"x"}}},
-		{map[string]any{"start_ratio": "x"}}, {map[string]any{"stage_infos": 1}}, {map[string]any{"stage_infos": []any{9}}}, {map[string]any{"transition_smoothness": 2.5}},
+		{"yes"},
+		{map[string]any{"backbone": 1}},
+		{map[string]any{"stage_infos": []any{map[string]any{"b": 1}}}},
+		{map[string]any{"stage_infos": []any{"x"}}},
+		{map[string]any{"start_ratio": "x"}},
+		{map[string]any{"stage_infos": 1}},
+		{map[string]any{"stage_infos": []any{9}}},
+		{map[string]any{"transition_smoothness": 2.5}},
 	} {
 		require.Equal(t, 500, f.post("/sdapi/v1/txt2img", small(scriptsOf("freeu", args...))).status, args)
 	}

@@ -1,6 +1,7 @@
 package sdapi_test
 
 import (
+	"maps"
 	"net/http"
 	"testing"
 
@@ -16,9 +17,7 @@ func softened(t *testing.T, body map[string]any, args ...any) map[string]any {
 		"init_images": []string{blackPNG(64)}, "mask": blackPNG(64), "width": 64, "height": 64, "steps": 3,
 		"alwayson_scripts": map[string]any{"Soft Inpainting": map[string]any{"args": append([]any{}, args...)}},
 	}
-	for name, value := range body {
-		out[name] = value
-	}
+	maps.Copy(out, body)
 	return out
 }
 

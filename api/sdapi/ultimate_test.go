@@ -113,12 +113,14 @@ func TestUltimateUpscaleArguments(t *testing.T) {
 			before := len(f.gen.Recorded())
 			g := f.post("/sdapi/v1/img2img", ultimate(t, tc.args, nil)).generated(t)
 			m, _ := reply{}.picture(t, b64(g.images[len(g.images)-1]))
-			require.Equal(t, tc.size, [2]int{m.W, m.H})
+			size := [2]int{m.W, m.H}
+			require.Equal(t, tc.size, size)
 			jobs := f.gen.Recorded()[before:]
 			require.Len(t, jobs, tc.jobs)
 			if tc.jobs > 0 {
 				r := jobs[len(jobs)-1]
-				require.Equal(t, tc.last, [2]int{r.Width, r.Height})
+				last := [2]int{r.Width, r.Height}
+				require.Equal(t, tc.last, last)
 			}
 		})
 	}

@@ -53,8 +53,7 @@ func schemaOf(t reflect.Type) map[string]any {
 
 // addFields adds those of a struct, and of what it embeds.
 func addFields(s map[string]any, t reflect.Type) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		tag, tagged := f.Tag.Lookup("json")
 		if f.Anonymous && !tagged {
 			addFields(s, f.Type)

@@ -41,7 +41,8 @@ func TestClientsOfOthers(t *testing.T) {
 		steps  []step
 	}{
 		{ // backend/open_webui/routers/images.py
-			"Open WebUI", "Open WebUI", map[string]string{"Authorization": ""},
+			"Open WebUI", "Open WebUI",
+			map[string]string{"Authorization": ""},
 			append(api("options", "sd-models"), post("/sdapi/v1/txt2img", `{"prompt": "a fox", "batch_size": 2, "negative_prompt": "a dog", `+small+`}`, `"images":["`)),
 		},
 		{ // src/endpoints/stable-diffusion.js

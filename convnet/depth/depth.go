@@ -47,7 +47,7 @@ type names struct {
 	norm1, norm2, out, fc1, fc2, ls1, ls2   string
 	query, key, value                       string // or all in qkv
 	qkv                                     string
-	project, resize, convs, fusion, unit    func(i int) string
+	project, resize, convs, fusion          func(i int) string
 	projection, unit1, unit2, first, second string
 	head1, head2, head3                     string
 }

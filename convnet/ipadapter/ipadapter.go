@@ -78,7 +78,7 @@ func key(layer int, part string) string {
 func Build(shapes convnet.Shapes) (*Model, string) {
 	b := convnet.New(shapes, 1)
 	m := &Model{}
-	seen := 0
+	var seen int
 	switch {
 	case b.Has(proj + "perceiver_resampler.proj_in.weight"), b.Has(proj+"proj.0.weight") && !b.Has(proj+"proj.3.weight"):
 		return nil, "is an IP-Adapter for FaceID, which needs a face recognition network (InsightFace) that is not built in; " +

@@ -66,6 +66,7 @@ func (s *Selection) rank(b Box, w, h int) float64 {
 		return float64(b.X1)
 	case FromCentre:
 		return math.Hypot(float64(b.X1+b.X2)/2-float64(w)/2, float64(b.Y1+b.Y2)/2-float64(h)/2)
+	case AsFound, ByArea:
 	}
 	return -b.Area()
 }

@@ -32,8 +32,12 @@ func (s Soft) Check() error {
 		name       string
 		value, min float64
 	}{
-		{"schedule bias", s.Bias, 0}, {"preservation strength", s.Preservation, 0}, {"transition contrast boost", s.Contrast, math.SmallestNonzeroFloat32},
-		{"mask influence", s.MaskInfluence, 0}, {"difference threshold", s.Threshold, 0}, {"difference contrast", s.Sharpness, 0},
+		{"schedule bias", s.Bias, 0},
+		{"preservation strength", s.Preservation, 0},
+		{"transition contrast boost", s.Contrast, math.SmallestNonzeroFloat32},
+		{"mask influence", s.MaskInfluence, 0},
+		{"difference threshold", s.Threshold, 0},
+		{"difference contrast", s.Sharpness, 0},
 	} {
 		if !(v.value >= v.min && v.value <= 1000) {
 			return fault.FieldError("alwayson_scripts", "soft inpainting takes a %s of %.3g to 1000, not %g", v.name, v.min, v.value)

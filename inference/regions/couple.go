@@ -47,7 +47,7 @@ func (c *Couple) weights() ([]float64, error) {
 		return nil, fmt.Errorf("divisions, positions and weights have at most %d characters", maxText)
 	}
 	var list []float64
-	for _, text := range strings.Split(c.Weights, ",") {
+	for text := range strings.SplitSeq(c.Weights, ",") {
 		v, err := number(text)
 		if err != nil {
 			return nil, fmt.Errorf("weights: %w", err)

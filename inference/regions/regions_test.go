@@ -105,7 +105,8 @@ func TestPrompter(t *testing.T) {
 			}
 			plan, err := (&regions.Spec{Prompter: &p}).Plan(c.Prompt, c.Negative)
 			require.NoError(t, err)
-			require.Equal(t, c.Texts, []string{plan.Prompt, plan.Negative})
+			texts := []string{plan.Prompt, plan.Negative}
+			require.Equal(t, c.Texts, texts)
 			requireAreas(t, c.Areas, plan.Areas)
 		})
 	}

@@ -262,9 +262,9 @@ func requireJoinedTiles(t *testing.T, e *sdcpp.Engine, path string, factor int) 
 // canceledAt is a context that ends when it is looked at for the n-th time, which the
 // engine does once in each of its calls, before the network begins.
 type canceledAt struct {
-	context.Context
-	end  context.CancelFunc
-	left int
+	context.Context //nolint:containedctx // it is one itself
+	end             context.CancelFunc
+	left            int
 }
 
 func (c *canceledAt) Done() <-chan struct{} {

@@ -63,6 +63,7 @@ func (p Plan) Counts() (tiles, seams int) {
 	}
 	halves := rows*(cols-1) + (rows-1)*cols
 	switch p.Seams {
+	case NoSeams:
 	case BandPass:
 		seams = rows + cols - 2
 	case HalfTile:
@@ -119,6 +120,7 @@ func (p Plan) turns() int {
 		return 1
 	case Chess:
 		return 2
+	case NoRedraw:
 	}
 	return 0
 }
@@ -142,6 +144,7 @@ func (p Plan) placed(part imageio.Gray, x, y int) imageio.Gray {
 func (p Plan) SeamSteps() iter.Seq[Step] {
 	return func(yield func(Step) bool) {
 		switch p.Seams {
+		case NoSeams:
 		case BandPass:
 			p.bands(yield)
 		case HalfTile:
