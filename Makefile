@@ -3,6 +3,7 @@ BACKEND   ?= cpu
 CUDA_HOME ?= /usr/local/cuda
 TAGS      := $(shell scripts/tags $(BACKEND))
 TOOL       = go tool -modfile=tools/go.mod
+NVML       = go test -tags cuda ./internal/gpustat # with a stand-in for NVIDIA's library
 comma     := ,
 TINY       = models-local/Stable-diffusion/tiny-synthetic.safetensors
 
@@ -30,6 +31,7 @@ demo: build ## a cartoon of a prompt and a sheet of eight, from nothing
 
 test: engine ## all tests: pure Go without a C compiler, then those that need the engine
 	CGO_ENABLED=0 go test ./...
+	$(NVML)
 	go test -tags $(TAGS) -timeout 20m ./inference/sdcpp/... ./cmd/...
 
 test-vulkan: ## the engine's tests on a Vulkan device, DEVICE=vulkan0, such as Mesa's lavapipe; SHORT=1 the part of CI
@@ -51,6 +53,7 @@ faults: ## every fault of the engine in every phase of a job at every door
 check: style engine ## what CI runs: style, every test, those that can race under the race detector, a minute of fuzzing
 	CGO_ENABLED=0 go test $$(scripts/racy others)
 	CGO_ENABLED=0 go test -run TestBombs ./api/sdapi
+	$(NVML)
 	$(MAKE) race
 	go test -tags $(TAGS) -timeout 20m ./inference/sdcpp/... ./cmd/...
 	$(MAKE) fuzz

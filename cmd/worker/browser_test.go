@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"sdworker/internal/clienttest"
 	"sdworker/models/synth"
 )
 
@@ -58,10 +59,8 @@ func browse(t *testing.T, base string) *tab {
 // blank is a tab without a page.
 func blank(t *testing.T, base string) *tab {
 	t.Helper()
+	clienttest.Program(t, "chromium", "chromium")
 	parent, err := browser()
-	if parent == nil {
-		t.Skip("chromium is not installed: ", err)
-	}
 	require.NoError(t, err)
 	b := &tab{t: t, base: strings.TrimSuffix(base, "/") + "/"}
 	ctx, cancel := chromedp.NewContext(parent, chromedp.WithNewBrowserContext())
@@ -193,9 +192,7 @@ func (b *tab) viewport(width, height int64, scheme string) {
 // pageHome is a home with a checkpoint, a LoRA and an embedding that can be listed.
 func pageHome(t *testing.T) string {
 	t.Helper()
-	if _, err := exec.LookPath("chromium"); err != nil {
-		t.Skip("chromium is not installed")
-	}
+	clienttest.Program(t, "chromium", "chromium")
 	detector, err := os.ReadFile("../../inference/detect/testdata/detect.pt")
 	require.NoError(t, err)
 	home := t.TempDir()

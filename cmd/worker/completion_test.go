@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/internal/cli"
+	"sdworker/internal/clienttest"
 )
 
 // completes says what shells must offer behind a beginning of a command line, and not.
@@ -33,9 +34,7 @@ func TestCompletionInShells(t *testing.T) {
 	require.NoError(t, os.WriteFile("picture.png", nil, 0o600))
 	for _, shell := range cli.Shells() {
 		t.Run(shell, func(t *testing.T) {
-			if _, err := exec.LookPath(shell); err != nil {
-				t.Skip(shell + " is not installed")
-			}
+			clienttest.Program(t, shell, shell)
 			got := worker(t, "completion", shell)
 			require.Equal(t, cli.StatusOK, got.status, got.err)
 			script := filepath.Join(t.TempDir(), "_worker")
@@ -157,9 +156,7 @@ func TestManualPages(t *testing.T) {
 		require.Contains(t, string(text), part)
 	}
 	require.Equal(t, cli.StatusUsage, worker(t, "man").status)
-	if _, err := exec.LookPath("groff"); err != nil {
-		t.Skip("groff is not installed: the pages are not typeset")
-	}
+	clienttest.Program(t, "groff", "groff-base")
 	pages, err := filepath.Glob("man1/*.1")
 	require.NoError(t, err)
 	out, err := exec.Command("groff", append([]string{"-man", "-Tutf8", "-ww", "-z"}, pages...)...).CombinedOutput()

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"sdworker/internal/clienttest"
 )
 
 // project is the folder of the repository.
@@ -97,9 +99,7 @@ var runnable = regexp.MustCompile("(?ms)^ *```sh run\n(.*?)^ *```")
 // another, with this binary as worker and a server in the place of localhost:7860.
 func TestCommandsOfTheDocuments(t *testing.T) {
 	for _, tool := range []string{"bash", "curl"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not installed", tool)
-		}
+		clienttest.Program(t, tool, tool)
 	}
 	home := newHome(t)
 	_, c := serve(t, home, openGate)
@@ -131,9 +131,7 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 func TestLifecycleIsMeasured(t *testing.T) {
 	home := newHome(t)
 	cmd := exec.CommandContext(t.Context(), filepath.Join(project, "scripts", "lifecycle"))
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is not installed")
-	}
+	clienttest.Program(t, "curl", "curl")
 	cmd.Dir = home
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "WORKER=" + os.Args[0]}
 	for key, value := range environ(home, openGate) {

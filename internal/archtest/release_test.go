@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"sdworker/internal/clienttest"
 )
 
 // repository is one with the release script, a changelog and a build of one line.
@@ -18,9 +20,7 @@ type repository struct {
 
 func newRepository(t *testing.T) *repository {
 	t.Helper()
-	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("git is not installed")
-	}
+	clienttest.Program(t, "git", "git")
 	r := &repository{t, t.TempDir()}
 	for name, text := range map[string]string{
 		"scripts/release": read(t, filepath.Join(root, "scripts/release")),

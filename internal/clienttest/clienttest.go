@@ -4,6 +4,7 @@ package clienttest
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -22,6 +23,21 @@ func Folder(tb testing.TB) string {
 	return filepath.Join(cache, "sdworker-clients")
 }
 
+// Program returns the path of a program that Debian's package of that name has. Where it
+// is missing the test is skipped, or fails as Need says.
+func Program(tb testing.TB, name, debian string) string {
+	tb.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		require.Empty(tb, os.Getenv(required), "%s is not installed", name)
+		tb.Skipf("%s is not installed: apt-get install %s", name, debian)
+	}
+	return path
+}
+
+// required is a variable under which what is missing fails tests.
+const required = "SDWORKER_CLIENTS_REQUIRED"
+
 // Need returns the path of a file in that folder. Where it is missing the test is skipped
 // with the script that installs it, or fails if SDWORKER_CLIENTS_REQUIRED is set, as
 // .ci/run does.
@@ -29,7 +45,7 @@ func Need(tb testing.TB, script string, file ...string) string {
 	tb.Helper()
 	path := filepath.Join(append([]string{Folder(tb)}, file...)...)
 	if _, err := os.Stat(path); err != nil {
-		require.Empty(tb, os.Getenv("SDWORKER_CLIENTS_REQUIRED"), "%s should have made %s", script, path)
+		require.Empty(tb, os.Getenv(required), "%s should have made %s", script, path)
 		tb.Skipf("%s is not there: run %s", filepath.Join(file...), script)
 	}
 	return path

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"sdworker/internal/clienttest"
 )
 
 // asReader makes the test binary print what it reads.
@@ -31,10 +33,7 @@ func TestMain(m *testing.M) {
 // is found, and none is no error. A process looks once only.
 func TestTheLibraryIsFoundAtRunTime(t *testing.T) {
 	folder := t.TempDir()
-	compiler, err := exec.LookPath("cc")
-	if err != nil {
-		t.Skip("there is no C compiler")
-	}
+	compiler := clienttest.Program(t, "cc", "build-essential")
 	out, err := exec.CommandContext(t.Context(), compiler, "-shared", "-fPIC", "-o", filepath.Join(folder, "libnvidia-ml.so.1"), "testdata/nvml.c").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	read := func(environ ...string) string {
