@@ -1,22 +1,35 @@
 package inference
 
 import (
+	"cmp"
 	"context"
 
+	"sdworker/inference/imageio"
 	"sdworker/inference/latent"
 	"sdworker/inference/sampler"
 )
 
 // hires is the second pass of txt2img: enlarge, crop, add noise and sample as
-// img2img does (sample_hr_pass of modules/processing.py).
+// img2img does (sample_hr_pass of modules/processing.py). Pictures that are enlarged are
+// decoded by the checkpoint that ended the first pass; everything else is done by that of
+// this pass, also after a refiner.
 func (j *job) hires(ctx context.Context, first latents, seeds, subseeds []int64) (latents, error) {
 	hr := j.req.Hires
-	if hr.Checkpoint != "" && hr.Checkpoint != j.eng.model.path {
-		if err := j.use(ctx, hr.Checkpoint); err != nil {
+	var (
+		pictures []imageio.RGB
+		err      error
+	)
+	if _, ok := latent.ParseUpscaleMode(hr.Upscaler); !ok {
+		if pictures, err = j.decode(ctx, first, nil); err != nil {
 			return latents{}, err
 		}
 	}
-	big, concat, err := j.enlarge(ctx, first)
+	if checkpoint := cmp.Or(hr.Checkpoint, j.req.Files.Checkpoint); checkpoint != j.eng.model.path {
+		if err := j.use(ctx, checkpoint); err != nil {
+			return latents{}, err
+		}
+	}
+	big, concat, err := j.enlarge(ctx, first, pictures)
 	if err != nil {
 		return latents{}, err
 	}
@@ -49,18 +62,15 @@ func (j *job) hires(ctx context.Context, first latents, seeds, subseeds []int64)
 	})
 }
 
-// enlarge scales the first pass's latents to the size before the crop, and
-// makes the extra channels of an inpainting checkpoint for them.
-func (j *job) enlarge(ctx context.Context, first latents) (big, concat latents, err error) {
+// enlarge scales the first pass's latents, or its pictures where the upscaler takes those,
+// to the size before the crop, and makes the extra channels of an inpainting checkpoint
+// for them.
+func (j *job) enlarge(ctx context.Context, first latents, pictures []imageio.RGB) (big, concat latents, err error) {
 	hr := j.req.Hires
 	if mode, ok := latent.ParseUpscaleMode(hr.Upscaler); ok {
 		big = latents{n: first.n, h: hr.Height / LatentScale, w: hr.Width / LatentScale}
 		big.data = latent.Upscale(first.data, first.n*LatentChannels, first.h, first.w, big.h, big.w, mode)
 		concat, err = j.concatOf(ctx, big)
-		return big, concat, err
-	}
-	pictures, err := j.decode(ctx, first, nil)
-	if err != nil {
 		return big, concat, err
 	}
 	done := j.clock(&j.res.Timings.Upscale)

@@ -29,18 +29,27 @@ func (j *job) refines(p *pass) bool {
 	return p.hires && r.SecondPass || !p.hires && r.FirstPass
 }
 
-// refine changes to the refiner before a UNet call for which it is due, with the prompts
-// encoded anew by its text encoder (apply_refiner of modules/sd_samplers_common.py).
-func (j *job) refine(ctx context.Context, p *pass, b *sampler.Batch) error {
+// refined reports whether a UNet call is one of the refiner.
+func (j *job) refined(p *pass, b *sampler.Batch) bool {
 	r := j.req.Refiner
-	if !j.refines(p) || r.Checkpoint == j.eng.model.path {
-		return nil
+	if !j.refines(p) {
+		return false
+	}
+	if r.Checkpoint == j.eng.model.path {
+		return true
 	}
 	done := float64(999-nearestTimestep(b.Timestep[0])) / 1000
 	if r.BySteps {
 		done = float64(b.Call) / float64(max(promptSteps(p.sampler, b.Steps), 1)) // those of a run from a picture are fewer
 	}
-	if done < r.SwitchAt {
+	return done >= r.SwitchAt
+}
+
+// refine changes to the refiner before a UNet call for which it is due, with the prompts
+// encoded anew by its text encoder (apply_refiner of modules/sd_samplers_common.py).
+func (j *job) refine(ctx context.Context, p *pass, b *sampler.Batch) error {
+	r := j.req.Refiner
+	if !j.refined(p, b) || r.Checkpoint == j.eng.model.path {
 		return nil
 	}
 	before := j.eng.Info()

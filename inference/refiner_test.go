@@ -85,5 +85,56 @@ func TestRefinerTakesOver(t *testing.T) {
 		return calls
 	}
 	require.Equal(t, []int{12, 2}, hires(false, true))
-	require.Equal(t, []int{5, 9}, hires(true, false), "the hires pass goes on with it")
+	require.Equal(t, []int{5, 5, 4}, hires(true, false), "the hires pass is the checkpoint's")
+	require.Equal(t, []int{5, 5, 2, 2}, hires(true, true), "each pass begins with the checkpoint")
+}
+
+func TestHiresPassOfAnotherCheckpoint(t *testing.T) {
+	run := func(upscaler string, change func(*inference.Request)) (opened []string, decoded, encoded, noise []int) {
+		b := newBench(t, nil)
+		b.run(t, txt2img(func(r *inference.Request) {
+			r.Sampler, r.DenoisingStrength = "Euler", 1
+			r.Hires = &inference.Hires{Width: 128, Height: 96, Upscaler: upscaler, Sampler: "Euler", Prompt: "a cat", CFGScale: 7, Steps: 2}
+			change(r)
+		}))
+		for _, fake := range b.fakes {
+			decoded = append(decoded, len(fake.Calls(enginetest.OpDecode)))
+			encoded = append(encoded, len(fake.Calls(enginetest.OpEncode)))
+			noise = append(noise, len(fake.Calls(enginetest.OpPredictNoise)))
+		}
+		return b.opened, decoded, encoded, noise
+	}
+	other := func(r *inference.Request) { r.Hires.Checkpoint = "b.safetensors" }
+	opened, decoded, encoded, noise := run("Lanczos", other)
+	require.Equal(t, []string{"a.safetensors", "b.safetensors"}, opened)
+	require.Equal(t, []int{1, 1}, decoded, "what is enlarged is decoded by the VAE of the checkpoint that made it")
+	require.Equal(t, []int{0, 1}, encoded)
+	require.Equal(t, []int{4, 2}, noise)
+
+	_, decoded, encoded, _ = run("Latent", other)
+	require.Equal(t, []int{0, 1}, decoded)
+	require.Equal(t, []int{0, 0}, encoded)
+
+	opened, decoded, encoded, noise = run("Lanczos", func(r *inference.Request) {
+		r.Refiner = &inference.Refiner{Checkpoint: "b.safetensors", SwitchAt: 0.5, BySteps: true, FirstPass: true}
+	})
+	require.Equal(t, []string{"a.safetensors", "b.safetensors", "a.safetensors"}, opened)
+	require.Equal(t, []int{0, 1, 1}, decoded)
+	require.Equal(t, []int{0, 0, 1}, encoded)
+	require.Equal(t, []int{2, 2, 2}, noise)
+}
+
+// The refiner takes over at its call, whatever the step cache has of the checkpoint.
+func TestStepCacheAndRefiner(t *testing.T) {
+	first := func(at, threshold float64) float32 {
+		b := newBench(t, nil)
+		b.run(t, txt2img(func(r *inference.Request) {
+			r.Steps, r.Settings.StepCache = 20, threshold
+			r.Refiner = &inference.Refiner{Checkpoint: "b.safetensors", SwitchAt: at, BySteps: true}
+		}))
+		return b.engine().Calls(enginetest.OpPredictNoise)[0].UNet.Timestep[0]
+	}
+	for at := 0.2; at < 0.9; at += 0.1 {
+		require.Equal(t, first(at, 0), first(at, 0.9), "the refiner takes over at %g", at)
+	}
 }

@@ -57,7 +57,7 @@ func (j *job) sample(ctx context.Context, p *pass) (latents, error) {
 		CFGScale:    p.cfg,
 		RNG:         p.noise,
 		UNet:        func(ctx context.Context, b *sampler.Batch) ([]float32, error) { return j.predict(ctx, p, b) },
-		Inputs:      func(b *sampler.Batch) uint64 { return p.activeUnits(b.Step, b.Steps) ^ j.freeUShare(p, b) },
+		Inputs:      func(b *sampler.Batch) uint64 { return j.otherInputs(p, b) },
 		Options:     j.req.Settings.Options,
 		Img2Img:     p.start,
 		OnStep:      func(step, total int, predicted []float32) { j.onStep(ctx, p, step, total, predicted) },
@@ -285,6 +285,19 @@ func (j *job) unetInput(p *pass, b *sampler.Batch, from, to int, contexts [][]fl
 		}
 	}
 	return in
+}
+
+// refinerBit tells the refiner's calls from those of the checkpoint; units of ControlNet
+// have lower bits, and the sampler's own has the highest.
+const refinerBit = 1 << 62
+
+// otherInputs tells apart what acts in a call beside latent, time step and prompts.
+func (j *job) otherInputs(p *pass, b *sampler.Batch) uint64 {
+	bits := p.activeUnits(b.Step, b.Steps) ^ j.freeUShare(p, b)
+	if j.refined(p, b) {
+		bits ^= refinerBit
+	}
+	return bits
 }
 
 // freeUShare tells apart how strongly FreeU acts in a call.
