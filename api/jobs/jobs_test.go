@@ -254,7 +254,7 @@ func TestRetention(t *testing.T) {
 	t.Run("time", func(t *testing.T) {
 		f := start(t, setup{jobs: jobs.Config{Keep: 30 * time.Millisecond}})
 		id := finish(f)
-		require.Eventually(t, func() bool { return f.send("GET", "/v1/jobs/"+id, nil).status == 410 }, 10*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return f.send("GET", "/v1/jobs/"+id, nil).status == 410 }, patience, 5*time.Millisecond)
 	})
 	t.Run("unknown", func(t *testing.T) {
 		f := start(t, setup{})
@@ -339,7 +339,7 @@ func TestClientLeaves(t *testing.T) {
 	f := start(t, setup{})
 	f.submit(nil)
 	f.http.CloseClientConnections()
-	require.Eventually(t, func() bool { return f.gen.Jobs() == 1 && len(f.queue.IDs()) == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.gen.Jobs() == 1 && len(f.queue.IDs()) == 0 }, patience, time.Millisecond)
 }
 
 func TestAFullQueueRefusesBeforeItReads(t *testing.T) {

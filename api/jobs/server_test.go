@@ -27,6 +27,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience bounds every wait; on a slow machine that is busy all takes long.
+const patience = 2 * time.Minute
+
 // fixture is a server of jobs on an API on stand-ins.
 type fixture struct {
 	t     *testing.T
@@ -237,7 +240,7 @@ func until(t *testing.T, events <-chan event, name string) event {
 			if e.name == name {
 				return e
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			require.Fail(t, "no event", name)
 		}
 	}

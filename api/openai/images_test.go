@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -281,7 +282,9 @@ func eventsOf(t *testing.T, w *httptest.ResponseRecorder) (events []event) {
 	return events
 }
 
-func TestStream(t *testing.T) {
+func TestStream(t *testing.T) { synctest.Test(t, testStream) }
+
+func testStream(t *testing.T) {
 	f := start(t)
 	preview := imageio.Fill(8, 8, [3]uint8{200, 0, 0})
 	f.gen.Preview = &preview
@@ -290,8 +293,7 @@ func TestStream(t *testing.T) {
 	go func() { got <- f.generate(map[string]any{"stream": true, "partial_images": 2, "steps": 10, "n": 2}) }()
 	for step := range 10 {
 		require.Equal(t, step, <-at)
-		require.Eventually(t, func() bool { state, _ := f.queue.Running(); return state.Progress.Step == step }, testTimeout, testTick)
-		pause()
+		synctest.Wait() // the stream has seen the step
 		next <- struct{}{}
 	}
 	events := eventsOf(t, <-got)
@@ -309,7 +311,9 @@ func TestStream(t *testing.T) {
 	require.Equal(t, 2, events[3].Usage.Total)
 }
 
-func TestStreamErrors(t *testing.T) {
+func TestStreamErrors(t *testing.T) { synctest.Test(t, testStreamErrors) }
+
+func testStreamErrors(t *testing.T) {
 	f := start(t)
 	require.Equal(t, "steps", *failed(t, f.generate(map[string]any{"stream": true, "steps": "many"}), 400).Param, "before the work begins")
 
@@ -317,7 +321,7 @@ func TestStreamErrors(t *testing.T) {
 	got := make(chan *httptest.ResponseRecorder, 1)
 	go func() { got <- f.generate(map[string]any{"stream": true, "steps": 10}) }()
 	<-at
-	pause()
+	synctest.Wait() // the stream has begun
 	f.queue.Cancel(f.queue.IDs()[0], nil)
 	events := eventsOf(t, <-got)
 	require.Equal(t, "error", events[0].Type)

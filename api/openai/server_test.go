@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
@@ -185,14 +184,6 @@ func held(gen *sdapitest.Generator) (at chan int, next chan struct{}) {
 	}
 	return at, next
 }
-
-const (
-	testTimeout = 10 * time.Second
-	testTick    = time.Millisecond
-)
-
-// pause gives a stream time to look at the progress.
-func pause() { time.Sleep(20 * time.Millisecond) }
 
 func handler(t *testing.T) http.Handler { return start(t).handler }
 

@@ -28,6 +28,9 @@ import (
 	"sdworker/internal/vectors"
 )
 
+// patience bounds every wait; on a slow machine that is busy all takes long.
+const patience = 2 * time.Minute
+
 // held is a generator whose jobs stop at a step until they are let go.
 type held struct {
 	*sdapitest.Generator
@@ -132,7 +135,7 @@ func TestProgressOfAJob(t *testing.T) {
 	first := f.later(t.Context(), "/sdapi/v1/txt2img", map[string]any{"steps": 4, "width": 64, "height": 64, "force_task_id": "first"})
 	require.Equal(t, 0, <-h.at)
 	second := f.later(t.Context(), "/sdapi/v1/img2img", map[string]any{"steps": 1, "width": 64, "height": 64, "force_task_id": "second", "init_images": []string{encoded(t, 8, 8)}})
-	require.Eventually(t, func() bool { return len(f.queue.IDs()) == 2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(f.queue.IDs()) == 2 }, patience, time.Millisecond)
 	h.next <- struct{}{}
 	require.Equal(t, 1, <-h.at)
 
@@ -189,7 +192,7 @@ func TestPreviewIsOfTheJobAskedFor(t *testing.T) {
 	mine := f.later(t.Context(), "/sdapi/v1/txt2img", body("mine"))
 	<-h.at
 	other := f.later(t.Context(), "/sdapi/v1/txt2img", body("other"))
-	require.Eventually(t, func() bool { return len(f.queue.IDs()) == 2 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(f.queue.IDs()) == 2 }, patience, time.Millisecond)
 	change := func() { // the own job ends, the other one shows its preview
 		h.Preview = &blue
 		h.next <- struct{}{}
@@ -252,8 +255,12 @@ func TestDeadline(t *testing.T) {
 	f, h := startHeld(t, 0)
 	f.guard(gate.Policy{}, gate.Deadline(20*time.Millisecond))
 	job := f.later(t.Context(), "/sdapi/v1/txt2img", map[string]any{"steps": 100, "width": 64, "height": 64})
-	<-h.at
-	got := <-job
+	var got reply
+	select {
+	case <-h.at:
+		got = <-job
+	case got = <-job: // it was still waiting for its turn
+	}
 	require.Equal(t, 504, got.status)
 	require.Contains(t, string(got.body), "took longer")
 }

@@ -34,9 +34,6 @@ var browser = sync.OnceValues(func() (context.Context, error) {
 	return ctx, chromedp.Do(ctx)
 })
 
-// moment is how long anything in the page may take on a busy machine.
-const moment = 30 * time.Second
-
 // tab is the page in a profile of its own.
 type tab struct {
 	t    *testing.T
@@ -65,7 +62,7 @@ func blank(t *testing.T, base string) *tab {
 	b := &tab{t: t, base: strings.TrimSuffix(base, "/") + "/"}
 	ctx, cancel := chromedp.NewContext(parent, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	ctx, stop := context.WithTimeout(ctx, patience)
+	ctx, stop := context.WithTimeout(ctx, 4*patience)
 	t.Cleanup(stop)
 	b.ctx = ctx
 	sent := chromedp.Events(ctx, network.RequestWillBeSent)
@@ -133,7 +130,7 @@ func (b *tab) do(body string, args ...any) { b.t.Helper(); js[chromedp.Void](b, 
 // wait waits until an expression is true.
 func (b *tab) wait(expression string, args ...any) {
 	b.t.Helper()
-	require.Eventually(b.t, func() bool { return js[bool](b, "return Boolean("+expression+")", args...) }, moment, 20*time.Millisecond, expression)
+	require.Eventually(b.t, func() bool { return js[bool](b, "return Boolean("+expression+")", args...) }, patience, 20*time.Millisecond, expression)
 }
 
 // key presses a key with modifiers.

@@ -155,7 +155,7 @@ func entrances(t *testing.T, home string, gate *barrier, more ...string) []entra
 	c.header.Set("Authorization", "Bearer "+secret)
 	list := httpEntrances(t, c)
 
-	server, err := runpodtest.Listen(runpodtest.Options{})
+	server, err := runpodtest.Listen(runpodtest.Options{Patience: 10})
 	require.NoError(t, err)
 	variables := environ(home, gate.environ(), "WARM_UP=false", "API_TOKEN="+secret)
 	maps.Copy(variables, server.Env())

@@ -498,7 +498,7 @@ func pageKeepsState(t *testing.T, home string) {
 	b.do(`$('form').requestSubmit()`)
 	g.next().release()
 	before := b.values()
-	b.do(`await new Promise(done => setTimeout(done, 700))`) // the picture is kept when nothing has changed for a moment
+	b.wait(`(await (await import('./webui/storage.js')).draft('init'))?.blob`) // kept when nothing has changed for a moment
 	b.open()
 	require.Equal(t, before, b.values())
 	require.Equal(t, "ink", js[string](b, `return $('styles').textContent`))

@@ -59,7 +59,7 @@ type workerProcess struct {
 // does not understand.
 func startWorker(t *testing.T, environ ...string) *workerProcess {
 	t.Helper()
-	server, err := runpodtest.Listen(runpodtest.Options{})
+	server, err := runpodtest.Listen(runpodtest.Options{Patience: 10})
 	require.NoError(t, err)
 	home := t.TempDir()
 	w := &workerProcess{Server: server, t: t, cmd: exec.Command("/proc/self/exe", "runpod"), exited: make(chan struct{})}

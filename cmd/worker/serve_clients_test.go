@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -15,17 +16,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"sdworker/inference/enginetest"
 	"sdworker/internal/cli"
 	"sdworker/internal/httpd"
-
-	"github.com/stretchr/testify/require"
 )
 
 // TestServeAndBodiesThatNeverCome: neither a reply nor the end of the server waits for
 // what a client announced.
 func TestServeAndBodiesThatNeverCome(t *testing.T) {
-	r, c := serve(t, newHome(t), openGate, "--max-body", "1000")
+	r, c := serve(t, newHome(t), openGate, "--max-body", "1000", "--shutdown-grace", "1h")
 	c.ready()
 	open := func(path string, length int) net.Conn {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(c.base, "http://"))
@@ -45,23 +46,23 @@ func TestServeAndBodiesThatNeverCome(t *testing.T) {
 		reply, err := http.ReadResponse(bufio.NewReader(open(path, 5000)), nil)
 		require.NoError(t, err, path)
 		require.Equal(t, want, reply.StatusCode, path)
-		require.Less(t, time.Since(began), httpd.PieceWait/2, path)
+		require.Less(t, time.Since(began), httpd.PieceWait, path)
 	}
 	waiting := open("/sdapi/v1/txt2img", 500)
 	_, err := io.WriteString(waiting, "{")
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, c.get("/healthz").status)
-	began := time.Now()
 	r.signal(syscall.SIGTERM)
-	require.Equal(t, cli.StatusOK, r.wait())
-	require.Less(t, time.Since(began), 20*time.Second)
+	require.Equal(t, cli.StatusOK, r.wait(), "within less than the grace time")
 }
 
 // TestProcessEndsWithBodiesOutstanding: the program itself, in a process of its own, ends at
 // SIGTERM though clients announced bodies that they never send.
 func TestProcessEndsWithBodiesOutstanding(t *testing.T) {
 	home := newHome(t)
-	cmd := exec.Command("/proc/self/exe", "serve", "--addr", "127.0.0.1:0")
+	bounded, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(bounded, "/proc/self/exe", "serve", "--addr", "127.0.0.1:0", "--shutdown-grace", "1h")
 	for name, value := range environ(home, openGate) {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
@@ -78,10 +79,8 @@ func TestProcessEndsWithBodiesOutstanding(t *testing.T) {
 		_, err = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{", path)
 		require.NoError(t, err)
 	}
-	began := time.Now()
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, cmd.Wait())
-	require.Less(t, time.Since(began), 20*time.Second, "the grace time is 25 s")
+	require.NoError(t, cmd.Wait(), "within less than the grace time")
 }
 
 // TestHalfClosedConnection: a client that closes its half of the connection looks like one

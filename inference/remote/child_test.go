@@ -178,12 +178,16 @@ func command(mode string, environ ...string) func() *exec.Cmd {
 	}
 }
 
-// start runs a supervisor with short times until the test ends.
+// patience bounds every wait; on a slow machine that is busy all takes long.
+const patience = 2 * time.Minute
+
+// start runs a supervisor until the test ends. It pauses shortly between starts and ends a
+// child that is hung soon, but has patience with one that is only slow.
 func start(t *testing.T, cmd func() *exec.Cmd, change ...func(*remote.Config)) *remote.Supervisor {
 	t.Helper()
 	cfg := remote.Config{
 		Command: cmd, Log: zerolog.New(zerolog.NewTestWriter(t)),
-		StartTimeout: 5 * time.Second, Silence: 3 * time.Second, CancelGrace: 200 * time.Millisecond, CloseGrace: 2 * time.Second,
+		StartTimeout: patience, Silence: patience, CancelGrace: patience, CloseGrace: 2 * time.Second,
 		MinPause: 20 * time.Millisecond, MaxPause: 200 * time.Millisecond,
 	}
 	for _, f := range change {
@@ -196,7 +200,7 @@ func start(t *testing.T, cmd func() *exec.Cmd, change ...func(*remote.Config)) *
 
 func deadline(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }

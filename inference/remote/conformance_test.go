@@ -242,11 +242,11 @@ var conformance = []struct {
 	{"an interrupt before the start counts", func(t *testing.T, gen inference.Generator) {
 		control := inference.NewControl()
 		control.Interrupt()
-		began := time.Now()
-		res, err := gen.Generate(deadline(t), picture(1000, 5), inference.Hooks{Control: control})
+		steps := 0
+		res, err := gen.Generate(deadline(t), picture(1000, 5), inference.Hooks{Control: control, Progress: func(p inference.Progress) { steps = max(steps, p.Step) }})
 		require.NoError(t, err)
 		require.True(t, res.Interrupted)
-		require.Less(t, time.Since(began), 2*time.Second)
+		require.LessOrEqual(t, steps, 1)
 	}},
 	{"skip goes on with the next batch", func(t *testing.T, gen inference.Generator) {
 		control := inference.NewControl()

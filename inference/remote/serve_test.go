@@ -20,7 +20,7 @@ func TestServeEndsWithItsConnection(t *testing.T) {
 	require.NoError(t, near.Close())
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		require.Fail(t, "still serving")
 	}
 }

@@ -58,7 +58,7 @@ func TestDeathDuringJob(t *testing.T) {
 			require.ErrorContains(t, err, tc.cause)
 			require.Equal(t, tc.reason, <-lost)
 			require.NotEqual(t, first, requireWorks(t, s))
-			require.Eventually(t, func() bool { return s.Status().Ready }, 5*time.Second, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return s.Status().Ready }, patience, 5*time.Millisecond)
 		})
 	}
 }
@@ -120,12 +120,16 @@ func TestDeathDoesNotCostTheJobsThatWait(t *testing.T) {
 }
 
 func TestAJobThatWaitsForOthersIsNotStalled(t *testing.T) {
-	s := start(t, command("pipeline"), func(c *remote.Config) { c.Stall = 500 * time.Millisecond })
+	t.Parallel()
+	s := start(t, command("pipeline"), func(c *remote.Config) { c.Stall = 1500 * time.Millisecond })
 	var wg sync.WaitGroup
 	for _, checkpoint := range []string{"good", "other"} { // the second waits for the whole of the first
 		began := make(chan struct{})
 		begin := sync.OnceFunc(func() { close(began) })
-		req := picture(250, 1) // longer than that
+		req := picture(700, 1) // at least 2 s
+		if checkpoint == "other" {
+			req = picture(2, 1)
+		}
 		req.Files.Checkpoint = checkpoint
 		wg.Go(func() {
 			_, err := s.Generate(deadline(t), req, inference.Hooks{Progress: func(inference.Progress) { begin() }})
@@ -151,54 +155,57 @@ func TestDeathWhileIdleIsNotNoticedByTheNextJob(t *testing.T) {
 
 func TestHungJobIsKilledAfterCancel(t *testing.T) {
 	lost := make(chan remote.Reason, 1)
-	s := start(t, command("scripted"), lostTo(lost))
+	s := start(t, command("scripted"), func(c *remote.Config) { c.CancelGrace = 200 * time.Millisecond }, lostTo(lost))
 	ctx, cancel := context.WithCancel(deadline(t))
 	hooks := inference.Hooks{Progress: func(p inference.Progress) {
 		if p.Phase == inference.PhaseSampling {
 			cancel()
 		}
 	}}
-	began := time.Now()
 	_, err := s.Generate(ctx, prompt("hang"), hooks)
 	require.Equal(t, fault.Canceled, fault.CodeOf(err))
 	require.ErrorContains(t, err, "did not stop within")
-	require.Less(t, time.Since(began), 10*time.Second)
 	require.Equal(t, remote.LostCanceled, <-lost)
 	requireWorks(t, s)
 }
 
 func TestStoppedProcessIsReplaced(t *testing.T) {
-	quick := func(c *remote.Config) { c.Silence = 1500 * time.Millisecond }
+	t.Parallel()
+	quick := func(c *remote.Config) { c.Silence = 3 * time.Second }
 	t.Run("in a job", func(t *testing.T) {
+		t.Parallel()
 		lost := make(chan remote.Reason, 1)
 		s := start(t, command("scripted"), quick, lostTo(lost))
 		_, err := s.Generate(deadline(t), prompt("stop"), inference.Hooks{})
 		require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
-		require.ErrorContains(t, err, "gave no sign of life for 1.5s")
+		require.ErrorContains(t, err, "gave no sign of life for 3s")
 		require.Equal(t, remote.LostSilent, <-lost)
 		requireWorks(t, s)
 	})
 	t.Run("between jobs", func(t *testing.T) {
+		t.Parallel()
 		s := start(t, command("scripted"), quick)
 		first := requireWorks(t, s)
 		require.NoError(t, syscall.Kill(first, syscall.SIGSTOP))
-		require.Eventually(t, func() bool { pid := s.PID(); return pid != 0 && pid != first }, 10*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { pid := s.PID(); return pid != 0 && pid != first }, patience, 5*time.Millisecond)
 		requireWorks(t, s)
 	})
 }
 
 func TestCallWithoutProgressIsEnded(t *testing.T) {
+	t.Parallel()
 	lost := make(chan remote.Reason, 1)
-	s := start(t, command("scripted"), func(c *remote.Config) { c.Stall = 200 * time.Millisecond }, lostTo(lost))
+	s := start(t, command("scripted"), func(c *remote.Config) { c.Stall = 2 * time.Second }, lostTo(lost))
 	_, err := s.Generate(deadline(t), prompt("hang"), inference.Hooks{})
 	require.Equal(t, fault.Broken, fault.CodeOf(err), "%v", err)
-	require.ErrorContains(t, err, "made no progress for 200ms")
+	require.ErrorContains(t, err, "made no progress for 2s")
 	require.Equal(t, remote.LostStalled, <-lost)
 	requireWorks(t, s)
 }
 
 func TestSlowObserverIsNotTakenForSilence(t *testing.T) {
-	s := start(t, command("scripted"), func(c *remote.Config) { c.Silence = 1500 * time.Millisecond })
+	t.Parallel()
+	s := start(t, command("scripted"), func(c *remote.Config) { c.Silence = 3 * time.Second })
 	first := requireWorks(t, s)
 	release := make(chan struct{})
 	hooks := inference.Hooks{Progress: func(p inference.Progress) {
@@ -206,7 +213,7 @@ func TestSlowObserverIsNotTakenForSilence(t *testing.T) {
 			<-release
 		}
 	}}
-	timer := time.AfterFunc(3*time.Second, func() { close(release) })
+	timer := time.AfterFunc(6*time.Second, func() { close(release) })
 	defer timer.Stop()
 	_, err := s.Generate(deadline(t), prompt("flood"), hooks)
 	require.NoError(t, err)
@@ -277,7 +284,7 @@ func TestLongPausesAreTold(t *testing.T) {
 		var got *fault.Error
 		require.ErrorAs(t, err, &got)
 		return got.RetryAfter > 50*time.Minute
-	}, 10*time.Second, 5*time.Millisecond)
+	}, patience, 5*time.Millisecond)
 	_, err := s.Generate(deadline(t), prompt("x"), inference.Hooks{})
 	require.Equal(t, fault.Broken, fault.CodeOf(err))
 	require.ErrorContains(t, err, "is started again in 1h0m0s")
@@ -307,7 +314,7 @@ func TestDeadlyCheckpointIsNotLoadedForever(t *testing.T) {
 		require.NoError(t, s.Load(deadline(t), inference.Files{Checkpoint: "deadly-second-time"}, inference.Hooks{}))
 		require.NoError(t, syscall.Kill(s.PID(), syscall.SIGKILL))
 		require.Eventually(t, func() bool { return s.PID() != 0 && s.Status().Ready && s.Status().Engine.Checkpoint == "" },
-			5*time.Second, 5*time.Millisecond)
+			patience, 5*time.Millisecond)
 		time.Sleep(100 * time.Millisecond)
 		requireWorks(t, s)
 		require.LessOrEqual(t, starts, 4) // the first, the reload, one without it
@@ -319,10 +326,10 @@ func TestLostFilesAreLoadedAgain(t *testing.T) {
 	require.NoError(t, s.Load(deadline(t), inference.Files{Checkpoint: "good"}, inference.Hooks{}))
 	require.NoError(t, syscall.Kill(s.PID(), syscall.SIGKILL))
 	require.Eventually(t, func() bool { return s.Status().Ready && s.Status().Engine.Checkpoint == "good" && s.Status().Err != "" },
-		5*time.Second, 5*time.Millisecond)
+		patience, 5*time.Millisecond)
 	require.NoError(t, s.Unload(deadline(t)))
 	require.NoError(t, syscall.Kill(s.PID(), syscall.SIGKILL))
-	require.Eventually(t, func() bool { return s.Status().Ready && s.Status().Engine.Checkpoint == "" }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return s.Status().Ready && s.Status().Engine.Checkpoint == "" }, patience, 5*time.Millisecond)
 }
 
 func TestErrorsKeepTheirParts(t *testing.T) {
@@ -367,7 +374,7 @@ func TestClose(t *testing.T) {
 	})
 	t.Run("kills a hung process", func(t *testing.T) {
 		s := start(t, command("silent"))
-		require.Eventually(t, func() bool { return childrenOf(os.Getpid()) > 0 }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return childrenOf(os.Getpid()) > 0 }, patience, time.Millisecond)
 		require.NoError(t, s.Close())
 		require.Zero(t, childrenOf(os.Getpid()))
 	})
@@ -404,7 +411,7 @@ func TestChildDiesWithItsParent(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, parent.Process.Kill())
 	_ = parent.Wait()
-	require.Eventually(t, func() bool { return !alive(pid) }, 5*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return !alive(pid) }, patience, 5*time.Millisecond)
 }
 
 func alive(pid int) bool {

@@ -41,7 +41,7 @@ func random(n int, seed byte) ([]byte, string) {
 // fetcher is quick to try again and takes only 127.0.0.1 for public.
 func fetcher(t *testing.T, change func(*fetch.Config)) *fetch.Fetcher {
 	t.Helper()
-	config := fetch.Config{FirstWait: time.Millisecond, StallTimeout: 300 * time.Millisecond, MaxTries: 5, AllowRequestURLs: true}
+	config := fetch.Config{FirstWait: time.Millisecond, StallTimeout: time.Minute, MaxTries: 5, AllowRequestURLs: true}
 	if change != nil {
 		change(&config)
 	}
@@ -299,7 +299,12 @@ func TestGetsOver(t *testing.T) {
 			dir := t.TempDir()
 			dest := filepath.Join(dir, "m.safetensors")
 			// Without the expected sum: what is checked must not depend on it.
-			f := fetcher(t, func(c *fetch.Config) { c.Parallel = 3; c.MaxTries = 8 })
+			f := fetcher(t, func(config *fetch.Config) {
+				config.Parallel, config.MaxTries = 3, 8
+				if c.name == "stalls" {
+					config.StallTimeout = 300 * time.Millisecond
+				}
+			})
 			res, err := f.Fetch(context.Background(), fetch.Source{URL: s.URL + "/m", Name: "m"}, dest, fetch.Options{})
 			require.NoError(t, err)
 			require.True(t, bytes.Equal(body, content(t, dest)))
@@ -541,7 +546,7 @@ func TestWaitingForTheLockEndsWithTheContext(t *testing.T) {
 		return false
 	})
 	dest := filepath.Join(t.TempDir(), "m")
-	f := fetcher(t, func(c *fetch.Config) { c.StallTimeout = time.Minute })
+	f := fetcher(t, nil)
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		_, err := f.Fetch(context.Background(), fetch.Source{URL: s.URL}, dest, fetch.Options{})

@@ -22,7 +22,7 @@ func TestChildProcess(t *testing.T) {
 	if url == "" {
 		t.Skip("runs only as a child of TestAcrossProcesses")
 	}
-	f := fetcher(t, func(c *fetch.Config) { c.Parallel = 1; c.StallTimeout = time.Minute })
+	f := fetcher(t, func(c *fetch.Config) { c.Parallel = 1 })
 	res, err := f.Fetch(context.Background(), fetch.Source{URL: url}, dest, fetch.Options{})
 	require.NoError(t, err)
 	fmt.Printf("present=%v\n", res.Present)

@@ -398,12 +398,12 @@ func (s *Server) ping(w http.ResponseWriter, r *http.Request, query url.Values) 
 		s.violate("ping: job_id names an empty id")
 	}
 	if n := len(s.pings); n > 0 && !p.Unhealthy {
-		if gap := now.Sub(s.pings[n-1].At); gap > 3*s.opt.PingInterval {
+		if gap := now.Sub(s.pings[n-1].At); gap > s.bound(3*s.opt.PingInterval) {
 			s.violate("ping: none for %s at an interval of %s", gap.Round(time.Millisecond), s.opt.PingInterval)
 		}
 	}
 	// A heartbeat may have been on its way while a job changed hands.
-	slack := min(s.opt.PingInterval, time.Second)
+	slack := s.bound(min(s.opt.PingInterval, time.Second))
 	for _, j := range s.jobs {
 		named := slices.Contains(p.Jobs, j.ID)
 		if j.held() && !named && !p.Unhealthy && !j.sent.IsZero() && now.Sub(j.sent) > slack {

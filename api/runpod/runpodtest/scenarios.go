@@ -22,14 +22,19 @@ type Scenario struct {
 	Run     func(ctx context.Context, s *Server) error
 }
 
+// busyMachine is the Patience of scenarios that are played on a real clock.
+const busyMachine = 10
+
 // Play starts a worker with start, as Measure does, plays the scenario and returns
 // what was wrong, breaches of the protocol included.
 func (sc Scenario) Play(ctx context.Context, start func(ctx context.Context, environ map[string]string) error) (err error) {
-	s, err := Listen(sc.Options)
+	options := sc.Options
+	options.Patience = max(options.Patience, busyMachine)
+	s, err := Listen(options)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, s.bound(time.Minute))
 	defer cancel()
 	work, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -52,7 +57,7 @@ type input map[string]any
 
 // answer waits for a job's answer for a bounded time and checks it.
 func answer(ctx context.Context, s *Server, id, output, failure string) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, s.bound(15*time.Second))
 	defer cancel()
 	r, err := s.Wait(ctx, id)
 	if err != nil {
@@ -200,7 +205,7 @@ func Scenarios() []Scenario {
 			if err := echoes(ctx, s); err != nil {
 				return err
 			}
-			if d := time.Since(begun); d > 2*time.Second {
+			if d := time.Since(begun); d > s.bound(2*time.Second) {
 				return fmt.Errorf("six trivial jobs took %s", d.Round(time.Millisecond))
 			}
 			return nil
@@ -213,7 +218,7 @@ func steady(s *Server, least int) error {
 	if n := len(s.Pings()); n < least {
 		return fmt.Errorf("%d heartbeats, expected at least %d", n, least)
 	}
-	if p := s.LongestPause(); p > 2*s.opt.PingInterval {
+	if p := s.LongestPause(); p > s.bound(2*s.opt.PingInterval) {
 		return fmt.Errorf("%s between two heartbeats at an interval of %s", p.Round(time.Millisecond), s.opt.PingInterval)
 	}
 	return nil

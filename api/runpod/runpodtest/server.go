@@ -36,6 +36,7 @@ type Options struct {
 	PingInterval time.Duration // told to the worker; 1 s
 	Hold         time.Duration // how long a poll without a job is held; 5 s
 	MaxResult    int           // bytes; RunPod's 10 MB, or 20 MB for ids that start with "sync-"
+	Patience     int           // how many times as long all may take, for real clocks of busy machines; 1
 }
 
 // Server is the control plane. Its methods may be called from any goroutine.
@@ -67,6 +68,7 @@ func New(o Options) *Server {
 	if o.Hold <= 0 {
 		o.Hold = 5 * time.Second
 	}
+	o.Patience = max(o.Patience, 1)
 	return &Server{opt: o, base: "http://runpod.test", changed: make(chan struct{}), jobs: map[string]*Record{}, scripts: map[Route][]Answer{}}
 }
 
@@ -119,6 +121,9 @@ func (s *Server) Env() map[string]string {
 		"RUNPOD_ENDPOINT_ID":         Endpoint,
 	}
 }
+
+// bound is how long something may take that should take d at most.
+func (s *Server) bound(d time.Duration) time.Duration { return d * time.Duration(s.opt.Patience) }
 
 // Submit queues a job and returns its id.
 func (s *Server) Submit(input any) string {
