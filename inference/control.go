@@ -220,11 +220,13 @@ func (j *job) controlMaps(ctx context.Context) ([]imageio.RGBA, error) {
 			continue
 		}
 		if u.Encoder != "" {
-			picture, _, err := j.controlPicture(&u)
+			pictures, err := j.visionPictures(&u)
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, hint.ShowMask(picture))
+			for _, picture := range pictures {
+				out = append(out, hint.ShowMask(picture))
+			}
 			continue
 		}
 		if hr := j.req.Hires; hr != nil {

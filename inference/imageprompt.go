@@ -24,11 +24,7 @@ func (j *job) prepareImages(ctx context.Context, p *pass) ([]imageUnit, error) {
 		if u.Encoder == "" {
 			continue
 		}
-		picture, _, err := j.controlPicture(u)
-		if err != nil {
-			return nil, err
-		}
-		prompt, err := j.eng.ImagePrompt(ctx, ImagePromptInput{Adapter: u.Model, Encoder: u.Encoder, Pixels: hint.Vision(picture)})
+		prompt, err := j.imagePrompt(ctx, u)
 		if err != nil {
 			return nil, err
 		}
@@ -42,6 +38,49 @@ func (j *job) prepareImages(ctx context.Context, p *pass) ([]imageUnit, error) {
 		units = append(units, unit)
 	}
 	return units, nil
+}
+
+// imagePrompt is what a unit shows of its pictures: of several the mean, which keys and
+// values have as their tokens do.
+func (j *job) imagePrompt(ctx context.Context, u *ControlUnit) (ImagePrompt, error) {
+	pictures, err := j.visionPictures(u)
+	if err != nil {
+		return ImagePrompt{}, err
+	}
+	var mean ImagePrompt
+	for i, picture := range pictures {
+		prompt, err := j.eng.ImagePrompt(ctx, ImagePromptInput{Adapter: u.Model, Encoder: u.Encoder, Pixels: hint.Vision(picture)})
+		if err != nil || len(pictures) == 1 {
+			return prompt, err
+		}
+		if i == 0 {
+			mean = ImagePrompt{Tokens: prompt.Tokens, Channels: prompt.Channels, Seen: make([]float32, len(prompt.Seen)), Unseen: make([]float32, len(prompt.Unseen))}
+		}
+		addShare(mean.Seen, prompt.Seen, len(pictures))
+		addShare(mean.Unseen, prompt.Unseen, len(pictures))
+	}
+	return mean, nil
+}
+
+// addShare adds one of n equal parts to a mean.
+func addShare(mean, values []float32, n int) {
+	for i, v := range values {
+		mean[i] += v / float32(n)
+	}
+}
+
+// visionPictures are the pictures that a unit of an IP-Adapter looks at. As in the
+// extension a job's mask cuts one picture, and several stay whole.
+func (j *job) visionPictures(u *ControlUnit) ([]hint.Picture, error) {
+	if len(u.More) == 0 {
+		picture, _, err := j.controlPicture(u)
+		return []hint.Picture{picture}, err
+	}
+	pictures := []hint.Picture{{RGB: u.Image, Mask: u.Mask}}
+	for _, m := range u.More {
+		pictures = append(pictures, hint.Picture{RGB: m.Image, Mask: m.Mask})
+	}
+	return pictures, nil
 }
 
 // imageWeight is the strength of a layer as files number them. LayerWeights go from the

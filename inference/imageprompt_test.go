@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
@@ -98,6 +99,60 @@ func TestPicturesInHiresWithControlNets(t *testing.T) {
 		sizes[call.UNet.W] = len(call.UNet.Images[1].Region)
 	}
 	require.Equal(t, map[int]int{8: 48 + 12 + 4 + 1, 16: 16*12 + 8*6 + 4*3 + 2*2}, sizes)
+}
+
+// Of several pictures a unit sees the mean, each with its own mask, whole where the job
+// paints only what is masked.
+func TestSeveralPicturesOfAUnit(t *testing.T) {
+	mask := imageio.NewGray(32, 32)
+	for i := range mask.Pix {
+		mask.Pix[i] = 255
+	}
+	first := inference.ControlPicture{Image: gradient(64, 48)}
+	second := inference.ControlPicture{Image: imageio.Fill(32, 32, [3]uint8{250, 20, 90}), Mask: &mask}
+	values := func(more []inference.ControlPicture, pictures ...inference.ControlPicture) ([]float32, *inference.Result) {
+		b := newBench(t, nil)
+		res := b.run(t, img2img(func(r *inference.Request) {
+			painted := imageio.NewGray(64, 48)
+			painted.Pix[0] = 255
+			r.Init.Mask = &inference.Mask{Image: painted, OnlyMasked: true, Fill: 1}
+			r.Control = []inference.ControlUnit{pictureUnit(func(u *inference.ControlUnit) {
+				u.Image, u.Mask, u.More, u.Weight = pictures[0].Image, pictures[0].Mask, more, 0.5
+			})}
+		}))
+		row := slices.Concat(imagesOf(b)[0][0].Values...)
+		require.NotEmpty(t, row)
+		return row, res
+	}
+	one, res := values(nil, first)
+	require.Len(t, res.Maps, 1)
+	two, _ := values(nil, second)
+	both, res := values([]inference.ControlPicture{second}, first)
+	require.Len(t, res.Maps, 2, "each picture is shown")
+	require.NotEqual(t, one, two)
+	mean := make([]float32, len(one))
+	for i := range mean {
+		mean[i] = (one[i] + two[i]) / 2
+	}
+	require.InDeltaSlice(t, mean, both, 1e-5)
+	three, _ := values([]inference.ControlPicture{second, second}, first)
+	require.InDelta(t, (one[0]+2*two[0])/3, three[0], 1e-5)
+
+	for want, change := range map[string]func(*inference.ControlUnit){
+		"takes one image, 2 were sent":          func(u *inference.ControlUnit) { u.Encoder = "" },
+		"takes at most 16 images, 17 were sent": func(u *inference.ControlUnit) { u.More = slices.Repeat(u.More, 16) },
+		"a ControlNet unit has no image":        func(u *inference.ControlUnit) { u.More[0].Image = imageio.RGB{} },
+		"has 32x32 pixels, its image 64x48":     func(u *inference.ControlUnit) { u.More[0].Image = first.Image },
+	} {
+		_, err := newBench(t, nil).Generate(t.Context(), txt2img(func(r *inference.Request) {
+			r.Control = []inference.ControlUnit{pictureUnit(func(u *inference.ControlUnit) {
+				u.More = []inference.ControlPicture{second}
+				change(u)
+			})}
+		}), inference.Hooks{})
+		require.Equal(t, fault.Invalid, fault.CodeOf(err))
+		require.ErrorContains(t, err, want)
+	}
 }
 
 // An init image is what a unit without a picture sees.

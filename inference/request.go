@@ -128,9 +128,10 @@ type ControlUnit struct {
 	Module       string // preprocessor: none, canny, invert ...
 	Network      string // path of the network that the preprocessor needs; "" where it needs none
 	Image        imageio.RGB
-	Mask         *imageio.Gray // for inpainting, of the image's size: white = repaint; nil without one
-	OfInit       bool          // image, mask and resize mode are those of Init; Image and Mask are not used
-	CropToMask   bool          // the image is cut as an only-masked job cuts its init image
+	Mask         *imageio.Gray    // for inpainting, of the image's size: white = repaint; nil without one
+	More         []ControlPicture // beside Image and Mask, of an IP-Adapter only, which sees the mean of all
+	OfInit       bool             // image, mask and resize mode are those of Init; Image and Mask are not used
+	CropToMask   bool             // the image is cut as an only-masked job cuts its init image
 	Weight       float64
 	Region       *imageio.Gray // where it acts, white = fully; nil = everywhere
 	LayerWeights []float64     // strengths instead of Weight and of what Mode does to layers, of ControlLayers or ImageLayers; nil for none
@@ -144,6 +145,12 @@ type ControlUnit struct {
 	LowRes       bool // acts in the first pass
 	HighRes      bool // acts in the hires pass
 	ReturnMap    bool // append the preprocessor's picture to the result
+}
+
+// ControlPicture is a picture that an IP-Adapter looks at.
+type ControlPicture struct {
+	Image imageio.RGB
+	Mask  *imageio.Gray // of the image's size, white is not seen; nil without one
 }
 
 // controlNets is how many units are ControlNets.
@@ -221,6 +228,7 @@ const (
 	MaxImages = 1024 // images of one job
 
 	MaxControlUnits = 10 // the most that the extension's settings allow
+	MaxUnitPictures = 16 // of an IP-Adapter; each is a call of the image encoder
 
 	MaxPromptBytes  = 128 << 10 // of one prompt as it was sent
 	MaxPromptParts  = 64        // joined by AND; each is a row of every UNet call
@@ -352,16 +360,39 @@ func (r *Request) Check() error {
 func (u *ControlUnit) check(r *Request) error {
 	switch {
 	case u.OfInit && r.Init != nil:
-	case u.OfInit || u.Image.W < 1 || u.Image.H < 1 || len(u.Image.Pix) != 3*u.Image.W*u.Image.H:
+	case u.OfInit:
 		return fault.FieldError("alwayson_scripts", "a ControlNet unit has no image")
-	case u.Mask != nil && (u.Mask.W != u.Image.W || u.Mask.H != u.Image.H):
-		return fault.FieldError("alwayson_scripts", "the mask of a ControlNet unit has %dx%d pixels, its image %dx%d", u.Mask.W, u.Mask.H, u.Image.W, u.Image.H)
+	default:
+		if err := (ControlPicture{u.Image, u.Mask}).check(); err != nil {
+			return err
+		}
+	}
+	switch n := len(u.More) + 1; {
+	case n > 1 && (u.Encoder == "" || u.OfInit):
+		return fault.FieldError("alwayson_scripts", "a ControlNet unit takes one image, %d were sent", n)
+	case n > MaxUnitPictures:
+		return fault.FieldError("alwayson_scripts", "a ControlNet unit of an IP-Adapter takes at most %d images, %d were sent", MaxUnitPictures, n)
+	}
+	for _, m := range u.More {
+		if err := m.check(); err != nil {
+			return err
+		}
 	}
 	if u.Region != nil && (u.Region.W < 1 || u.Region.H < 1 || len(u.Region.Pix) != u.Region.W*u.Region.H) {
 		return fault.FieldError("alwayson_scripts", "the effective region mask of a ControlNet unit is empty")
 	}
 	if want := u.Layers(); u.LayerWeights != nil && len(u.LayerWeights) != want {
 		return fault.FieldError("alwayson_scripts", "a ControlNet unit has %d layer weights, want %d", len(u.LayerWeights), want)
+	}
+	return nil
+}
+
+func (p ControlPicture) check() error {
+	switch {
+	case p.Image.W < 1 || p.Image.H < 1 || len(p.Image.Pix) != 3*p.Image.W*p.Image.H:
+		return fault.FieldError("alwayson_scripts", "a ControlNet unit has no image")
+	case p.Mask != nil && (p.Mask.W != p.Image.W || p.Mask.H != p.Image.H):
+		return fault.FieldError("alwayson_scripts", "the mask of a ControlNet unit has %dx%d pixels, its image %dx%d", p.Mask.W, p.Mask.H, p.Image.W, p.Image.H)
 	}
 	return nil
 }

@@ -393,6 +393,10 @@ func (c *call) controlUnit(ctx context.Context, i int, unit *fields) (inference.
 	if err != nil {
 		return inference.ControlUnit{}, err
 	}
+	if v, _ := unit.Get("ipadapter_input"); v != nil && v != "" {
+		return inference.ControlUnit{}, refuse(http.StatusUnprocessableEntity, "ControlNet unit %d: ipadapter_input is what the extension's preprocessor makes, "+
+			"as pickled Python objects, which are not read here: send the pictures themselves as image", i)
+	}
 	network, err := c.server.networkOf(module)
 	if err != nil {
 		return inference.ControlUnit{}, err
@@ -502,44 +506,64 @@ func (c *call) tiled() bool { return c.script != nil && strings.Contains(c.scrip
 
 // unitPicture reads image and mask of a unit: its own, or those of the init image.
 func (c *call) unitPicture(ctx context.Context, i int, unit *fields, module hint.Module, out *inference.ControlUnit) error {
-	sent, sentMask, err := unitImage(unit)
+	sent, err := unitPictures(unit)
 	if err != nil {
 		return err
 	}
-	if sent == nil {
-		if sentMask != nil {
+	if len(sent) > 1 && !module.Vision {
+		return refuse(http.StatusUnprocessableEntity, "a ControlNet unit takes one image, %d were sent", len(sent))
+	}
+	for n, s := range sent {
+		switch {
+		case s.image != nil:
+		case s.mask != nil || len(sent) > 1:
 			return refuse(http.StatusUnprocessableEntity, "ControlNet unit %d has a mask and no image", i)
+		default:
+			if out.OfInit = c.req.Init != nil; !out.OfInit {
+				return refuse(http.StatusUnprocessableEntity, "ControlNet unit %d has no image", i)
+			}
+			return nil
 		}
-		if out.OfInit = c.req.Init != nil; !out.OfInit {
-			return refuse(http.StatusUnprocessableEntity, "ControlNet unit %d has no image", i)
+		picture, err := c.controlPicture(ctx, i, s, module)
+		if err != nil {
+			return err
 		}
-		return nil
+		if n == 0 {
+			out.Image, out.Mask = picture.Image, picture.Mask
+		} else {
+			out.More = append(out.More, picture)
+		}
 	}
+	return nil
+}
+
+// controlPicture decodes a picture of unit i as its preprocessor takes it.
+func (c *call) controlPicture(ctx context.Context, i int, sent sentPicture, module hint.Module) (p inference.ControlPicture, err error) {
 	white := [3]uint8{255, 255, 255}
-	image, _, err := c.server.picture(ctx, sent, c.opts)
+	image, _, err := c.server.picture(ctx, sent.image, c.opts)
 	if err != nil {
-		return err
+		return p, err
 	}
-	out.Image = image.RGB(white)
-	if sentMask == nil {
-		return nil
+	p.Image = image.RGB(white)
+	if sent.mask == nil {
+		return p, nil
 	}
-	picture, _, err := c.server.picture(ctx, sentMask, c.opts)
+	picture, _, err := c.server.picture(ctx, sent.mask, c.opts)
 	if err != nil {
-		return err
+		return p, err
 	}
 	mask := firstChannel(picture.RGB(white))
-	if mask.W != out.Image.W || mask.H != out.Image.H {
-		return refuse(http.StatusUnprocessableEntity, "ControlNet unit %d: image shape ((%d, %d)) not aligned with mask shape ((%d, %d))",
-			i, out.Image.H, out.Image.W, mask.H, mask.W)
+	if mask.W != p.Image.W || mask.H != p.Image.H {
+		return p, refuse(http.StatusUnprocessableEntity, "ControlNet unit %d: image shape ((%d, %d)) not aligned with mask shape ((%d, %d))",
+			i, p.Image.H, p.Image.W, mask.H, mask.W)
 	}
 	switch few, most := slices.Min(mask.Pix), slices.Max(mask.Pix); {
 	case module.Masked, module.Vision:
-		out.Mask = &mask
+		p.Mask = &mask
 	case most > 5 && few < 250: // a drawing: the mask is what the preprocessor gets
-		out.Image = mask.RGB()
+		p.Image = mask.RGB()
 	}
-	return nil
+	return p, nil
 }
 
 // layerWeights reads advanced_weighting, a strength for each residual of a ControlNet or
@@ -589,41 +613,71 @@ func showBounds(unit *fields, module hint.Module) {
 	}
 }
 
-// unitImage returns image and mask, which older clients send together in one
-// object or list.
-func unitImage(unit *fields) (image, mask any, err error) {
-	image, _ = unit.Get("image")
+// sentPicture is an image and its mask as a unit has them, nil for none.
+type sentPicture struct{ image, mask any }
+
+// unitPictures returns the pictures of a unit, at least one that may be empty. Image and
+// mask may stand together in one object or in a list of two; a list of objects has several
+// pictures.
+func unitPictures(unit *fields) ([]sentPicture, error) {
+	var sent sentPicture
+	sent.image, _ = unit.Get("image")
 	for _, name := range []string{"mask_image", "mask"} {
 		if v, _ := unit.Get(name); v != nil && v != "" {
-			mask = v
+			sent.mask = v
 		}
 	}
-	if list, ok := image.([]any); ok {
-		image = nil
+	if list, ok := sent.image.([]any); ok {
+		sent.image = nil
 		if len(list) > 0 {
-			image = list[0]
+			sent.image = list[0]
 		}
-		_, objects := image.(*pyjson.Object)
+		_, objects := sent.image.(*pyjson.Object)
 		switch {
-		case objects && len(list) > 1 || len(list) > 2:
-			return nil, nil, refuse(http.StatusUnprocessableEntity, "a ControlNet unit takes one image, %d were sent", len(list))
-		case len(list) > 1 && mask == nil:
-			mask = list[1]
+		case objects && len(list) > 1:
+			return picturesOf(list)
+		case len(list) > 2:
+			return nil, refuse(http.StatusUnprocessableEntity, "a ControlNet unit takes one image, %d were sent", len(list))
+		case len(list) > 1 && sent.mask == nil:
+			sent.mask = list[1]
 		}
 	}
-	if both, ok := image.(*pyjson.Object); ok {
-		image, _ = both.Get("image")
-		if inner, _ := both.Get("mask"); inner != nil && mask == nil {
-			mask = inner
+	if both, ok := sent.image.(*pyjson.Object); ok {
+		own := pictureOf(both)
+		sent.image = own.image
+		if sent.mask == nil {
+			sent.mask = own.mask
 		}
 	}
-	if image == "" {
-		image = nil
+	return []sentPicture{sent.withoutEmpty()}, nil
+}
+
+// picturesOf reads a list of objects, each with image and mask.
+func picturesOf(list []any) (pictures []sentPicture, err error) {
+	for _, v := range list {
+		both, ok := v.(*pyjson.Object)
+		if !ok {
+			return nil, refuse(http.StatusUnprocessableEntity, `the images of a ControlNet unit are objects with "image" and "mask", all or none`)
+		}
+		pictures = append(pictures, pictureOf(both).withoutEmpty())
 	}
-	if mask == "" {
-		mask = nil
+	return pictures, nil
+}
+
+func pictureOf(both *pyjson.Object) (s sentPicture) {
+	s.image, _ = both.Get("image")
+	s.mask, _ = both.Get("mask")
+	return s
+}
+
+// withoutEmpty has nil in place of "", which clients send for nothing.
+func (s sentPicture) withoutEmpty() sentPicture {
+	for _, v := range []*any{&s.image, &s.mask} {
+		if *v == "" {
+			*v = nil
+		}
 	}
-	return image, mask, nil
+	return s
 }
 
 // oldResizeModes are captions of earlier versions.

@@ -1,12 +1,16 @@
 package sdapi_test
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
+	"sdworker/inference/imageio"
 	"sdworker/models"
 	"sdworker/models/catalog"
 )
@@ -90,6 +94,28 @@ func TestIPAdapterUnits(t *testing.T) {
 	weights := make([]float64, inference.ImageLayers)
 	send(map[string]any{"model": "ip-adapter-plus_sd15", "module": "ip-adapter-auto", "image": picture, "advanced_weighting": weights}).generated(t)
 	require.Len(t, f.gen.Last().Control[0].LayerWeights, 16)
+
+	two := []any{map[string]any{"image": picture, "mask": mask}, map[string]any{"image": encoded(t, 8, 24), "mask": ""}}
+	send(map[string]any{"model": "ip-adapter-plus_sd15", "module": "ip-adapter-auto", "image": two}).generated(t)
+	unit := f.gen.Last().Control[0]
+	require.NotNil(t, unit.Mask)
+	require.Len(t, unit.More, 1)
+	require.Equal(t, []any{8, 24, (*imageio.Gray)(nil)}, []any{unit.More[0].Image.W, unit.More[0].Image.H, unit.More[0].Mask})
+	for want, unit := range map[string]map[string]any{
+		"a ControlNet unit takes one image, 2 were sent": {"model": "canny", "module": "canny", "image": two},
+		"takes at most 16 images, 18 were sent":          {"model": "ip-adapter-plus_sd15", "module": "ip-adapter-auto", "image": slices.Repeat(two, 9)},
+		"has a mask and no image":                        {"model": "ip-adapter-plus_sd15", "module": "ip-adapter-auto", "image": []any{two[0], map[string]any{"mask": mask}}},
+		"are objects with":                               {"model": "ip-adapter-plus_sd15", "module": "ip-adapter-auto", "image": append(two[:1:1], picture)},
+		"pickled Python objects, which are not read here: send the pictures themselves as image": {
+			"model": "ip-adapter-plus_sd15", "module": "ip-adapter-auto", "image": picture, "ipadapter_input": []any{"gAJ9"},
+		},
+	} {
+		got := send(unit)
+		require.Equal(t, 422, got.status, string(got.body))
+		var body struct{ Detail, Errors any }
+		require.NoError(t, json.Unmarshal(got.body, &body))
+		require.Contains(t, fmt.Sprint(body), want)
+	}
 
 	for want, unit := range map[string]map[string]any{
 		"ip-adapter-plus_sd15.safetensors is an IP-Adapter, which needs module ip-adapter_clip_sd15, not none": {"model": "ip-adapter-plus_sd15"},
