@@ -306,6 +306,7 @@ func TestServeHurriesAfterItsGrace(t *testing.T) {
 	home := newHome(t)
 	g := newGate(t, enginetest.OpPredictNoise)
 	r, c := serve(t, home, g.environ(), "--shutdown-grace", "1ms", "--batch-jobs", "1")
+	c.ready() // the load at the start is a job too, and would be the one that waits
 	running := c.later(strings.Replace(small, `"steps": 3`, `"steps": 150`, 1))
 	step := g.next()
 	waiting := c.later(small)
@@ -348,6 +349,7 @@ func TestServeSurvivesItsEngine(t *testing.T) {
 	home := newHome(t)
 	g := newGate(t, enginetest.OpPredictNoise)
 	r, c := serve(t, home, g.environ(), "--batch-jobs", "1")
+	c.ready()
 	running := c.later(small)
 	step := g.next()
 	waiting := c.later(small)
