@@ -99,17 +99,17 @@ func (j *job) run(ctx context.Context) error {
 func (j *job) admit() error {
 	info := j.eng.Info()
 	if hr := j.req.Hires; hr != nil {
-		if err := info.Admit(hr.Width, hr.Height, j.req.controlNets()); err != nil {
+		if err := info.Admit(hr.Width, hr.Height, ControlNets(j.req.Control)); err != nil {
 			return err
 		}
 	}
 	for _, u := range j.req.Details {
 		w, h := u.largest()
-		if err := info.Admit(w, h, len(u.Control)); err != nil {
+		if err := info.Admit(w, h, ControlNets(u.Control)); err != nil {
 			return err
 		}
 	}
-	return info.Admit(j.req.Width, j.req.Height, j.req.controlNets())
+	return info.Admit(j.req.Width, j.req.Height, ControlNets(j.req.Control))
 }
 
 // use makes a checkpoint current, with the VAE of the request.

@@ -146,14 +146,13 @@ func (p *Pipeline) want(req *Request) batch.Want {
 	for _, h := range nets.hypernets {
 		files = append(files, h.path)
 	}
-	for _, u := range req.Control {
-		files = append(files, u.Model, u.Encoder, u.Network)
-	}
+	units := slices.Clone(req.Control)
 	for _, u := range req.Details {
 		files = append(files, u.Model)
-		for _, c := range u.Control {
-			files = append(files, c.Model)
-		}
+		units = append(units, u.Control...)
+	}
+	for _, u := range units {
+		files = append(files, u.Model, u.Encoder, u.Network)
 	}
 	files = slices.AppendSeq(files, maps.Values(req.Files.Upscalers))
 	return batch.Want{Key: fmt.Sprintf("%d %q %q %+v %+v", p.look(files), req.Files.Checkpoint, req.Files.VAE, nets.loras, nets.hypernets)}

@@ -153,9 +153,9 @@ type ControlPicture struct {
 	Mask  *imageio.Gray // of the image's size, white is not seen; nil without one
 }
 
-// controlNets is how many units are ControlNets.
-func (r *Request) controlNets() (n int) {
-	for _, u := range r.Control {
+// ControlNets is how many of some units are ControlNets.
+func ControlNets(units []ControlUnit) (n int) {
+	for _, u := range units {
 		if u.Encoder == "" {
 			n++
 		}

@@ -170,7 +170,7 @@ func (u *ultimate) check() error {
 		if min(s[0], s[1]) < inference.LatentScale || max(s[0], s[1]) > inference.MaxSide {
 			return refuse("a part of %dx%d pixels cannot be painted, want %d to %d a side", s[0], s[1], inference.LatentScale, inference.MaxSide)
 		}
-		if err := u.call.server.cfg.Queue.Generator().Status().Engine.Admit(s[0], s[1], len(u.call.req.Control)); err != nil {
+		if err := u.call.server.cfg.Queue.Generator().Status().Engine.Admit(s[0], s[1], inference.ControlNets(u.call.req.Control)); err != nil {
 			return err
 		}
 	}
