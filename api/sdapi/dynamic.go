@@ -19,6 +19,9 @@ import (
 // are. Clients name others, too.
 const dynamicName = "dynamic prompts v2.17.1"
 
+// dynamicLimit is the label of the argument that bounds a combinatorial job.
+const dynamicLimit = "Max generations (0 = all combinations - the batch count value is ignored)"
+
 // dynamicFields are the arguments of the extension in its order, with its defaults
 // (sd_dynamic_prompts/dynamic_prompting.py).
 var dynamicFields = []schema.Field{
@@ -37,7 +40,7 @@ var dynamicFields = []schema.Field{
 	{Name: "Don't apply to negative prompts", Kind: schema.Boolean, Default: true},
 	{Name: "Enable Jinja2 templates", Kind: schema.Boolean, Default: false},
 	{Name: "Don't generate images", Kind: schema.Boolean, Default: false},
-	{Name: "Max generations (0 = all combinations - the batch count value is ignored)", Kind: schema.Integer, Default: int64(0)},
+	{Name: dynamicLimit, Kind: schema.Integer, Default: int64(0)},
 	{Name: "Magic prompt model", Kind: schema.String, Default: "", Nullable: true},
 	{Name: "Magic prompt blocklist regex", Kind: schema.String, Default: "", Nullable: true},
 }
@@ -50,32 +53,6 @@ type dynamicArgs struct {
 	unlink        bool
 	noImages      bool
 	limit         int // of a combinatorial job; 0 means all
-}
-
-// dynamicScript is the extension's entry in the lists of scripts.
-func dynamicScript() *script {
-	s := &script{name: dynamicName, alwayson: true, silent: true, tabs: both}
-	for _, f := range dynamicFields {
-		arg := scriptArg{label: f.Name, value: f.Default}
-		if f.Name == "Magic prompt model" {
-			arg.choices = []string{}
-		}
-		s.args = append(s.args, arg)
-	}
-	limits := map[string][3]any{
-		"Combinatorial batches":   {int64(1), int64(10), int64(1)},
-		"Minimum attention":       {int64(-1), int64(2), 0.1},
-		"Maximum attention":       {int64(-1), int64(2), 0.1},
-		"Max magic prompt length": {int64(30), int64(300), int64(10)},
-		"Magic prompt creativity": {0.1, 3.0, 0.1},
-		"Max generations (0 = all combinations - the batch count value is ignored)": {int64(0), int64(1000), int64(1)},
-	}
-	for i, a := range s.args {
-		if l, ok := limits[a.label]; ok {
-			s.args[i].minimum, s.args[i].max, s.args[i].step = l[0], l[1], l[2]
-		}
-	}
-	return s
 }
 
 // isDynamic reports whether a script is the extension, in any release.
@@ -118,7 +95,7 @@ func (c *call) readDynamic(args []any) error {
 		noImages:      v["Don't generate images"] == true,
 	}
 	batches, _ := v["Combinatorial batches"].(int64)
-	limit, _ := v[dynamicFields[15].Name].(int64)
+	limit, _ := v[dynamicLimit].(int64)
 	a.batches, a.limit = int(min(max(batches, 1), inference.MaxImages)), int(min(max(limit, 0), inference.MaxImages))
 	c.dynamic = &a
 	return nil

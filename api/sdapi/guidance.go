@@ -51,6 +51,12 @@ var thresholdFields = []schema.Field{
 	{Name: "Interpolate Phi", Kind: schema.Number, Default: 1.0},
 }
 
+// What Dynamic Thresholding scales from, and what it measures.
+var (
+	thresholdStarts   = []string{"MEAN", "ZERO"}
+	thresholdMeasures = []string{"AD", "STD"}
+)
+
 // perturbedFields are the arguments of Forge's perturbed-attention guidance.
 var perturbedFields = []schema.Field{
 	{Name: "Enabled", Kind: schema.Boolean, Default: false},
@@ -95,15 +101,6 @@ func (c *call) readGuidance(name string, args []any) (bool, error) {
 		return false, nil
 	}
 	return true, read(args)
-}
-
-// extensionScript is an entry of the lists of scripts.
-func extensionScript(name string, list []schema.Field) *script {
-	s := &script{name: name, alwayson: true, silent: true, tabs: both}
-	for _, f := range list {
-		s.args = append(s.args, scriptArg{label: f.Name, value: f.Default})
-	}
-	return s
 }
 
 // argValues reads the arguments of a script; those that are missing at the end have
@@ -161,7 +158,7 @@ func (c *call) readThreshold(args []any) error {
 		MimicMode: v[3].(string), MimicMin: floatOf(v[4]), CFGMode: v[5].(string), CFGMin: floatOf(v[6]), SchedValue: floatOf(v[7]),
 		AllChannels: !slices.Contains([]any{true, "enable", "True", "true"}, v[8]), FromZero: v[9] == "ZERO", Deviation: v[10] == "STD", Phi: floatOf(v[11]),
 	}
-	for i, allowed := range map[int][]string{3: sampler.ThresholdModes, 5: sampler.ThresholdModes, 9: {"MEAN", "ZERO"}, 10: {"AD", "STD"}} {
+	for i, allowed := range map[int][]string{3: sampler.ThresholdModes, 5: sampler.ThresholdModes, 9: thresholdStarts, 10: thresholdMeasures} {
 		if !slices.Contains(allowed, v[i].(string)) {
 			return crash("ValueError", "argument %d of %s is %s, want one of %s", i, thresholdName, quoted(v[i].(string)), strings.Join(allowed, ", "))
 		}

@@ -75,7 +75,7 @@ var allScripts = []*script{
 	softScript(),
 	{name: "controlnet", alwayson: true, silent: true, tabs: both},
 	{name: "adetailer", alwayson: true, silent: true, tabs: both},
-	dynamicScript(),
+	extensionScript(dynamicName, dynamicFields),
 	extensionScript(rescaleName, rescaleFields),
 	extensionScript(thresholdName, thresholdFields),
 	extensionScript(freeUName, freeUFields),

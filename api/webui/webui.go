@@ -46,6 +46,20 @@ type File struct {
 	Triggers []string `json:"triggers,omitempty"`
 }
 
+// Choices are what requests may name beyond the lists of the A1111 API.
+type Choices struct {
+	Samplers   []string `json:"samplers"` // all of them
+	Schedulers []string `json:"schedulers"`
+	Options    []Option `json:"options"` // that change pictures and have no field of their own
+}
+
+// Option is one for override_settings.
+type Option struct {
+	Name    string   `json:"name"`
+	Value   any      `json:"value"` // now
+	Choices []string `json:"choices,omitempty"`
+}
+
 // Prompt is a text whose tokens are to be counted.
 type Prompt struct {
 	Text     string   `json:"text"`
@@ -72,12 +86,15 @@ type Parameters struct {
 	Soft      []any            `json:"soft"`    // arguments of soft inpainting
 	Script    map[string]any   `json:"script"`  // arguments of the selected script by their labels
 
-	ScriptName string `json:"script_name"` // "" for none
+	Extensions map[string][]any `json:"extensions"`  // arguments of other always-on scripts by their names
+	Notes      []string         `json:"notes"`       // sentences about what the file does not hold
+	ScriptName string           `json:"script_name"` // "" for none
 }
 
 // Config is what Data asks of the program.
 type Config struct {
 	Files       func() Files
+	Choices     func() Choices
 	CountTokens func(Prompt) Tokens
 	// Parameters fails for a text whose values are not of their fields' types.
 	Parameters func(text string) (Parameters, error)
@@ -109,15 +126,17 @@ func Page(toys func() Toys) http.Handler {
 // Paths of what the page asks beside the A1111 API.
 const (
 	FilesPath      = "/webui/files.json"
+	ChoicesPath    = "/webui/choices.json"
 	TokensPath     = "/webui/tokens"
 	ParametersPath = "/webui/parameters"
 )
 
-// Data answers GET FilesPath, POST TokensPath with a Prompt and POST ParametersPath
+// Data answers GET FilesPath and ChoicesPath, POST TokensPath with a Prompt and POST ParametersPath
 // with {"text": "..."}, which are for those who may call the API.
 func Data(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+FilesPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, cfg.Files()) })
+	mux.HandleFunc("GET "+ChoicesPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, cfg.Choices()) })
 	mux.HandleFunc("POST "+TokensPath, func(w http.ResponseWriter, r *http.Request) {
 		var prompt Prompt
 		if read(w, r, &prompt) {

@@ -97,7 +97,7 @@ func TestNamesAreThere(t *testing.T) {
 // Every control of the form is a field of the API, but for those that the
 // scripts translate.
 func TestFormHasFieldsOfTheAPI(t *testing.T) {
-	own := []string{"mode", "model", "sd_vae", "clip_skip", "hr_denoising", "extras_resize_mode"}
+	own := []string{"mode", "model", "sd_vae", "clip_skip", "cfg_rescale", "step_cache", "hr_denoising", "extras_resize_mode"}
 	var fields []string
 	for _, m := range []schema.Model{schema.Txt2Img, schema.Img2Img, schema.ExtrasSingle} {
 		for _, f := range m.Fields {
@@ -121,6 +121,9 @@ func data(method, path, body string) *httptest.ResponseRecorder {
 		Files: func() webui.Files {
 			return webui.Files{LoRAs: []webui.File{{Name: "ink", Bytes: 5, Kind: "rank 8", Triggers: []string{"inked"}}}}
 		},
+		Choices: func() webui.Choices {
+			return webui.Choices{Samplers: []string{"Euler"}, Options: []webui.Option{{Name: "randn_source", Value: "GPU", Choices: []string{"GPU", "CPU"}}}}
+		},
 		CountTokens: func(p webui.Prompt) webui.Tokens { return webui.Tokens{Count: len(p.Text), Limit: 75} },
 		Parameters: func(text string) (webui.Parameters, error) {
 			if text == "bad" {
@@ -135,6 +138,8 @@ func data(method, path, body string) *httptest.ResponseRecorder {
 func TestData(t *testing.T) {
 	require.JSONEq(t, `{"checkpoints": null, "vaes": null, "embeddings": null, "loras": [{"name": "ink", "bytes": 5, "kind": "rank 8", "triggers": ["inked"]}]}`,
 		data(http.MethodGet, webui.FilesPath, "").Body.String())
+	require.JSONEq(t, `{"samplers": ["Euler"], "schedulers": null, "options": [{"name": "randn_source", "value": "GPU", "choices": ["GPU", "CPU"]}]}`,
+		data(http.MethodGet, webui.ChoicesPath, "").Body.String())
 	require.JSONEq(t, `{"count": 3, "limit": 75}`, data(http.MethodPost, webui.TokensPath, `{"text": "cat"}`).Body.String())
 	require.Contains(t, data(http.MethodPost, webui.ParametersPath, `{"text": "cat"}`).Body.String(), `"fields":{"prompt":"cat"}`)
 	for path, body := range map[string]string{webui.TokensPath: "{", webui.ParametersPath: `{"text": "bad"}`} {

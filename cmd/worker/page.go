@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"sdworker/api/sdapi"
 	"sdworker/api/webui"
 	"sdworker/models"
 	"sdworker/models/catalog"
@@ -14,7 +15,8 @@ import (
 // pageConfig is what the page is told beside the API.
 func (s *services) pageConfig() webui.Config {
 	return webui.Config{
-		Files: s.pageFiles,
+		Files:   s.pageFiles,
+		Choices: s.pageChoices,
 		CountTokens: func(p webui.Prompt) webui.Tokens {
 			tokens, limit := s.server.CountTokens(p.Text, p.Styles, p.Negative, p.Steps)
 			return webui.Tokens{Count: tokens, Limit: limit}
@@ -29,6 +31,15 @@ func (s *services) pageConfig() webui.Config {
 			}, nil
 		},
 	}
+}
+
+// pageChoices are what requests may name beyond the lists of the A1111 API.
+func (s *services) pageChoices() webui.Choices {
+	out := webui.Choices{Samplers: sdapi.SamplerNames(), Schedulers: sdapi.SchedulerLabels()}
+	for _, o := range s.server.PictureOptions() {
+		out.Options = append(out.Options, webui.Option{Name: o.Name, Value: o.Value, Choices: o.Choices})
+	}
+	return out
 }
 
 // pageFiles are the usable model files with what their headers say.

@@ -45,6 +45,8 @@ func TestPage(t *testing.T) {
 		"uses ControlNet, scripts": pageUsesControlAndScripts,
 		"enlarges in tiles":        pageEnlargesInTiles,
 		"uses ADetailer":           pageUsesADetailer,
+		"uses extensions":          pageUsesExtensions,
+		"is reset":                 pageResets,
 		"keeps its state":          pageKeepsState,
 		"works behind a prefix":    pageBehindPrefix,
 		"is touched":               pageIsTouched,

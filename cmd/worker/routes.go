@@ -40,6 +40,7 @@ func pageDoor(s *services) gate.Door {
 			{Method: http.MethodGet, Path: "/{$}", Access: gate.Anyone, Handler: page},
 			{Method: http.MethodGet, Path: "/webui/{file}", Access: gate.Anyone, Handler: page},
 			{Method: http.MethodGet, Path: webui.FilesPath, Handler: data},
+			{Method: http.MethodGet, Path: webui.ChoicesPath, Handler: data},
 		}),
 			gate.Route{Method: http.MethodPost, Path: webui.TokensPath, Handler: data},
 			gate.Route{Method: http.MethodPost, Path: webui.ParametersPath, Handler: data},

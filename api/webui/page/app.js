@@ -3,8 +3,9 @@
 import * as canvas from './canvas.js'
 import * as control from './control.js'
 import * as detailer from './detailer.js'
+import * as extensions from './extensions.js'
 import { $, save, saved } from './dom.js'
-import { changed, clearErrors, field, form, now, onChange, recall, set, showProblem, valid } from './form.js'
+import { changed, clearErrors, field, form, now, onChange, recall, reset, set, showProblem, valid } from './form.js'
 import * as gallery from './gallery.js'
 import * as jobs from './jobs.js'
 import * as lists from './lists.js'
@@ -64,6 +65,19 @@ $('refresh').onclick = () => lists.refresh().then(() => {
   scripts.fill()
   changed()
 }).catch(showProblem)
+$('reset').onclick = () => {
+  if (!confirm('Set the whole form back? The pictures that were made stay.')) return
+  clearErrors()
+  const mode = field.mode.value
+  reset()
+  set('mode', mode)
+  setStyles([])
+  parameters.setOverrides({})
+  detailer.use([])
+  for (const part of [control, extensions, scripts]) part.reset()
+  canvas.remove()
+  changed()
+}
 field.script_name.addEventListener('input', scripts.show)
 
 onChange(() => {
@@ -163,9 +177,12 @@ async function start() {
   detailer.fill()
   toy.start()
   recall()
+  scripts.fill()
+  recall() // the script, which is offered by the mode
   setStyles(styles())
+  parameters.offerOptions()
   parameters.showOverrides()
-  await Promise.all([canvas.recall().catch(() => {}), control.start(), gallery.start()])
+  await Promise.all([canvas.recall().catch(() => {}), control.start(), extensions.recall(), gallery.start()])
   scripts.fill()
   changed()
   jobs.restore()

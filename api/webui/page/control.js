@@ -2,24 +2,26 @@
 
 import { call } from './api.js'
 import { $, choose, later, offer, save, saved } from './dom.js'
-import { now } from './form.js'
+import { now, onProblem } from './form.js'
 import { server } from './lists.js'
-import { dataURL, fromBase64, load, takesPictures } from './pictures.js'
-import { draft, keepDraft } from './storage.js'
+import { dataURL, fromBase64, load } from './pictures.js'
+import { Slot } from './slot.js'
 
 const count = 3, remembered = 'control'
 const units = []
+let starting = true // a picture of before does not switch its unit on
 
 // start makes the units and gives them the values of before the page was loaded.
 export async function start() {
+  const before = saved(remembered, [])
   for (let i = 0; i < count; i++) {
     const unit = new Unit(i)
     units.push(unit)
     unit.fill()
-    unit.set(saved(remembered, [])[i] ?? {})
-    const kept = await draft(`control-${i}`)
-    if (kept) await unit.take(kept).catch(() => {})
+    unit.set(before[i] ?? {})
+    await Promise.all(unit.slots.map(slot => slot.recall()))
   }
+  starting = false
   tell()
 }
 
@@ -34,12 +36,16 @@ export function set(list) {
   tell()
 }
 
+// reset gives the units the values of the beginning, and no pictures.
+export function reset() {
+  for (const unit of units) unit.reset()
+  tell()
+}
+
 // take puts a picture in the first unit without one, and opens it.
 export async function take(blob) {
-  const unit = units.find(u => !u.blob) ?? units[0]
-  await unit.take(blob)
-  unit.input('enabled').checked = true
-  tell()
+  const unit = units.find(u => !u.picture.blob) ?? units[0]
+  await unit.picture.take(blob)
   $('control').open = true
   unit.root.scrollIntoView({ block: 'center' })
 }
@@ -61,8 +67,6 @@ function tell() {
 const looks = name => /ip[-_]?adapter/i.test(name)
 
 class Unit {
-  blob = null
-
   constructor(index) {
     this.index = index
     const copy = $('unit-template').content.cloneNode(true)
@@ -70,12 +74,22 @@ class Unit {
     this.root.querySelector('legend').textContent = `ControlNet unit ${index + 1}`
     this.root.querySelector('.title').textContent = `Unit ${index + 1}`
     $('units').append(copy)
-    takesPictures(this.find('label.drop'), blob => this.take(blob).then(() => {
-      this.input('enabled').checked = true
+    const slot = (selector, name, changed = () => {}) => new Slot(this.find(selector), `control-${index}${name}`, problem => {
+      this.problem(problem)
+      if (starting) return
+      if (!problem) changed()
       tell()
-    }).catch(() => this.problem('This file is no picture that the browser can read.')))
+    })
+    this.picture = slot('.of-picture', '', () => {
+      this.find('.made img').hidden = true
+      if (this.picture.blob) this.input('enabled').checked = true
+    })
+    this.mask = slot('.of-mask', '-mask')
+    this.region = slot('.of-region', '-region')
+    this.slots = [this.picture, this.mask, this.region]
     this.find('.detect').onclick = () => this.detect()
-    this.find('.take-out').onclick = () => this.drop()
+    this.find('.take-out').onclick = () => this.picture.drop()
+    this.find('.take-out-masks').onclick = () => { for (const s of [this.mask, this.region]) s.drop() }
     this.root.addEventListener('input', later(0, tell))
     this.input('module').addEventListener('input', () => this.thresholds(true))
     this.input('model').addEventListener('input', () => this.match())
@@ -117,6 +131,16 @@ class Unit {
       [input.dataset.field, input.type === 'checkbox' ? input.checked : input.type === 'number' ? Number(input.value) : input.value]))
   }
 
+  reset() {
+    for (const input of this.inputs()) {
+      if (input.type === 'checkbox') input.checked = input.defaultChecked
+      else if (input.tagName === 'SELECT') input.selectedIndex = Math.max(0, [...input.options].findIndex(o => o.defaultSelected))
+      else input.value = input.defaultValue
+    }
+    this.thresholds(true)
+    for (const slot of this.slots) slot.drop()
+  }
+
   // thresholds shows the sliders that a preprocessor has, with its values.
   thresholds(fresh) {
     const sliders = server.modules[this.input('module').value]?.sliders ?? []
@@ -136,26 +160,9 @@ class Unit {
   }
 
   tell() {
-    this.root.classList.toggle('off', !this.on() && !this.blob)
-    this.find('.detect').disabled = this.find('.take-out').disabled = !this.blob
-  }
-
-  async take(blob) {
-    const image = this.find('label.drop img')
-    await load(image, blob)
-    this.blob = blob
-    image.hidden = false
-    this.find('.made img').hidden = true
-    this.problem('')
-    keepDraft(`control-${this.index}`, blob)
-    this.tell()
-  }
-
-  drop() {
-    this.blob = null
-    for (const image of this.root.querySelectorAll('img')) image.hidden = true
-    keepDraft(`control-${this.index}`, null)
-    this.tell()
+    this.root.classList.toggle('off', !this.on() && !this.picture.blob)
+    this.find('.detect').disabled = this.find('.take-out').disabled = !this.picture.blob
+    this.find('.take-out-masks').disabled = !this.mask.blob && !this.region.blob
   }
 
   // detect shows what the preprocessor makes of the picture.
@@ -164,7 +171,7 @@ class Unit {
     this.problem('')
     try {
       const { images } = await call('POST', 'controlnet/detect', {
-        controlnet_module: module, controlnet_input_images: [await dataURL(this.blob)],
+        controlnet_module: module, controlnet_input_images: [await dataURL(this.picture.blob)],
         controlnet_processor_res: processor_res, controlnet_threshold_a: threshold_a, controlnet_threshold_b: threshold_b,
       })
       const image = this.find('.made img')
@@ -176,6 +183,16 @@ class Unit {
   }
 
   async request() {
-    return { ...this.values(), ...(this.blob && { image: await dataURL(this.blob) }) }
+    const { advanced_weighting: weights, ...unit } = this.values()
+    if (weights.trim()) unit.advanced_weighting = weights.split(',').map(Number)
+    for (const [name, { blob }] of [['image', this.picture], ['mask', this.mask], ['effective_region_mask', this.region]]) {
+      if (blob) unit[name] = await dataURL(blob)
+    }
+    return unit
   }
 }
+
+onProblem(message => {
+  const [, i] = message.match(/^ControlNet unit (\d+)/) ?? []
+  return units.filter(u => u.on())[i]?.input('model')
+})

@@ -81,13 +81,25 @@ function showError(input, text) {
   for (let parent = input.closest('details'); parent; parent = parent.parentElement.closest('details')) parent.open = true
 }
 
+const finders = []
+
+// onProblem asks find for the field that a message of the server is about, before its words
+// are looked at.
+export const onProblem = find => finders.push(find)
+
 // valid checks the values as the fields' limits ask, and shows what is wrong.
 export function valid() {
   clearErrors()
-  const wrong = named().filter(input => shown(input) && !input.checkValidity())
+  const wrong = named().filter(input => shown(input) && !right(input))
   for (const input of wrong) showError(input, input.validationMessage)
   wrong[0]?.focus()
   return wrong.length === 0
+}
+
+// right tells whether a field's value is within its limits. The server takes values between
+// the steps of fractions.
+function right({ validity, step }) {
+  return validity.valid || validity.stepMismatch && step < 1 && !validity.rangeUnderflow && !validity.rangeOverflow
 }
 
 // shown tells fields of the chosen mode from the others; those of a closed section count.
@@ -105,7 +117,8 @@ const words = {
 // showProblem shows an error of the server at the fields that it names, else below the
 // button.
 export function showProblem(problem) {
-  const inputs = new Map()
+  const inputs = new Map(), found = finders.map(find => find(problem.message)).find(Boolean)
+  if (found) inputs.set(found, problem.message)
   for (const { name, text } of problem.fields ?? []) {
     const input = inputOf(name)
     if (input) inputs.set(input, text)

@@ -3,11 +3,12 @@
 import { call } from './api.js'
 import { bytes, offer } from './dom.js'
 import { field, keepDefaults, set } from './form.js'
+import * as extensions from './extensions.js'
 import * as soft from './soft.js'
 
 // server is what the lists said last.
 export const server = {
-  options: {}, checkpoints: [], vaes: [], samplers: [], schedulers: [], upscalers: [], latentModes: [],
+  options: {}, pictureOptions: [], checkpoints: [], vaes: [], samplers: [], schedulers: [], upscalers: [], latentModes: [],
   loras: [], embeddings: [], hypernetworks: [], styles: [], scripts: [], modules: {}, controls: [], detectors: [], toys: { titles: null },
 }
 
@@ -29,14 +30,14 @@ export async function refresh() {
 }
 
 async function lists() {
-  const [options, samplers, schedulers, modes, upscalers, styles, scripts, modules, controls, detectors, hypernetworks, files, toys] = await Promise.all([
-    list('options'), list('samplers'), list('schedulers'), list('latent-upscale-modes'), list('upscalers'),
+  const [options, choices, modes, upscalers, styles, scripts, modules, controls, detectors, hypernetworks, files, toys] = await Promise.all([
+    list('options'), call('GET', 'webui/choices.json'), list('latent-upscale-modes'), list('upscalers'),
     list('prompt-styles'), list('script-info'), call('GET', 'controlnet/module_list'),
     call('GET', 'controlnet/model_list'), call('GET', 'adetailer/v1/ad_model'), list('hypernetworks'), call('GET', 'webui/files.json'), call('GET', 'webui/toys.json'),
   ])
   Object.assign(server, {
     options, toys, scripts, hypernetworks,
-    samplers: samplers.map(s => s.name), schedulers: schedulers.map(s => s.label),
+    samplers: choices.samplers, schedulers: choices.schedulers, pictureOptions: choices.options,
     latentModes: modes.map(m => m.name), upscalers: upscalers.map(u => u.name),
     styles: styles.filter(s => s.prompt !== null || s.negative_prompt !== null),
     modules: modules.module_detail, controls: controls.model_list, detectors: detectors.ad_model,
@@ -59,6 +60,7 @@ function fillDefaults(api, detail) {
   field.mask_blur.value = known.mask_blur_x.default
   field.inpaint_full_res.value = String(known.inpaint_full_res.default)
   soft.fill()
+  extensions.fill()
   server.sampler = known.sampler_index.default
 }
 

@@ -1,12 +1,14 @@
 // The parameters text of a picture: shown, and put back into the form.
 
 import { call } from './api.js'
-import { $, make, save, saved } from './dom.js'
+import { fieldOf, held, labelled } from './arguments.js'
+import { $, make, offer, save, saved } from './dom.js'
 import { changed, field, now, reset, set } from './form.js'
 import { server } from './lists.js'
 import * as canvas from './canvas.js'
 import * as control from './control.js'
 import * as detailer from './detailer.js'
+import * as extensions from './extensions.js'
 import { dataURL } from './pictures.js'
 import { setStyles } from './prompt.js'
 import * as scripts from './scripts.js'
@@ -41,8 +43,10 @@ export function show(element, text) {
 // use fills the form with all that a text says, and the defaults for the rest. It
 // returns sentences about what could not be taken.
 export async function use(text) {
-  const { fields, overrides, model_hash: hash, model, control: units, details, soft: softArgs, script, script_name: name } = await call('POST', 'webui/parameters', { text })
+  const { fields, overrides, model_hash: hash, model, control: units, details, soft: softArgs, extensions: others, notes, script, script_name: name } = await call('POST', 'webui/parameters', { text })
   const missing = []
+  const [rescale] = others?.['cfg rescale extension'] ?? []
+  if (rescale !== undefined) overrides.cfg_rescale = rescale
   const mine = field.model.value, vae = field.sd_vae.value
   reset()
   set('model', mine)
@@ -71,6 +75,7 @@ export async function use(text) {
   if (units?.length) missing.push('The pictures of ControlNet are not in the file.')
   detailer.use(details ?? [])
   soft.use(softArgs)
+  missing.push(...extensions.use(others), ...notes ?? [])
   changed()
   scripts.fill()
   scripts.set(name, script ?? {})
@@ -98,28 +103,51 @@ function fillModel(hash, model, missing) {
 // Options that have no field of their own are sent with the request and shown.
 
 const remembered = 'overrides'
-let others = saved(remembered, {})
+let options = saved(remembered, {})
 
 // overrides are the options that the form has beside its fields.
-export const overrides = () => others
+export const overrides = () => options
 
-function fillOverrides({ CLIP_stop_at_last_layers: skip, sd_vae: vae, tiling, sd_model_checkpoint: _, ...rest }, missing) {
+function fillOverrides({ CLIP_stop_at_last_layers: skip, sd_vae: vae, tiling, cfg_rescale: rescale, step_cache: cache, sd_model_checkpoint: _, ...rest }, missing) {
   if (skip !== undefined) set('clip_skip', skip)
   if (tiling !== undefined) set('tiling', tiling)
+  if (rescale !== undefined) set('cfg_rescale', rescale)
+  if (cache !== undefined) set('step_cache', cache)
   if (vae !== undefined && !set('sd_vae', vae)) missing.push(`VAE "${vae}" is not here.`)
-  others = rest
+  setOverrides(rest)
+}
+
+export function setOverrides(list) {
+  options = list
   showOverrides()
 }
 
+// offerOptions lists those that may be added.
+export function offerOptions() {
+  offer($('option-name'), server.pictureOptions.map(o => o.name))
+  showOption()
+}
+
+// showOption makes the field for the chosen option's value.
+function showOption() {
+  const { value, choices } = chosenOption()
+  const input = fieldOf({ value, choices }, { id: 'option-value' })
+  $('option-value').closest('label').replaceWith(labelled(input.type === 'checkbox' ? 'On' : 'Value', input))
+}
+
+const chosenOption = () => server.pictureOptions.find(o => o.name === $('option-name').value)
+
+$('option-name').onchange = showOption
+$('add-option').onclick = () => setOverrides({ ...options, [chosenOption().name]: held($('option-value')) })
+
 export function showOverrides() {
-  save(remembered, others)
-  const names = Object.keys(others)
-  $('overrides-section').hidden = names.length === 0
+  save(remembered, options)
+  const names = Object.keys(options)
   now('overrides-section', String(names.length || ''))
   $('overrides').replaceChildren(...names.map(name => make('li', {}, make('button', {
-    type: 'button', className: 'chip', textContent: `${name}: ${others[name]}`, title: 'Remove this option',
+    type: 'button', className: 'chip', textContent: `${name}: ${options[name]}`, title: 'Remove this option',
     onclick: () => {
-      delete others[name]
+      delete options[name]
       showOverrides()
     },
   }))))

@@ -3,6 +3,7 @@
 import * as canvas from './canvas.js'
 import * as control from './control.js'
 import * as detailer from './detailer.js'
+import * as extensions from './extensions.js'
 import { field, number } from './form.js'
 import { server } from './lists.js'
 import { overrides } from './parameters.js'
@@ -28,7 +29,7 @@ async function common() {
   const body = {
     prompt: field.prompt.value, negative_prompt: field.negative_prompt.value, styles: styles(),
     sampler_name: field.sampler_name.value, scheduler: field.scheduler.value, tiling: field.tiling.checked,
-    override_settings: options(), alwayson_scripts: { ...await control.args(), ...detailer.args() }, ...scripts.request(),
+    override_settings: options(), alwayson_scripts: { ...await control.args(), ...detailer.args(), ...await extensions.args() }, ...scripts.request(),
   }
   numbers(body, 'steps', 'cfg_scale', 'width', 'height', 'batch_size', 'n_iter', 'seed', 'subseed', 'subseed_strength', 'seed_resize_from_w', 'seed_resize_from_h')
   if (field.refiner_checkpoint.value) {
@@ -43,6 +44,7 @@ function options() {
   if (field.model.value) set.sd_model_checkpoint = field.model.value
   if (field.sd_vae.value) set.sd_vae = field.sd_vae.value
   if (field.clip_skip.value) set.CLIP_stop_at_last_layers = number('clip_skip')
+  for (const name of ['cfg_rescale', 'step_cache']) if (field[name].value) set[name] = number(name)
   if (server.options.show_progress_type?.startsWith('Approx')) set.show_progress_every_n_steps = 1 // they cost next to nothing
   return set
 }

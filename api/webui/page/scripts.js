@@ -1,11 +1,12 @@
 // Scripts: their fields are made of what the server says about their arguments.
 
+import { fieldOf, held, labelled } from './arguments.js'
 import { $, make, offer, save, saved } from './dom.js'
-import { field, now } from './form.js'
+import { field, now, onProblem } from './form.js'
 import { server } from './lists.js'
 
 const none = '', plot = 'x/y/z plot', remembered = 'scripts'
-const values = saved(remembered, {}) // by script and key of the argument
+let values = saved(remembered, {}) // by script and key of the argument
 
 // captions say in other words what arguments are, by their places, where the script's
 // own labels repeat.
@@ -43,6 +44,13 @@ export function set(name, given = {}) {
   show()
 }
 
+// reset forgets all values, and chooses none.
+export function reset() {
+  values = {}
+  save(remembered, values)
+  set(none)
+}
+
 // show makes the fields of the chosen script.
 export function show() {
   const chosen = script()
@@ -62,15 +70,17 @@ function rows(s) {
 function row(s, arg, i) {
   const mine = values[s.name] ??= {}
   const key = keyOf(s, i), label = captions[s.name]?.[i] ?? arg.label
-  const value = mine[key] ?? arg.value
-  const input = control(arg, value)
+  const input = fieldOf(arg, {
+    name: `script_${i}`, value: mine[key] ?? arg.value, choices: arg.label === 'Upscaler' ? server.upscalers : arg.choices,
+    ...(typeof arg.value === 'number' ? { min: arg.minimum ?? '', max: arg.maximum ?? '' } : {}),
+    ...(/prompt|list/i.test(arg.label) ? { rows: 4 } : {}),
+  })
   input.addEventListener('input', () => {
-    mine[key] = input.type === 'checkbox' ? input.checked : input.type === 'number' ? Number(input.value) : input.value
+    mine[key] = held(input)
     save(remembered, values)
     if (s.name === plot && arg.choices) show()
   })
-  if (input.type === 'checkbox') return make('label', { className: 'check' }, input, ' ' + label)
-  const caption = make('label', { textContent: label + ' ' }, input)
+  const caption = labelled(label, input)
   const known = s.name === plot && arg.label.endsWith(' values') && knownValues(mine[arg.label.replace('values', 'type')] ?? typeOf(s, arg))
   if (!known) return caption
   const fill = make('button', { type: 'button', textContent: 'All of them', onclick: () => {
@@ -81,19 +91,6 @@ function row(s, arg, i) {
 }
 
 const typeOf = (s, arg) => s.args.find(a => a.label === arg.label.replace('values', 'type')).value
-
-function control(arg, value) {
-  if (typeof arg.value === 'boolean') return make('input', { type: 'checkbox', checked: value })
-  if (arg.choices) {
-    const select = make('select')
-    offer(select, arg.label === 'Upscaler' ? server.upscalers : arg.choices, value)
-    return select
-  }
-  if (typeof arg.value === 'number') {
-    return make('input', { type: 'number', value, min: arg.minimum ?? '', max: arg.maximum ?? '', step: arg.step ?? 'any' })
-  }
-  return make('textarea', { rows: /prompt|list/i.test(arg.label) ? 4 : 1, value })
-}
 
 // knownValues are what an axis of the plot can be, where that is a list.
 function knownValues(type) {
@@ -119,3 +116,9 @@ export function request() {
   })
   return { script_name: s.name, script_args: args }
 }
+
+// Messages about values of the plot quote them.
+onProblem(message => {
+  const [, value] = message.match(/['"](.+?)['"]|: (.+)$/)?.filter(Boolean) ?? []
+  return value && script() && [...document.querySelectorAll('#script-fields textarea')].find(box => box.value.includes(value))
+})
