@@ -157,6 +157,7 @@ func Parse(tensors []*Tensor, metadata map[string]string) *File {
 				found[target] = m
 			}
 			m.parts[role] = t
+			f.metadata.ownBlocks = f.metadata.ownBlocks || role == "oft_R" && len(t.Shape) == 2 && t.Shape[0] > 1
 		}
 	}
 	f.Modules = len(found) + len(unknown)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -682,6 +683,14 @@ func TestTunersThatDoNotFit(t *testing.T) {
 		}
 		return values{shape, make([]float32, n)}
 	}
+	// places are those of a SHiRA for a layer of some sides.
+	places := func(n, outs, ins int) map[string]values {
+		at := of(2, int64(n))
+		for i := range n {
+			at.data[i], at.data[n+i] = float32(i%outs), float32(i*7%ins)
+		}
+		return map[string]values{"shira_weight": of(int64(n)), "shira_indices": at}
+	}
 	for name, parts := range map[string]map[string]values{
 		"VeRA of a narrow matrix":     {"vera_lambda_b": of(40), "vera_lambda_d": of(4), "vera_A": of(4, 23), "vera_B": of(40, 4)},
 		"VeRA of two ranks":           {"vera_lambda_b": of(40), "vera_lambda_d": of(4), "vera_A": of(5, 24), "vera_B": of(40, 4)},
@@ -699,6 +708,12 @@ func TestTunersThatDoNotFit(t *testing.T) {
 		"HRA of another layer":        {"hra_u": of(25, 4)},
 		"RoAd of another layer":       {"road_theta": of(21), "road_alpha": of(21)},
 		"AdaLoRA of two ranks":        {"lora_A": of(4, 24), "lora_B": of(40, 4), "lora_E": of(3, 1)},
+		"MiSS of a narrow layer":      {"miss_block": of(8, 20)},
+		"SHiRA of a narrow layer":     places(32, 20, 12),
+		"SHiRA of a half":             places(64, 20, 12),
+		"rotation of a narrow layer":  {"oft_R.weight": of(1, 28), "../resnets.0.conv1.oft_R.weight": of(3, 28)},
+		"difference turned":           {"diff": of(24, 40)},
+		"remainder turned":            {"lora_up.weight": of(40, 4), "lora_down.weight": of(4, 24), "bias": of(24, 40)},
 	} {
 		arrays := map[string]values{}
 		for role, v := range parts {
@@ -706,13 +721,55 @@ func TestTunersThatDoNotFit(t *testing.T) {
 				arrays["base_model."+role] = v
 				continue
 			}
+			if other, ok := strings.CutPrefix(role, "../"); ok {
+				arrays["base_model.model.mid_block."+other] = v
+				continue
+			}
 			arrays[module+role] = v
 		}
 		f, content := parse(t, nil, arrays)
 		require.NotEmpty(t, f.Changes, name)
 		for _, c := range f.Changes {
+			if !strings.Contains(c.Module, "proj_in") {
+				continue
+			}
 			_, err := c.Prepare(adapter.Plain{}, bytes.NewReader(content), []int64{40, 24}, new(adapter.Arena))
 			require.ErrorAs(t, err, new(*adapter.UnfitError), name)
+		}
+	}
+}
+
+// Sizes that fit a layer by accident are told by PEFT's settings.
+func TestTunersOfAnotherLayer(t *testing.T) {
+	const module = "base_model.model.mid_block.attentions.0.proj_in."
+	places := some(2, 128)
+	for i := range 128 {
+		places.data[i], places.data[128+i] = float32(i%40), float32(i%24)
+	}
+	shira := map[string]values{"shira_weight": some(128), "shira_indices": places}
+	for name, tc := range map[string]struct {
+		parts        map[string]values
+		right, wrong string
+	}{
+		"SHiRA":      {shira, `{"r": 2}`, `{"r": 4}`},
+		"MiSS":       {map[string]values{"miss_block": some(8, 4)}, `{"init_weights": "mini", "mini_r": 4}`, `{"init_weights": true, "mini_r": 1}`},
+		"RoAd":       {map[string]values{"road_theta": some(40), "road_alpha": some(40)}, `{"variant": "road_2", "group_size": 8}`, `{"variant": "road_1", "group_size": 8}`},
+		"OFT shared": {map[string]values{"oft_R.weight": some(1, 28)}, `{"block_share": true}`, `{"block_share": false}`},
+	} {
+		arrays := map[string]values{}
+		for role, v := range tc.parts {
+			arrays[module+role] = v
+		}
+		for config, fits := range map[string]bool{tc.right: true, tc.wrong: false} {
+			f, content := parse(t, nil, arrays)
+			f.Configure([]byte(config))
+			require.NotEmpty(t, f.Changes, name)
+			_, err := f.Changes[len(f.Changes)-1].Prepare(adapter.Plain{}, bytes.NewReader(content), []int64{40, 24}, new(adapter.Arena))
+			if fits {
+				require.NoError(t, err, name)
+				continue
+			}
+			require.EqualError(t, err, "adapters that have another shape than the layer", name)
 		}
 	}
 }

@@ -13,6 +13,8 @@ import (
 // the strength of an adapter, which their files have no alpha for.
 type trainerNotes struct {
 	unet, text *loraConfig // nil where nothing is said
+
+	ownBlocks bool // a layer of the file has a rotation for each of its blocks
 }
 
 // loraConfig is a part of PEFT's configurations.
@@ -28,11 +30,16 @@ type loraConfig struct {
 	// Of an OFTConfig.
 	Neumann *bool `json:"use_cayley_neumann"`
 	Terms   *int  `json:"num_cayley_neumann_terms"`
+	Share   *bool `json:"block_share"`
 
 	// Of other configurations.
 	OtherAlpha *float64 `json:"alpha"`      // LoHa's, LoKr's and GraLoRA's
 	GroupSize  *int     `json:"group_size"` // RoAd's
 	Orthogonal bool     `json:"apply_GS"`   // HRA's
+	Variant    string   `json:"variant"`    // RoAd's
+
+	Weights   json.RawMessage `json:"init_weights"` // of MiSS "mini" where outputs repeat
+	MiniWidth int             `json:"mini_r"`       // then after so many
 
 	// Of an IA3Config: names, or one expression.
 	FeedForward json.RawMessage `json:"feedforward_modules"`
@@ -52,7 +59,8 @@ func readNotes(metadata map[string]string) *trainerNotes {
 // unless the file's header has its own.
 func (f *File) Configure(config []byte) {
 	if f.metadata.unet == nil && f.metadata.text == nil {
-		*f.metadata = *readNotes(map[string]string{"lora_adapter_metadata": string(config)})
+		read := readNotes(map[string]string{"lora_adapter_metadata": string(config)})
+		f.metadata.unet, f.metadata.text = read.unet, read.text
 	}
 }
 
@@ -71,7 +79,11 @@ func configOf(keys map[string]json.RawMessage, prefix string) *loraConfig {
 		own = plain
 	}
 	var c loraConfig
-	for name, into := range map[string]any{"r": &c.Rank, "lora_alpha": &c.Alpha, "alpha_pattern": &c.AlphaPattern, "rank_pattern": &c.RankPattern, "use_rslora": &c.RSLoRA, "init_lora_weights": &c.Init, "use_cayley_neumann": &c.Neumann, "num_cayley_neumann_terms": &c.Terms, "feedforward_modules": &c.FeedForward, "alpha": &c.OtherAlpha, "group_size": &c.GroupSize, "apply_GS": &c.Orthogonal} {
+	for name, into := range map[string]any{
+		"r": &c.Rank, "lora_alpha": &c.Alpha, "alpha_pattern": &c.AlphaPattern, "rank_pattern": &c.RankPattern, "use_rslora": &c.RSLoRA, "init_lora_weights": &c.Init,
+		"use_cayley_neumann": &c.Neumann, "num_cayley_neumann_terms": &c.Terms, "block_share": &c.Share, "feedforward_modules": &c.FeedForward,
+		"alpha": &c.OtherAlpha, "group_size": &c.GroupSize, "apply_GS": &c.Orthogonal, "variant": &c.Variant, "init_weights": &c.Weights, "mini_r": &c.MiniWidth,
+	} {
 		if value, ok := own[name]; ok && json.Unmarshal(value, into) != nil && name != "rank_pattern" {
 			return nil
 		}
@@ -105,6 +117,20 @@ func (c *loraConfig) group(otherwise int) int {
 		return *c.GroupSize
 	}
 	return otherwise
+}
+
+// repeats is after how many outputs those of MiSS repeat, of a layer of some outputs.
+func (c *loraConfig) repeats(out int) int {
+	var method string
+	if json.Unmarshal(c.Weights, &method) == nil && method == "mini" {
+		return c.MiniWidth
+	}
+	return out
+}
+
+// anglesOf is how many angles RoAd has for a number of outputs, 0 where nothing is said.
+func (c *loraConfig) anglesOf(out int) int {
+	return map[string]int{"road_1": out / 2, "road_2": out, "road_4": 2 * out}[c.Variant]
 }
 
 // changedBase returns how PEFT began a LoRA where it changed the base for that, "" where
@@ -176,6 +202,15 @@ func (n *trainerNotes) rotation(text bool) (exact bool, terms int) {
 		return false, *c.Terms
 	}
 	return false, usual
+}
+
+// shared tells whether a rotation that is smaller than its layer may be that of all
+// blocks; else it is one of another layer.
+func (n *trainerNotes) shared(text bool) bool {
+	if share := n.of(text).Share; share != nil {
+		return *share
+	}
+	return !n.ownBlocks
 }
 
 // feedsForward tells whether PEFT's IA3 of a module is for its inputs.

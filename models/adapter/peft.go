@@ -78,7 +78,7 @@ func (c *Change) oftOfInputs(r *reader, l layout) (*Delta, error) {
 	if side*(side-1)/2 != values {
 		return nil, unfit(reasonFit)
 	}
-	if n*side != l.cols() && (n != 1 || l.cols()%side != 0) {
+	if n*side != l.cols() && (n != 1 || l.cols()%side != 0 || !c.notes.shared(c.Text)) {
 		return nil, unfit(reasonShape)
 	}
 	stored := r.floats(t)

@@ -342,7 +342,7 @@ func (c *Change) half(r *reader, role string, core *Tensor) (values []float32, r
 // whole prepares a difference that is stored as it is.
 func (c *Change) whole(r *reader, t *Tensor, l layout, factor float64) (*sum, error) {
 	n := int(t.Values())
-	if n%l.out != 0 {
+	if n%l.out != 0 || len(t.Shape) > 1 && l.cols() > 1 && int(t.Shape[0]) != l.out {
 		return nil, unfit(reasonShape)
 	}
 	values, cols, m := r.part(t), n/l.out, r.math
@@ -376,7 +376,7 @@ func (c *Change) withResidual(r *reader, s *sum) (*sum, error) {
 		return s, nil
 	case c.parts["bias"] != nil:
 		t := c.parts["bias"]
-		if int(t.Values()) != s.rows*s.cols {
+		if int(t.Values()) != s.rows*s.cols || len(t.Shape) > 1 && int(t.Shape[0]) != s.rows {
 			return nil, unfit(reasonShape)
 		}
 		values = r.floats(t)
@@ -400,7 +400,7 @@ func (c *Change) withResidual(r *reader, s *sum) (*sum, error) {
 			}
 			all *= side
 		}
-		if all != int64(s.rows)*int64(s.cols) {
+		if all != int64(s.rows)*int64(s.cols) || sides[0] != int64(s.rows) {
 			return nil, unfit(reasonShape)
 		}
 		values = r.arena.zeros(int(all))

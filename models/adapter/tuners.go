@@ -257,7 +257,7 @@ func (c *Change) miss(r *reader, l layout) (*Delta, error) {
 	cols, m := l.cols(), r.math
 	if len(t.Shape) == 2 {
 		side, repeat := int(t.Shape[0]), int(t.Shape[1])
-		if l.out%repeat != 0 || side > cols {
+		if repeat != c.notes.of(c.Text).repeats(l.out) || l.out%repeat != 0 || side > cols {
 			return nil, unfit(reasonShape)
 		}
 		turned := transpose(r.arena, r.floats(t), side, repeat)
@@ -331,14 +331,23 @@ func (c *Change) shira(r *reader, l layout) (*sum, error) {
 	if len(at.Shape) != 2 || at.Shape[0] != 2 || int(at.Shape[1]) != n {
 		return nil, unfit(reasonFit)
 	}
+	sides := l.out + l.cols() // PEFT stores as many values as a LoRA of the rank has
+	if rank := c.notes.of(c.Text).Rank; n == 0 || n%sides != 0 || rank != nil && float64(n/sides) != *rank {
+		return nil, unfit(reasonShape)
+	}
 	index, single := r.ints(at), r.floats(t)
 	dW := r.arena.zeros(l.out * l.cols())
+	most, mostInput := int64(0), int64(0)
 	for i := range n {
 		o, j := index[i], index[n+i]
 		if o < 0 || j < 0 || o >= int64(l.out) || j >= int64(l.cols()) {
 			return nil, unfit(reasonShape)
 		}
+		most, mostInput = max(most, o), max(mostInput, j)
 		dW[int(o)*l.cols()+int(j)] += single[i]
+	}
+	if most < int64(l.out/2) && mostInput < int64(l.cols()/2) { // the places of a narrower layer
+		return nil, unfit(reasonShape)
 	}
 	return dense(r.math, dW, l, 1), nil
 }
@@ -416,6 +425,9 @@ func (c *Change) road(r *reader, l layout) (*Delta, error) {
 		return nil, unfit(reasonFit)
 	}
 	if group < 2 || group%2 != 0 || l.out%group != 0 || n != l.out/2 && n != l.out && n != 2*l.out {
+		return nil, unfit(reasonShape)
+	}
+	if told := c.notes.of(c.Text).anglesOf(l.out); told != 0 && n != told { // as of a layer with twice or half the outputs
 		return nil, unfit(reasonShape)
 	}
 	angles, lengths := r.floats(theta), r.floats(alpha)
