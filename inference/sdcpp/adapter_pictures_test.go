@@ -156,7 +156,13 @@ func TestPicturesOfAdapters(t *testing.T) {
 		linear     = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_v"
 		conv       = "lora_unet_down_blocks_0_resnets_0_conv1"
 		norm       = "lora_unet_down_blocks_0_resnets_0_norm1"
-		peft       = "base_model.model.down_blocks.0.attentions.0.transformer_blocks.0.attn1."
+		biasName   = block + "1.transformer_blocks.0.attn1.to_out.0.bias"
+		lnName     = block + "1.transformer_blocks.0.norm1.weight"
+		wideName   = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_v.weight"
+		peftBlock  = "base_model.model.down_blocks.0.attentions.0.transformer_blocks.0."
+		peft       = peftBlock + "attn1."
+		value      = peft + "to_v."
+		wideLayer  = "base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_v."
 		side       = 32 // inputs and outputs of the layers
 		rank       = 4
 	)
@@ -173,7 +179,15 @@ func TestPicturesOfAdapters(t *testing.T) {
 	vector, blocks, stages := random(side, 1, 1), random(side, 8, 0.5), random(2*side, 8, 0.5)
 	dense := random(side, side, 0.4)
 	normDiff := random(side, 1, 2)
+	spread, wide, circles, single := random(rank, 1, 2), random(rank, side+8, 0.4), random(16, 8, 8), random(2*side, 1, 3)
+	places := newGrid(2, 2*side, func(i, k int) float64 { return float64((k + i*(k/side*5+k*6)) % side) })
+	angles := random(side, 1, 1)
+	lengths := newGrid(side, 1, func(int, int) float64 { return float64(float32(2 + r.Float64())) })
 
+	// stretched multiplies each row.
+	stretched := func(g, factors grid) grid {
+		return newGrid(g.rows, g.cols, func(i, j int) float64 { return g.at(i, j) * factors.at(i, 0) })
+	}
 	// tucker is up (core x down) of a convolution: [out][in][kernel].
 	tucker := func(core, up, down grid) grid {
 		return newGrid(up.rows, down.cols*9, func(o, j int) float64 {
@@ -279,6 +293,62 @@ func TestPicturesOfAdapters(t *testing.T) {
 			peft + "to_v.weight": dense.array(side, side), peft + "to_k.lora_A.weight": down.array(rank, side), peft + "to_k.lora_B.weight": filled(0, side, rank),
 		}, linearName, func(grid) grid { return dense }},
 		"norm": {parts{norm + ".w_norm": normDiff.array(side)}, normName, func(w grid) grid { return w.plus(normDiff) }},
+		"AdaLoRA": {parts{value + "lora_A": down.array(rank, side), value + "lora_B": up.array(side, rank), value + "lora_E": spread.array(rank, 1)}, linearName, func(w grid) grid {
+			return w.plus(up.mul(stretched(down, spread)))
+		}},
+		"VeRA": {parts{
+			"base_model.vera_A": wide.array(rank, side+8), "base_model.vera_B": up.array(side, rank), value + "vera_lambda_b": scale.array(side), value + "vera_lambda_d": spread.array(rank),
+		}, linearName, func(w grid) grid {
+			return w.plus(stretched(up.mul(stretched(newGrid(rank, side, wide.at), spread)), scale))
+		}},
+		"DeLoRA": {parts{value + "delora_A": down.array(rank, side), value + "delora_B": up.array(side, rank), value + "delora_lambda": scalar(40).shaped(1), value + "delora_w_norm": scale.array(side)}, linearName, func(w grid) grid {
+			rows, columns := down.lengths(), up.transposed().lengths()
+			d := newGrid(rank, side, func(k, j int) float64 { return down.at(k, j) * 40 / rank / rows[k] / columns[k] * scale.at(j, 0) })
+			return w.plus(up.mul(d))
+		}},
+		// alpha is 64 unless PEFT's settings say otherwise; all is one block.
+		"GraLoRA": {parts{value + "gralora_A": down.transposed().array(1, side, rank), value + "gralora_B": up.transposed().array(1, rank, side)}, linearName, func(w grid) grid {
+			return w.plus(up.mul(down).times(64 / rank))
+		}},
+		"MiSS": {parts{value + "miss_block": down.array(rank, side)}, linearName, func(w grid) grid {
+			return newGrid(side, side, func(o, i int) float64 { return w.at(o, i) + down.at(i%rank, o) })
+		}},
+		"C3A": {parts{value + "c3a_kernel": circles.array(4, 4, 8)}, linearName, func(w grid) grid {
+			return newGrid(side, side, func(o, i int) float64 {
+				return w.at(o, i) + circles.at(o/8*4+i/8, ((i-o)%8+8)%8)/side
+			})
+		}},
+		"SHiRA": {parts{value + "shira_weight": single.array(2 * side), value + "shira_indices": places.array(2, 2*side)}, linearName, func(w grid) grid {
+			out := w.times(1)
+			for k := range 2 * side {
+				out.v[int(places.at(0, k))*side+int(places.at(1, k))] += single.at(k, 0)
+			}
+			return out
+		}},
+		"HiRA": {parts{value + "hira_A": down.array(rank, side), value + "hira_B": up.array(side, rank)}, linearName, func(w grid) grid {
+			return w.with(up.mul(down), func(x, f float64) float64 { return x + x*f })
+		}},
+		"HRA": {parts{value + "hra_u": down.transposed().array(side, rank)}, linearName, func(w grid) grid {
+			for k, length := range down.lengths() {
+				u := down.rowsOf(k, 1).times(1 / length)
+				w = w.plus(w.mul(u.transposed()).mul(u).times(-2))
+			}
+			return w
+		}},
+		// Groups of 64 outputs unless the settings say otherwise: those of the next block.
+		"RoAd": {parts{wideLayer + "road_theta": angles.array(side), wideLayer + "road_alpha": lengths.array(side)}, wideName, func(w grid) grid {
+			return newGrid(w.rows, w.cols, func(o, j int) float64 {
+				pair := o/64*32 + o%32
+				x, y := w.at(o/64*64+o%32, j), w.at(o/64*64+o%32+32, j)
+				c, s := lengths.at(pair, 0)*math.Cos(angles.at(pair, 0)), lengths.at(pair, 0)*math.Sin(angles.at(pair, 0))
+				if o%64 < 32 {
+					return c*x - s*y
+				}
+				return c*y + s*x
+			})
+		}},
+		"BEFT":      {parts{peftBlock + "attn1.to_out.0.beft_bias": normDiff.array(1, side)}, biasName, func(w grid) grid { return w.plus(normDiff) }},
+		"LN tuning": {parts{peftBlock + "norm1.ln_tuning_layers.weight": normDiff.array(side)}, lnName, func(grid) grid { return normDiff }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := paint("<lora:x:1>", map[string]string{"x": writeLoRA(t, c.parts)})
