@@ -15,14 +15,86 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/inference"
+	"sdworker/inference/detect"
 	"sdworker/inference/imageio"
+	"sdworker/inference/latent"
 	"sdworker/inference/regions"
 	"sdworker/inference/sampler"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/synth"
 )
 
-// mixedRequest is one of many kinds of requests for the tiny files.
+// kinds of requests for the tiny files; i tells one from another. Any two go together.
+var kinds = []func(t *testing.T, r *inference.Request, i int){
+	func(t *testing.T, r *inference.Request, _ int) {
+		r.Prompt += " <lora:l:0.7>"
+		r.Files.LoRAs = map[string]string{"l": model(t, synth.LoRA)}
+	},
+	func(t *testing.T, r *inference.Request, _ int) { r.Files.VAE = model(t, synth.VAE) },
+	func(_ *testing.T, r *inference.Request, _ int) { r.Width = 96 },
+	func(_ *testing.T, r *inference.Request, _ int) { r.Prompt += strings.Repeat(" a long prompt", 30) },
+	func(_ *testing.T, r *inference.Request, _ int) { r.Tiling = true },
+	func(_ *testing.T, r *inference.Request, _ int) { r.BatchSize = 2 },
+	func(_ *testing.T, r *inference.Request, _ int) { r.BatchNum = 2 },
+	func(_ *testing.T, r *inference.Request, i int) { fromPicture(r, i) },
+	func(_ *testing.T, r *inference.Request, i int) {
+		fromPicture(r, i)
+		mask := imageio.NewGray(64, 64)
+		for at := range mask.Pix {
+			if at%64 > 20 && at/64 > 30 {
+				mask.Pix[at] = 255
+			}
+		}
+		soft := latent.DefaultSoft()
+		r.Init.Mask = &inference.Mask{Image: mask, BlurX: 2, BlurY: 2, Fill: 1, OnlyMasked: i%2 == 0, Padding: 4, Soft: &soft}
+	},
+	func(_ *testing.T, r *inference.Request, _ int) {
+		r.Hires = &inference.Hires{Width: 96, Height: 96, Upscaler: "Latent", Sampler: "Euler a", Prompt: r.Prompt, CFGScale: 6, Steps: 2}
+		r.DenoisingStrength = 0.7
+	},
+	func(t *testing.T, r *inference.Request, i int) {
+		r.Control = append(r.Control, inference.ControlUnit{Model: model(t, synth.ControlNet), Module: "none", Image: shade(i), Weight: 1, End: 1, LowRes: true, HighRes: true})
+	},
+	func(t *testing.T, r *inference.Request, i int) {
+		r.Control = append(r.Control, inference.ControlUnit{
+			Model: model(t, synth.IPAdapter), Encoder: model(t, synth.ImageEncoder), Module: "ip-adapter_clip_sd15", Image: shade(i), Weight: 0.8, End: 1,
+		})
+	},
+	func(_ *testing.T, r *inference.Request, i int) {
+		r.Settings.FreeU = inference.TimedFreeU{FreeU: inference.SimpleFreeU(1+i%2, 1.3, 1.4, 0.9, 0.2), End: 1}
+	},
+	func(_ *testing.T, r *inference.Request, _ int) {
+		r.Settings.Perturbation = sampler.Perturbation{Scale: 3, End: 1}
+	},
+	func(_ *testing.T, r *inference.Request, _ int) { r.Settings.StepCache = 0.4 },
+	func(_ *testing.T, r *inference.Request, _ int) { r.Settings.ClipSkip = 2 },
+	func(_ *testing.T, r *inference.Request, _ int) {
+		r.Prompt += " <hypernet:h:1>"
+		r.Files.Hypernets = map[string]string{"h": "../../formats/hypernet/testdata/hypernet.pt"}
+	},
+	func(_ *testing.T, r *inference.Request, _ int) {
+		r.Prompt += " AND a bird"
+		r.Regions = &regions.Spec{Couple: &regions.Couple{Divisions: "1:2,1:2", Positions: "0:0,0:1", Weights: "1,0.5", Steps: 4}}
+	},
+	func(_ *testing.T, r *inference.Request, _ int) {
+		r.Details = []inference.DetailUnit{{
+			Model: "../detect/testdata/detect.pt", Confidence: 0.01, Selection: detect.Selection{MaxRatio: 1, Top: 2}, Prompts: []string{"a face"},
+			Checkpoint: r.Files.Checkpoint, VAE: r.Files.VAE, Sampler: "Euler a", Steps: 3, CFGScale: 7, Width: 64, Height: 64, Settings: inference.DefaultSettings(),
+			DenoisingStrength: 0.5, NoiseMultiplier: 1, Mask: inference.Mask{Fill: 1, OnlyMasked: true, Padding: 8},
+		}}
+	},
+}
+
+// shade is a picture of one colour.
+func shade(i int) imageio.RGB { return imageio.Fill(64, 64, [3]uint8{uint8(8 * i), 120, 40}) }
+
+// fromPicture makes a request img2img.
+func fromPicture(r *inference.Request, i int) {
+	r.DenoisingStrength = 0.6
+	r.Init = &inference.Init{Images: []imageio.RGB{shade(i)}, NoiseMultiplier: 1}
+}
+
+// mixedRequest is a request of two kinds, or of one.
 func mixedRequest(t *testing.T, random *rand.Rand, i int) *inference.Request {
 	samplers := []string{"Euler a", "DPM++ 2M", "Heun", "DDIM", "UniPC", "LCM"}
 	r := &inference.Request{
@@ -30,35 +102,11 @@ func mixedRequest(t *testing.T, random *rand.Rand, i int) *inference.Request {
 		Sampler: samplers[random.IntN(len(samplers))], Steps: 3 + random.IntN(4), CFGScale: 7, Width: 64, Height: 64, BatchSize: 1, BatchNum: 1,
 		Files: inference.Files{Checkpoint: model(t, synth.Checkpoint)}, Settings: inference.DefaultSettings(),
 	}
-	switch random.IntN(13) {
-	case 0:
-		r.Prompt += " <lora:l:0.7>"
-		r.Files.LoRAs = map[string]string{"l": model(t, synth.LoRA)}
-	case 1:
-		r.Files.VAE = model(t, synth.VAE)
-	case 2:
-		r.Width = 96
-	case 3:
-		r.Prompt = strings.Repeat("a long prompt ", 30)
-	case 4:
-		r.Tiling = true
-	case 5:
-		r.BatchSize = 2
-	case 6:
-		r.DenoisingStrength = 0.6
-		r.Init = &inference.Init{Images: []imageio.RGB{imageio.Fill(64, 64, [3]uint8{uint8(8 * i), 120, 40})}, NoiseMultiplier: 1}
-	case 7:
-		r.Control = []inference.ControlUnit{{Model: model(t, synth.ControlNet), Module: "none", Image: imageio.Fill(64, 64, [3]uint8{uint8(8 * i), 90, 200}), Weight: 1, End: 1, LowRes: true}}
-	case 8:
-		r.Settings.FreeU = inference.TimedFreeU{FreeU: inference.SimpleFreeU(1+i%2, 1.3, 1.4, 0.9, 0.2), End: 1}
-	case 9:
-		r.Settings.Perturbation = sampler.Perturbation{Scale: 3, End: 1}
-	case 10:
-		r.Prompt += " <hypernet:h:1>"
-		r.Files.Hypernets = map[string]string{"h": "../../formats/hypernet/testdata/hypernet.pt"}
-	case 11:
-		r.Prompt += " AND a bird"
-		r.Regions = &regions.Spec{Couple: &regions.Couple{Divisions: "1:2,1:2", Positions: "0:0,0:1", Weights: "1,0.5", Steps: 4}}
+	for _, at := range random.Perm(len(kinds))[:1+i%2] {
+		kinds[at](t, r, i)
+	}
+	if r.Init != nil {
+		r.Hires = nil
 	}
 	return r
 }
