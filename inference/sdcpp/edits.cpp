@@ -200,11 +200,18 @@ struct Editor {
     ggml_tensor* filtered(ggml_tensor* x, const FrequencyFilter& filter) {
         const auto turned = [&](ggml_tensor* t) { return ggml_cont(ctx, ggml_permute(ctx, t, 1, 0, 2, 3)); };
         const auto both   = [&](ggml_tensor* across, ggml_tensor* down) {
-            return turned(ggml_mul_mat(ctx, down, turned(ggml_mul_mat(ctx, across, x))));
+            return turned(rows_by(down, turned(rows_by(across, x))));
         };
         x                = ggml_is_contiguous(x) ? x : ggml_cont(ctx, x);
         ggml_tensor* low = ggml_sub(ctx, both(filter.across[0], filter.down[0]), both(filter.across[1], filter.down[1]));
         return ggml_add(ctx, filter.high == 1.f ? x : ggml_scale(ctx, x, filter.high), low);
+    }
+
+    // rows_by multiplies every row of all planes by a square matrix. Vulkan takes one
+    // matrix for several images only where they are one.
+    ggml_tensor* rows_by(ggml_tensor* matrix, ggml_tensor* x) {
+        ggml_tensor* rows = ggml_reshape_2d(ctx, x, x->ne[0], ggml_nrows(x));
+        return ggml_reshape_4d(ctx, ggml_mul_mat(ctx, matrix, rows), x->ne[0], x->ne[1], x->ne[2], x->ne[3]);
     }
 
     // strength_map is the mean over the channels, brought to 0..1 in each image.
