@@ -47,6 +47,8 @@ func TestPage(t *testing.T) {
 		"uses ADetailer":           pageUsesADetailer,
 		"uses extensions":          pageUsesExtensions,
 		"is reset":                 pageResets,
+		"outlives its server":      pageOutlivesItsServer,
+		"has no room":              pageHasNoRoom,
 		"keeps its state":          pageKeepsState,
 		"works behind a prefix":    pageBehindPrefix,
 		"is touched":               pageIsTouched,

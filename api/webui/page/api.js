@@ -63,8 +63,13 @@ function signIn(refused) {
   return asking
 }
 
+// away are the statuses by which a proxy tells that the server does not answer, and the
+// server that it will soon.
+const away = [502, 503, 504]
+
 // events yields the server-sent events of a path as {name, data}, and connects
-// again after a break, until the server says that there are no more.
+// again after a break, of which {name: 'lost'} tells, until the server says that
+// there are no more.
 export async function* events(path, signal) {
   let last = ''
   for (let pause = 500; ; pause = Math.min(2 * pause, 10000)) {
@@ -79,7 +84,8 @@ export async function* events(path, signal) {
         if (event.name === 'done') return
       }
     } catch (problem) {
-      if (signal?.aborted || problem instanceof Problem) throw problem
+      if (signal?.aborted || problem instanceof Problem && !away.includes(problem.status)) throw problem
+      yield { name: 'lost' }
     }
     await new Promise(resolve => setTimeout(resolve, pause))
   }

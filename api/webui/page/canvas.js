@@ -56,7 +56,7 @@ export async function recall() {
   if (kept) await load(kept.blob, kept)
 }
 
-const keep = later(500, () => keepDraft('init', blob && { blob, base: base && base.blob, strokes }))
+const keep = later(500, () => keepDraft('init', blob && { blob, base: base && base.blob, strokes }).catch(() => {}))
 
 // Painting
 
@@ -169,6 +169,7 @@ function zoom(factor, x = frame.clientWidth / 2, y = frame.clientHeight / 2) {
   arrange()
 }
 
+addEventListener('resize', arrange) // a telephone is turned
 $('zoom-in').onclick = () => zoom(1.5)
 $('zoom-out').onclick = () => zoom(1 / 1.5)
 frame.addEventListener('wheel', event => {

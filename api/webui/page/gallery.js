@@ -10,6 +10,7 @@ const page = 40 // pictures that are put into the grid at once
 
 let all = [] // entries, the newest first
 let found = all // those that the search finds
+let unsaved = 0 // the last id of a picture that the browser has no room for
 const cells = new Map() // by entry, once they were shown
 
 // start shows the pictures of before.
@@ -27,12 +28,19 @@ function prepare(entry) {
   entry.name = `picture-${entry.id}`
 }
 
-// add keeps pictures, {blob, text}, and shows them first.
+// add keeps pictures, {blob, text}, and shows them first. It reports whether there was room
+// for all; others last until the page is closed.
 export async function add(pictures) {
+  let room = true
   for (const { blob, text } of pictures.toReversed()) {
     const entry = { time: Date.now(), text, ...await thumbnail(blob) }
-    entry.id = await storage.add(entry, blob)
+    const id = await storage.add(entry, blob).catch(() => undefined)
+    entry.id = id ?? --unsaved
     prepare(entry)
+    if (id === undefined) {
+      room = false
+      entry.blob = async () => blob
+    }
     all.unshift(entry)
     if (!matches(entry)) continue
     if (found !== all) found.unshift(entry)
@@ -40,6 +48,7 @@ export async function add(pictures) {
   }
   await trim()
   tell()
+  return room
 }
 
 async function trim() {

@@ -68,12 +68,17 @@ class Card {
     try {
       for await (const { name, data } of events(this.path + '/events')) await this[name]?.(data)
     } catch (problem) {
-      if (problem instanceof Problem && (problem.status === 404 || problem.status === 410)) this.remove()
-      else this.failed(problem.message)
+      if (!(problem instanceof Problem) || problem.status !== 404 && problem.status !== 410) this.failed(problem.message)
+      else if (this.known) this.failed('The server was started anew and has forgotten this job.')
+      else this.remove() // it was done long before this page was opened
     }
   }
 
+  // lost is no event of the server's: it does not answer.
+  lost() { this.state('The server does not answer, trying again') }
+
   status({ status, position }) {
+    this.known = true
     const running = status === 'running'
     this.root.classList.toggle('running', running)
     this.find('.cancel').hidden = status !== 'queued' && !running
@@ -118,7 +123,7 @@ class Card {
     const { entries, notes } = await results(output)
     const taken = started_at ? ` in ${duration((new Date(finished_at) - new Date(started_at)) / 1000)}` : ''
     const told = `${entries.length} ${entries.length === 1 ? 'picture' : 'pictures'}${taken}`
-    await gallery.add(entries)
+    if (!await gallery.add(entries)) notes.push('The browser has no room for more pictures: this lasts until the page is closed. Download it, or delete others.')
     announce(told)
     if (notes.length === 0) return this.remove()
     this.find('.preview').hidden = true

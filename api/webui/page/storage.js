@@ -21,7 +21,7 @@ function database() {
 // within runs f with stores in one transaction and returns what its request gives.
 async function within(names, mode, f) {
   const db = await database()
-  if (db instanceof Memory) return f(...names.map(name => db.store(name)))
+  if (db instanceof Memory) return f(...names.map(name => db.store(name)))?.result
   return new Promise((resolve, reject) => {
     const transaction = db.transaction(names, mode)
     const request = f(...names.map(name => transaction.objectStore(name)))
@@ -33,12 +33,13 @@ async function within(names, mode, f) {
 // entries are all pictures without their files, the oldest first.
 export const entries = () => within(['entries'], 'readonly', store => store.getAll())
 
-// add keeps a picture and returns the id of its entry.
-export async function add(entry, blob) {
-  const id = await within(['entries'], 'readwrite', store => store.add(entry))
-  await within(['files'], 'readwrite', store => store.put(blob, id))
-  return id
-}
+// add keeps a picture and returns the id of its entry. Where there is no room it fails and
+// keeps nothing.
+export const add = (entry, blob) => within(['entries', 'files'], 'readwrite', (entries, files) => {
+  const request = entries.add(entry)
+  request.onsuccess = () => files.put(blob, request.result)
+  return request
+})
 
 export const file = id => within(['files'], 'readonly', store => store.get(id))
 
@@ -53,7 +54,7 @@ export const remove = ids => within(['entries', 'files'], 'readwrite', (entries,
 export const draft = name => within(['drafts'], 'readonly', store => store.get(name))
 export const keepDraft = (name, value) => within(['drafts'], 'readwrite', store => value === null ? store.delete(name) : store.put(value, name))
 
-// Memory stands in for the database. Its stores answer at once.
+// Memory stands in for the database. Its stores answer at once, by what looks like requests.
 class Memory {
   stores = {}
   store(name) { return this.stores[name] ??= new MemoryStore() }
@@ -62,14 +63,14 @@ class Memory {
 class MemoryStore {
   rows = new Map()
   next = 1
-  getAll() { return [...this.rows.values()] }
-  get(key) { return this.rows.get(key) }
+  getAll() { return { result: [...this.rows.values()] } }
+  get(key) { return { result: this.rows.get(key) } }
   put(value, key) { this.rows.set(key, value) }
   delete(key) { this.rows.delete(key) }
   add(value) {
     const id = this.next++
     this.rows.set(id, { ...value, id })
-    return id
+    return { result: id, set onsuccess(f) { f() } }
   }
 }
 
