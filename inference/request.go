@@ -59,6 +59,14 @@ type Request struct {
 	Preview  Preview
 }
 
+// Kind is "img2img" for a request that begins with a picture, else "txt2img".
+func (r *Request) Kind() string {
+	if r.Init != nil {
+		return "img2img"
+	}
+	return "txt2img"
+}
+
 // Images is how many pictures the request asks for.
 func (r *Request) Images() int { return r.BatchSize * r.BatchNum }
 

@@ -173,13 +173,9 @@ type instrumented struct {
 }
 
 func (o *instrumented) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
-	kind := "txt2img"
-	if req.Init != nil {
-		kind = "img2img"
-	}
 	hooks = o.m.countSteps(hooks)
 	var res *inference.Result
-	err := o.m.timed(kind, func() (err error) {
+	err := o.m.timed(req.Kind(), func() (err error) {
 		res, err = o.Generator.Generate(ctx, req, hooks)
 		return err
 	}, func() bool { return res.Interrupted })

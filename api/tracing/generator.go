@@ -26,11 +26,7 @@ type traced struct {
 }
 
 func (g *traced) Generate(ctx context.Context, req *inference.Request, hooks inference.Hooks) (*inference.Result, error) {
-	name := "txt2img"
-	if req.Init != nil {
-		name = "img2img"
-	}
-	ctx, s := g.t.tracer().Start(ctx, name, trace.WithAttributes(g.t.about(req)...))
+	ctx, s := g.t.tracer().Start(ctx, req.Kind(), trace.WithAttributes(g.t.about(req)...))
 	p := &phases{t: g.t, ctx: ctx}
 	res, err := g.Generator.Generate(ctx, req, p.of(hooks))
 	p.end()

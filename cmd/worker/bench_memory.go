@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"sdworker/inference"
 	"sdworker/inference/footprint"
 	"sdworker/internal/cli"
 	"sdworker/sd1"
@@ -21,14 +22,17 @@ type benchMemoryOptions struct {
 func (o *benchMemoryOptions) Validate() []error {
 	var errs []error
 	for _, n := range o.Sides {
-		if n < 64 || n > 8192 || n%8 != 0 {
-			errs = append(errs, fmt.Errorf("--sides has %d, it must be a multiple of 8 from 64 to 8192", n))
+		if n < sd1.LatentScale || n > inference.MaxSide || n%sd1.LatentScale != 0 {
+			errs = append(errs, fmt.Errorf("--sides has %d, it must be a multiple of %d up to %d", n, sd1.LatentScale, inference.MaxSide))
 		}
 	}
-	for _, n := range append(o.Batches, o.Controls) {
-		if n < 1 || n > 1024 {
-			errs = append(errs, fmt.Errorf("--batches and --controls must be 1 to 1024, not %d", n))
+	for _, n := range o.Batches {
+		if n < 1 || n > inference.MaxImages {
+			errs = append(errs, fmt.Errorf("--batches has %d, it must be 1 to %d", n, inference.MaxImages))
 		}
+	}
+	if o.Controls < 1 || o.Controls > inference.MaxControlUnits {
+		errs = append(errs, fmt.Errorf("--controls is %d, it must be 1 to %d", o.Controls, inference.MaxControlUnits))
 	}
 	return errs
 }

@@ -41,10 +41,10 @@ func (g *generateCommand) newAPIRequest(c *cli.Call) (*apiRequest, error) {
 		scripts["ADetailer"] = map[string]any{"args": g.detailUnits(list)}
 	}
 	if soft, _ := g.init.value(softly.variable).(bool); soft {
-		scripts[softly.field.Name] = map[string]any{"args": []any{true}}
 		if g.init.text(mask.variable) == "" {
 			return nil, cli.Usagef("--soft-inpainting needs --mask")
 		}
+		scripts[softly.field.Name] = map[string]any{"args": []any{true}}
 	}
 	if len(scripts) > 0 {
 		req.body["alwayson_scripts"] = scripts
