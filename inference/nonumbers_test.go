@@ -1,12 +1,10 @@
 package inference_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"math"
-	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +13,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/clip"
 	"sdworker/inference/enginetest"
+	"sdworker/models/modelstest"
 )
 
 // spoiled is an engine of which one operation gives a value that is no number.
@@ -74,17 +73,10 @@ func TestNoPictureOfNoNumbers(t *testing.T) {
 // embeddingFile writes a textual inversion of one vector of a value.
 func embeddingFile(t *testing.T, width int64, value float32) string {
 	t.Helper()
-	header, err := safetensors.Layout(nil, []safetensors.Tensor{{Name: "emb_params", DType: safetensors.F32, Shape: []int64{1, width}}})
-	require.NoError(t, err)
-	var b bytes.Buffer
-	_, err = header.WriteTo(&b)
-	require.NoError(t, err)
-	for range width {
-		require.NoError(t, binary.Write(&b, binary.LittleEndian, value))
-	}
-	path := filepath.Join(t.TempDir(), "e.safetensors")
-	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
-	return path
+	const name = "emb_params"
+	data := map[string][]byte{name: modelstest.Data(t, safetensors.F32, slices.Repeat([]float32{value}, int(width))...)}
+	return modelstest.WriteData(t, filepath.Join(t.TempDir(), "e.safetensors"), nil, data,
+		safetensors.Tensor{Name: name, DType: safetensors.F32, Shape: []int64{1, width}})
 }
 
 // The name of a textual inversion that cannot be used is a word like any other, and the

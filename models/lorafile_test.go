@@ -1,7 +1,6 @@
 package models_test
 
 import (
-	"encoding/binary"
 	"os"
 	"path/filepath"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	"sdworker/formats/safetensors"
 	"sdworker/models"
 	"sdworker/models/adapter"
+	"sdworker/models/modelstest"
 )
 
 // A LoRA in GGUF can be used where its values are floats. Blocks of quantized values
@@ -54,17 +54,12 @@ func TestSettingsOfPEFT(t *testing.T) {
 				{Name: module + ".lora_A.weight", DType: safetensors.F32, Shape: []int64{2, 1}},
 				{Name: module + ".lora_B.weight", DType: safetensors.F32, Shape: []int64{1, 2}},
 			}
-			h, err := safetensors.Layout(nil, list)
-			require.NoError(t, err)
-			out, err := os.Create(filepath.Join(folder, tc.file))
-			require.NoError(t, err)
-			_, err = h.WriteTo(out)
-			require.NoError(t, err)
-			require.NoError(t, binary.Write(out, binary.LittleEndian, []float32{1, 1, 1, 0}))
-			require.NoError(t, out.Close())
+			path := modelstest.WriteData(t, filepath.Join(folder, tc.file), nil, map[string][]byte{
+				list[0].Name: modelstest.Data(t, safetensors.F32, 1, 1), list[1].Name: modelstest.Data(t, safetensors.F32, 1, 0),
+			}, list...)
 			require.NoError(t, os.WriteFile(filepath.Join(folder, tc.beside), []byte(tc.text), 0o600))
 
-			f, err := models.OpenLoRA(out.Name(), models.CheckOptions{})
+			f, err := models.OpenLoRA(path, models.CheckOptions{})
 			require.NoError(t, err)
 			defer f.Close()
 			var arena adapter.Arena

@@ -2,10 +2,8 @@ package regions_test
 
 import (
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"slices"
 	"strings"
@@ -15,12 +13,13 @@ import (
 
 	"sdworker/inference/imageio"
 	"sdworker/inference/regions"
+	"sdworker/internal/vectors"
 )
 
 // recordedAreas are the areas of all parts at one size of the latent.
 type recordedAreas struct {
 	H, W  int
-	Cells []string
+	Cells []vectors.Float32s
 }
 
 type prompterCase struct {
@@ -59,17 +58,6 @@ func recorded(t *testing.T) (prompters []prompterCase, couples []coupleCase) {
 	return prompters, couples
 }
 
-func floats(t *testing.T, packed string) []float32 {
-	t.Helper()
-	raw, err := base64.StdEncoding.DecodeString(packed)
-	require.NoError(t, err)
-	out := make([]float32, len(raw)/4)
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
-	return out
-}
-
 // requireAreas compares areas with recorded ones. Masks in half precision there make
 // shares of the base prompt less exact.
 func requireAreas(t *testing.T, want []recordedAreas, got []regions.Area) {
@@ -77,7 +65,7 @@ func requireAreas(t *testing.T, want []recordedAreas, got []regions.Area) {
 	for _, size := range want {
 		require.Len(t, got, len(size.Cells))
 		for i, cells := range size.Cells {
-			require.InDeltaSlice(t, floats(t, cells), got[i](size.H, size.W), 3e-4, "area %d of %dx%d", i, size.W, size.H)
+			require.InDeltaSlice(t, []float32(cells), got[i](size.H, size.W), 3e-4, "area %d of %dx%d", i, size.W, size.H)
 		}
 	}
 }

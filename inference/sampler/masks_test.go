@@ -1,8 +1,6 @@
 package sampler_test
 
 import (
-	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"math"
 	"os"
@@ -12,13 +10,14 @@ import (
 
 	"sdworker/inference/rng"
 	"sdworker/inference/sampler"
+	"sdworker/internal/vectors"
 )
 
 type maskedStep struct {
 	H, W           int
 	Scale          float64
-	Weights        []float64 // of the parts
-	Rows, Combined string    // predictions of all parts of image 0, of image 1, then of the negative prompts
+	Weights        []float64        // of the parts
+	Rows, Combined vectors.Float32s // predictions of all parts of image 0, of image 1, then of the negative prompts
 }
 
 // recordedMasks are steps in which an extension laid areas over the parts of two images
@@ -30,7 +29,7 @@ func recordedMasks(t *testing.T) (areas [][][]float32, steps []maskedStep) {
 	var file struct {
 		Cases []struct {
 			Couple *struct {
-				Areas []struct{ Cells []string }
+				Areas []struct{ Cells []vectors.Float32s }
 				Step  maskedStep
 			}
 		}
@@ -42,7 +41,7 @@ func recordedMasks(t *testing.T) (areas [][][]float32, steps []maskedStep) {
 		}
 		var masks [][]float32
 		for _, cells := range c.Couple.Areas[0].Cells {
-			masks = append(masks, unpacked(t, cells))
+			masks = append(masks, cells)
 		}
 		areas, steps = append(areas, masks), append(steps, c.Couple.Step)
 	}
@@ -50,21 +49,10 @@ func recordedMasks(t *testing.T) (areas [][][]float32, steps []maskedStep) {
 	return areas, steps
 }
 
-func unpacked(t *testing.T, text string) []float32 {
-	t.Helper()
-	raw, err := base64.StdEncoding.DecodeString(text)
-	require.NoError(t, err)
-	out := make([]float32, len(raw)/4)
-	for i := range out {
-		out[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-	}
-	return out
-}
-
 // maskedJob predicts the rows of a recorded step, whatever the input is.
 func maskedJob(t *testing.T, name string, masks [][]float32, step maskedStep) *sampler.Job {
 	t.Helper()
-	rows := unpacked(t, step.Rows)
+	rows := []float32(step.Rows)
 	size := 4 * step.H * step.W
 	parts := len(step.Weights)
 	job := &sampler.Job{
@@ -101,7 +89,7 @@ func TestMaskedParts(t *testing.T) {
 		job := maskedJob(t, "DDIM", areas[i], step)
 		got, err := sampler.Forward(job, 0, make([]float32, job.RNG.Len()), 500)
 		require.NoError(t, err)
-		require.InDeltaSlice(t, unpacked(t, step.Combined), got, 2e-4)
+		require.InDeltaSlice(t, []float32(step.Combined), got, 2e-4)
 	}
 }
 
@@ -138,7 +126,7 @@ func TestMaskedPreview(t *testing.T) {
 	step := steps[1] // its first part has 0.5 everywhere, the others a place each
 	job := maskedJob(t, "DDIM", areas[1], step)
 	size, parts, plane := 4*step.H*step.W, len(step.Weights), step.H*step.W
-	rows := unpacked(t, step.Rows)
+	rows := []float32(step.Rows)
 	var shown []float32
 	job.OnStep = func(at, _ int, predicted []float32) {
 		if at == 0 {

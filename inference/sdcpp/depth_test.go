@@ -19,6 +19,7 @@ import (
 	"sdworker/inference/enginetest"
 	"sdworker/inference/sdcpp"
 	"sdworker/internal/vectors"
+	"sdworker/models/modelstest"
 	"sdworker/models/synth"
 )
 
@@ -108,17 +109,5 @@ func authorsFile(t *testing.T, from string) string {
 	for name, shape := range shapes {
 		list = append(list, safetensors.Tensor{Name: name, DType: safetensors.F16, Shape: shape})
 	}
-	h, err := safetensors.Layout(nil, list)
-	require.NoError(t, err)
-	path := filepath.Join(t.TempDir(), "depth_anything_vits14.safetensors")
-	out, err := os.Create(path)
-	require.NoError(t, err)
-	defer out.Close()
-	_, err = h.WriteTo(out)
-	require.NoError(t, err)
-	for _, x := range h.Tensors {
-		_, err := out.WriteAt(values[x.Name], h.DataStart+x.Offset)
-		require.NoError(t, err)
-	}
-	return path
+	return modelstest.WriteData(t, filepath.Join(t.TempDir(), "depth_anything_vits14.safetensors"), nil, values, list...)
 }

@@ -23,6 +23,7 @@ import (
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/sdcpp"
+	"sdworker/models/modelstest"
 	"sdworker/models/synth"
 )
 
@@ -128,17 +129,7 @@ func TestWeightsOfATypeThatCannotBeConverted(t *testing.T) {
 	at := slices.IndexFunc(list, func(x safetensors.Tensor) bool { return x.Name == name })
 	require.GreaterOrEqual(t, at, 0)
 	list[at].DType = safetensors.I32
-	out, err := safetensors.Layout(nil, list)
-	require.NoError(t, err)
-	path := filepath.Join(t.TempDir(), "ints.safetensors")
-	f, err := os.Create(path)
-	require.NoError(t, err)
-	defer f.Close()
-	_, err = out.WriteTo(f)
-	require.NoError(t, err)
-	_, err = f.Write(make([]byte, out.DataSize()))
-	require.NoError(t, err)
-
+	path := modelstest.Write(t, filepath.Join(t.TempDir(), "ints.safetensors"), nil, list...)
 	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint)})
 	defer e.Close()
 	err = e.SetVAE(t.Context(), path)

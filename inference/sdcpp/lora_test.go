@@ -3,11 +3,9 @@
 package sdcpp_test
 
 import (
-	"encoding/binary"
 	"maps"
 	"math"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"sdworker/inference/sdcpp"
 	"sdworker/models"
 	"sdworker/models/adapter"
+	"sdworker/models/modelstest"
 	"sdworker/models/synth"
 )
 
@@ -71,22 +70,13 @@ func (a array) shaped(shape ...int64) array { return array{shape, a.values} }
 func writeLoRA(t *testing.T, arrays map[string]array) string {
 	t.Helper()
 	var list []safetensors.Tensor
+	data := map[string][]byte{}
 	for name, a := range arrays {
 		list = append(list, safetensors.Tensor{Name: name, DType: safetensors.F32, Shape: a.shape})
+		data[name] = modelstest.Data(t, safetensors.F32, a.values...)
 	}
 	slices.SortFunc(list, func(a, b safetensors.Tensor) int { return len(a.Name) - len(b.Name) })
-	header, err := safetensors.Layout(nil, list)
-	require.NoError(t, err)
-	path := filepath.Join(t.TempDir(), "lora.safetensors")
-	f, err := os.Create(path)
-	require.NoError(t, err)
-	defer f.Close()
-	_, err = header.WriteTo(f)
-	require.NoError(t, err)
-	for _, tensor := range header.Tensors {
-		require.NoError(t, binary.Write(f, binary.LittleEndian, arrays[tensor.Name].values))
-	}
-	return path
+	return modelstest.WriteData(t, filepath.Join(t.TempDir(), "lora.safetensors"), nil, data, list...)
 }
 
 // setLoRAs demands that nothing of the LoRAs is left out.

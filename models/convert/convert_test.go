@@ -1,7 +1,6 @@
 package convert_test
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -26,22 +25,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func store(t *testing.T, path string, metadata map[string]string, d safetensors.DType, values map[string][]float32) string {
 	t.Helper()
 	var list []safetensors.Tensor
+	data := map[string][]byte{}
 	for name, v := range values {
 		list = append(list, safetensors.Tensor{Name: name, DType: d, Shape: []int64{int64(len(v))}})
+		data[name] = modelstest.Data(t, d, v...)
 	}
-	h, err := safetensors.Layout(metadata, list)
-	require.NoError(t, err)
-	var b bytes.Buffer
-	_, err = h.WriteTo(&b)
-	require.NoError(t, err)
-	for _, x := range h.Tensors {
-		raw := make([]byte, x.Size)
-		_, err := safetensors.Encode(raw, values[x.Name], d)
-		require.NoError(t, err)
-		b.Write(raw)
-	}
-	require.NoError(t, os.WriteFile(path, b.Bytes(), 0o600))
-	return path
+	return modelstest.WriteData(t, path, metadata, data, list...)
 }
 
 func floats(t *testing.T, path, name string) []float32 {
