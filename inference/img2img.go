@@ -270,8 +270,7 @@ func (j *job) finish(ctx context.Context, m imageio.RGB, i int) (imageio.RGB, er
 
 // img2img makes the latents of one batch from the init latents.
 func (j *job) img2img(ctx context.Context, seeds, subseeds []int64) (latents, error) {
-	timing := j.firstPass()
-	conds, err := j.conditions(ctx, j.req.Prompt, j.req.NegativePrompt, timing)
+	p, err := j.basePass(ctx)
 	if err != nil {
 		return latents{}, err
 	}
@@ -280,26 +279,17 @@ func (j *job) img2img(ctx context.Context, seeds, subseeds []int64) (latents, er
 	if j.init.nmask != nil {
 		soft = j.req.Init.Mask.Soft
 	}
-	out, err := j.sample(ctx, &pass{
-		sampler:   j.req.Sampler,
-		scheduler: j.req.Scheduler,
-		steps:     j.req.Steps,
-		cfg:       j.req.CFGScale,
-		conds:     conds,
-		prompt:    j.req.Prompt,
-		negative:  j.req.NegativePrompt,
-		timing:    timing,
-		size:      latents{n: start.n, h: start.h, w: start.w},
-		noise:     j.noise(seeds, subseeds, start.h, start.w, j.req.Settings.ENSD),
-		concat:    j.init.concat.data,
-		start: &sampler.Img2Img{
-			Latent:          start.data,
-			Strength:        j.req.DenoisingStrength,
-			NoiseMultiplier: j.req.Init.NoiseMultiplier,
-			Mask:            j.init.nmask,
-			Soft:            soft,
-		},
-	})
+	p.size = latents{n: start.n, h: start.h, w: start.w}
+	p.noise = j.noise(seeds, subseeds, start.h, start.w, j.req.Settings.ENSD)
+	p.concat = j.init.concat.data
+	p.start = &sampler.Img2Img{
+		Latent:          start.data,
+		Strength:        j.req.DenoisingStrength,
+		NoiseMultiplier: j.req.Init.NoiseMultiplier,
+		Mask:            j.init.nmask,
+		Soft:            soft,
+	}
+	out, err := j.sample(ctx, p)
 	if err == nil && soft != nil {
 		j.softOverlays(out)
 	}

@@ -230,8 +230,7 @@ func (j *job) noise(seeds, subseeds []int64, h, w int, ensd int64) *rng.ImageRNG
 // txt2img makes the latents of one batch from noise.
 func (j *job) txt2img(ctx context.Context, seeds, subseeds []int64) (latents, error) {
 	h, w := j.req.Height/LatentScale, j.req.Width/LatentScale
-	timing := j.firstPass()
-	conds, err := j.conditions(ctx, j.req.Prompt, j.req.NegativePrompt, timing)
+	p, err := j.basePass(ctx)
 	if err != nil {
 		return latents{}, err
 	}
@@ -239,7 +238,25 @@ func (j *job) txt2img(ctx context.Context, seeds, subseeds []int64) (latents, er
 	if err != nil {
 		return latents{}, err
 	}
-	out, err := j.sample(ctx, &pass{
+	p.size = latents{n: len(seeds), h: h, w: w}
+	p.noise = j.noise(seeds, subseeds, h, w, j.req.Settings.ENSD)
+	p.concat = concat.data
+	out, err := j.sample(ctx, p)
+	if err != nil || j.req.Hires == nil || j.hooks.Control.Interrupted() {
+		return out, err
+	}
+	return j.hires(ctx, out, seeds, subseeds)
+}
+
+// basePass is the first pass as the request asks for it. Its size, its noise and what it
+// begins with are left to the caller.
+func (j *job) basePass(ctx context.Context) (*pass, error) {
+	timing := j.firstPass()
+	conds, err := j.conditions(ctx, j.req.Prompt, j.req.NegativePrompt, timing)
+	if err != nil {
+		return nil, err
+	}
+	return &pass{
 		sampler:   j.req.Sampler,
 		scheduler: j.req.Scheduler,
 		steps:     j.req.Steps,
@@ -248,14 +265,7 @@ func (j *job) txt2img(ctx context.Context, seeds, subseeds []int64) (latents, er
 		prompt:    j.req.Prompt,
 		negative:  j.req.NegativePrompt,
 		timing:    timing,
-		size:      latents{n: len(seeds), h: h, w: w},
-		noise:     j.noise(seeds, subseeds, h, w, j.req.Settings.ENSD),
-		concat:    concat.data,
-	})
-	if err != nil || j.req.Hires == nil || j.hooks.Control.Interrupted() {
-		return out, err
-	}
-	return j.hires(ctx, out, seeds, subseeds)
+	}, nil
 }
 
 // firstPass says how the timetable of the first pass is made.

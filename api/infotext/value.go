@@ -2,11 +2,10 @@ package infotext
 
 import (
 	"fmt"
-	"math"
-	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf8"
+
+	"sdworker/api/sdapi/pyjson"
 )
 
 // Quote prints one value as A1111 does: Python's form of numbers and booleans,
@@ -34,62 +33,16 @@ func printed(v any) string {
 		}
 		return "False"
 	case float64:
-		return pythonFloat(v)
+		return pyjson.Repr(v)
 	}
 	return fmt.Sprint(v)
-}
-
-// pythonFloat is Python's repr of a float: the shortest digits that read back,
-// with a decimal point, and an exponent below 1e-4 and from 1e16.
-func pythonFloat(v float64) string {
-	switch {
-	case math.IsInf(v, 1):
-		return "inf"
-	case math.IsInf(v, -1):
-		return "-inf"
-	case math.IsNaN(v):
-		return "nan"
-	}
-	if size := math.Abs(v); v != 0 && (size < 1e-4 || size >= 1e16) {
-		return strconv.FormatFloat(v, 'e', -1, 64)
-	}
-	s := strconv.FormatFloat(v, 'f', -1, 64)
-	if !strings.Contains(s, ".") {
-		s += ".0"
-	}
-	return s
 }
 
 // jsonString is Python's json.dumps with ensure_ascii off: only quotes,
 // backslashes and control characters are escaped.
 func jsonString(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for i := 0; i < len(s); {
-		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r == '\n':
-			b.WriteString(`\n`)
-		case r == '\r':
-			b.WriteString(`\r`)
-		case r == '\t':
-			b.WriteString(`\t`)
-		case r == '\b':
-			b.WriteString(`\b`)
-		case r == '\f':
-			b.WriteString(`\f`)
-		case r < ' ':
-			fmt.Fprintf(&b, `\u%04x`, r)
-		default:
-			b.WriteString(s[i : i+n])
-		}
-		i += n
-	}
-	b.WriteByte('"')
-	return b.String()
+	text, _ := pyjson.Marshal(s, pyjson.Compact) // fails for numbers alone
+	return string(text)
 }
 
 // isSpace is Python's str.isspace for one character, which also knows the four

@@ -113,7 +113,7 @@ var rules = []struct {
 	{`api/gate`, `$^`, "who may call is decided without knowing what for"},
 	{`api/v1`, `api/gate`, "what the APIs below /v1 share"},
 	{`api/v1/v1test`, `$^`, "a test of what they share"},
-	{`api/infotext`, `inference|` + leaf, "the parameters text is the same for every door"},
+	{`api/infotext`, `inference|api/sdapi/pyjson|` + leaf, "the parameters text is the same for every door"},
 	{`api/budget`, `fault`, "a full budget is an error of the domain"},
 	{`api/(a1111|webui)`, `$^`, "they know http.Handler only"},
 	{`api/sdapi/sdapitest`, `api/sdapi|inference|models(/catalog)?|formats/embedding|` + leaf, "stand-ins for what the API is made of"},

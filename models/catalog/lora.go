@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"encoding/json"
-	"runtime"
 	"strings"
 	"sync"
 
@@ -82,20 +81,13 @@ func uniqueAliases(loras []LoRAFile, stems map[string]File) map[string]File {
 func (c *Catalog) LoRAs() []LoRAFile {
 	files := c.List(models.LoRA)
 	out := make([]LoRAFile, len(files))
-	var wait sync.WaitGroup
-	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0))
-	for i, f := range files {
-		slots <- struct{}{}
-		wait.Go(func() {
-			defer func() { <-slots }()
-			meta := c.metadata(f.ID())
-			out[i] = LoRAFile{File: f, Alias: f.Stem(), Metadata: decodeMetadata(meta)}
-			if alias := meta["ss_output_name"]; alias != "" {
-				out[i].Alias = alias
-			}
-		})
-	}
-	wait.Wait()
+	each(files, func(i int, f File) {
+		meta := c.metadata(f.ID())
+		out[i] = LoRAFile{File: f, Alias: f.Stem(), Metadata: decodeMetadata(meta)}
+		if alias := meta["ss_output_name"]; alias != "" {
+			out[i].Alias = alias
+		}
+	})
 	return out
 }
 

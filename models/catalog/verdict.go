@@ -57,16 +57,7 @@ func (c *Catalog) Problem(f File) error { return c.verdict(f).err }
 // time.
 func (c *Catalog) Usable(files []File) []File {
 	verdicts := make([]verdict, len(files))
-	var wait sync.WaitGroup
-	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0))
-	for i, f := range files {
-		slots <- struct{}{}
-		wait.Go(func() {
-			defer func() { <-slots }()
-			verdicts[i] = c.verdict(f)
-		})
-	}
-	wait.Wait()
+	each(files, func(i int, f File) { verdicts[i] = c.verdict(f) })
 	anyVAE := sync.OnceValue(func() bool { return slices.ContainsFunc(c.VAEs(), c.usable) })
 	out := make([]File, 0, len(files))
 	for i, f := range files {
@@ -75,6 +66,20 @@ func (c *Catalog) Usable(files []File) []File {
 		}
 	}
 	return out
+}
+
+// each calls do for every file, for several at a time: they are read.
+func each(files []File, do func(i int, f File)) {
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+	for i, f := range files {
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			do(i, f)
+		})
+	}
+	wait.Wait()
 }
 
 func (c *Catalog) usable(f File) bool { return c.verdict(f).err == nil }

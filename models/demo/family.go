@@ -128,13 +128,19 @@ func writeEmbedding(ctx context.Context, path string) error {
 	})
 }
 
-// writeControlNet writes a network that guides the UNet by outlines.
-func writeControlNet(ctx context.Context, path string) error {
-	s, err := open("demo-controlnet.weights")
+// openForUNet opens what changes the UNet, and tells how wide that is made.
+func openForUNet(name string) (*stored, map[string]width, error) {
+	s, err := open(name)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	o, err := s.options("unet")
+	return s, o, err
+}
+
+// writeControlNet writes a network that guides the UNet by outlines.
+func writeControlNet(ctx context.Context, path string) error {
+	s, o, err := openForUNet("demo-controlnet.weights")
 	if err != nil {
 		return err
 	}
@@ -151,11 +157,7 @@ func writeControlNet(ctx context.Context, path string) error {
 
 // writeLoRA writes a LoRA in kohya's form.
 func writeLoRA(ctx context.Context, path string) error {
-	s, err := open("demo-lora.weights")
-	if err != nil {
-		return err
-	}
-	o, err := s.options("unet")
+	s, o, err := openForUNet("demo-lora.weights")
 	if err != nil {
 		return err
 	}
