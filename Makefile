@@ -45,7 +45,7 @@ race: ## the packages that share state between goroutines, under the race detect
 soak: ## SOAK=30m of mixed load with faults, out/soak.svg; SOAK_MODEL=file for the real engine
 	@mkdir -p out
 	$(if $(SOAK_MODEL),,CGO_ENABLED=0) SOAK=$(or $(SOAK),30m) SOAK_MODEL=$(abspath $(SOAK_MODEL)) SOAK_CHART=$(CURDIR)/out/soak.svg \
-		go test -count=1 -v -timeout 24h -tags soak$(if $(SOAK_MODEL),$(comma)$(TAGS)) -run 'TestSoak$$' ./cmd/worker
+		go test -count=1 -v -timeout 24h -tags soak$(if $(SOAK_MODEL),$(comma)$(TAGS)) -run '^TestSoak' ./cmd/worker
 
 faults: ## every fault of the engine in every phase of a job at every door
 	CGO_ENABLED=0 go test -count=1 -tags faults -run '^(TestFaults|TestHangs|TestEndInEveryPhase)$$' ./cmd/worker

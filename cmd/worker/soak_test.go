@@ -7,12 +7,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -30,6 +31,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
 )
 
@@ -47,6 +49,8 @@ type soak struct {
 	base string
 	http *http.Client
 
+	control *client // of another server, which has nothing to do but tell how fast the machine is
+
 	mu        sync.Mutex
 	latencies []float64      // seconds, of pictures that were made since the last sample
 	answers   map[string]int // by kind and status
@@ -58,40 +62,46 @@ type soak struct {
 type sample struct {
 	at                                            float64 // seconds since the start
 	front, engine, heap, goroutines, files, temps float64
-	p50, p95, p99                                 float64
-	work                                          float64 // seconds that the machine takes for something that stays the same
+	took                                          []float64 // seconds, of each picture since the sample before, in order of size
+	answers, cpu                                  float64   // up to now: answers, seconds of processors that the server took
+	work                                          float64   // seconds that the other server takes for a picture
 }
 
-func startSoak(t *testing.T) *soak {
+// startSoak starts the two servers. Variables are for the one under load.
+func startSoak(t *testing.T, variables ...string) *soak {
 	home := newHome(t)
 	s := &soak{t: t, home: home, answers: map[string]int{}, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: soakClients}, Timeout: patience}}
-	args := []string{"serve", "--addr", "127.0.0.1:0", "--output-dir", home, "--queue-depth", "48", "--log-level", "error"}
-	s.cmd = exec.Command("/proc/self/exe", args...)
-	s.cmd.Env = []string{"HOME=" + home, "DEVICE=cpu", asWorker + "=1", "PATH=" + os.Getenv("PATH"), "WEBHOOK_SECRET="}
+	engine := fakeEngine + "=" + openGate
 	if model := os.Getenv("SOAK_MODEL"); model != "" {
-		s.cmd.Env = append(s.cmd.Env, "MODEL="+model)
-	} else {
-		s.cmd.Env = append(s.cmd.Env, fakeEngine+"="+openGate)
+		engine = "MODEL=" + model
 	}
-	said, err := s.cmd.StderrPipe()
+	var c *client
+	s.cmd, c = soakServer(t, home, s.http, append([]string{engine}, variables...)...)
+	s.base = c.base
+	_, s.control = soakServer(t, newHome(t), &http.Client{Transport: &http.Transport{}, Timeout: patience}, fakeEngine+"="+openGate)
+	return s
+}
+
+// soakServer starts worker serve in a process of its own and waits until it has its model.
+func soakServer(t *testing.T, home string, over *http.Client, variables ...string) (*exec.Cmd, *client) {
+	cmd := exec.Command("/proc/self/exe", "serve", "--addr", "127.0.0.1:0", "--output-dir", home, "--queue-depth", "48", "--log-level", "error")
+	cmd.Dir = home
+	cmd.Env = append([]string{"HOME=" + home, "DEVICE=cpu", asWorker + "=1", "PATH=" + os.Getenv("PATH"), "WEBHOOK_SECRET="}, variables...)
+	said, err := cmd.StderrPipe()
 	require.NoError(t, err)
-	require.NoError(t, s.cmd.Start())
+	require.NoError(t, cmd.Start())
 	t.Cleanup(func() {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM)
-		_ = s.cmd.Wait()
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
 	})
-	lines := bufio.NewScanner(said)
-	for lines.Scan() {
-		if base, ok := strings.CutPrefix(lines.Text(), "listening on "); ok {
-			s.base = base
-			break
-		}
+	c := &client{t: t, http: over, header: http.Header{}}
+	for lines := bufio.NewScanner(said); c.base == "" && lines.Scan(); {
+		c.base, _ = strings.CutPrefix(lines.Text(), "listening on ")
 	}
 	go func() { _, _ = io.Copy(io.Discard, said) }()
-	require.NotEmpty(t, s.base)
-	c := &client{t: t, base: s.base, http: s.http, header: http.Header{}}
+	require.NotEmpty(t, c.base)
 	c.ready()
-	return s
+	return cmd, c
 }
 
 // send makes one request. What it may be answered with depends on the faults, but it is
@@ -237,31 +247,49 @@ func (s *soak) sample(at time.Duration) sample {
 		}
 		return nil
 	})
-	out.work = fixedWork()
+	out.cpu = processorTime(front)
+	out.work = s.otherServer()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	slices.Sort(s.latencies)
-	if n := len(s.latencies); n > 0 {
-		out.p50, out.p95, out.p99 = s.latencies[n/2], s.latencies[n*95/100], s.latencies[n*99/100]
+	for _, n := range s.answers {
+		out.answers += float64(n)
 	}
-	s.latencies = nil
+	slices.Sort(s.latencies)
+	out.took, s.latencies = s.latencies, nil
 	return out
 }
 
-// fixedWork is how long a fixed amount of work takes, in seconds: what others do on the
-// machine makes it longer, as it does pictures.
-func fixedWork() float64 {
-	began := time.Now()
-	block := make([]byte, 1<<20)
-	for range 64 {
-		sum := sha256.Sum256(block)
-		copy(block, sum[:])
+// processorTime is how many seconds of processors a process has taken.
+func processorTime(pid int) float64 {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0
 	}
-	return time.Since(began).Seconds()
+	const ticks = 100 // a second, on Linux everywhere
+	user, _ := strconv.ParseFloat(fields[11], 64)
+	system, _ := strconv.ParseFloat(fields[12], 64)
+	return (user + system) / ticks
+}
+
+// otherServer is how many seconds the server without load takes for a picture, the median of a
+// few. Whatever else the machine does makes these longer as it does the ones under load; what
+// grows in the server under load does not.
+func (s *soak) otherServer() float64 {
+	var took []float64
+	for range 5 {
+		began := time.Now()
+		if got, err := s.control.try(http.MethodPost, "/sdapi/v1/txt2img", another(small)); err == nil && got.status == http.StatusOK {
+			took = append(took, time.Since(began).Seconds())
+		}
+	}
+	return middle(took)
 }
 
 // curves are what is drawn, and how much each may grow from the second quarter of the time
-// to the last: a part of what it was, and a little. What is timed may grow with fixedWork.
+// to the last: a part of what it was, and a little. What is timed may grow with the pictures
+// of the other server.
 var curves = []struct {
 	name, unit   string
 	of           func(sample) float64
@@ -273,29 +301,93 @@ var curves = []struct {
 	{"goroutines", "", func(s sample) float64 { return s.goroutines }, 0.2, 20},
 	{"descriptors", "", func(s sample) float64 { return s.files }, 0.2, 12},
 	{"unfinished files", "", func(s sample) float64 { return s.temps }, 0, 2},
-	{"median of a picture", "s", func(s sample) float64 { return s.p50 }, 1, 0.5},
-	{"95th percentile", "s", func(s sample) float64 { return s.p95 }, 1, 1},
-	{"99th percentile", "s", func(s sample) float64 { return s.p99 }, 1, 2},
+	{"median of a picture", "s", percentile(50), 1, 0.5},
+	{"95th percentile", "s", percentile(95), 1, 1},
+	{"99th percentile", "s", percentile(99), 1, 2},
 }
 
+// percentile is that of the times of pictures, 0 without any.
+func percentile(n int) func(sample) float64 {
+	return func(s sample) float64 {
+		if len(s.took) == 0 {
+			return 0
+		}
+		return s.took[len(s.took)*n/100]
+	}
+}
+
+// median is that of a curve, 0 of nothing.
 func median(samples []sample, of func(sample) float64) float64 {
 	values := make([]float64, len(samples))
 	for i, s := range samples {
 		values[i] = of(s)
 	}
+	return middle(values)
+}
+
+func middle(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
 	slices.Sort(values)
 	return values[len(values)/2]
 }
 
-func TestSoak(t *testing.T) {
-	length, err := time.ParseDuration(cmp.Or(os.Getenv("SOAK"), "3m"))
-	require.NoError(t, err)
-	s := startSoak(t)
-	file, err := imageio.EncodePNG(imageio.Fill(64, 64, [3]uint8{200, 100, 50}))
-	require.NoError(t, err)
-	picture := base64.StdEncoding.EncodeToString(file)
+// together is one sample with the times of all.
+func together(samples []sample) (all sample) {
+	for _, s := range samples {
+		all.took = append(all.took, s.took...)
+	}
+	slices.Sort(all.took)
+	return all
+}
 
-	ctx, cancel := context.WithTimeout(t.Context(), length)
+// growth compares the second quarter of the samples with the last one, curve by curve.
+// grown names the curves that grow.
+func growth(samples []sample) (table string, grown []string) {
+	quarter := len(samples) / 4
+	second, last := samples[quarter:2*quarter], samples[len(samples)-quarter:]
+	var b strings.Builder
+	judge := func(name, unit string, early, late, limit float64) {
+		fmt.Fprintf(&b, "%-24s %9.3f then %9.3f %s, at most %.3f\n", name, early, late, unit, limit)
+		if late > limit {
+			grown = append(grown, name)
+		}
+	}
+	work := func(s sample) float64 { return s.work }
+	busier := 1.0
+	if early := median(second, work); early > 0 {
+		busier = max(median(last, work)/early, 1)
+	}
+	fmt.Fprintf(&b, "the other server takes %.2f times as long for a picture\n", busier)
+	before, after := together(second), together(last)
+	for _, c := range curves {
+		if c.unit != "s" {
+			early, late := median(second, c.of), median(last, c.of)
+			judge(c.name, c.unit, early, late, early*(1+c.part)+c.little)
+			continue
+		}
+		early, late := c.of(before), c.of(after)
+		if len(after.took) == 0 { // no picture is made any more
+			late = math.Inf(1)
+		}
+		judge(c.name, c.unit, early, late, early*busier*(1+c.part)+c.little)
+	}
+	perAnswer := func(s []sample) float64 {
+		from, to := s[0], s[len(s)-1]
+		return 1000 * (to.cpu - from.cpu) / max(to.answers-from.answers, 1)
+	}
+	early, late := perAnswer(second), perAnswer(last)
+	judge("processors for an answer", "ms", early, late, early*1.5+2)
+	return b.String(), grown
+}
+
+// run puts the server under load for a while and gives what was seen.
+func (s *soak) run(length time.Duration) (samples []sample) {
+	file, err := imageio.EncodePNG(imageio.Fill(64, 64, [3]uint8{200, 100, 50}))
+	require.NoError(s.t, err)
+	picture := base64.StdEncoding.EncodeToString(file)
+	ctx, cancel := context.WithTimeout(s.t.Context(), length)
 	defer cancel()
 	var clients sync.WaitGroup
 	for n := range uint64(soakClients) {
@@ -303,7 +395,6 @@ func TestSoak(t *testing.T) {
 	}
 	clients.Go(func() { s.strike(ctx, 10*time.Second) })
 	began, every := time.Now(), max(length/180, time.Second)
-	var samples []sample
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -312,27 +403,110 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	clients.Wait()
+	require.GreaterOrEqual(s.t, len(samples), 8, "the time is too short")
+	return samples
+}
 
+func TestSoak(t *testing.T) {
+	length, err := time.ParseDuration(cmp.Or(os.Getenv("SOAK"), "3m"))
+	require.NoError(t, err)
+	s := startSoak(t)
+	samples := s.run(length)
 	require.Empty(t, s.strange)
-	t.Logf("%s, the engine was struck %d times, answers: %v", length, s.struck, s.answers)
-	quarter := len(samples) / 4
-	require.NotZero(t, quarter, "the time is too short")
+	table, grown := growth(samples)
+	t.Logf("%s, the engine was struck %d times, answers: %v\n%s", length, s.struck, s.answers, table)
 	if chart := os.Getenv("SOAK_CHART"); chart != "" {
 		require.NoError(t, os.WriteFile(chart, drawSoak(samples, length), 0o644))
 	}
-	second, last := samples[quarter:2*quarter], samples[len(samples)-quarter:]
-	busier := max(median(last, func(s sample) float64 { return s.work })/median(second, func(s sample) float64 { return s.work }), 1)
-	t.Logf("the machine takes %.2f times as long for the same work in the last quarter as in the second", busier)
-	for _, c := range curves {
-		early, late := median(second, c.of), median(last, c.of)
-		t.Logf("%-22s %9.2f then %9.2f %s", c.name, early, late, c.unit)
-		if c.unit == "s" {
-			early *= busier
-		}
-		assert.LessOrEqual(t, late, early*(1+c.part)+c.little, "%s grows", c.name)
-	}
+	require.Empty(t, grown)
 	c := &client{t: t, base: s.base, http: s.http, header: http.Header{}}
 	require.Eventually(t, func() bool { return c.do(http.MethodPost, "/sdapi/v1/txt2img", small).status == http.StatusOK }, patience, 100*time.Millisecond)
+}
+
+// leak in the environment has a server that grows in all that TestSoak looks at.
+const leak = "SDWORKER_TEST_LEAK"
+
+func init() {
+	if os.Getenv(leak) == "" || len(os.Args) < 2 || os.Args[1] != "serve" {
+		return
+	}
+	go func() {
+		var kept [][]byte
+		for range time.Tick(100 * time.Millisecond) {
+			kept = append(kept, bytes.Repeat([]byte{1}, 1<<20))
+			go func() { select {} }()
+			if _, err := syscall.Open(os.DevNull, syscall.O_RDONLY, 0); err != nil {
+				return
+			}
+		}
+		_ = kept
+	}()
+}
+
+// TestSoakSeesGrowth: the judgement of TestSoak is not blind. The server loses memory,
+// goroutines, descriptors and files, and each step of a picture takes longer than the one before.
+func TestSoakSeesGrowth(t *testing.T) {
+	gate := newGate(t, enginetest.OpPredictNoise)
+	s := startSoak(t, fakeEngine+"="+gate.environ(), leak+"=1")
+	began := time.Now()
+	go func() {
+		for {
+			call, err := gate.accept()
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				age := time.Since(began).Seconds()
+				time.AfterFunc(time.Duration(age*age*float64(time.Second)/50000), call.release)
+			}
+		}
+	}()
+	go func() {
+		for n := 0; t.Context().Err() == nil; n++ {
+			_ = os.WriteFile(filepath.Join(s.home, fmt.Sprint(".", n)), nil, 0o600)
+			time.Sleep(time.Second)
+		}
+	}()
+	table, grown := growth(s.run(time.Minute))
+	t.Log("\n" + table)
+	for _, name := range []string{"memory of the server", "heap of the server", "goroutines", "descriptors", "unfinished files", "median of a picture"} {
+		assert.Contains(t, grown, name)
+	}
+}
+
+// TestSoakBearsNeighbours: what others on the machine do is not taken for growth.
+func TestSoakBearsNeighbours(t *testing.T) {
+	var quiet, busy, slow, stuck []sample
+	for i := range 180 {
+		s := sample{
+			at: float64(i), front: 150, engine: 60, heap: 80, goroutines: 50, files: 30, work: 0.03, answers: float64(300 * i), cpu: float64(3 * i),
+			took: slices.Repeat([]float64{0.2}, 60),
+		}
+		quiet = append(quiet, s)
+		if i > 90 { // nine times as much to do for everyone
+			s.took, s.work = slices.Repeat([]float64{1.8}, 20), 9*s.work
+		}
+		busy = append(busy, s)
+		s = quiet[i]
+		if i > 90 { // the server alone
+			s.took, s.cpu = slices.Repeat([]float64{1.8}, 20), 3*90+float64(6*(i-90))
+		}
+		slow = append(slow, s)
+		s = quiet[i]
+		if i > 120 {
+			s.took = nil
+		}
+		stuck = append(stuck, s)
+	}
+	for _, c := range []struct {
+		samples []sample
+		grown   []string
+	}{
+		{quiet, nil}, {busy, nil}, {slow, []string{"median of a picture", "95th percentile", "processors for an answer"}}, {stuck, []string{"median of a picture", "95th percentile", "99th percentile"}},
+	} {
+		table, grown := growth(c.samples)
+		require.Equal(t, c.grown, grown, table)
+	}
 }
 
 // drawSoak draws the curves, one below the other, each from 0 to its highest value.
