@@ -220,6 +220,7 @@ func workerWith(t *testing.T, change func(*program), args ...string) outcome {
 // run is a command under way in this process.
 type run struct {
 	t      *testing.T
+	out    *transcript // standard output
 	err    *transcript // standard error
 	cancel context.CancelCauseFunc
 	done   chan struct{}
@@ -230,8 +231,8 @@ type run struct {
 func begin(t *testing.T, environ map[string]string, args ...string) *run {
 	t.Helper()
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(t.Context()))
-	r := &run{t: t, err: newTranscript(), cancel: cancel, done: make(chan struct{})}
-	p := &program{Terminal: cli.Terminal{In: strings.NewReader(""), Out: newTranscript(), Err: r.err, Environ: environ}, open: fakeOpener(openGate)}
+	r := &run{t: t, out: newTranscript(), err: newTranscript(), cancel: cancel, done: make(chan struct{})}
+	p := &program{Terminal: cli.Terminal{In: strings.NewReader(""), Out: r.out, Err: r.err, Environ: environ}, open: fakeOpener(openGate)}
 	go func() {
 		defer close(r.done)
 		r.status = p.run(ctx, args)

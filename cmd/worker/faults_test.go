@@ -155,37 +155,52 @@ func entrances(t *testing.T, home string, gate *barrier, more ...string) []entra
 	c.header.Set("Authorization", "Bearer "+secret)
 	list := httpEntrances(t, c)
 
-	server, err := runpodtest.Listen(runpodtest.Options{Patience: 10})
-	require.NoError(t, err)
-	variables := environ(home, gate.environ(), "WARM_UP=false", "API_TOKEN="+secret)
-	maps.Copy(variables, server.Env())
-	worker := begin(t, variables, append([]string{"runpod"}, more...)...)
-	t.Cleanup(func() {
-		worker.signal(syscall.SIGTERM)
-		<-worker.done
-		require.NoError(t, server.Close())
-	})
-	submit := func(input string) ending {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		record, err := server.Wait(ctx, server.Submit(json.RawMessage(input)))
-		if err != nil {
-			return ending{text: "no answer: " + err.Error()}
-		}
-		final := record.Finals[0]
-		return ending{final.Error == "", string(final.Output) + final.Error}
-	}
+	_, runPod := runPodEntrance(t, home, gate.environ(), more...)
 	// Its engine loads the checkpoint when it starts: a fault that is meant for another door
 	// would befall that load.
-	require.True(t, submit(another(small)).made)
-	return append(list, entrance{
+	require.True(t, runPod.ask().made)
+	return append(list, runPod)
+}
+
+// runPodEntrance starts a worker on the queue of a strict control plane.
+func runPodEntrance(t *testing.T, home, gate string, more ...string) (*queueWorker, entrance) {
+	t.Helper()
+	server, err := runpodtest.Listen(runpodtest.Options{Patience: 10})
+	require.NoError(t, err)
+	variables := environ(home, gate, "WARM_UP=false", "API_TOKEN="+secret)
+	maps.Copy(variables, server.Env())
+	w := &queueWorker{run: begin(t, variables, append([]string{"runpod"}, more...)...), Server: server}
+	t.Cleanup(func() {
+		w.signal(syscall.SIGTERM)
+		<-w.done
+		require.NoError(t, server.Close())
+	})
+	return w, entrance{
 		name: "RunPod",
 		unload: func() {
-			submit(`{"api": {"method": "POST", "endpoint": "/sdapi/v1/unload-checkpoint"}, "payload": {}}`)
+			w.result(t, `{"api": {"method": "POST", "endpoint": "/sdapi/v1/unload-checkpoint"}, "payload": {}}`)
 		},
-		ask:   func() ending { return submit(another(small)) },
+		ask:   func() ending { return w.result(t, another(small)) },
 		check: func() { require.Empty(t, server.Violations()) },
-	})
+	}
+}
+
+// queueWorker is worker runpod in this process, its engine in another.
+type queueWorker struct {
+	*run
+	*runpodtest.Server
+}
+
+// result submits a job and waits for its end.
+func (w *queueWorker) result(t *testing.T, input string) ending {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	record, err := w.Wait(ctx, w.Submit(json.RawMessage(input)))
+	if err != nil {
+		return ending{text: "no answer: " + err.Error()}
+	}
+	final := record.Finals[0]
+	return ending{final.Error == "", string(final.Output) + final.Error}
 }
 
 // striker lets all calls pass its gate but one, which something befalls.

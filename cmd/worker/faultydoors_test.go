@@ -13,25 +13,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/api/runpod/runpodtest"
 	"sdworker/inference/enginetest"
 	"sdworker/internal/cli"
 )
 
-// TestEndInEveryPhase: a server that is told to end in whichever phase of a job from
-// whichever door answers the job first, and ends well.
+// TestEndInEveryPhase: a server or worker that is told to end in whichever phase of a job
+// from whichever door answers the job first, and ends well.
 func TestEndInEveryPhase(t *testing.T) {
 	for p, phase := range phases {
-		for d := range 4 {
-			if !everyFault && p != d {
+		for d := range len(phases) + 1 {
+			if !everyFault && p != d%len(phases) {
 				continue
 			}
-			home := newHome(t)
-			g := newGate(t, phase)
-			r, c := serve(t, home, g.environ(), "--output-dir", home)
-			if phase == opOpen {
-				g.next().release() // of the start
-			}
-			door := httpEntrances(t, c)[d]
+			r, log, g, door := doorAt(t, phase, d)
 			t.Run(door.name+" at "+string(phase), func(t *testing.T) {
 				if phase == opOpen {
 					door.unload()
@@ -40,16 +35,71 @@ func TestEndInEveryPhase(t *testing.T) {
 				go func() { answer <- door.ask() }()
 				call := g.next()
 				r.signal(syscall.SIGTERM)
-				r.await("shutting down")
+				log.await(t, "shutting down")
 				g.open()
 				call.release()
 				end := <-answer
 				require.True(t, end.made, end.text)
 				require.Equal(t, cli.StatusOK, r.wait())
-				require.NotContains(t, r.err.String(), "the grace time is over", "nothing else held up the end")
+				require.NotContains(t, log.String(), "the grace time is over", "nothing else held up the end")
+				door.check()
 			})
 		}
 	}
+}
+
+// doorAt starts what has door number d, those of HTTP before RunPod's, with its engine
+// at a gate that holds the calls of one phase.
+func doorAt(t *testing.T, phase enginetest.Op, d int) (r *run, log *transcript, g *barrier, door entrance) {
+	t.Helper()
+	home := newHome(t)
+	g = newGate(t, phase)
+	if d == len(phases) {
+		w, door := runPodEntrance(t, home, g.environ())
+		if phase == opOpen {
+			g.next().release() // of the start
+		}
+		return w.run, w.out, g, door
+	}
+	r, c := serve(t, home, g.environ(), "--output-dir", home)
+	if phase == opOpen {
+		g.next().release()
+	}
+	return r, r.err, g, httpEntrances(t, c)[d]
+}
+
+// TestRunPodNetworkFaults: whatever the network makes of the calls of a worker, each job
+// ends once with its picture, and the platform has nothing to complain of.
+func TestRunPodNetworkFaults(t *testing.T) {
+	w, door := runPodEntrance(t, newHome(t), openGate)
+	require.True(t, door.ask().made)
+	for _, f := range []struct {
+		name   string
+		answer runpodtest.Answer
+	}{
+		{"dropped", runpodtest.Answer{Drop: true}},
+		{"lost", runpodtest.Answer{Lose: true}},
+		{"cut in the body", runpodtest.Answer{Cut: true}},
+		{"in small pieces", runpodtest.Answer{Slow: 200 * time.Millisecond}},
+		{"no JSON", runpodtest.Answer{Status: http.StatusOK, Body: "<html>", ContentType: "text/html"}},
+		{"of a proxy", runpodtest.Answer{Status: http.StatusBadGateway, Body: "<html>", ContentType: "text/html"}},
+		{"somewhere else", runpodtest.Answer{Status: http.StatusTemporaryRedirect, Location: "http://127.0.0.1:1/"}},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			for _, route := range []runpodtest.Route{runpodtest.TakeRoute, runpodtest.DoneRoute, runpodtest.ProgressRoute, runpodtest.PingRoute, runpodtest.StopRoute} {
+				if route == runpodtest.DoneRoute && f.answer.Status == http.StatusOK {
+					continue // it says that the platform has the result
+				}
+				w.Script(route, f.answer)
+			}
+			for range 2 {
+				end := door.ask()
+				require.True(t, end.made, end.text)
+			}
+			require.Zero(t, w.Scripted(runpodtest.DoneRoute), "it has befallen a result")
+		})
+	}
+	door.check()
 }
 
 // requests that begin work, by the route of each door.
