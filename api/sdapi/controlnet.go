@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"sdworker/api/budget"
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
@@ -186,6 +187,9 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 	}
 	var made []encodable
 	for i, m := range decoded {
+		if err := r.Context().Err(); err != nil {
+			return err
+		}
 		white := [3]uint8{255, 255, 255}
 		out, err := hint.Preprocess(module, m.RGB(white), sliders, nil)
 		if err != nil {
@@ -193,6 +197,9 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 		}
 		if max(out.W, out.H) > maxExtrasSide {
 			return refuse(http.StatusUnprocessableEntity, "controlnet_processor_res is too large")
+		}
+		if err := budget.TakeResult(r.Context(), 1, out.W, out.H); err != nil {
+			return err
 		}
 		if !module.Masked {
 			made = append(made, encodable{pixels: out})
@@ -233,6 +240,9 @@ func (s *Server) detectDepth(w http.ResponseWriter, r *http.Request, module hint
 				return err
 			}
 			for _, m := range res.Maps {
+				if err := budget.TakeResult(ctx, 1, m.W, m.H); err != nil {
+					return err
+				}
 				made = append(made, transparent(m))
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"compress/zlib"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -176,6 +177,34 @@ func TestBombs(t *testing.T) {
 
 // TestMemoryBeforeWork: what the device or the server has no memory for is refused before a
 // picture is decoded or the queue has the job.
+// TestDetectedMapsTakeBoundedMemory: small pictures of which a preprocessor makes large ones are
+// no way around the budget, and nobody's are not made.
+func TestDetectedMapsTakeBoundedMemory(t *testing.T) {
+	f := start(t)
+	f.handler = budget.New(16 << 20).Handler(f.server)
+	pictures := make([]any, 100)
+	for i := range pictures {
+		pictures[i] = blackPNG(8)
+	}
+	body := map[string]any{"controlnet_module": "canny", "controlnet_input_images": pictures, "controlnet_processor_res": 512}
+	var got reply
+	taken := allocated(func() { got = f.post("/controlnet/detect", body) })
+	require.Equal(t, 422, got.status, "%s", got.body)
+	require.Contains(t, string(got.body), "ask for fewer or smaller ones")
+	require.Less(t, taken, uint64(400<<20), "five pictures of 512x512 fit into the budget, with what the preprocessor needs")
+
+	text, err := json.Marshal(body)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	gone := httptest.NewRecorder()
+	taken = allocated(func() {
+		f.server.ServeHTTP(gone, httptest.NewRequestWithContext(ctx, http.MethodPost, "/controlnet/detect", bytes.NewReader(text)))
+	})
+	require.Equal(t, 499, gone.Code, gone.Body)
+	require.Less(t, taken, uint64(50<<20))
+}
+
 func TestMemoryBeforeWork(t *testing.T) {
 	f := start(t)
 	f.gen.Memory = 8 << 30
