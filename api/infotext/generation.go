@@ -56,3 +56,6 @@ var txt2imgOnly = []target{
 	{"Batch size", "batch_size", toInt},
 	{"Denoising strength", "denoising_strength", toFloat},
 }
+
+// img2imgOnly are pasted into A1111's page, but not taken by its API.
+var img2imgOnly = []target{{"Image CFG scale", "image_cfg_scale", toFloat}}

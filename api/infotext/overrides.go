@@ -49,13 +49,18 @@ var optionKeys = map[string]string{
 
 const modelHash = "Model hash"
 
+// silentlyOff are options beside A1111's own that texts tell only where they are on.
+var silentlyOff = map[string]any{"CFG Rescale": 0, "Step cache": 0}
+
 // overrides adds the options whose value in the text is not the one they have. The
 // checkpoint is left alone with option disable_weights_auto_swap, its default.
 func (f Fields) overrides(into map[string]any, current Options) error {
 	for key, option := range optionKeys {
 		v, ok := f[key]
 		if !ok {
-			continue
+			if v, ok = silentlyOff[key]; !ok {
+				continue
+			}
 		}
 		if key == modelHash {
 			if off, _, _ := current("disable_weights_auto_swap"); off == true {

@@ -73,7 +73,7 @@ func (f Fields) Everything(current Options) (Paste, error) {
 	if err := f.setMask(p.Fields); err != nil {
 		return Paste{}, err
 	}
-	return p, nil
+	return p, f.set(p.Fields, img2imgOnly)
 }
 
 func (f Fields) paste(current Options, tables ...[]target) (Paste, error) {

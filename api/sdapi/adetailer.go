@@ -18,6 +18,8 @@ import (
 	"sdworker/inference/sampler"
 )
 
+const detailerName = "adetailer"
+
 // aDetailerVersion is the version of the extension (Bing-su/adetailer) whose rules
 // these are.
 const aDetailerVersion = "25.3.0"

@@ -39,12 +39,11 @@ func (c *call) readFreeU(args []any) error {
 		return crash("ValueError", "%s: %s", freeUName, err.Error())
 	}
 	c.guidance.freeU = f
-	for i, key := range []string{"freeu_enabled", "freeu_b1", "freeu_b2", "freeu_s1", "freeu_s2", "freeu_start", "freeu_end"} {
-		c.addText(key, v[i])
+	var silent []int
+	if f.Version == 2 { // the only one of Forge
+		silent = []int{7}
 	}
-	if f.Version != 2 {
-		c.addText("freeu_version", v[7])
-	}
+	c.tellArgs(freeUName, v, silent...)
 	return nil
 }
 

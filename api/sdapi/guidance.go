@@ -167,26 +167,23 @@ func (c *call) readThreshold(args []any) error {
 		return crash("ValueError", "%s takes a percentile above 0 to 100, a phi of 0 to 1 and scales of 0 or more", thresholdName)
 	}
 	c.guidance.threshold = t
-	add := c.addText
-	add("Dynamic thresholding enabled", true)
-	add("Mimic scale", v[1])
-	add("Separate Feature Channels", !t.AllChannels)
-	add("Scaling Startpoint", v[9])
-	add("Variability Measure", v[10])
-	add("Interpolate Phi", v[11])
-	add("Threshold percentile", v[2])
-	if t.MimicMode != sampler.ThresholdModes[0] {
-		add("Mimic mode", t.MimicMode)
-		add("Mimic scale minimum", v[4])
-	}
-	if t.CFGMode != sampler.ThresholdModes[0] {
-		add("CFG mode", t.CFGMode)
-		add("CFG scale minimum", v[6])
-	}
-	if hasSchedule(t.MimicMode) || hasSchedule(t.CFGMode) {
-		add("Scheduler value", v[7])
-	}
+	v[8] = !t.AllChannels
+	c.tellArgs(thresholdName, v, silentThresholds(t)...)
 	return nil
+}
+
+// silentThresholds are the arguments that texts leave out.
+func silentThresholds(t sampler.Thresholding) (args []int) {
+	if t.MimicMode == sampler.ThresholdModes[0] {
+		args = append(args, 3, 4)
+	}
+	if t.CFGMode == sampler.ThresholdModes[0] {
+		args = append(args, 5, 6)
+	}
+	if !hasSchedule(t.MimicMode) && !hasSchedule(t.CFGMode) {
+		args = append(args, 7)
+	}
+	return args
 }
 
 func (c *call) addText(key string, value any) {
@@ -204,9 +201,7 @@ func (c *call) readPerturbed(args []any) error {
 		return crash("ValueError", "%s takes a scale and an attenuation of 0 to 100", perturbedName)
 	}
 	c.guidance.perturbation = p
-	for i, key := range []string{"pagi_enabled", "pagi_scale", "pagi_attenuation", "pagi_start_step", "pagi_end_step"} {
-		c.addText(key, v[i])
-	}
+	c.tellArgs(perturbedName, v)
 	return nil
 }
 
@@ -224,9 +219,7 @@ func (c *call) readProjected(args []any) error {
 		return crash("ValueError", "%s takes momentums of -2.5 to 2.5, a threshold of 0 or more and an eta of 0 to 2", projectedName)
 	}
 	c.guidance.projection = p
-	for i, key := range []string{"enabled", "momentum", "adaptive_momentum", "norm_thr", "eta", "guidance_limiter", "guidance_sigma_start", "guidance_sigma_end"} {
-		c.addText("apgisyourcfg_"+key, v[i])
-	}
+	c.tellArgs(projectedName, v)
 	return nil
 }
 
@@ -237,7 +230,7 @@ func (c *call) readZeroStar(args []any) error {
 		return err
 	}
 	c.guidance.zeroStar = true
-	c.addText("CFG-Zero*", true)
+	c.tellArgs(zeroStarName, v)
 	return nil
 }
 

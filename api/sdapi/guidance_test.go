@@ -76,7 +76,7 @@ func TestGuidanceScripts(t *testing.T) {
 	require.Contains(t, text(`"APG's now your CFG" for reForge`, true, -0.5, 0.2, 7.5, 0.5), "apgisyourcfg_enabled: True, apgisyourcfg_momentum: -0.5")
 	require.Equal(t, sampler.Projection{Enabled: true, Momentum: -0.5, Adaptive: 0.2, Threshold: 7.5, Eta: 0.5, SigmaStart: 5.42, SigmaEnd: 0.28}, f.gen.Last().Settings.Projection)
 
-	require.Contains(t, text("CFG-Zero*", true), "CFG-Zero*: True")
+	require.Contains(t, text("CFG-Zero*", true), "CFG-Zero star: True")
 	require.True(t, f.gen.Last().Settings.ZeroStar)
 
 	for name, args := range map[string][]any{

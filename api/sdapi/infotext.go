@@ -218,7 +218,10 @@ func (c *call) pasteInfotext() error {
 		return nil
 	}
 	parsed := c.server.infotextReader(c.opts).Parse(text)
-	c.pastedSoft = softOf(parsed)
+	c.pasted = pastedScripts(parsed)
+	if args := pastedDetails(parsed); args != nil {
+		c.pasted[detailerName] = args
+	}
 	paste := infotext.Fields.Txt2Img
 	if c.tab == img2img {
 		paste = infotext.Fields.Img2Img

@@ -5,12 +5,13 @@ import (
 	"math"
 	"slices"
 
-	"sdworker/api/infotext"
 	"sdworker/api/sdapi/gridtext"
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
+
+const loopbackName = "loopback"
 
 // loopbackArgs are the arguments of the script "Loopback".
 var loopbackArgs = []scriptArg{
@@ -19,6 +20,9 @@ var loopbackArgs = []scriptArg{
 	{label: "Denoising strength curve", value: "Linear", choices: []string{"Aggressive", "Linear", "Lazy"}},
 	{label: "Append interrogated prompt at each iteration", value: "None", choices: []string{"None", "CLIP", "DeepBooru"}},
 }
+
+// loopbackTexts are the arguments that texts tell.
+var loopbackTexts = []argText{{"Final denoising strength", 1}, {"Denoising curve", 2}}
 
 // loops is one loopback: img2img of its own pictures.
 type loops struct {
@@ -93,7 +97,7 @@ func loopback(ctx context.Context, c *call, place *inference.Place, job inferenc
 	if err != nil {
 		return nil, err
 	}
-	c.leadTexts = []infotext.Entry{{Key: "Final denoising strength", Value: l.shown}, {Key: "Denoising curve", Value: l.curve}}
+	c.leadTexts = entries(loopbackTexts, l.shown, l.curve)
 	one := *c
 	one.req = l.step(0, 0, c.req.Init.Images[:1]).req
 	if err := one.takeResult(ctx, l.count*l.repeat); err != nil {

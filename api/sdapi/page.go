@@ -7,6 +7,7 @@ import (
 
 	"sdworker/api/infotext"
 	"sdworker/api/sdapi/options"
+	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
 	"sdworker/formats/embedding"
 	"sdworker/inference/clip"
@@ -62,14 +63,15 @@ type Parameters struct {
 	ModelHash, Model string           // "" where the text does not say
 	Control          []map[string]any // units of ControlNet, without their pictures
 	Details          []map[string]any // units of ADetailer
-	Soft             []any            // arguments of soft inpainting, nil for none
+	Extensions       map[string][]any // arguments of the other always-on scripts that acted, by the names of GET /sdapi/v1/scripts
+	WithoutMasks     []string         // names of scripts that acted with masks, which no text holds
 	ScriptName       string           // of the selected script, "" for none that texts tell of
 	Script           map[string]any   // its arguments by their labels, as far as the text has them
 }
 
 // AlwaysOn are the always-on scripts that a request of the text has, for one of the two
 // routes. ControlNet is left out, whose pictures no text holds.
-func (p *Parameters) AlwaysOn(img2img bool) map[string]any {
+func (p *Parameters) AlwaysOn(forImg2img bool) map[string]any {
 	scripts := map[string]any{}
 	if len(p.Details) > 0 {
 		args := []any{true, false}
@@ -78,8 +80,14 @@ func (p *Parameters) AlwaysOn(img2img bool) map[string]any {
 		}
 		scripts["ADetailer"] = map[string]any{"args": args}
 	}
-	if p.Soft != nil && img2img {
-		scripts[softName] = map[string]any{"args": p.Soft}
+	t := txt2img
+	if forImg2img {
+		t = img2img
+	}
+	for name, args := range p.Extensions {
+		if findScript(t, name) != nil {
+			scripts[name] = map[string]any{"args": args}
+		}
 	}
 	return scripts
 }
@@ -93,18 +101,17 @@ func (s *Server) ReadParameters(text string) (*Parameters, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Parameters{Paste: paste, Control: unitsOf(parsed), Details: detailsOf(parsed), Soft: softOf(parsed)}
+	p := &Parameters{Paste: paste, Control: unitsOf(parsed), Details: detailsOf(parsed), Extensions: pastedScripts(parsed)}
 	p.ModelHash, _ = parsed["Model hash"].(string)
 	p.Model, _ = parsed["Model"].(string)
-	p.readUltimate(parsed)
-	if parsed["Script"] == "X/Y/Z plot" {
-		p.ScriptName, p.Script = "x/y/z plot", map[string]any{}
-		for _, letter := range []string{"X", "Y", "Z"} {
-			if kind, ok := parsed[letter+" Type"]; ok {
-				p.Script[letter+" type"], p.Script[letter+" values"] = kind, parsed[letter+" Values"]
-			}
+	p.WithoutMasks = withoutMasks(p.Extensions)
+	if state, ok := p.Extensions[stagedFreeUName]; ok {
+		steps, _ := paste.Fields["steps"].(int64)
+		if p.Extensions[stagedFreeUName] = freeUList(state[0].(*pyjson.Object), steps); p.Extensions[stagedFreeUName] == nil {
+			delete(p.Extensions, stagedFreeUName)
 		}
 	}
+	p.readSelected(parsed)
 	return p, nil
 }
 

@@ -179,35 +179,8 @@ func (c *call) prompterTexts(v []any, options []string) {
 	if len(options) > 0 {
 		joined = strings.Join(options, ",")
 	}
-	for _, e := range []struct {
-		key string
-		arg int
-	}{
-		{"RP Active", 0},
-		{"RP Divide mode", 2},
-		{"RP Matrix submode", 3},
-		{"RP Mask submode", 4},
-		{"RP Prompt submode", 5},
-		{"RP Calc Mode", 11},
-		{"RP Ratios", 6},
-		{"RP Base Ratios", 7},
-		{"RP Use Base", 8},
-		{"RP Use Common", 9},
-		{"RP Use Ncommon", 10},
-		{"RP Options", 12},
-		{"RP LoRA Neg Te Ratios", 13},
-		{"RP LoRA Neg U Ratios", 14},
-		{"RP threshold", 15},
-		{"RP LoRA Stop Step", 17},
-		{"RP LoRA Hires Stop Step", 18},
-		{"RP Flip", 19},
-	} {
-		value := v[e.arg]
-		if e.arg == 12 {
-			value = joined
-		}
-		c.addText(e.key, value)
-	}
+	v[12] = joined
+	c.tellArgs(prompterName, v)
 }
 
 // readCouple reads the arguments of Latent Couple, and writes its text.

@@ -36,17 +36,12 @@ type scriptArg struct {
 // extensions that clients send most.
 var allScripts = []*script{
 	{name: "img2img alternative test", tabs: []*tab{img2img}},
-	{name: "loopback", tabs: []*tab{img2img}, args: loopbackArgs},
+	{name: loopbackName, tabs: []*tab{img2img}, args: loopbackArgs},
 	{name: "outpainting mk2", tabs: []*tab{img2img}},
 	{name: "poor man's outpainting", tabs: []*tab{img2img}},
 	{name: "prompt matrix", tabs: both, args: promptMatrixArgs},
 	{name: "prompts from file or textbox", tabs: both, args: promptLinesArgs},
-	{name: "sd upscale", tabs: []*tab{img2img}, args: []scriptArg{
-		{label: "", value: ""},
-		{label: "Tile overlap", value: int64(64), minimum: int64(0), max: int64(256), step: int64(16)},
-		{label: "Upscaler", value: "None", choices: builtinUpscalers},
-		{label: "Scale Factor", value: 2.0, minimum: 1.0, max: 4.0, step: 0.05},
-	}},
+	{name: sdUpscaleName, tabs: []*tab{img2img}, args: sdUpscaleArgs},
 	{name: ultimateName, tabs: []*tab{img2img}, args: ultimateArgs},
 	{name: "x/y/z plot", tabs: []*tab{txt2img}, args: xyzScriptArgs(txt2img)},
 	{name: "x/y/z plot", tabs: []*tab{img2img}, args: xyzScriptArgs(img2img)},
@@ -74,7 +69,7 @@ var allScripts = []*script{
 	{name: "hypertile", alwayson: true, silent: true, tabs: both},
 	softScript(),
 	{name: "controlnet", alwayson: true, silent: true, tabs: both},
-	{name: "adetailer", alwayson: true, silent: true, tabs: both},
+	{name: detailerName, alwayson: true, silent: true, tabs: both},
 	extensionScript(dynamicName, dynamicFields),
 	extensionScript(rescaleName, rescaleFields),
 	extensionScript(thresholdName, thresholdFields),
@@ -95,13 +90,13 @@ type scriptRun func(context.Context, *call, *inference.Place, inference.Job) (*o
 // run is nil for a script that this server does not have.
 func (s *script) run() scriptRun {
 	switch s.name {
-	case "loopback":
+	case loopbackName:
 		return loopback
 	case "prompt matrix":
 		return promptMatrix
 	case "prompts from file or textbox":
 		return promptLines
-	case "sd upscale":
+	case sdUpscaleName:
 		return sdUpscale
 	case ultimateName:
 		return ultimateUpscale
@@ -147,9 +142,10 @@ type scriptCall struct {
 	refiner    *infotext.Refiner // nil: none is asked for
 	dynamic    *dynamicArgs      // nil: braces are plain text
 
+	pasted map[string][]any // what the infotext of the request says of always-on scripts
+
 	soft       *latent.Soft // soft inpainting, nil when it is off
 	softValues []any        // its arguments as they were sent
-	pastedSoft []any        // what the infotext of the request says of them
 
 	detailUnits []*fields // valid ones of ADetailer
 	detailsMade []*fields // those of them that are in the request, in its order
@@ -174,14 +170,10 @@ func (c *call) chooseScript() error {
 	return nil
 }
 
-// readAlwaysOn checks alwayson_scripts. Arguments beyond what a script takes are
-// ignored, as in A1111.
+// readAlwaysOn checks alwayson_scripts, and reads them and what the infotext of the request
+// tells of others. Arguments beyond what a script takes are ignored, as in A1111.
 func (c *call) readAlwaysOn(ctx context.Context) error {
-	if c.pastedSoft != nil && c.tab == img2img {
-		if err := c.readSoft(nil); err != nil {
-			return err
-		}
-	}
+	named := map[string]bool{}
 	for name, v := range c.in.object("alwayson_scripts").All() {
 		found := findScript(c.tab, name)
 		switch {
@@ -194,31 +186,46 @@ func (c *call) readAlwaysOn(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if guides, err := c.readGuidance(found.name, args); err != nil {
+		named[found.name] = true
+		if pasted, ok := c.pasted[found.name]; ok {
+			args = overPasted(args, pasted)
+		}
+		if err := c.readScript(ctx, found, args); err != nil {
 			return err
-		} else if guides {
+		}
+	}
+	for _, s := range allScripts {
+		args, ok := c.pasted[s.name]
+		if !ok || named[s.name] || !slices.Contains(s.tabs, c.tab) {
 			continue
 		}
-		if divides, err := c.readRegions(ctx, found.name, args); err != nil {
+		if err := c.readScript(ctx, s, args); err != nil {
 			return err
-		} else if divides {
-			continue
 		}
-		switch {
-		case found.name == "controlnet":
-			c.control = args
-		case found.name == "adetailer":
-			c.readADetailer(args)
-		case found.name == softName:
-			if err := c.readSoft(args); err != nil {
-				return err
-			}
-		case found.name == dynamicName:
-			if err := c.readDynamic(args); err != nil {
-				return err
-			}
-		case !found.silent && len(args) > 0 && args[0] != false:
-			c.note("script %s is not available on this server and did nothing", found.name)
+	}
+	return nil
+}
+
+// readScript reads the arguments of an always-on script.
+func (c *call) readScript(ctx context.Context, s *script, args []any) error {
+	if guides, err := c.readGuidance(s.name, args); guides || err != nil {
+		return err
+	}
+	if divides, err := c.readRegions(ctx, s.name, args); divides || err != nil {
+		return err
+	}
+	switch s.name {
+	case "controlnet":
+		c.control = args
+	case detailerName:
+		c.readADetailer(args)
+	case softName:
+		return c.readSoft(args)
+	case dynamicName:
+		return c.readDynamic(args)
+	default:
+		if !s.silent && len(args) > 0 && args[0] != false {
+			c.note("script %s is not available on this server and did nothing", s.name)
 		}
 	}
 	return nil

@@ -7,12 +7,25 @@ import (
 	"strings"
 
 	"sdworker/api/budget"
-	"sdworker/api/infotext"
 	"sdworker/api/sdapi/schema"
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
+
+const sdUpscaleName = "sd upscale"
+
+// sdUpscaleArgs are the arguments of the script "SD upscale" as it lists them; the first one
+// is a heading.
+var sdUpscaleArgs = []scriptArg{
+	{label: "", value: ""},
+	{label: "Tile overlap", value: int64(64), minimum: int64(0), max: int64(256), step: int64(16)},
+	{label: "Upscaler", value: "None", choices: builtinUpscalers},
+	{label: "Scale Factor", value: 2.0, minimum: 1.0, max: 4.0, step: 0.05},
+}
+
+// sdUpscaleTexts are the arguments that texts tell.
+var sdUpscaleTexts = []argText{{"SD upscale overlap", 1}, {"SD upscale upscaler", 2}}
 
 // tileArgs are the arguments of the script "sd upscale".
 type tileArgs struct {
@@ -99,7 +112,7 @@ func sdUpscale(ctx context.Context, c *call, place *inference.Place, job inferen
 	if err != nil {
 		return nil, err
 	}
-	c.leadTexts = []infotext.Entry{{Key: "SD upscale overlap", Value: args.overlap}, {Key: "SD upscale upscaler", Value: args.upscaler}}
+	c.leadTexts = entries(sdUpscaleTexts, args.overlap, args.upscaler)
 	out := &inference.Result{}
 	repeats := c.req.BatchNum
 	size := c.req.Init.Images[0]

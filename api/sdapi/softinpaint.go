@@ -43,19 +43,11 @@ func softScript() *script {
 	return s
 }
 
-// readSoft reads the arguments of soft inpainting. Those that are missing are what the
-// infotext of the request says, else the defaults.
+// readSoft reads the arguments of soft inpainting; those that are missing have their
+// defaults.
 func (c *call) readSoft(args []any) error {
-	all := append([]any(nil), c.pastedSoft...)
-	for i, v := range args {
-		if i < len(all) {
-			all[i] = v
-		} else {
-			all = append(all, v)
-		}
-	}
 	c.soft = nil
-	v, err := argValues(softName, softFields, all)
+	v, err := argValues(softName, softFields, args)
 	if err != nil || v[0] != true {
 		return err
 	}
@@ -67,33 +59,10 @@ func (c *call) readSoft(args []any) error {
 	return s.Check()
 }
 
-// softOf reads the arguments that a text tells; nil for none.
-func softOf(parsed infotext.Fields) []any {
-	if _, ok := parsed[softArgs[0].key]; !ok {
-		return nil
-	}
-	args := make([]any, len(softArgs))
-	for i, a := range softArgs {
-		args[i] = a.value
-		text, ok := parsed[a.key]
-		if !ok {
-			continue
-		}
-		if read, errs := softFields[i].Coerce(text); len(errs) == 0 {
-			args[i] = read
-		}
-	}
-	return args
-}
-
 // softTexts is what soft inpainting adds to texts where it acts.
 func (c *call) softTexts() []infotext.Entry {
 	if c.req.Init == nil || c.req.Init.Mask == nil || c.req.Init.Mask.Soft == nil {
 		return nil
 	}
-	var out []infotext.Entry
-	for i, a := range softArgs {
-		out = append(out, infotext.Entry{Key: a.key, Value: c.softValues[i]})
-	}
-	return out
+	return argTextsOf(softName, c.softValues)
 }

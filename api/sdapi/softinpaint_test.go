@@ -58,7 +58,7 @@ func TestSoftInpainting(t *testing.T) {
 	require.Nil(t, f.gen.Last().Init.Mask.Soft)
 	read, err := f.server.ReadParameters(text)
 	require.NoError(t, err)
-	require.Equal(t, []any{true, 1.5, 0.25, 8.0, 0.5, 1.0, 3.0}, read.Soft)
+	require.Equal(t, []any{true, 1.5, 0.25, int64(8), 0.5, int64(1), int64(3)}, read.Extensions["soft inpainting"])
 
 	// Without a mask it does nothing, and says so; its details have masks.
 	g = f.post("/sdapi/v1/img2img", softened(t, map[string]any{"mask": nil}, true)).generated(t)

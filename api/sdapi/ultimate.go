@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"sdworker/api/budget"
-	"sdworker/api/infotext"
 	"sdworker/api/sdapi/schema"
 	"sdworker/api/sdapi/tileplan"
 	"sdworker/fault"
@@ -199,37 +198,13 @@ func (u *ultimate) enlarge(ctx context.Context, gen inference.Generator, hooks i
 	return m.Resize(u.plan.W, u.plan.H, imageio.Lanczos), nil
 }
 
-// texts are what the script adds to its pictures' texts.
-func (u *ultimate) texts() []infotext.Entry {
-	const prefix = "Ultimate SD upscale "
-	return []infotext.Entry{
-		{Key: prefix + "upscaler", Value: u.upscaler},
-		{Key: prefix + "tile_width", Value: u.plan.TileW},
-		{Key: prefix + "tile_height", Value: u.plan.TileH},
-		{Key: prefix + "mask_blur", Value: u.plan.Blur},
-		{Key: prefix + "padding", Value: u.plan.Padding},
-	}
-}
-
-// readUltimate reads what texts says.
-func (p *Parameters) readUltimate(parsed infotext.Fields) {
-	given := map[string]any{}
-	for i, entry := range (&ultimate{}).texts() {
-		place := []int{8, 1, 2, 3, 4}[i]
-		kind := schema.Integer
-		if i == 0 {
-			kind = schema.String
-		}
-		f := schema.Field{Kind: kind}
-		if text, ok := parsed[entry.Key]; ok {
-			if v, errs := f.Coerce(text); len(errs) == 0 {
-				given[ultimateArgs[place].label] = v
-			}
-		}
-	}
-	if len(given) > 0 {
-		p.ScriptName, p.Script = ultimateName, given
-	}
+// ultimateTexts are the arguments that texts tell.
+var ultimateTexts = []argText{
+	{"Ultimate SD upscale upscaler", 8},
+	{"Ultimate SD upscale tile_width", 1},
+	{"Ultimate SD upscale tile_height", 2},
+	{"Ultimate SD upscale mask_blur", 3},
+	{"Ultimate SD upscale padding", 4},
 }
 
 // ultimateUpscale makes the script "Ultimate SD upscale".
@@ -246,7 +221,7 @@ func ultimateUpscale(ctx context.Context, c *call, place *inference.Place, job i
 		return nil, err
 	}
 	c.width, c.height = u.plan.W, u.plan.H // of the pictures, in info and texts
-	c.leadTexts = u.texts()
+	c.leadTexts = entries(ultimateTexts, u.upscaler, u.plan.TileW, u.plan.TileH, u.plan.Blur, u.plan.Padding)
 	made := &outcome{save: u.save[:pictures]}
 	err = place.Do(ctx, job, func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
 		m, err := u.enlarge(ctx, gen, hooks)

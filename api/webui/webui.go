@@ -83,10 +83,9 @@ type Parameters struct {
 	Model     string           `json:"model"`
 	Control   []map[string]any `json:"control"` // units of ControlNet
 	Details   []map[string]any `json:"details"` // units of ADetailer
-	Soft      []any            `json:"soft"`    // arguments of soft inpainting
 	Script    map[string]any   `json:"script"`  // arguments of the selected script by their labels
 
-	Extensions map[string][]any `json:"extensions"`  // arguments of other always-on scripts by their names
+	Extensions map[string][]any `json:"extensions"`  // arguments of the other always-on scripts by their names
 	Notes      []string         `json:"notes"`       // sentences about what the file does not hold
 	ScriptName string           `json:"script_name"` // "" for none
 }

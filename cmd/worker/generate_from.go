@@ -67,6 +67,9 @@ func (r *apiRequest) reuse(text string, s *services, c *cli.Call) (notes []strin
 	if len(p.Control) > 0 {
 		notes = append(notes, "the pictures of ControlNet are not in the file; it is left out")
 	}
+	for _, name := range p.WithoutMasks {
+		notes = append(notes, "the masks of "+name+" are not in the file; it is left out")
+	}
 	if p.ScriptName != "" {
 		notes = append(notes, "the script "+p.ScriptName+" is left out")
 	}

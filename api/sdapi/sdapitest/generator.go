@@ -23,6 +23,8 @@ type Generator struct {
 	Fail error
 	// Channels of the UNet; 0 means 4.
 	Channels int
+	// Complete says of each job that its refiner took over, and that its prompts were padded.
+	Complete bool
 	// Limit is how many pixels a job may have; above it there is no memory. 0
 	// means no limit.
 	Limit int
@@ -102,6 +104,7 @@ func (g *Generator) Generate(ctx context.Context, req *inference.Request, hooks 
 		return nil, fault.Errorf(fault.Exhausted, "generate", "out of memory")
 	}
 	res := &inference.Result{Inpainting: g.Channels == 9, Timings: inference.Timings{Sample: 0.25, Total: 0.5}}
+	res.Refined, res.PaddedConds = g.Complete && req.Refiner != nil, g.Complete
 	passes := req.BatchNum
 	if req.Hires != nil {
 		passes *= 2

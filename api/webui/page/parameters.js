@@ -43,10 +43,8 @@ export function show(element, text) {
 // use fills the form with all that a text says, and the defaults for the rest. It
 // returns sentences about what could not be taken.
 export async function use(text) {
-  const { fields, overrides, model_hash: hash, model, control: units, details, soft: softArgs, extensions: others, notes, script, script_name: name } = await call('POST', 'webui/parameters', { text })
+  const { fields, overrides, model_hash: hash, model, control: units, details, extensions: others, notes, script, script_name: name } = await call('POST', 'webui/parameters', { text })
   const missing = []
-  const [rescale] = others?.['cfg rescale extension'] ?? []
-  if (rescale !== undefined) overrides.cfg_rescale = rescale
   const mine = field.model.value, vae = field.sd_vae.value
   reset()
   set('model', mine)
@@ -74,7 +72,7 @@ export async function use(text) {
   control.set(units ?? [])
   if (units?.length) missing.push('The pictures of ControlNet are not in the file.')
   detailer.use(details ?? [])
-  soft.use(softArgs)
+  soft.use(others['soft inpainting'])
   missing.push(...extensions.use(others), ...notes ?? [])
   changed()
   scripts.fill()
