@@ -70,7 +70,7 @@ type Parameters struct {
 }
 
 // AlwaysOn are the always-on scripts that a request of the text has, for one of the two
-// routes. ControlNet is left out, whose pictures no text holds.
+// routes. ControlNet and scripts with masks are left out, whose pictures no text holds.
 func (p *Parameters) AlwaysOn(forImg2img bool) map[string]any {
 	scripts := map[string]any{}
 	if len(p.Details) > 0 {
@@ -85,7 +85,7 @@ func (p *Parameters) AlwaysOn(forImg2img bool) map[string]any {
 		t = img2img
 	}
 	for name, args := range p.Extensions {
-		if findScript(t, name) != nil {
+		if findScript(t, name) != nil && !slices.Contains(p.WithoutMasks, name) {
 			scripts[name] = map[string]any{"args": args}
 		}
 	}

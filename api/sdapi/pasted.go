@@ -260,18 +260,17 @@ func pastedCouple(parsed infotext.Fields) []any {
 	return []any{true, m[1], m[2], m[3], steps}
 }
 
-// withoutMasks leaves out scripts whose masks no text holds, and names them.
-func withoutMasks(all map[string][]any) (left []string) {
+// withoutMasks are the names of scripts that acted with masks, which no text holds. Latent
+// Couple has nothing without them.
+func withoutMasks(all map[string][]any) (names []string) {
 	if args := all[prompterName]; args != nil && args[2] == "Mask" {
-		left = append(left, prompterName)
+		names = append(names, prompterName)
 	}
 	if args := all[coupleName]; args != nil && args[1] == "" {
-		left = append(left, coupleName)
+		names = append(names, coupleName)
+		delete(all, coupleName)
 	}
-	for _, name := range left {
-		delete(all, name)
-	}
-	return left
+	return names
 }
 
 // overPasted are the arguments of a script of a request whose infotext has some, too: those

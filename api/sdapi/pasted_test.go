@@ -291,7 +291,8 @@ func TestPastedScripts(t *testing.T) {
 	masked := `RP Active: True, RP Divide mode: Mask, Latent Couple: "masks=2 weights=1,1 end at step=20"`
 	p, err = f.server.ReadParameters(head + masked)
 	require.NoError(t, err)
-	require.Empty(t, p.Extensions)
+	require.Empty(t, p.AlwaysOn(false))
+	require.Equal(t, "Mask", p.Extensions["regional prompter"][2])
 	require.Equal(t, []string{"regional prompter", "latent couple extension"}, p.WithoutMasks)
 	require.Equal(t, 422, f.post("/sdapi/v1/txt2img", map[string]any{"infotext": head + "RP Active: True, RP Divide mode: Mask"}).status, "the mask is missing")
 	mask := imageio.NewRGB(16, 16)

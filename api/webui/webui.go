@@ -86,7 +86,7 @@ type Parameters struct {
 	Script    map[string]any   `json:"script"`  // arguments of the selected script by their labels
 
 	Extensions map[string][]any `json:"extensions"`  // arguments of the other always-on scripts by their names
-	Notes      []string         `json:"notes"`       // sentences about what the file does not hold
+	Masked     []string         `json:"masked"`      // names of those whose masks the file does not hold
 	ScriptName string           `json:"script_name"` // "" for none
 }
 

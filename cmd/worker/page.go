@@ -28,7 +28,7 @@ func (s *services) pageConfig() webui.Config {
 			}
 			return webui.Parameters{
 				Fields: p.Fields, Overrides: p.Overrides, ModelHash: p.ModelHash, Model: p.Model, Control: p.Control, Details: p.Details,
-				Extensions: p.Extensions, Notes: masksLeft(p.WithoutMasks), Script: p.Script, ScriptName: p.ScriptName,
+				Extensions: p.Extensions, Masked: p.WithoutMasks, Script: p.Script, ScriptName: p.ScriptName,
 			}, nil
 		},
 	}
@@ -41,15 +41,6 @@ func (s *services) pageChoices() webui.Choices {
 		out.Options = append(out.Options, webui.Option{Name: o.Name, Value: o.Value, Choices: o.Choices})
 	}
 	return out
-}
-
-// masksLeft are sentences about scripts whose masks are not in a picture's file.
-func masksLeft(scripts []string) []string {
-	notes := make([]string, len(scripts))
-	for i, name := range scripts {
-		notes[i] = "The masks of " + name + " are not in the file."
-	}
-	return notes
 }
 
 // pageFiles are the usable model files with what their headers say.

@@ -36,7 +36,7 @@ func pageUsesExtensions(t *testing.T, home string) {
 				"weights=0.3,0.9,0.7 end at step=2", "apgisyourcfg_norm_thr: 7.5", "apgisyourcfg_guidance_limiter: True", `{\"backbone_factor\": 1.3`, "FreeU Version: 1", "Sampler: TCD",
 			},
 		},
-		{map[string]any{"prompt": "a {cat} in the rain", "zero_0": true, "dynamic_0": true}, []string{"a cat in the rain\n", "CFG-Zero*: True"}},
+		{map[string]any{"prompt": "a {cat} in the rain", "zero_0": true, "dynamic_0": true}, []string{"a cat in the rain\n", "CFG-Zero star: True"}},
 	} {
 		b.fill(fresh)
 		b.fill(test.fill)

@@ -124,11 +124,11 @@ export function fill() {
 export const recall = () => Promise.all(extensions.map(e => e.slot?.recall()))
 export const reset = () => extensions.forEach(e => e.slot?.drop())
 
-// use takes the arguments of a picture, by script; those that are not named are off. It
-// returns sentences about what could not be taken.
-export function use(given) {
+// use takes the arguments of a picture, by script, and the scripts whose masks it does
+// not hold; those that are not named are off. It returns sentences about what could not be taken.
+export function use(given, masked) {
   for (const e of extensions) e.use(given?.[e.script])
-  return extensions.some(e => e.mask && e.on() && field[e.name(2)].value === 'Mask' && !e.slot.blob) ? ['The mask of the regions is not in the file.'] : []
+  return extensions.filter(e => masked.includes(e.script) && !e.slot?.blob).map(e => `The masks of ${e.title} are not in the file.`)
 }
 
 // args are those that are on as a request has them.

@@ -43,7 +43,7 @@ export function show(element, text) {
 // use fills the form with all that a text says, and the defaults for the rest. It
 // returns sentences about what could not be taken.
 export async function use(text) {
-  const { fields, overrides, model_hash: hash, model, control: units, details, extensions: others, notes, script, script_name: name } = await call('POST', 'webui/parameters', { text })
+  const { fields, overrides, model_hash: hash, model, control: units, details, extensions: others, masked, script, script_name: name } = await call('POST', 'webui/parameters', { text })
   const missing = []
   const mine = field.model.value, vae = field.sd_vae.value
   reset()
@@ -73,7 +73,7 @@ export async function use(text) {
   if (units?.length) missing.push('The pictures of ControlNet are not in the file.')
   detailer.use(details ?? [])
   soft.use(others['soft inpainting'])
-  missing.push(...extensions.use(others), ...notes ?? [])
+  missing.push(...extensions.use(others, masked ?? []))
   changed()
   scripts.fill()
   scripts.set(name, script ?? {})
