@@ -23,7 +23,7 @@ import (
 var doctorVerb = &verb{
 	Name: "doctor", Short: "check that this machine can make pictures, and say what to do where it cannot",
 	Long: `It looks at the engine, the devices and their driver, memory, model folders, the
-checkpoint, disk space and the port, with the settings that serve would have. It ends
+checkpoint, disk space, folders that are written to and the port, with the settings that serve would have. It ends
 with status 1 where something stands in the way; notes do not count.`,
 	Examples: []string{"worker doctor", "worker doctor --device cuda0 --addr 0.0.0.0:7860", "worker doctor --json"},
 	New:      func() cli.Command[*program] { return new(doctorCommand) },
@@ -34,6 +34,8 @@ type doctorCommand struct {
 	program *program
 	common  common
 	serving serverSettings
+	api     apiSettings
+	demo    demoSettings
 	options struct {
 		JSON bool `env:"JSON" doc:"print it as JSON"`
 	}
@@ -41,8 +43,8 @@ type doctorCommand struct {
 
 // Settings are those of the command.
 func (d *doctorCommand) Settings() []cli.Settings {
-	own := []cli.Settings{{Title: "Output:", Target: &d.options}, d.serving.settings()}
-	return append(own, d.common.settings()...)
+	own := []cli.Settings{{Title: "Output:", Target: &d.options}, d.serving.settings(), d.api.settings()}
+	return append(own, append(d.common.settings(), d.demo.settings())...)
 }
 
 // severity of a finding.
@@ -65,7 +67,12 @@ type finding struct {
 // Run prints what is found.
 func (d *doctorCommand) Run(ctx context.Context, p *program, _ *cli.Call) error {
 	d.program = p
-	findings := append(d.devices(ctx), d.memory(hostMemory()), d.folders(), d.model(), d.space(), d.port(ctx))
+	demo, err := p.useDemo(&d.common, &d.demo)
+	if err != nil {
+		return err
+	}
+	findings := append(d.devices(ctx), d.memory(hostMemory()), d.folders(), d.model(demo), d.space())
+	findings = append(append(findings, d.written()...), d.port(ctx))
 	problems := 0
 	for _, f := range findings {
 		if f.Severity == problem {
@@ -200,15 +207,19 @@ func (d *doctorCommand) catalog() *catalog.Catalog {
 	return catalog.New(d.common.models.config(d.program.Environ, d.common.engine.Model))
 }
 
-// model checks the checkpoint that would be loaded.
-func (d *doctorCommand) model() finding {
+// model checks the checkpoint that would be loaded; demo tells whether it is the demo
+// model.
+func (d *doctorCommand) model(demo bool) finding {
+	if demo {
+		return finding{"model", note, "the demo model, a toy, draws", "worker models pull " + fetch.Default + " fetches a real one"}
+	}
 	listed := d.catalog()
 	_ = listed.Refresh() // folders has told
 	name := d.common.engine.Model
 	f, err := listed.Resolve(name)
 	switch {
 	case err != nil && name == "":
-		return finding{"model", note, "there is no checkpoint; the demo model, a toy, draws instead", "worker models pull " + fetch.Default}
+		return finding{"model", problem, "there is no checkpoint", "worker models pull " + fetch.Default}
 	case err != nil:
 		return finding{"model", problem, fault.Message(err), "worker models ls shows what there is; worker models pull fetches more"}
 	}
@@ -223,12 +234,7 @@ const minSpace = 5 << 30
 
 // space checks the disk that fetched models go to.
 func (d *doctorCommand) space() finding {
-	dir, err := filepath.Abs(d.common.models.fetchRoot(d.program.Environ))
-	for ; err == nil && dir != "/"; dir = filepath.Dir(dir) { // it is made when something is fetched
-		if _, missing := os.Stat(dir); missing == nil {
-			break
-		}
-	}
+	dir, err := existing(d.common.models.fetchRoot(d.program.Environ))
 	var disk syscall.Statfs_t
 	if err != nil || syscall.Statfs(dir, &disk) != nil {
 		return finding{"disk", note, "the disk of " + dir + " cannot be looked at", ""}
@@ -239,6 +245,43 @@ func (d *doctorCommand) space() finding {
 		return finding{"disk", note, text + ", little for another checkpoint", "worker models rm removes fetched ones"}
 	}
 	return finding{"disk", fine, text, ""}
+}
+
+// existing is a folder, or the first one above it that exists.
+func existing(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	for ; err == nil && dir != "/"; dir = filepath.Dir(dir) {
+		if _, missing := os.Stat(dir); missing == nil {
+			break
+		}
+	}
+	return dir, err
+}
+
+func writable(dir string) bool {
+	const write = 2
+	info, err := os.Stat(dir)
+	return err == nil && info.IsDir() && syscall.Access(dir, write) == nil
+}
+
+// written checks the folders that are written to, which a container may have read-only.
+// Nothing is told of those that can be.
+func (d *doctorCommand) written() []finding {
+	var out []finding
+	for _, place := range []struct{ dir, without, advice string }{
+		{d.common.models.fetchRoot(d.program.Environ), "nothing can be fetched", "mount a volume there, or name another folder first in MODELS_DIR"},
+		{filepath.Dir(cacheFile(d.program.Environ, "hashes")), "hashes of model files are computed at each start", "set XDG_CACHE_HOME to a folder that can"},
+		{d.api.OutputDir, "requests with save_images fail", "set OUTPUT_DIR to a folder that can"},
+		{filepath.Dir(d.api.OptionsFile), "options that clients change last until the end", "let OPTIONS_FILE be in a folder that can"},
+	} {
+		if place.dir == "" || place.dir == "." {
+			continue
+		}
+		if dir, err := existing(place.dir); err != nil || !writable(dir) {
+			out = append(out, finding{"writing", note, place.dir + " cannot be written to: " + place.without, place.advice})
+		}
+	}
+	return out
 }
 
 // port checks that serve could listen.

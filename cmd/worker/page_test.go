@@ -563,7 +563,9 @@ func pageIsAccessible(t *testing.T, home string) {
 	b.pictures(1)
 	b.do(`for (const d of document.querySelectorAll('#sections > details')) d.open = true
 		f.script_name.value = 'x/y/z plot'; f.script_name.dispatchEvent(new Event('input', { bubbles: true }))
-		document.querySelector('.unit [data-field=enabled]').click(); f.steps.value = 0; $('form').requestSubmit()`)
+		for (const switched of document.querySelectorAll('[name=prompter_0], [name=couple_0], #guidance-fields [name$="_0"], [name=dynamic_0]')) switched.checked = true
+		f.prompter_2.value = 'Mask'
+		document.querySelector('.unit [data-field=enabled]').click(); document.querySelector('.unit details').open = true; f.steps.value = 0; $('form').requestSubmit()`)
 	judge("everything open, with an error")
 	b.fill(map[string]any{"mode": "img2img"})
 	b.drop("#drop", edges(t))

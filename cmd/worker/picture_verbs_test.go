@@ -194,6 +194,15 @@ func TestDoctor(t *testing.T) {
 	require.Equal(t, problem, f["model"].Severity)
 	require.Contains(t, f["model"].Advice, "worker models verify")
 
+	f = findings("--addr", "127.0.0.1:0", "--output-dir", "broken.safetensors/pictures")
+	require.Equal(t, note, f["writing"].Severity, "a file is no folder")
+	require.Contains(t, f["writing"].Text, "broken.safetensors/pictures cannot be written to: requests with save_images fail")
+	require.Equal(t, note, findings("--addr", "127.0.0.1:0", "--demo")["model"].Severity)
+	require.NoError(t, os.RemoveAll("models"))
+	require.Contains(t, findings("--addr", "127.0.0.1:0")["model"].Text, "demo model")
+	f = findings("--addr", "127.0.0.1:0", "--demo=false")
+	require.Equal(t, problem, f["model"].Severity, f["model"].Text)
+
 	require.Equal(t, problem, new(doctorCommand).memory(2<<30).Severity)
 	require.Equal(t, fine, new(doctorCommand).memory(4<<30).Severity)
 }
