@@ -48,7 +48,7 @@ soak: ## SOAK=30m of mixed load with faults, out/soak.svg; SOAK_MODEL=file for t
 		go test -count=1 -v -timeout 24h -tags soak$(if $(SOAK_MODEL),$(comma)$(TAGS)) -run '^TestSoak' ./cmd/worker
 
 faults: ## every fault of the engine in every phase of a job at every door
-	CGO_ENABLED=0 go test -count=1 -tags faults -run '^(TestFaults|TestHangs|TestEndInEveryPhase)$$' ./cmd/worker
+	CGO_ENABLED=0 go test -count=1 -tags faults -run '^(TestFaults|TestHangs|TestEndInEveryPhase|TestRunPodStorm)$$' ./cmd/worker
 
 check: style engine ## what CI runs: style, every test, those that can race under the race detector, a minute of fuzzing
 	CGO_ENABLED=0 go test $$(scripts/racy others)

@@ -8,6 +8,7 @@ import (
 	"image/draw"
 	_ "image/jpeg" // for image.Decode
 	"image/png"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
 	"sdworker/internal/cli"
+	"sdworker/internal/disktest"
 )
 
 // catArgs ask for a picture that takes no time.
@@ -308,4 +310,28 @@ func TestGenerateWithADetailer(t *testing.T) {
 	require.Contains(t, parametersOf(t, "cat.png"), `ADetailer model: face.pt, ADetailer prompt: "[PROMPT], smiling", ADetailer confidence: 0.3,`)
 	require.Equal(t, cli.StatusOK, worker(t, "generate", "--from", "cat.png", "--output", "again.png").status)
 	require.Equal(t, parametersOf(t, "cat.png"), strings.Replace(parametersOf(t, "again.png"), ", Schedule type: Automatic", "", 1))
+}
+
+// TestFilesOnAFullDisk: what verbs write is there whole or not at all, and they say so.
+func TestFilesOnAFullDisk(t *testing.T) {
+	if !disktest.OwnProcess(t) {
+		return
+	}
+	newHome(t)
+	for _, args := range [][]string{
+		catArgs("--output", "cat.png"),
+		{"models", "synth", "--kind", "lora", "cat.png"},
+		{"models", "synth", "--kind", "demo-lora", "cat.png"},
+	} {
+		free := disktest.Fill(t, 100)
+		got := worker(t, args...)
+		free()
+		require.NotEqual(t, cli.StatusOK, got.status, "%v", args)
+		require.Contains(t, got.err, "file too large", "%v", args)
+		require.NoError(t, filepath.WalkDir(".", func(path string, file fs.DirEntry, err error) error {
+			require.False(t, file.Name() == "cat.png" || !file.IsDir() && strings.HasPrefix(file.Name(), "."), "%v leaves %s", args, path)
+			return err
+		}))
+	}
+	require.Equal(t, cli.StatusOK, worker(t, catArgs("--output", "cat.png")...).status)
 }

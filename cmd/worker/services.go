@@ -161,8 +161,11 @@ func (s *services) loadModel(ctx context.Context) error {
 // job needs disk and processor.
 func (s *services) hashModels(ctx context.Context) {
 	s.catalog.QueueHash(s.catalog.Usable(s.catalog.Checkpoints())...)
-	s.catalog.RunHasher(ctx, s.idle, func(path, _ string, err error) {
-		if err != nil {
+	s.catalog.RunHasher(ctx, s.idle, func(path, sum string, err error) {
+		switch {
+		case err != nil && sum != "":
+			s.log.Warn().Err(err).Str("file", path).Msg("the hash of a model file cannot be kept")
+		case err != nil:
 			s.log.Warn().Err(err).Str("file", path).Msg("a model file cannot be hashed")
 		}
 	})

@@ -202,18 +202,6 @@ func (s *soak) strike(ctx context.Context, every time.Duration) {
 	}
 }
 
-// childOf is the engine process of a worker, 0 while there is none.
-func childOf(worker int) int {
-	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", worker))
-	for _, file := range files {
-		text, _ := os.ReadFile(file)
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
-			return pid
-		}
-	}
-	return 0
-}
-
 func residentMiB(pid int) float64 {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	_, rest, _ := strings.Cut(string(text), "VmRSS:")

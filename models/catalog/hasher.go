@@ -86,7 +86,8 @@ func (h *hasher) queued(yield func(string) bool) {
 	}
 }
 
-// SHA256 returns the hash of a file, computing it if it is not known.
+// SHA256 returns the hash of a file, computing it if it is not known. An error beside a
+// hash says that it cannot be kept beyond the end of the program.
 func (c *Catalog) SHA256(ctx context.Context, path string) (string, error) {
 	if f, ok := c.fileAt(path); ok && f.SHA256 != "" {
 		return f.SHA256, nil
@@ -116,7 +117,7 @@ func (c *Catalog) versionSum(ctx context.Context, id fileid.ID, kind sumKind) (s
 			return f.SHA256, nil
 		}
 	}
-	if _, err := c.remember(ctx, id.Path, kind); err != nil {
+	if sum, err := c.remember(ctx, id.Path, kind); sum == "" {
 		return "", err
 	}
 	if sum := known(); sum != "" {

@@ -315,7 +315,7 @@ func (s *Server) done(w http.ResponseWriter, r *http.Request, id string, query u
 		if len(j.Finals) > 0 && !j.lost {
 			s.violate("job-done: %s was answered twice", id)
 		}
-		if !j.Cancelled.IsZero() && at.Sub(j.Cancelled) > stopGrace {
+		if !j.Cancelled.IsZero() && at.Sub(j.Cancelled) > s.bound(stopGrace) {
 			s.violate("job-done: %s was answered although it was stopped", id)
 		}
 		j.lost = answer.Lose
