@@ -235,9 +235,9 @@ type PreviewDecoder interface {
 }
 
 // PixelUpscaler enlarges planar pixels [3,h,w] with an ESRGAN-class model by the
-// model's own factor. The file is loaded at first use and kept.
+// model's own factor. Its files are loaded at first use and kept.
 type PixelUpscaler interface {
-	UpscalePixels(ctx context.Context, model string, pixels []float32, h, w int) (out []float32, factor int, err error)
+	UpscalePixels(ctx context.Context, model UpscalerModel, pixels []float32, h, w int) (out []float32, factor int, err error)
 }
 
 // ObjectDetector finds objects in a picture with a YOLOv8 model: those whose confidence

@@ -74,9 +74,26 @@ type Memory struct {
 // UpscaleRequest enlarges one picture.
 type UpscaleRequest struct {
 	Image    imageio.RGB
-	Upscaler string  // None, Lanczos, Nearest or the name of a model
-	Model    string  // path of the model's file; "" for the three built in
-	Scale    float64 // the result's sides are int(side*Scale), floored to multiples of 8
+	Upscaler string        // None, Lanczos, Nearest or the name of a model
+	Model    UpscalerModel // the zero value for the three built in
+	Scale    float64       // the result's sides are int(side*Scale), floored to multiples of 8
+}
+
+// UpscalerModel is the network of an upscaler, or a mixture of two of one kind: of each
+// weight Share of that in Path's file and the rest of that in Other's (Real-ESRGAN's
+// denoise strength).
+type UpscalerModel struct {
+	Path  string
+	Other string  // "" for the file at Path alone
+	Share float64 // 0..1, with Other
+}
+
+// Files are the paths of the model's files.
+func (m UpscalerModel) Files() []string {
+	if m.Other == "" {
+		return []string{m.Path}
+	}
+	return []string{m.Path, m.Other}
 }
 
 // Hooks connect a running job with its observer. The zero value is valid.

@@ -3,7 +3,6 @@ package inference
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -154,7 +153,9 @@ func (p *Pipeline) want(req *Request) batch.Want {
 	for _, u := range units {
 		files = append(files, u.Model, u.Encoder, u.Network)
 	}
-	files = slices.AppendSeq(files, maps.Values(req.Files.Upscalers))
+	for _, u := range req.Files.Upscalers {
+		files = append(files, u.Files()...)
+	}
 	return batch.Want{Key: fmt.Sprintf("%d %q %q %+v %+v", p.look(files), req.Files.Checkpoint, req.Files.VAE, nets.loras, nets.hypernets)}
 }
 

@@ -709,7 +709,7 @@ func TestUpscale(t *testing.T) {
 	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 
 	require.NoError(t, b.Load(t.Context(), inference.Files{Checkpoint: "a"}, inference.Hooks{}))
-	got, err = b.Upscale(t.Context(), &inference.UpscaleRequest{Image: m, Upscaler: "ESRGAN_4x", Model: "/e/x.pth", Scale: 3}, inference.Hooks{})
+	got, err = b.Upscale(t.Context(), &inference.UpscaleRequest{Image: m, Upscaler: "ESRGAN_4x", Model: inference.UpscalerModel{Path: "/e/x.pth"}, Scale: 3}, inference.Hooks{})
 	require.NoError(t, err)
 	require.Equal(t, 104, got.W)
 }

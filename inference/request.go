@@ -72,13 +72,13 @@ func (r *Request) Images() int { return r.BatchSize * r.BatchNum }
 
 // Files are the model files that a request needs, resolved to paths.
 type Files struct {
-	Checkpoint string            // path of the checkpoint
-	VAE        string            // path of a VAE that replaces the checkpoint's; "" = its own
-	LoRAs      map[string]string // name or alias as written in a tag -> path
-	Hypernets  map[string]string // name as written in a tag -> path
-	Embeddings map[string]string // name -> path of all textual inversion files that may be used
-	TAESD      string            // path of the preview decoder; "" = none
-	Upscalers  map[string]string // upscaler name -> path of its model
+	Checkpoint string                   // path of the checkpoint
+	VAE        string                   // path of a VAE that replaces the checkpoint's; "" = its own
+	LoRAs      map[string]string        // name or alias as written in a tag -> path
+	Hypernets  map[string]string        // name as written in a tag -> path
+	Embeddings map[string]string        // name -> path of all textual inversion files that may be used
+	TAESD      string                   // path of the preview decoder; "" = none
+	Upscalers  map[string]UpscalerModel // by the upscalers' names
 }
 
 // Init is the img2img part of a request.

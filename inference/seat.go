@@ -230,13 +230,13 @@ func (s *seat) DecodePreview(ctx context.Context, taesd string, latent []float32
 }
 
 // UpscalePixels is PixelUpscaler.UpscalePixels.
-func (s *seat) UpscalePixels(ctx context.Context, file string, pixels []float32, h, w int) (out []float32, factor int, err error) {
+func (s *seat) UpscalePixels(ctx context.Context, model UpscalerModel, pixels []float32, h, w int) (out []float32, factor int, err error) {
 	up, ok := s.model.eng.(PixelUpscaler)
 	if !ok {
 		return nil, 0, fault.Errorf(fault.Invalid, "upscale", "this engine cannot run upscaler models")
 	}
 	err = s.do(ctx, "upscale", func() error {
-		out, factor, err = up.UpscalePixels(ctx, file, pixels, h, w)
+		out, factor, err = up.UpscalePixels(ctx, model, pixels, h, w)
 		return err
 	})
 	return out, factor, err

@@ -30,7 +30,7 @@ func (p *Pipeline) Upscale(ctx context.Context, req *UpscaleRequest, hooks Hooks
 	if w < 1 || h < 1 || w > 4*MaxSide || h > 4*MaxSide {
 		return imageio.RGB{}, fault.FieldError("upscaling_resize", "upscaling gives %dx%d pixels, want 8 to %d a side", w, h, 4*MaxSide)
 	}
-	if req.Model == "" {
+	if req.Model.Path == "" {
 		return upscale(ctx, nil, req, hooks)
 	}
 	var out imageio.RGB
@@ -81,11 +81,11 @@ func upscale(ctx context.Context, eng PixelUpscaler, req *UpscaleRequest, hooks 
 func upscaleOnce(ctx context.Context, eng PixelUpscaler, req *UpscaleRequest, m imageio.RGB) (imageio.RGB, error) {
 	scaledW, scaledH := int(float64(m.W)*req.Scale), int(float64(m.H)*req.Scale)
 	switch {
-	case req.Model == "" && req.Upscaler == UpscalerNearest:
+	case req.Model.Path == "" && req.Upscaler == UpscalerNearest:
 		return m.Resize(scaledW, scaledH, imageio.Nearest), nil
-	case req.Model == "" && req.Upscaler == UpscalerLanczos:
+	case req.Model.Path == "" && req.Upscaler == UpscalerLanczos:
 		return m.Resize(scaledW, scaledH, imageio.Lanczos), nil
-	case req.Model == "":
+	case req.Model.Path == "":
 		return m, fault.Errorf(fault.NotFound, "upscale", "could not find upscaler named %s", req.Upscaler)
 	}
 	out, factor, err := eng.UpscalePixels(ctx, req.Model, toPlanar(m), m.H, m.W)

@@ -243,7 +243,7 @@ func (c *call) buildFiles() error {
 		LoRAs:      make(map[string]string),
 		Hypernets:  make(map[string]string),
 		Embeddings: make(map[string]string),
-		Upscalers:  make(map[string]string),
+		Upscalers:  s.upscalerModels(),
 		TAESD:      taesd.Path,
 	}
 	if explicit {
@@ -254,11 +254,6 @@ func (c *call) buildFiles() error {
 	}
 	for _, e := range known.Embeddings() { // those that cannot be used, too: the pipeline tells
 		files.Embeddings[e.Content.Name] = e.Path
-	}
-	for _, nameOf := range []func(catalog.File) string{catalog.File.Stem, upscalerName} {
-		for _, u := range s.upscalers() {
-			files.Upscalers[nameOf(u)] = u.Path
-		}
 	}
 	c.req.Files = files
 	c.findLoRAs(c.req.Prompt)

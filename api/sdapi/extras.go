@@ -198,7 +198,7 @@ func (p *postprocessing) withFaces(in *fields) *postprocessing {
 // needsEngine reports whether an upscaler has a model, which the engine of the
 // checkpoint in use runs.
 func (p *postprocessing) needsEngine() bool {
-	return p.first != nil && p.first.Model != "" || p.second != nil && p.second.Model != ""
+	return p.first != nil && p.first.Model.Path != "" || p.second != nil && p.second.Model.Path != ""
 }
 
 func rounded(v float64) float64 { return math.Round(v*1000) / 1000 }
@@ -212,7 +212,7 @@ func (s *Server) upscaler(name string) (*inference.UpscaleRequest, error) {
 		return &inference.UpscaleRequest{Upscaler: name}, nil
 	}
 	if u, ok := s.findUpscaler(name); ok {
-		return &inference.UpscaleRequest{Upscaler: name, Model: u.Path}, nil
+		return &inference.UpscaleRequest{Upscaler: name, Model: u.model}, nil
 	}
 	return nil, crash("AssertionError", "could not find upscaler named %s", name)
 }

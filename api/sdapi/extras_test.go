@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 
 	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/sdapitest"
+	"sdworker/inference"
 	"sdworker/inference/imageio"
 	"sdworker/internal/vectors"
 	"sdworker/models"
@@ -102,7 +104,7 @@ func TestExtras(t *testing.T) {
 	}
 	require.Equal(t, "/models/ESRGAN/R-ESRGAN 4x+.pth", func() string {
 		f.post("/sdapi/v1/extra-single-image", map[string]any{"image": image, "upscaler_1": "R-ESRGAN 4x+"}).object(t)
-		return f.gen.Upscaled().Model
+		return f.gen.Upscaled().Model.Path
 	}())
 	got := f.post("/sdapi/v1/extra-single-image", map[string]any{"image": image, "upscaler_1": "zzz"})
 	require.Equal(t, 500, got.status)
@@ -176,6 +178,45 @@ func TestExtrasLoadsAnEngine(t *testing.T) {
 	require.NotEmpty(t, f.gen.Status().Engine.Checkpoint)
 }
 
+// With both files of Real-ESRGAN's general network there are mixtures of them.
+func TestUpscalersOfADenoiseStrength(t *testing.T) {
+	const general, noisy = "realesr-general-x4v3.pth", "realesr-general-wdn-x4v3.pth"
+	with := func(names ...string) *fixture {
+		return start(t, func(c *sdapi.Config) {
+			files := sdapitest.Files(sdapitest.Checkpoint("v1-5-pruned-emaonly.safetensors", ""))
+			for _, name := range names {
+				files = append(files, catalog.Made{File: catalog.File{Kind: models.Upscaler, Path: "/models/RealESRGAN/" + name, Name: name}})
+			}
+			c.Catalog = catalog.Of(files...)
+		})
+	}
+	const half = "R-ESRGAN General 4xV3 denoise 0.5"
+	f := with(general, noisy)
+	type listed struct {
+		Name  string
+		Model *string `json:"model_name"`
+		Path  *string `json:"model_path"`
+	}
+	var list []listed
+	require.NoError(t, json.Unmarshal(f.get("/sdapi/v1/upscalers").body, &list))
+	i := slices.IndexFunc(list, func(u listed) bool { return u.Name == half })
+	require.Positive(t, i)
+	require.Nil(t, list[i].Model)
+	require.Equal(t, "/models/RealESRGAN/"+general, *list[i].Path)
+
+	for name, share := range map[string]float64{half: 0.5, "R-ESRGAN General 4xV3 denoise 0.25": 0.25} {
+		want := inference.UpscalerModel{Path: "/models/RealESRGAN/" + general, Other: "/models/RealESRGAN/" + noisy, Share: share}
+		f.post("/sdapi/v1/extra-single-image", map[string]any{"image": blackPNG(8), "upscaler_1": name, "upscaling_resize": 2}).object(t)
+		require.Equal(t, want, f.gen.Upscaled().Model)
+		g := f.post("/sdapi/v1/txt2img", small(map[string]any{"enable_hr": true, "hr_upscaler": name, "denoising_strength": 0.5})).generated(t)
+		require.Equal(t, want, f.gen.Last().Files.Upscalers[f.gen.Last().Hires.Upscaler])
+		require.Contains(t, infotext(t, g), "Hires upscaler: "+name)
+	}
+	f = with(general)
+	require.NotContains(t, string(f.get("/sdapi/v1/upscalers").body), "denoise")
+	require.Equal(t, 500, f.post("/sdapi/v1/txt2img", small(map[string]any{"enable_hr": true, "hr_upscaler": half, "denoising_strength": 0.5})).status)
+}
+
 // Files of Real-ESRGAN as they are published have A1111's names in lists, and are found by
 // these and by their own, by every route that takes an upscaler.
 func TestPublishedUpscalers(t *testing.T) {
@@ -197,9 +238,9 @@ func TestPublishedUpscalers(t *testing.T) {
 	for _, name := range []string{"R-ESRGAN General WDN 4xV3", "realesr-general-wdn-x4v3"} {
 		const path = "/models/RealESRGAN/realesr-general-wdn-x4v3.pth"
 		f.post("/sdapi/v1/extra-single-image", map[string]any{"image": blackPNG(8), "upscaler_1": name, "upscaling_resize": 2}).object(t)
-		require.Equal(t, path, f.gen.Upscaled().Model)
+		require.Equal(t, path, f.gen.Upscaled().Model.Path)
 		f.post("/sdapi/v1/txt2img", small(map[string]any{"enable_hr": true, "hr_upscaler": name, "denoising_strength": 0.5})).generated(t)
-		require.Equal(t, path, f.gen.Last().Files.Upscalers[f.gen.Last().Hires.Upscaler])
+		require.Equal(t, path, f.gen.Last().Files.Upscalers[f.gen.Last().Hires.Upscaler].Path)
 		g := f.post("/sdapi/v1/img2img", ultimate(t, map[int]any{8: name, 10: 2}, nil)).generated(t)
 		require.Contains(t, infotext(t, g), "Ultimate SD upscale upscaler: R-ESRGAN General WDN 4xV3")
 	}

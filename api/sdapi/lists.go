@@ -53,79 +53,10 @@ func listSchedulers(*http.Request) (any, error) {
 	return list, nil
 }
 
-// upscalers lists the upscalers with a model file. The folders are scanned
-// first, so that new files are found at once.
-func (s *Server) upscalers() []catalog.File {
-	_ = s.cfg.Catalog.RefreshIfChanged() // a folder that cannot be read was reported before
-	return s.cfg.Catalog.Usable(s.cfg.Catalog.List(models.Upscaler))
-}
-
 // embeddings lists the textual inversions whose number of vectors is known, of
 // every model family: A1111's list also names those that do not fit.
 func (s *Server) embeddings() []catalog.EmbeddingFile {
 	return slices.DeleteFunc(s.cfg.Catalog.Embeddings(), func(e catalog.EmbeddingFile) bool { return e.Content.Vectors == 0 })
-}
-
-// publishedUpscalers are what A1111 calls the models of Real-ESRGAN, by the stems of
-// the files that they are published as.
-var publishedUpscalers = map[string]string{
-	"realesr-general-x4v3":       "R-ESRGAN General 4xV3",
-	"realesr-general-wdn-x4v3":   "R-ESRGAN General WDN 4xV3",
-	"realesr-animevideov3":       "R-ESRGAN AnimeVideo",
-	"RealESRGAN_x4plus":          "R-ESRGAN 4x+",
-	"RealESRGAN_x4plus_anime_6B": "R-ESRGAN 4x+ Anime6B",
-	"RealESRGAN_x2plus":          "R-ESRGAN 2x+",
-}
-
-// upscalerName is what an upscaler is called in lists: as in A1111, else by its file.
-func upscalerName(u catalog.File) string {
-	if name, ok := publishedUpscalers[u.Stem()]; ok {
-		return name
-	}
-	return u.Stem()
-}
-
-// findUpscaler finds an upscaler by its name or by its file's.
-func (s *Server) findUpscaler(name string) (catalog.File, bool) {
-	list := s.upscalers()
-	for _, nameOf := range []func(catalog.File) string{upscalerName, catalog.File.Stem} {
-		if i := slices.IndexFunc(list, func(u catalog.File) bool { return nameOf(u) == name }); i >= 0 {
-			return list[i], true
-		}
-	}
-	return catalog.File{}, false
-}
-
-// listedUpscaler is the name in the list of an upscaler that may be named by its file.
-func (s *Server) listedUpscaler(name string) string {
-	if u, ok := s.findUpscaler(name); ok {
-		return upscalerName(u)
-	}
-	return name
-}
-
-// upscalerNames are all upscalers in the order of the list.
-func (s *Server) upscalerNames() []string {
-	names := append([]string{}, builtinUpscalers...)
-	for _, u := range s.upscalers() {
-		names = append(names, upscalerName(u))
-	}
-	return names
-}
-
-// upscalerScale is what A1111 shows for upscalers of any factor.
-const upscalerScale = 4.0
-
-// listUpscalers is GET /sdapi/v1/upscalers.
-func (s *Server) listUpscalers(*http.Request) (any, error) {
-	list := []any{}
-	for _, name := range builtinUpscalers {
-		list = append(list, pyjson.NewObject("name", name, "model_name", nil, "model_path", nil, "model_url", nil, "scale", upscalerScale))
-	}
-	for _, u := range s.upscalers() {
-		list = append(list, pyjson.NewObject("name", upscalerName(u), "model_name", u.Stem(), "model_path", u.Path, "model_url", nil, "scale", upscalerScale))
-	}
-	return list, nil
 }
 
 func listLatentModes(*http.Request) (any, error) {
@@ -165,19 +96,6 @@ func (s *Server) listVAEs(*http.Request) (any, error) {
 var faceRestorers = []any{
 	pyjson.NewObject("name", "CodeFormer", "cmd_dir", nil),
 	pyjson.NewObject("name", "GFPGAN", "cmd_dir", nil),
-}
-
-// listRealESRGAN is GET /sdapi/v1/realesrgan-models: those upscalers that are of
-// this kind by their name.
-func (s *Server) listRealESRGAN(*http.Request) (any, error) {
-	list := []any{}
-	for _, u := range s.upscalers() {
-		name := strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(upscalerName(u)))
-		if strings.Contains(name, "realesrgan") || strings.HasPrefix(name, "resrgan") {
-			list = append(list, pyjson.NewObject("name", upscalerName(u), "path", u.Path, "scale", int64(upscalerScale)))
-		}
-	}
-	return list, nil
 }
 
 // listEmbeddings is GET /sdapi/v1/embeddings. Those of another model family are

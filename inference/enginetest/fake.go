@@ -338,8 +338,8 @@ func (f *Fake) DecodePreview(ctx context.Context, taesd string, latent []float32
 }
 
 // UpscalePixels implements inference.PixelUpscaler.
-func (f *Fake) UpscalePixels(ctx context.Context, model string, pixels []float32, h, w int) ([]float32, int, error) {
-	_, done, err := f.begin(ctx, Call{Op: OpUpscale, Path: model, H: h, W: w}, func() error {
+func (f *Fake) UpscalePixels(ctx context.Context, model inference.UpscalerModel, pixels []float32, h, w int) ([]float32, int, error) {
+	_, done, err := f.begin(ctx, Call{Op: OpUpscale, Path: model.Path, H: h, W: w}, func() error {
 		return inference.CheckPixels("upscale", pixels, h, w)
 	})
 	if err != nil {

@@ -398,12 +398,12 @@ func (r runner) upscale(t *testing.T) {
 	if !ok || r.ESRGAN == "" {
 		t.Skip("the engine upscales no pixels, or the suite was given no ESRGAN file")
 	}
-	pixels, factor, err := upscaler.UpscalePixels(t.Context(), r.ESRGAN, Noise(9, 3*10*14), 10, 14)
+	pixels, factor, err := upscaler.UpscalePixels(t.Context(), inference.UpscalerModel{Path: r.ESRGAN}, Noise(9, 3*10*14), 10, 14)
 	require.NoError(t, err)
 	require.Positive(t, factor)
 	require.Len(t, pixels, 3*10*14*factor*factor)
 	requireFinite(t, pixels)
-	_, _, err = upscaler.UpscalePixels(t.Context(), r.ESRGAN, nil, 10, 14)
+	_, _, err = upscaler.UpscalePixels(t.Context(), inference.UpscalerModel{Path: r.ESRGAN}, nil, 10, 14)
 	require.Equal(t, fault.Invalid, fault.CodeOf(err))
 }
 

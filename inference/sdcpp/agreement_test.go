@@ -72,7 +72,7 @@ func use(t *testing.T, e *sdcpp.Engine, c modelstest.Case, path string, latent i
 		require.NoError(t, e.SetVAE(t.Context(), ""))
 		return numbers(out, nil)
 	case models.Upscaler:
-		_, _, err := e.UpscalePixels(t.Context(), path, make([]float32, 3), 1, 1)
+		_, _, err := e.UpscalePixels(t.Context(), inference.UpscalerModel{Path: path}, make([]float32, 3), 1, 1)
 		return err
 	case models.Preview:
 		_, err := e.DecodePreview(t.Context(), path, latent.Latent, 1, 1)

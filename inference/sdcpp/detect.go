@@ -60,7 +60,7 @@ func (e *Engine) detector(ctx context.Context, op, path string) (*detector, erro
 	}
 	d := &detector{src: src, side: cmp.Or(src.model.info.DetectorSide(), detect.DefaultSide)}
 	d.model, _ = yolo.Build(src.model.info.Shapes()) // it was looked at when the file was opened
-	if d.graph, err = e.openNetOf(ctx, op, d.model.Net, src); err != nil {
+	if d.graph, err = e.openNetOf(ctx, op, d.model.Net, netPart{src, 1}); err != nil {
 		src.close()
 		return nil, err
 	}
@@ -84,29 +84,65 @@ func (d *detector) close(e *Engine) {
 	d.src.close()
 }
 
-// openNetOf makes a network on the device and fills its arrays from its file.
-func (e *Engine) openNetOf(ctx context.Context, op string, net *convnet.Net, src *source) (*netGraph, error) {
-	tensors := make(map[string]models.Weight, len(src.model.weights))
-	for _, w := range src.model.weights {
-		tensors[w.Name] = w
+// netPart is a file that the values of a network's arrays come from, all of them or a
+// share.
+type netPart struct {
+	src   *source
+	share float32
+}
+
+// read returns its share of the values of a tensor.
+func (p netPart) read(t models.Weight) ([]float32, error) {
+	values, err := safetensors.ReadFloat32s(p.src.file, t.Tensor.Offset, t.Tensor.Values(), safetensors.DType(t.Tensor.DType))
+	if p.share != 1 {
+		for i := range values {
+			values[i] *= p.share
+		}
+	}
+	return values, err
+}
+
+// openNetOf makes a network on the device and fills its arrays from its file, or from
+// several of the same shapes, whose shares are added.
+func (e *Engine) openNetOf(ctx context.Context, op string, net *convnet.Net, parts ...netPart) (*netGraph, error) {
+	tensors := make([]map[string]models.Weight, len(parts))
+	for i, p := range parts {
+		tensors[i] = make(map[string]models.Weight, len(p.src.model.weights))
+		for _, w := range p.src.model.weights {
+			tensors[i][w.Name] = w
+		}
 	}
 	g, err := e.openNet(ctx, op, net)
 	if err != nil {
 		return nil, err
 	}
-	var read error
-	err = net.LoadEach(func(name string) (values []float32, _ error) {
-		t := tensors[name].Tensor
-		values, read = safetensors.ReadFloat32s(src.file, t.Offset, t.Values(), safetensors.DType(t.DType))
-		return values, read
+	last := parts[0].src // that was read
+	var failed error
+	err = net.LoadEach(func(name string) (sum []float32, _ error) {
+		for i, p := range parts {
+			var values []float32
+			last = p.src
+			if values, failed = p.read(tensors[i][name]); failed != nil {
+				return nil, failed
+			}
+			if i == 0 {
+				sum = values
+				continue
+			}
+			for k, v := range values {
+				sum[k] += v
+			}
+		}
+		return sum, nil
 	}, func(i int, values []float32) error { return g.set(ctx, e, op, i, values) })
+	overwritten := slices.IndexFunc(parts, func(p netPart) bool { return p.src.overwritten() })
 	switch {
-	case src.overwritten():
-		err = beingWritten(src.id.Path)
-	case read != nil:
-		err = &fault.Error{Code: fault.Invalid, Op: op, Msg: fmt.Sprintf("%s cannot be read", src.id.Path), Err: read}
+	case overwritten >= 0:
+		err = beingWritten(parts[overwritten].src.id.Path)
+	case failed != nil:
+		err = &fault.Error{Code: fault.Invalid, Op: op, Msg: fmt.Sprintf("%s cannot be read", last.id.Path), Err: failed}
 	case err != nil && fault.CodeOf(err) == fault.Internal: // an array of another length
-		err = &fault.Error{Code: fault.Invalid, Op: op, Msg: fmt.Sprintf("%s cannot be read", src.id.Path), Err: err}
+		err = &fault.Error{Code: fault.Invalid, Op: op, Msg: fmt.Sprintf("%s cannot be read", last.id.Path), Err: err}
 	}
 	if err != nil {
 		g.close(e)

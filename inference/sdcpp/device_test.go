@@ -119,7 +119,7 @@ func TestDeviceAgreesOnEachNetwork(t *testing.T) {
 		keep("decode", values, err)
 		values, err = e.DecodePreview(t.Context(), model(t, synth.TAESD), in.Latent, 8, 8)
 		keep("preview", values, err)
-		values, _, err = e.UpscalePixels(t.Context(), model(t, synth.ESRGAN), enginetest.Noise(3, 3*64), 8, 8)
+		values, _, err = e.UpscalePixels(t.Context(), inference.UpscalerModel{Path: model(t, synth.ESRGAN)}, enginetest.Noise(3, 3*64), 8, 8)
 		keep("upscale", values, err)
 		return out
 	}

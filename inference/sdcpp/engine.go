@@ -359,7 +359,7 @@ func (e *Engine) sources() []*source {
 	all := append([]*source{e.checkpoint, e.vae, e.taesd}, e.controls.sources[:]...)
 	all = append(all, e.loraFiles...)
 	if e.upscaler != nil {
-		all = append(all, e.upscaler.src)
+		all = append(all, e.upscaler.sources...)
 	}
 	for _, d := range e.detectors {
 		all = append(all, d.src)

@@ -93,7 +93,7 @@ func useLoRA(ctx context.Context, e *sdcpp.Engine, path string) error {
 }
 
 func useUpscaler(ctx context.Context, e *sdcpp.Engine, path string) error {
-	_, _, err := e.UpscalePixels(ctx, path, make([]float32, 3*4*4), 4, 4)
+	_, _, err := e.UpscalePixels(ctx, inference.UpscalerModel{Path: path}, make([]float32, 3*4*4), 4, 4)
 	return err
 }
 

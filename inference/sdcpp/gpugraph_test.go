@@ -77,7 +77,7 @@ func TestOneCopyInAndOneOut(t *testing.T) {
 			return err
 		},
 		"upscale": func() error {
-			_, _, err := e.UpscalePixels(t.Context(), model(t, synth.ESRGAN), make([]float32, 3*64), 8, 8)
+			_, _, err := e.UpscalePixels(t.Context(), inference.UpscalerModel{Path: model(t, synth.ESRGAN)}, make([]float32, 3*64), 8, 8)
 			return err
 		},
 	} {

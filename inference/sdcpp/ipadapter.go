@@ -194,7 +194,7 @@ func (e *Engine) openRoomy(ctx context.Context, op string, net *convnet.Net, src
 		return nil, fault.Errorf(fault.Exhausted, op, "%s takes about %d MiB beside the checkpoint, and there are %d MiB", src.id.Path, need/mib, room/mib)
 	}
 	e.makeRoom(net.Bytes()+graph, 0, nil)
-	return e.openNetOf(ctx, op, net, src)
+	return e.openNetOf(ctx, op, net, netPart{src, 1})
 }
 
 // imageInputs are the pictures of a call as the native side takes them.

@@ -17,6 +17,9 @@ import (
 
 	"sdworker/convnet"
 	"sdworker/fault"
+	"sdworker/formats/safetensors"
+	"sdworker/inference"
+	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
 	"sdworker/inference/sdcpp"
 	"sdworker/internal/vectors"
@@ -198,7 +201,7 @@ func TestEngineUpscales(t *testing.T) {
 	require.NotEmpty(t, recorded.Cases)
 	for _, c := range recorded.Cases {
 		path := filepath.Join(folder, c.File)
-		got, factor, err := e.UpscalePixels(t.Context(), path, recorded.Picture, recorded.Height, recorded.Width)
+		got, factor, err := e.UpscalePixels(t.Context(), inference.UpscalerModel{Path: path}, recorded.Picture, recorded.Height, recorded.Width)
 		require.NoError(t, err)
 		require.Equal(t, c.Factor, factor)
 		want := c.Want
@@ -214,6 +217,76 @@ func TestEngineUpscales(t *testing.T) {
 
 		requireJoinedTiles(t, e, path, c.Factor)
 	}
+}
+
+// Two files are mixed weight by weight, as Real-ESRGAN's program does it.
+func TestUpscalersAreMixed(t *testing.T) {
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint), AllowPickle: true})
+	defer e.Close()
+	a, b := seeded(t, synth.ESRGAN, 7), seeded(t, synth.ESRGAN, 8)
+	const h, w = 5, 6
+	enlarge := func(m inference.UpscalerModel) []float32 {
+		out, _, err := e.UpscalePixels(t.Context(), m, enginetest.Noise(3, 3*h*w), h, w)
+		require.NoError(t, err)
+		return out
+	}
+	mixture := func(share float64) inference.UpscalerModel {
+		return inference.UpscalerModel{Path: a, Other: b, Share: share}
+	}
+	of := func(path string) []float32 { return enlarge(inference.UpscalerModel{Path: path}) }
+
+	got := enlarge(mixture(0.25))
+	require.NotEqual(t, of(a), got)
+	require.InDeltaSlice(t, of(mixedFile(t, a, b, 0.25)), got, 1e-6)
+	require.NotEqual(t, got, enlarge(mixture(0.75)), "a mixture that is loaded is not another one")
+	require.Equal(t, of(a), enlarge(mixture(1)))
+	require.Equal(t, of(b), enlarge(mixture(0)))
+
+	const other = "../../convnet/superres/testdata/rrdb-x4.pth"
+	_, _, err := e.UpscalePixels(t.Context(), inference.UpscalerModel{Path: a, Other: other, Share: 0.5}, enginetest.Noise(3, 3*h*w), h, w)
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
+	require.ErrorContains(t, err, "are upscalers of different shapes, which cannot be mixed")
+	require.Equal(t, of(b), enlarge(mixture(0)), "what failed left nothing behind")
+}
+
+// mixedFile writes the mixture of two files of the same tensors, as float32.
+func mixedFile(t *testing.T, a, b string, share float32) string {
+	t.Helper()
+	first, err := safetensors.Open(a)
+	require.NoError(t, err)
+	defer first.Close()
+	second, err := safetensors.Open(b)
+	require.NoError(t, err)
+	defer second.Close()
+	var tensors []safetensors.Tensor
+	values := map[string][]float32{}
+	for _, tensor := range first.Tensors {
+		x, _, err := first.Float32s(tensor.Name)
+		require.NoError(t, err)
+		y, _, err := second.Float32s(tensor.Name)
+		require.NoError(t, err)
+		for i := range x {
+			x[i] = share*x[i] + (1-share)*y[i]
+		}
+		values[tensor.Name] = x
+		tensors = append(tensors, safetensors.Tensor{Name: tensor.Name, DType: safetensors.F32, Shape: tensor.Shape})
+	}
+	header, err := safetensors.Layout(nil, tensors)
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "mixed.safetensors")
+	file, err := os.Create(path)
+	require.NoError(t, err)
+	defer file.Close()
+	_, err = header.WriteTo(file)
+	require.NoError(t, err)
+	for _, tensor := range header.Tensors {
+		raw := make([]byte, tensor.Size)
+		_, err := safetensors.Encode(raw, values[tensor.Name], safetensors.F32)
+		require.NoError(t, err)
+		_, err = file.WriteAt(raw, header.DataStart+tensor.Offset)
+		require.NoError(t, err)
+	}
+	return path
 }
 
 // requireJoinedTiles enlarges a picture that is two tiles high, of odd sides, and compares
@@ -232,7 +305,7 @@ func requireJoinedTiles(t *testing.T, e *sdcpp.Engine, path string, factor int) 
 		for p := range 3 {
 			in = append(in, whole[(p*h+from)*w:][:rows*w]...)
 		}
-		out, _, err := e.UpscalePixels(t.Context(), path, in, rows, w)
+		out, _, err := e.UpscalePixels(t.Context(), inference.UpscalerModel{Path: path}, in, rows, w)
 		require.NoError(t, err)
 		require.Len(t, out, 3*rows*w*factor*factor)
 		return out
@@ -286,7 +359,10 @@ func TestNetworksEndWithinACall(t *testing.T) {
 		calls int
 		run   func(ctx context.Context) error
 	}{
-		"upscaler": {2, func(ctx context.Context) error { _, _, err := e.UpscalePixels(ctx, upscaler, pixels, h, w); return err }},
+		"upscaler": {2, func(ctx context.Context) error {
+			_, _, err := e.UpscalePixels(ctx, inference.UpscalerModel{Path: upscaler}, pixels, h, w)
+			return err
+		}},
 		"detector": {1, func(ctx context.Context) error {
 			_, err := e.Detect(ctx, detector, imageio.NewRGB(192, 192), 0.3)
 			return err

@@ -127,7 +127,7 @@ func TestOtherFilesOfTheWrongKind(t *testing.T) {
 		require.Equal(t, fault.Invalid, fault.CodeOf(e.SetVAE(t.Context(), path)), path)
 		_, err := e.DecodePreview(t.Context(), path, make([]float32, 4), 1, 1)
 		require.Equal(t, fault.Invalid, fault.CodeOf(err), "%v", err)
-		_, _, err = e.UpscalePixels(t.Context(), path, make([]float32, 3), 1, 1)
+		_, _, err = e.UpscalePixels(t.Context(), inference.UpscalerModel{Path: path}, make([]float32, 3), 1, 1)
 		require.Equal(t, fault.Invalid, fault.CodeOf(err), "%v", err)
 	}
 	for _, path := range []string{cut, file(t, []byte("no model")), model(t, synth.VAE), model(t, synth.ESRGAN)} {

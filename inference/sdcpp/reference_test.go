@@ -61,7 +61,7 @@ func referenceCases(t *testing.T) []referenceCase {
 		Checkpoint: checkpoint,
 		LoRAs:      map[string]string{"k1": seeded(t, synth.LoRA, 11), "k2": seeded(t, synth.LoRA, 12), "d1": seeded(t, synth.LoRADiffusers, 13)},
 		Embeddings: map[string]string{"emb4": seeded(t, synth.Embedding, 10)},
-		Upscalers:  map[string]string{"esr": seeded(t, synth.ESRGAN, 7)},
+		Upscalers:  map[string]inference.UpscalerModel{"esr": {Path: seeded(t, synth.ESRGAN, 7)}},
 	}
 	vae, control := seeded(t, synth.VAE, 5), seeded(t, synth.ControlNet, 8)
 

@@ -90,7 +90,7 @@ func TestReplacedFilesAreReadAgain(t *testing.T) {
 		},
 		synth.TAESD: func(e *sdcpp.Engine, path string) ([]float32, error) { return e.DecodePreview(ctx, path, latent, 4, 4) },
 		synth.ESRGAN: func(e *sdcpp.Engine, path string) ([]float32, error) {
-			out, _, err := e.UpscalePixels(ctx, path, enginetest.Noise(9, 3*16), 4, 4)
+			out, _, err := e.UpscalePixels(ctx, inference.UpscalerModel{Path: path}, enginetest.Noise(9, 3*16), 4, 4)
 			return out, err
 		},
 	} {

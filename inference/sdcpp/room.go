@@ -58,7 +58,7 @@ func (e *Engine) beside() int64 {
 	}
 	bytes += e.vae.bytes(4) + e.taesd.bytes(4)
 	if e.upscaler != nil {
-		bytes += e.upscaler.src.bytes(4)
+		bytes += e.upscaler.sources[0].bytes(4)
 	}
 	for _, d := range e.detectors {
 		bytes += d.src.bytes(4)
@@ -93,8 +93,7 @@ func (e *Engine) dropOne(controls []string) bool {
 		return true
 	}
 	if e.upscaler != nil {
-		e.upscaler.graph.close(e)
-		e.upscaler.src.close()
+		e.upscaler.close(e)
 		e.upscaler = nil
 		return true
 	}

@@ -4,8 +4,11 @@ package sdcpp
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"sdworker/convnet/superres"
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/footprint"
 	"sdworker/inference/sdcpp/tiles"
@@ -20,19 +23,25 @@ const (
 
 // upscaler is a model that is loaded.
 type upscaler struct {
-	src   *source
-	model *superres.Model
-	graph *netGraph
+	files   inference.UpscalerModel
+	sources []*source // of its files
+	model   *superres.Model
+	graph   *netGraph
+}
+
+// is tells that the upscaler is that of a model's files as they are now.
+func (u *upscaler) is(m inference.UpscalerModel) bool {
+	return u != nil && u.files == m && !slices.ContainsFunc(u.sources, func(s *source) bool { return !s.is(s.id.Path) })
 }
 
 // UpscalePixels implements inference.PixelUpscaler. Large pictures are enlarged
 // in tiles.
-func (e *Engine) UpscalePixels(ctx context.Context, model string, pixels []float32, h, w int) ([]float32, int, error) {
+func (e *Engine) UpscalePixels(ctx context.Context, model inference.UpscalerModel, pixels []float32, h, w int) ([]float32, int, error) {
 	const op = "upscale"
 	if err := inference.CheckPixels(op, pixels, h, w); err != nil {
 		return nil, 0, err
 	}
-	if e.upscaler == nil || !e.upscaler.src.is(model) {
+	if !e.upscaler.is(model) {
 		if err := e.loadUpscaler(ctx, op, model); err != nil {
 			return nil, 0, err
 		}
@@ -48,23 +57,47 @@ func (e *Engine) UpscalePixels(ctx context.Context, model string, pixels []float
 	return out, u.model.Factor, err
 }
 
-func (e *Engine) loadUpscaler(ctx context.Context, op, path string) error {
-	src, err := e.files.open(path, models.Upscaler)
-	if err != nil {
+func (e *Engine) loadUpscaler(ctx context.Context, op string, m inference.UpscalerModel) (err error) {
+	u := &upscaler{files: m}
+	defer func() {
+		if err != nil {
+			u.close(e)
+		}
+	}()
+	shares := []float32{1}
+	if m.Other != "" {
+		shares = []float32{float32(m.Share), float32(1 - m.Share)}
+	}
+	var parts []netPart
+	for i, path := range m.Files() {
+		src, err := e.files.open(path, models.Upscaler)
+		if err != nil {
+			return err
+		}
+		u.sources = append(u.sources, src)
+		parts = append(parts, netPart{src, shares[i]})
+	}
+	u.model, _ = superres.Build(u.sources[0].model.info.Shapes()) // it was looked at when the file was opened
+	if m.Other != "" && !maps.EqualFunc(u.sources[0].model.info.Shapes(), u.sources[1].model.info.Shapes(), slices.Equal) {
+		return fault.Errorf(fault.Invalid, op, "%s and %s are upscalers of different shapes, which cannot be mixed", m.Path, m.Other)
+	}
+	if u.graph, err = e.openNetOf(ctx, op, u.model.Net, parts...); err != nil {
 		return err
 	}
-	u := &upscaler{src: src}
-	u.model, _ = superres.Build(src.model.info.Shapes()) // it was looked at when the file was opened
-	if u.graph, err = e.openNetOf(ctx, op, u.model.Net, src); err != nil {
-		src.close()
-		return err
-	}
-	if old := e.upscaler; old != nil {
-		old.graph.close(e)
-		old.src.close()
-	}
+	e.upscaler.close(e)
 	e.upscaler = u
 	return nil
+}
+
+// close frees an upscaler, if there is one.
+func (u *upscaler) close(e *Engine) {
+	if u == nil {
+		return
+	}
+	u.graph.close(e)
+	for _, src := range u.sources {
+		src.close()
+	}
 }
 
 // enlarge runs the network on a picture [3,h,w], which is filled up with its mirror
