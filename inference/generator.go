@@ -134,13 +134,12 @@ func (p Phase) Text() string {
 
 // Progress is the state of a running job.
 type Progress struct {
-	Phase    Phase
-	Job      int          // passes finished (A1111's job_no): a hires job has two per batch
-	Jobs     int          // passes in all (A1111's job_count)
-	Step     int          // steps finished in this pass, or units of the phase
-	Steps    int          // steps of this pass, or units of the phase; 0 = unknown
-	Preview  *imageio.RGB // set when a new preview was made
-	Comments []string
+	Phase   Phase
+	Job     int          // passes finished (A1111's job_no): a hires job has two per batch
+	Jobs    int          // passes in all (A1111's job_count)
+	Step    int          // steps finished in this pass, or units of the phase
+	Steps   int          // steps of this pass, or units of the phase; 0 = unknown
+	Preview *imageio.RGB // set when a new preview was made
 }
 
 // Fraction is how much of the job is done, 0..1, by steps of its passes. It is 0

@@ -10,8 +10,9 @@
 #include <algorithm>
 #include <cstdarg>
 #include <ctime>
+#include <exception>
+#include <future>
 #include <iterator>
-#include <thread>
 
 namespace sdw {
 namespace {
@@ -109,30 +110,28 @@ int sdw_profiled(const sdw_engine* e, int i, sdw_operation* out) {
     return 1;
 }
 
-double sdw_peak(const sdw_engine* e) {
+double sdw_peak(const sdw_engine* e) try {
     if (!e->device.cpu) {
         return 0;
     }
     // The best of some short runs: each may be disturbed by what else the machine does.
     double best = 0;
     for (int run = 0; run < 10; run++) {
-        std::vector<double> rates(e->device.threads);
-        std::vector<std::thread> threads;
-        for (double& rate : rates) {
-            threads.emplace_back([&rate] {
+        std::vector<std::future<double>> rates; // whose ends wait for their threads
+        for (int i = 0; i < e->device.threads; i++) {
+            rates.push_back(std::async(std::launch::async, [] {
                 const double begin      = seconds(CLOCK_THREAD_CPUTIME_ID);
                 const double operations = sdw_multiply_adds(1 << 20);
-                rate                    = operations / (seconds(CLOCK_THREAD_CPUTIME_ID) - begin);
-            });
-        }
-        for (std::thread& thread : threads) {
-            thread.join();
+                return operations / (seconds(CLOCK_THREAD_CPUTIME_ID) - begin);
+            }));
         }
         double sum = 0;
-        for (double rate : rates) {
-            sum += rate;
+        for (std::future<double>& rate : rates) {
+            sum += rate.get();
         }
         best = std::max(best, sum);
     }
     return best;
+} catch (const std::exception&) {
+    return 0; // no thread is to be had
 }

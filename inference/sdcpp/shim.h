@@ -284,7 +284,8 @@ typedef struct {
 void sdw_profile(sdw_engine* e, int on);
 int sdw_profiled(const sdw_engine* e, int i, sdw_operation* out);
 
-// sdw_peak measures the f32 operations a second of the CPU's threads, 0 on other devices.
+// sdw_peak measures the f32 operations a second of the CPU's threads, 0 on other devices and
+// where it has no threads.
 double sdw_peak(const sdw_engine* e);
 
 // Networks whose graphs hold memory from one call to the next.

@@ -558,7 +558,7 @@ func TestHasherAndItsMemory(t *testing.T) {
 				return ctx.Err()
 			}
 		}, func(path, sum string, err error) {
-			require.NoError(t, err)
+			assert.NoError(t, err)
 			done <- path
 		})
 	})
