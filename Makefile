@@ -36,8 +36,8 @@ test: engine ## all tests: pure Go without a C compiler, then those that need th
 
 test-vulkan: ## the engine's tests on a Vulkan device, DEVICE=vulkan0, such as Mesa's lavapipe; SHORT=1 the part of CI
 	@third_party/build.sh vulkan
-	SDWORKER_TEST_DEVICE=$(or $(DEVICE),vulkan0) go test -tags $(shell scripts/tags vulkan),vulkanheap -count=1 -timeout 2h $(if $(SHORT),-short) \
-		-run '$(if $(SHORT),Software|AFileThatFindsNoMemory|ReportedMemory|EachNetwork|OneCopy|EncodeSides|EngineUpscales|UNetVectors/all,Software|NoMemory|ReportedMemory|OneCopy|Tiles|GivenBack|Device|Engine$$|EngineRuns|EngineDetects|EngineUpscales|UNetVectors|IPAdapter|ImageEncoder|DepthVectors|Reference|LoRAsLeaveNoTrace|OpenAndClose|EncodeSides)' ./inference/sdcpp
+	LP_NATIVE_VECTOR_WIDTH=256 SDWORKER_TEST_DEVICE=$(or $(DEVICE),vulkan0) go test -tags $(shell scripts/tags vulkan),vulkanheap -count=1 -timeout 2h $(if $(SHORT),-short) \
+		-run '$(if $(SHORT),Software|SmallSubgroups|AFileThatFindsNoMemory|ReportedMemory|EachNetwork|OneCopy|EncodeSides|EngineUpscales|UNetVectors/all,Software|NoMemory|ReportedMemory|OneCopy|Tiles|GivenBack|Device|Engine$$|EngineRuns|EngineDetects|EngineUpscales|UNetVectors|IPAdapter|ImageEncoder|DepthVectors|Reference|LoRAsLeaveNoTrace|OpenAndClose|EncodeSides)' ./inference/sdcpp
 
 race: ## the packages that share state between goroutines, under the race detector
 	go test -race -timeout 20m $$(scripts/racy)

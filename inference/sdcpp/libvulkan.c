@@ -6,6 +6,7 @@
 #include "libvulkan.h"
 
 #include <dlfcn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,9 +126,32 @@ HIDDEN void vkCmdCopyBuffer(VkCommandBuffer commands, VkBuffer from, VkBuffer to
     f(commands, from, to, count, regions);
 }
 
-// list fills software. indices are the numbers of those devices with commas between;
-// hardware is how many others there are.
-static void list(VkInstance instance, char* indices, size_t room, int* hardware) {
+// known are the devices that the drivers know.
+static struct {
+    char hardware[4 * MANY], software[4 * MANY]; // numbers of those that fit, with commas between
+    uint32_t unfit;                              // invocations in a subgroup of one that is left out; 0 for none
+    bool unfit_hardware;                         // one that is left out is no program for the CPU
+} known;
+
+static void add_number(char list[4 * MANY], uint32_t i) {
+    const size_t used = strlen(list);
+    snprintf(list + used, 4 * MANY - used, "%s%u", used > 0 ? "," : "", i);
+}
+
+// fits tells whether the engine's products are right where subgroups have so many
+// invocations. ggml's tile for small ones (s_warptile) is divided among subgroups of 8,
+// and given to one of 32 and more; others, 4 or 16, write past it.
+static bool fits(uint32_t subgroup) { return subgroup == 8 || subgroup >= 32; }
+
+static uint32_t subgroup_of(VkInstance instance, VkPhysicalDevice device) {
+    VkPhysicalDeviceSubgroupProperties subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES};
+    VkPhysicalDeviceProperties2 properties      = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &subgroup};
+    ((PFN_vkGetPhysicalDeviceProperties2)vkGetInstanceProcAddr(instance, "vkGetPhysicalDeviceProperties2"))(device, &properties);
+    return subgroup.subgroupSize;
+}
+
+// list fills software and known.
+static void list(VkInstance instance) {
     PFN_vkEnumeratePhysicalDevices enumerate =
         (PFN_vkEnumeratePhysicalDevices)vkGetInstanceProcAddr(instance, "vkEnumeratePhysicalDevices");
     PFN_vkGetPhysicalDeviceProperties describe =
@@ -141,17 +165,22 @@ static void list(VkInstance instance, char* indices, size_t room, int* hardware)
     for (uint32_t i = 0; i < n; i++) {
         VkPhysicalDeviceProperties properties;
         describe(devices[i], &properties);
-        if (properties.deviceType != VK_PHYSICAL_DEVICE_TYPE_CPU) {
-            ++*hardware;
+        const bool is_software = properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+        if (is_software) {
+            snprintf(software[software_count++], sizeof software[0], "%s", properties.deviceName);
+        }
+        // The engine takes no device of an older version.
+        const uint32_t subgroup = properties.apiVersion >= VK_API_VERSION_1_2 ? subgroup_of(instance, devices[i]) : 0;
+        if (subgroup != 0 && !fits(subgroup)) {
+            known.unfit = subgroup;
+            known.unfit_hardware |= !is_software;
             continue;
         }
-        snprintf(software[software_count++], sizeof software[0], "%s", properties.deviceName);
-        const size_t used = strlen(indices);
-        snprintf(indices + used, room - used, "%s%u", used ? "," : "", i);
+        add_number(is_software ? known.software : known.hardware, i);
     }
 }
 
-static const char* problem = "libvulkan.so.1, the loader of Vulkan's drivers, is missing";
+static char problem[160] = "libvulkan.so.1, the loader of Vulkan's drivers, is missing";
 
 const char* sdw_vulkan_problem(void) { return problem; }
 
@@ -160,22 +189,26 @@ void sdw_vulkan_init(void) {
     if (!create) {
         return;
     }
-    problem                             = "no driver of Vulkan is installed that knows a device here";
+    snprintf(problem, sizeof problem, "no driver of Vulkan is installed that knows a device here");
     const VkApplicationInfo application = {.sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .apiVersion = VK_API_VERSION_1_2};
     const VkInstanceCreateInfo info     = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
     VkInstance instance;
     if (create(&info, NULL, &instance) != VK_SUCCESS) {
         return;
     }
-    char indices[4 * MANY] = "";
-    int hardware           = 0;
-    list(instance, indices, sizeof indices, &hardware);
+    list(instance);
     ((PFN_vkDestroyInstance)vkGetInstanceProcAddr(instance, "vkDestroyInstance"))(instance, NULL);
-    if (hardware > 0) {
-        problem = "";
-    } else if (software_count > 0) {
-        problem = "there are software devices only";
-        setenv("GGML_VK_VISIBLE_DEVICES", indices, 0); // ggml lists no software devices by itself
+    const bool gpu = known.hardware[0] != '\0', software_only = !gpu && known.software[0] != '\0';
+    if (gpu) {
+        problem[0] = '\0';
+    } else if (software_only) {
+        snprintf(problem, sizeof problem, "there are software devices only");
+    } else if (known.unfit != 0) {
+        snprintf(problem, sizeof problem, "the engine's products are wrong on devices with subgroups of %u; right are 8, and 32 and more", known.unfit);
+    }
+    // By itself ggml lists no software devices, but also those that do not fit.
+    if (software_only || known.unfit_hardware || (!gpu && known.unfit != 0)) {
+        setenv("GGML_VK_VISIBLE_DEVICES", gpu ? known.hardware : known.software, 0);
     }
 }
 

@@ -122,7 +122,7 @@ func TestSmallerBatchesAndTilesFirst(t *testing.T) {
 // TestHeapIsGivenBack closes an engine that has done some of everything, often.
 func TestHeapIsGivenBack(t *testing.T) {
 	before := sdcpp.HeapUsed()
-	p := newPipeline(testDevice(t), sdcpp.AttentionAuto)
+	p := newPipeline(testDevice(t), sdcpp.AttentionAuto, inference.PipelineOptions{})
 	jobs := 100
 	if testing.Short() {
 		jobs = 5 // one of each kind
