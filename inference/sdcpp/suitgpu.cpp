@@ -57,6 +57,14 @@ void pad_heads(ggml_context* context, ggml_tensor* attention, const std::vector<
 // buffer that a shader reads (maxStorageBufferRange), in bytes.
 constexpr size_t sure_size = size_t(1) << 27;
 
+// sums_in_halves tells that a device sums products of halves in halves, too, unless it
+// is told to be precise: Vulkan does. CUDA would then multiply floats in their place.
+#ifdef SDW_VULKAN
+constexpr bool sums_in_halves = true;
+#else
+constexpr bool sums_in_halves = false;
+#endif
+
 bool computes_nothing(ggml_op op) {
     return op == GGML_OP_NONE || op == GGML_OP_RESHAPE || op == GGML_OP_VIEW || op == GGML_OP_PERMUTE || op == GGML_OP_TRANSPOSE;
 }
@@ -81,6 +89,8 @@ void suit_gpu(ggml_context* context, ggml_cgraph* graph, const std::vector<ggml_
             pad_heads(context, node, uses[node]);
         } else if (node->op == GGML_OP_CONV_2D && !ggml_is_contiguous(node->src[1])) {
             node->src[1] = ggml_cont(context, node->src[1]);
+        } else if (node->op == GGML_OP_MUL_MAT && sums_in_halves) {
+            ggml_mul_mat_set_prec(node, GGML_PREC_F32);
         }
     }
     ggml_graph_clear(graph);
