@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"sdworker/internal/clienttest"
 )
 
 // TestExamples runs every program of examples/ against a server.
@@ -31,9 +33,7 @@ func TestExamples(t *testing.T) {
 	} {
 		t.Run(filepath.Base(example.file), func(t *testing.T) {
 			for _, name := range example.needs {
-				if _, err := exec.LookPath(name); err != nil {
-					t.Skipf("%s is not installed", name)
-				}
+				clienttest.Program(t, name, name)
 			}
 			args := example.args
 			if args[len(args)-1] != example.file {

@@ -256,9 +256,9 @@ func TestFaults(t *testing.T) { befallAll(t, engineFaults) }
 
 // TestHangs is TestFaults for engines that do nothing any more.
 func TestHangs(t *testing.T) {
-	engineSilence = 3 * time.Second
+	engineSilence = 6 * time.Second
 	t.Cleanup(func() { engineSilence = 0 })
-	befallAll(t, engineHangs, "--engine-stall-timeout", "4s")
+	befallAll(t, engineHangs, "--engine-stall-timeout", "8s")
 }
 
 // befallAll starts servers with more flags and has each fault befall them in each phase.

@@ -49,27 +49,11 @@ func (tc loopCase) options(t *testing.T) (o sampler.Options, lmsOrder int) {
 		switch key {
 		case "eta":
 			o.Eta, o.EtaDDIM, o.EtaTCD = number, number, number
-		case "s_churn":
-			o.SChurn = number
-		case "s_tmin":
-			o.STmin = number
-		case "s_tmax":
-			o.STmax = number // null, infinity, is 0 here
-		case "s_noise":
-			o.SNoise = number
 		case "solver_type", "is_img2img": // told by the sampler and the job
 		case "order":
 			lmsOrder = int(number)
-		case "uni_pc_variant":
-			o.UniPC.Variant = value.(string)
-		case "uni_pc_skip_type":
-			o.UniPC.SkipType = value.(string)
-		case "uni_pc_order":
-			o.UniPC.Order = int(number)
-		case "uni_pc_lower_order_final":
-			o.UniPC.LowerOrderFinal = value.(bool)
 		default:
-			t.Fatalf("the case has an option %q that this test does not know", key)
+			setOption(t, &o, key, value)
 		}
 	}
 	return o, lmsOrder
