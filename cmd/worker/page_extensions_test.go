@@ -1,13 +1,14 @@
 package main
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
 // pageUsesExtensions fills in what scripts beside the selected one take: it reaches the
-// picture.
+// picture, and comes back out of its text.
 func pageUsesExtensions(t *testing.T, home string) {
 	b := page(t, home, openGate)
 	b.fill(quick)
@@ -40,11 +41,22 @@ func pageUsesExtensions(t *testing.T, home string) {
 	} {
 		b.fill(fresh)
 		b.fill(test.fill)
+		before := b.values()
 		b.do(`$('form').requestSubmit()`)
 		text := b.pictures(made + 1)[0]
 		for _, want := range test.texts {
 			require.Contains(t, text, want)
 		}
+		b.fill(fresh)
+		b.do(`document.querySelector('#gallery button').click()`)
+		b.wait(`$('viewer').open`)
+		b.do(`$('use-all').click()`)
+		b.wait(`!$('viewer').open || $('viewer-note').textContent`)
+		require.Empty(t, js[string](b, `return $('viewer-note').textContent`))
+		if test.fill["dynamic_0"] == true { // the text has the prompt that the template became
+			maps.Copy(before, map[string]any{"dynamic_0": false, "prompt": "a cat in the rain"})
+		}
+		require.Equal(t, before, b.values())
 	}
 }
 
