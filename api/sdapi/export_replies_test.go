@@ -1,4 +1,4 @@
 package sdapi
 
-// Replies is replies.json as it is embedded.
-var Replies = string(replies)
+// Replies and Requests are the files as they are embedded.
+var Replies, Requests = string(replies), string(requests)

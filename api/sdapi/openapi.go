@@ -56,7 +56,11 @@ func (rt *route) operation(schemas *pyjson.Object) *pyjson.Object {
 		op.Set("parameters", parameters)
 	}
 	if rt.body != nil {
-		op.Set("requestBody", pyjson.NewObject("content", content(modelRef(rt.body, schemas)), "required", true))
+		media := pyjson.NewObject("schema", modelRef(rt.body, schemas))
+		if example, ok := requestExamples.Get(rt.method + " " + rt.path); ok {
+			media.Set("example", example)
+		}
+		op.Set("requestBody", pyjson.NewObject("content", pyjson.NewObject("application/json", media), "required", true))
 	}
 	media := pyjson.NewObject("schema", empty)
 	if shape, ok := replyShapes.Get(rt.method + " " + rt.path); ok {
@@ -172,14 +176,22 @@ var validationSchema = pyjson.NewObject("title", "HTTPValidationError", "type", 
 //go:embed replies.json
 var replies []byte
 
-// replyShapes are those of replies.json, by method and path.
-var replyShapes = func() *pyjson.Object {
-	v, err := pyjson.Decode(replies)
+// requests has an example of a request for each route that takes one. TestReplies sends
+// them.
+//
+//go:embed requests.json
+var requests []byte
+
+// replyShapes and requestExamples are those of the files, by method and path.
+var replyShapes, requestExamples = byRoute(replies), byRoute(requests)
+
+func byRoute(file []byte) *pyjson.Object {
+	v, err := pyjson.Decode(file)
 	if err != nil {
 		panic(err) // a mistake in the program
 	}
 	return v.(*pyjson.Object)
-}()
+}
 
 // errorSchema is the shape of all errors but those of validation, which have a list as
 // detail.

@@ -223,19 +223,16 @@ func brief(v any) any {
 	return v
 }
 
-// requests are the bodies for routes that need one; a route may have several.
+// requests are the bodies of requests.json, with which routes are called.
 func requests(t *testing.T) map[string][]any {
-	image := encoded(t, 64, 64)
-	return map[string][]any{
-		"POST /sdapi/v1/txt2img":            {small(nil)},
-		"POST /sdapi/v1/img2img":            {small(map[string]any{"init_images": []string{image}})},
-		"POST /sdapi/v1/extra-single-image": {map[string]any{"image": image}},
-		"POST /sdapi/v1/extra-batch-images": {map[string]any{"imageList": []any{map[string]any{"data": image, "name": "a"}}}},
-		"POST /sdapi/v1/png-info":           {map[string]any{"image": image}},
-		"POST /sdapi/v1/interrogate":        {map[string]any{"image": image}},
-		"POST /controlnet/detect":           {map[string]any{"controlnet_input_images": []string{image}}},
-		"POST /internal/progress":           {map[string]any{"id_task": "x"}},
+	t.Helper()
+	var examples map[string]any
+	require.NoError(t, json.Unmarshal([]byte(sdapi.Requests), &examples))
+	bodies := map[string][]any{}
+	for route, body := range examples {
+		bodies[route] = []any{body}
 	}
+	return bodies
 }
 
 // call sends the requests of a route and returns the bodies of its replies, as JSON.

@@ -79,6 +79,7 @@ func TestOpenAPIDescribesReplies(t *testing.T) {
 		"POST /controlnet/detect":           `{"controlnet_input_images":[` + quoted + `]}`,
 		"POST /v1/images/generations":       `{"prompt":"a cat","size":"64x64"}`,
 	}
+	examples := 0
 	last := map[string]bool{ // they change what others need
 		"POST /sdapi/v1/server-kill": true, "POST /sdapi/v1/server-stop": true, "POST /sdapi/v1/server-restart": true, "GET /v1/jobs/{id}/events": true,
 		"DELETE /v1/jobs/{id}": true, "POST /sdapi/v1/unload-checkpoint": true, "POST /mcp": true, "GET /metrics": true,
@@ -98,7 +99,15 @@ func TestOpenAPIDescribesReplies(t *testing.T) {
 				body = "{}"
 			}
 			d.reply(method, path, route, body)
-			if op.RequestBody != nil { // what is wrong
+			if op.RequestBody != nil {
+				if media := op.RequestBody.Value.Content.Get("application/json"); media != nil && media.Example != nil {
+					example, err := json.Marshal(media.Example)
+					require.NoError(t, err)
+					got := d.reply(method, path, route, string(example))
+					require.Less(t, got.status, http.StatusBadRequest, "the example of %s: %s", name, got.body)
+					examples++
+				}
+				// What is wrong.
 				d.reply(method, path, route, "[]")
 				d.reply(method, path, route, `{"prompt":7,"image":7,"imageList":7,"steps":"x"`)
 				d.reply(method, path, route, `{"prompt":7,"image":"x","imageList":7,"steps":"x","size":"x","endpoint":"x"}`)
@@ -108,6 +117,7 @@ func TestOpenAPIDescribesReplies(t *testing.T) {
 			}
 		}
 	}
+	require.GreaterOrEqual(t, examples, 11, "requests have examples")
 	require.Equal(t, http.StatusNoContent, d.reply(http.MethodDelete, "/v1/jobs/"+submitted.ID, "/v1/jobs/{id}", "").status)
 	require.Equal(t, http.StatusGone, d.reply(http.MethodGet, "/v1/jobs/"+submitted.ID, "/v1/jobs/{id}", "").status)
 }
