@@ -92,8 +92,9 @@ func (c *call) checkTag(tag string, tags map[string]any) error {
 	switch tag {
 	case "sampler_name":
 		name, ok := samplerOf(tags[tag].(string))
-		if !ok {
-			return fmt.Errorf("unknown sampler: %s", tags[tag])
+		if !ok { // A1111 takes the first of its list, and says nothing
+			name = samplerNames(nil)[0]
+			c.note("there is no sampler %s; %s is used", quoted(tags[tag].(string)), name)
 		}
 		tags[tag] = name
 	case "sampler_index":

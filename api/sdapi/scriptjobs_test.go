@@ -2,6 +2,7 @@ package sdapi_test
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"testing"
 
@@ -72,6 +73,38 @@ func TestPromptLines(t *testing.T) {
 	require.Equal(t, []any{4242.0, 4242.0}, g.info["all_seeds"])
 	got := f.post("/sdapi/v1/txt2img", small(map[string]any{"script_name": "prompts from file or textbox", "script_args": []any{false, true, "start", " \n"}}))
 	require.Equal(t, 500, got.status)
+}
+
+// Every option of a line reaches its picture; an unknown sampler is the first one, as in
+// A1111, with a note.
+func TestOptionsOfPromptLines(t *testing.T) {
+	f := start(t)
+	line := "--prompt --odd one --negative_prompt b c --seed 9 --subseed 8 --subseed_strength 0.5 --seed_resize_from_w 32 --seed_resize_from_h 40 --sampler_index 1 --batch_size 2 --n_iter 3 " +
+		"--steps 4 --cfg_scale 1.5 --width 128 --height 72 --restore_faces true --tiling true --styles none --sd_model other --outpath_samples /etc --outpath_grids /etc --prompt_for_display x " +
+		"--do_not_save_samples true --do_not_save_grid false"
+	g := f.post("/sdapi/v1/txt2img", small(map[string]any{"script_name": "Prompts from file or textbox", "script_args": []any{false, false, "start", line}})).generated(t)
+	require.Len(t, g.images, 6)
+	require.Empty(t, g.info["notes"])
+	r := f.gen.Last()
+	var samplers []struct{ Name string }
+	require.NoError(t, json.Unmarshal(f.get("/sdapi/v1/samplers").body, &samplers))
+	require.Equal(t, samplers[1].Name, r.Sampler)
+	require.Equal(t, []any{"--odd one", "b c", int64(9), int64(8), 0.5, 32, 40, 2, 3, 4, 1.5, 128, 72, true, "/models/other.safetensors"}, []any{
+		r.Prompt, r.NegativePrompt, r.Seed, r.Subseed, r.SubseedStrength, r.SeedResizeW, r.SeedResizeH, r.BatchSize, r.BatchNum, r.Steps, r.CFGScale, r.Width, r.Height, r.Tiling, r.Files.Checkpoint,
+	})
+
+	g = f.post("/sdapi/v1/txt2img", small(map[string]any{"script_name": "Prompts from file or textbox", "script_args": []any{false, false, "start", "--prompt a cat --sampler_name nope"}})).generated(t)
+	require.Equal(t, []any{"a cat"}, g.info["all_prompts"])
+	require.Equal(t, samplers[0].Name, f.gen.Last().Sampler)
+	require.Equal(t, []any{"there is no sampler 'nope'; DPM++ 2M is used"}, g.info["notes"])
+	for bad, why := range map[string]string{
+		"--prompt a --steps": "missing argument for command line option --steps", "--steps x": "invalid syntax", "a --steps 3": `must start with "--": a`,
+		"--prompt 'a": "No closing quotation", "--sampler_index 99": "there is no such sampler_index", "--sd_model nope": "Unknown checkpoint: nope",
+	} {
+		g := f.post("/sdapi/v1/txt2img", small(map[string]any{"script_name": "Prompts from file or textbox", "script_args": []any{false, false, "start", bad}})).generated(t)
+		require.Equal(t, []any{bad}, g.info["all_prompts"])
+		require.Contains(t, g.info["notes"].([]any)[0], why)
+	}
 }
 
 func TestLoopback(t *testing.T) {
