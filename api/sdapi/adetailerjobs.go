@@ -151,12 +151,26 @@ func (c *call) detailTemplates() bool {
 // beyond have the last one's prompt.
 const detailObjects = 32
 
+// Limits of what the templates of all units become in all pictures of a job, before there
+// is a turn for it: a template of a few bytes could be expanded half a million times.
+const (
+	maxDetailWork  = 1 << 20  // values, some three for each of 1024 pictures with ten units
+	maxDetailBytes = 16 << 20 // of text
+)
+
+// detailBound is what is left of the limits, for all parts of a job together.
+type detailBound struct{ work, bytes int }
+
+// exceeded reports whether a limit was met.
+func (b *detailBound) exceeded() bool { return b != nil && (b.work <= 0 || b.bytes < 0) }
+
 // expandDetails gives the units of a part of an expanded job the prompts of its picture,
 // and expands their own, by the seed of each object's job.
 func (c *call) expandDetails() {
 	c.req.Details = slices.Clone(c.req.Details)
 	own := c.detailTemplates()
 	t := c.template()
+	t.Work = &c.detailBound.work
 	for k, unit := range c.detailsMade {
 		out := &c.req.Details[k]
 		c.detailPrompts(unit, out)
@@ -174,6 +188,9 @@ func (c *call) expandDetails() {
 func (c *call) expandObjects(t *dynamicprompts.Template, templates []string, sameSeed bool) []string {
 	list := make([]string, max(len(templates), detailObjects))
 	for i := range list {
+		if c.detailBound.exceeded() {
+			return templates
+		}
 		seed := c.req.Seed
 		if !sameSeed {
 			seed += int64(i)
@@ -184,6 +201,7 @@ func (c *call) expandObjects(t *dynamicprompts.Template, templates []string, sam
 			made = []string{text} // the extension goes on without it
 		}
 		list[i] = made[0]
+		c.detailBound.bytes -= len(made[0])
 	}
 	for len(list) > len(templates) && list[len(list)-1] == list[len(list)-2] {
 		list = list[:len(list)-1] // the last one counts for all beyond

@@ -2,6 +2,7 @@ package sdapi_test
 
 import (
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -140,4 +141,22 @@ func TestADetailerOfDynamicPrompts(t *testing.T) {
 	require.Len(t, seen, 4, "all of them come")
 	jobs = send(map[string]any{"ad_script_names": ""}, faceWith(map[string]any{"ad_prompt": "a {big|small} face"}))
 	require.Equal(t, []string{"a {big|small} face"}, jobs[0].Details[0].Prompts)
+}
+
+// Templates of units are expanded for each object of each picture, and are bounded together.
+func TestTemplatesOfADetailerTakeBoundedMemory(t *testing.T) {
+	f := start(t)
+	unit := map[string]any{}
+	for key, value := range faceUnit {
+		unit[key] = value
+	}
+	unit["ad_prompt"] = "{a|b}" + strings.Repeat(" ", 100_000) + "c"
+	body := detailed(small(map[string]any{"prompt": "a {red|green|blue} cat", "n_iter": 1000, "steps": 1}), unit, unit, unit, unit)
+	body["alwayson_scripts"].(map[string]any)["Dynamic Prompts v2.17.1"] = map[string]any{"args": []any{}}
+	var got reply
+	taken := allocated(func() { got = f.post("/sdapi/v1/txt2img", body) })
+	require.Equal(t, 422, got.status, "%s", got.body)
+	require.Contains(t, string(got.body), "ask for fewer pictures or shorter templates")
+	require.Less(t, taken, uint64(1<<30), "the text would be 13 GB")
+	require.Zero(t, f.gen.Jobs())
 }

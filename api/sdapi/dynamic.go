@@ -147,7 +147,11 @@ func (c *call) expand() error {
 	for _, text := range append(slices.Clone(e.prompts), e.negatives...) {
 		c.findLoRAs(text)
 	}
+	c.detailBound = &detailBound{work: maxDetailWork, bytes: maxDetailBytes}
 	c.parts = c.divide(e)
+	if c.detailBound.exceeded() {
+		return fault.FieldError("alwayson_scripts", "ADetailer: the templates of the units give too much text for %d pictures; ask for fewer pictures or shorter templates", len(e.prompts))
+	}
 	for _, part := range c.parts {
 		if err := part.check(); err != nil {
 			return err
@@ -295,7 +299,7 @@ func (c *call) divide(e *expanded) []*call {
 	r := c.req
 	var parts []*call
 	var end int // of a part
-	for i := 0; i < len(e.prompts); i = end {
+	for i := 0; i < len(e.prompts) && !c.detailBound.exceeded(); i = end {
 		limit := min(len(e.prompts), i-i%r.BatchSize+r.BatchSize)
 		if c.detailTemplates() {
 			limit = i + 1 // details of each picture have prompts of their own

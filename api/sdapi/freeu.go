@@ -220,6 +220,8 @@ func freeUStageValues(v any) ([][]any, error) {
 		for i, v := range values {
 			switch v.(type) {
 			case int64, float64:
+			case nil:
+				return nil, crash("TypeError", "%s: %s is None, want a number", stagedFreeUName, freeUStage[i].name)
 			default:
 				return nil, crash("TypeError", "%s: %s is %s, want a number", stagedFreeUName, freeUStage[i].name, quoted(fmt.Sprint(v)))
 			}

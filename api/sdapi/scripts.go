@@ -147,9 +147,10 @@ type scriptCall struct {
 	soft       *latent.Soft // soft inpainting, nil when it is off
 	softValues []any        // its arguments as they were sent
 
-	detailUnits []*fields // valid ones of ADetailer
-	detailsMade []*fields // those of them that are in the request, in its order
-	detailsOnly bool      // img2img is left out
+	detailUnits []*fields    // valid ones of ADetailer
+	detailsMade []*fields    // those of them that are in the request, in its order
+	detailBound *detailBound // of the templates of all parts
+	detailsOnly bool         // img2img is left out
 	detailTexts []infotext.Entry
 }
 

@@ -19,6 +19,9 @@ type Template struct {
 	Syntax           Syntax
 	Wildcards        *Wildcards // nil for none
 	IgnoreWhitespace bool       // runs of whitespace become one space
+	// Work is how many values all expansions together may take, which count it down;
+	// nil for no bound but that of each.
+	Work *int
 }
 
 // Limits of one expansion. Without them a short template could work for ever.
@@ -134,6 +137,13 @@ var errNoValue = errors.New("a part of the template has no value")
 
 // spend counts work and reports whether there is any left.
 func (e *expansion) spend() bool {
+	if left := e.template.Work; left != nil {
+		if *left <= 0 {
+			e.fail("the templates take too much work together")
+			return false
+		}
+		*left--
+	}
 	if e.work++; e.work > maxWork {
 		e.fail("the template takes too much work: more than %d values", maxWork)
 	}
