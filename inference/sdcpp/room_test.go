@@ -10,12 +10,17 @@ import (
 	"runtime/debug"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"sdworker/convnet/clipvision"
+	"sdworker/convnet/depth"
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/enginetest"
 	"sdworker/inference/footprint"
+	"sdworker/inference/imageio"
 	"sdworker/inference/sdcpp"
 	"sdworker/models/synth"
 )
@@ -121,5 +126,85 @@ func TestMemoryPromise(t *testing.T) {
 		t.Logf("%s: grown by %d, foretold %d (UNet's graph %d)", tc.name, grown, tc.foretold, reserved)
 		require.LessOrEqual(t, grown, tc.foretold+footprint.Scratch, tc.name)
 		require.LessOrEqual(t, tc.foretold, grown*3/2+footprint.Scratch, tc.name)
+	}
+}
+
+// TestMemoryOfOtherNetworks: a network beside the checkpoint takes no more, at the height of
+// its call, than what it would be refused for. With SDWORKER_TEST_CHECKPOINT they have their
+// real sizes.
+func TestMemoryOfOtherNetworks(t *testing.T) {
+	checkpoint, size := model(t, synth.Checkpoint), synth.Tiny
+	if real := os.Getenv("SDWORKER_TEST_CHECKPOINT"); real != "" {
+		checkpoint, size = real, synth.Full
+	}
+	file := func(kind synth.Kind) string {
+		path := filepath.Join(t.TempDir(), string(kind)+".safetensors")
+		require.NoError(t, synth.Write(t.Context(), path, synth.Options{Kind: kind, Size: size}))
+		return path
+	}
+	e := open(t, sdcpp.Options{Checkpoint: checkpoint})
+	defer e.Close()
+	_, err := e.PredictNoise(t.Context(), unetInput(8, 8))
+	require.NoError(t, err, "weights are read, threads begin")
+	before := e.Info().MemoryBytes
+	depthNet, encoder, adapter, upscaler := file(synth.Depth), file(synth.ImageEncoder), file(synth.IPAdapter), file(synth.ESRGAN)
+	const side = 518 // as the preprocessor makes of a square picture
+	pixels := func(side int) []float32 { return waves(3 * side * side) }
+	for _, tc := range []struct {
+		name     string
+		foretold int64 // 0: as it is refused
+		call     func() error
+	}{
+		{"depth", 0, func() error {
+			_, err := e.Depth(t.Context(), inference.DepthInput{Model: depthNet, Version: depth.V1, Positions: depth.Offset, Pixels: pixels(side), H: side, W: side})
+			return err
+		}},
+		{"image encoder", 0, func() error {
+			_, err := e.ImagePrompt(t.Context(), inference.ImagePromptInput{Adapter: adapter, Encoder: encoder, Pixels: pixels(clipvision.Side)})
+			return err
+		}},
+		{"upscaler", footprint.Upscaler + 4*17_000_000, func() error {
+			_, _, err := e.UpscalePixels(t.Context(), upscaler, pixels(192), 192, 192)
+			return err
+		}},
+		{"detector", footprint.Upscaler, func() error {
+			_, err := e.Detect(t.Context(), "../detect/testdata/detect.pt", imageio.NewRGB(640, 640), 0.3)
+			return err
+		}},
+	} {
+		foretold := tc.foretold
+		if foretold == 0 {
+			e.SetMemory(1)
+			err := tc.call()
+			require.Equal(t, fault.Exhausted, fault.CodeOf(err), "%s: %v", tc.name, err)
+			var path string
+			var mib int64
+			_, scanned := fmt.Sscanf(fault.Message(err), "%s takes about %d MiB", &path, &mib)
+			require.NoError(t, scanned, "%v", err)
+			foretold = (mib + 1) << 20
+			e.SetMemory(before)
+		}
+		e.Rest()
+		debug.FreeOSMemory()
+		began := privateBytes(t)
+		stop, peak := make(chan struct{}), make(chan int)
+		go func() {
+			highest := 0
+			for {
+				select {
+				case <-stop:
+					peak <- highest
+					return
+				case <-time.After(time.Millisecond):
+					highest = max(highest, privateBytes(t))
+				}
+			}
+		}()
+		err := tc.call()
+		close(stop)
+		grown := int64(<-peak - began)
+		require.NoError(t, err, tc.name)
+		t.Logf("%s: grown by %d at its height, foretold %d", tc.name, grown, foretold)
+		require.LessOrEqual(t, grown, foretold+footprint.Scratch, tc.name)
 	}
 }
