@@ -103,7 +103,8 @@ func (a Arch) label() string {
 	}
 }
 
-// AlwaysPickle tells that the files that people have of a kind come as nothing else.
+// AlwaysPickle tells that pickled files of a kind are taken without permission, as data:
+// many of those that people have exist as nothing else.
 func (k Kind) AlwaysPickle() bool { return k == Detector || k == ImageEncoder || k == Depth }
 
 // Named tells whether files of a name are looked for in the folders of a kind, as
