@@ -177,6 +177,21 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// The text encoder of Stable Diffusion 1.x is kohya's te1, too, as for A1111.
+func TestLoRAOfTE1(t *testing.T) {
+	f := modelstest.F16
+	list := []safetensors.Tensor{
+		f("lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", 4, 768),
+		f("lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_up.weight", 768, 4),
+	}
+	path := modelstest.Write(t, filepath.Join(t.TempDir(), "te1.safetensors"), nil, list...)
+	_, err := models.Check(path, models.LoRA, models.CheckOptions{})
+	require.NoError(t, err)
+	path = modelstest.Write(t, filepath.Join(t.TempDir(), "xl.safetensors"), nil, append(list, f("lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", 4, 1280))...)
+	_, err = models.Check(path, models.LoRA, models.CheckOptions{})
+	require.ErrorContains(t, err, "Stable Diffusion XL")
+}
+
 func TestOptionsOpenDoors(t *testing.T) {
 	dir := t.TempDir()
 	bare := modelstest.Write(t, filepath.Join(dir, "bare.safetensors"), nil, parameters(t, synth.Options{}, without("first_stage_model."))...)

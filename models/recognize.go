@@ -173,7 +173,7 @@ func (i *Info) loraArch() Arch {
 	if i.anyPart("double_blocks", "single_blocks", "single_transformer_blocks") {
 		return Flux
 	}
-	if i.anyPart("lora_te2_", "text_encoder_2.", "lora_te1_", "add_embedding", "label_emb") {
+	if i.anyPart("lora_te2_", "text_encoder_2.", "add_embedding", "label_emb") { // lora_te1_ may be that of SD 1
 		return SDXL
 	}
 	if i.anyPart("joint_blocks", "transformer.transformer_blocks") {
