@@ -95,15 +95,15 @@ void sdw_read_weight(const sdw_engine* e, int i, void* values, size_t offset, si
     ggml_backend_tensor_get(e->loras.weights[i].tensor, values, offset, bytes);
 }
 
-void sdw_write_weight(const sdw_engine* e, int i, const float* values, int64_t first, int64_t n, void* scratch) {
+bool sdw_write_weight(const sdw_engine* e, int i, const float* values, int64_t first, int64_t n, float most, void* scratch) {
     e->unet->texts.forget();
     ggml_tensor* w      = e->loras.weights[i].tensor;
     const int type      = w->type == GGML_TYPE_F16 ? SDW_F16 : SDW_F32;
     const size_t offset = first * ggml_type_size(w->type);
     if (ggml_backend_buffer_is_host(w->buffer)) { // then its memory can be written to
-        sdw_store(static_cast<char*>(w->data) + offset, values, n, type);
-        return;
+        return sdw_store(static_cast<char*>(w->data) + offset, values, n, type, most);
     }
     sdw_narrow(scratch, values, n, type);
     ggml_backend_tensor_set(w, scratch, offset, n * ggml_type_size(w->type));
+    return sdw_within(values, n, most);
 }

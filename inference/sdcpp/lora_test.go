@@ -306,10 +306,33 @@ func TestArithmetic(t *testing.T) {
 		f(plain, want)
 		require.InDeltaSlice(t, want, got, 1e-5)
 	}
+	for name, turns := range map[string]adapter.Turns{
+		"a few rows":      {Span: 6, Sides: []int32{6}, Rows: []int32{0, 1, 2, 3, 4, 5}, Matrices: x[:36]},
+		"two stages":      {Span: 8, Sides: []int32{5, 3, 8}, Rows: []int32{1, 6, 2, 7, 3, 0, 4, 5, 7, 6, 5, 4, 3, 2, 1, 0}, Matrices: x[:25+9+64]},
+		"many rows":       {Span: 50, Sides: []int32{50}, Rows: count(50), Matrices: x[:2500]},
+		"many, then many": {Span: 64, Sides: []int32{48, 16}, Rows: count(64), Matrices: x[:48*48+256]},
+	} {
+		for _, cols := range []int{1, 33, 70} {
+			got, want := slices.Clone(y[:turns.Span*cols]), slices.Clone(y[:turns.Span*cols])
+			var arena adapter.Arena
+			fast.Turn(&arena, got, cols, turns, 0.75, x[:turns.Span])
+			plain.Turn(&arena, want, cols, turns, 0.75, x[:turns.Span])
+			require.InDeltaSlice(t, want, got, 1e-5, "%s, %d columns", name, cols)
+		}
+	}
 	got, want := make([]float32, 3), make([]float32, 3)
 	fast.RowSquares(got, x, 1667)
 	plain.RowSquares(want, x, 1667)
 	require.InEpsilonSlice(t, want, got, 1e-5)
+}
+
+// count returns the numbers from 0 on.
+func count(n int32) []int32 {
+	out := make([]int32, n)
+	for i := range out {
+		out[i] = int32(i)
+	}
+	return out
 }
 
 // A matrix made ready for many products may be rounded, but not more than its

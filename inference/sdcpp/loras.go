@@ -431,30 +431,38 @@ func (e *Engine) runTask(t task, files map[int]openLoRA, left *unused, arena *ad
 				return map[int]error{s.file: unreadable(err)}, nil // it goes on without the file
 			}
 		}
-		if !within(part, w.dtype) {
-			at, err := e.spoiler(t, steps, part, from, to, arena)
-			if err != nil {
-				return nil, err
-			}
-			if at >= 0 {
-				return map[int]error{steps[at].file: fmt.Errorf("makes weights that are no numbers or too large (the first are those of %.100s)", steps[at].change.Module)}, nil
-			}
+		write := func() bool {
+			raw := arena.Bytes(len(part) * int(w.dtype.Size()))
+			return bool(C.sdw_write_weight(e.c, C.int(t.weight), floats(part), C.int64_t(from*cols), C.int64_t(len(part)), C.float(largest(w.dtype)), unsafe.Pointer(unsafe.SliceData(raw))))
 		}
-		raw := arena.Bytes(len(part) * int(w.dtype.Size()))
-		C.sdw_write_weight(e.c, C.int(t.weight), floats(part), C.int64_t(from*cols), C.int64_t(len(part)), unsafe.Pointer(unsafe.SliceData(raw)))
+		if (w.stored != "" || within(part, w.dtype)) && write() { // what only the device has is looked at before it is written over
+			continue
+		}
+		at, err := e.spoiler(t, steps, part, from, to, arena)
+		if err != nil {
+			return nil, err
+		}
+		if at >= 0 { // the weight is computed again without the file
+			return map[int]error{steps[at].file: fmt.Errorf("makes weights that are no numbers or too large (the first are those of %.100s)", steps[at].change.Module)}, nil
+		}
+		write()
 	}
 	return nil, nil
 }
 
 func unreadable(err error) error { return fmt.Errorf("cannot be read: %w", err) }
 
+// largest is the largest number of a type.
+func largest(t safetensors.DType) float32 {
+	if t == safetensors.F16 {
+		return 65504
+	}
+	return math.MaxFloat32
+}
+
 // within tells whether a type holds the values.
 func within(values []float32, t safetensors.DType) bool {
-	most := float32(math.MaxFloat32)
-	if t == safetensors.F16 {
-		most = 65504
-	}
-	return bool(C.sdw_within(floats(values), C.int64_t(len(values)), C.float(most)))
+	return bool(C.sdw_within(floats(values), C.int64_t(len(values)), C.float(largest(t))))
 }
 
 // spoiler returns the step after which rows of a weight are no longer within its type,

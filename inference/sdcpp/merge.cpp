@@ -58,39 +58,115 @@ inline __attribute__((always_inline)) void tile(float* c, int64_t ldc, const flo
 // of depth rows after the other; columns beyond the matrix are zero.
 constexpr int64_t depth = 256;
 
-inline __attribute__((always_inline)) void copy_panel(float* panel, const float* b, int64_t n, int64_t kn, int64_t width, int64_t full) {
+inline __attribute__((always_inline)) void copy_panel(float* panel, const float* b, int64_t ldb, int64_t kn, int64_t width, int64_t full) {
     for (int64_t p = 0; p < kn; p++) {
-        memcpy(panel + p * full, b + p * n, width * sizeof(float));
+        memcpy(panel + p * full, b + p * ldb, width * sizeof(float));
         memset(panel + p * full + width, 0, (full - width) * sizeof(float));
     }
 }
 
 // rows multiplies all rows of a with one panel.
 template <int R, int W>
-inline __attribute__((always_inline)) void rows(float* c, const float* a, const float* panel, int64_t m, int64_t lda, int64_t kn, int64_t n, int64_t width, float scale) {
+inline __attribute__((always_inline)) void rows(float* c, const float* a, const float* panel, int64_t m, int64_t lda, int64_t kn, int64_t ldc, int64_t width, float scale) {
     alignas(64) float edge[2 * W];
     for (int64_t i = 0; i < m; i += R) {
         const int64_t some = std::min<int64_t>(R, m - i);
         if (some == R && width == 2 * W) {
-            tile<R, W>(c + i * n, n, a + i * lda, lda, panel, kn, scale);
+            tile<R, W>(c + i * ldc, ldc, a + i * lda, lda, panel, kn, scale);
             continue;
         }
         for (int64_t r = 0; r < some; r++) {
             memset(edge, 0, sizeof edge);
             tile<1, W>(edge, 2 * W, a + (i + r) * lda, lda, panel, kn, scale);
             for (int64_t x = 0; x < width; x++) {
-                c[(i + r) * n + x] += edge[x];
+                c[(i + r) * ldc + x] += edge[x];
             }
         }
     }
 }
 
-// kernels are the two ways to multiply: with a matrix as it is and with one made ready.
+// turns are those of sdw_turn.
+struct turns {
+    int64_t span;
+    int64_t n;
+    const int32_t* sides;
+    const int32_t* rows;
+    const float* matrices;
+};
+
+// turn_some adds products of R rows of a matrix[n][n] with the rows of now[][2 * W] that
+// rows tells to the first R of these, into out.
+template <int R, int W>
+inline __attribute__((always_inline)) void turn_some(float* out, const float* matrix, const float* now, const int32_t* rows, const int32_t* first, int64_t n) {
+    using V = typename vec<W>::type;
+    V sum[R][2];
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+        const V* own = reinterpret_cast<const V*>(now + first[r] * 2 * W);
+        sum[r][0]    = own[0];
+        sum[r][1]    = own[1];
+    }
+    for (int64_t p = 0; p < n; p++) {
+        const V* b = reinterpret_cast<const V*>(now + rows[p] * 2 * W);
+        const V b0 = b[0], b1 = b[1];
+#pragma GCC unroll 8
+        for (int r = 0; r < R; r++) {
+            sum[r][0] += matrix[r * n + p] * b0;
+            sum[r][1] += matrix[r * n + p] * b1;
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+        V* to = reinterpret_cast<V*>(out + r * 2 * W);
+        to[0] = sum[r][0];
+        to[1] = sum[r][1];
+    }
+}
+
+// turn_strips makes all turns with a few columns, which stay in the processor's cache,
+// then with the next.
+template <int W>
+inline __attribute__((always_inline)) void turn_strips(float* w, int64_t cols, const turns& t, float keep, const float* factors, float* scratch) {
+    constexpr int64_t wide = 2 * W;
+    float *now = scratch, *turned = scratch + t.span * wide;
+    for (int64_t j = 0; j < cols; j += wide) {
+        const int64_t width = std::min(wide, cols - j);
+        copy_panel(now, w + j, cols, t.span, width, wide);
+        const int32_t* rows = t.rows;
+        const float* matrix = t.matrices;
+        for (int64_t i = 0; i < t.n; i++) {
+            const int64_t side = t.sides[i];
+            int64_t r          = 0;
+            for (; r + 4 <= side; r += 4) {
+                turn_some<4, W>(turned + r * wide, matrix + r * side, now, rows, rows + r, side);
+            }
+            for (; r < side; r++) {
+                turn_some<1, W>(turned + r * wide, matrix + r * side, now, rows, rows + r, side);
+            }
+            for (r = 0; r < side; r++) {
+                memcpy(now + rows[r] * wide, turned + r * wide, wide * sizeof(float));
+            }
+            rows += side;
+            matrix += side * side;
+        }
+        for (int64_t r = 0; r < t.span; r++) {
+            float* own        = w + r * cols + j;
+            const float* from = now + r * wide;
+            for (int64_t x = 0; x < width; x++) {
+                own[x] = keep * own[x] + factors[r] * from[x];
+            }
+        }
+    }
+}
+
+// kernels are the ways to multiply: with a matrix as it is, with one made ready, and
+// turns of rows into each other.
 struct kernels {
     void (*direct)(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale);
     int64_t (*packed_size)(int64_t k, int64_t n);
-    void (*pack)(float* packed, const float* b, int64_t k, int64_t n);
-    void (*packed)(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale);
+    void (*pack)(float* packed, const float* b, int64_t ldb, int64_t k, int64_t n);
+    void (*packed)(float* c, int64_t ldc, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale);
+    void (*turn)(float* w, int64_t cols, const turns& t, float keep, const float* factors, float* scratch);
 };
 
 template <int R, int W>
@@ -112,34 +188,37 @@ int64_t size_of_panels(int64_t k, int64_t n) {
 }
 
 template <int W>
-void pack_panels(float* packed, const float* b, int64_t k, int64_t n) {
+void pack_panels(float* packed, const float* b, int64_t ldb, int64_t k, int64_t n) {
     for (int64_t k0 = 0; k0 < k; k0 += depth) {
         const int64_t kn = std::min(depth, k - k0);
         for (int64_t j = 0; j < n; j += 2 * W, packed += kn * 2 * W) {
-            copy_panel(packed, b + k0 * n + j, n, kn, std::min<int64_t>(2 * W, n - j), 2 * W);
+            copy_panel(packed, b + k0 * ldb + j, ldb, kn, std::min<int64_t>(2 * W, n - j), 2 * W);
         }
     }
 }
 
 template <int R, int W>
-inline __attribute__((always_inline)) void multiply_packed(float* c, const float* a, const float* packed, int64_t m, int64_t k, int64_t n, float scale) {
+inline __attribute__((always_inline)) void multiply_packed(float* c, int64_t ldc, const float* a, const float* packed, int64_t m, int64_t k, int64_t n, float scale) {
     for (int64_t k0 = 0; k0 < k; k0 += depth) {
         const int64_t kn = std::min(depth, k - k0);
         for (int64_t j = 0; j < n; j += 2 * W, packed += kn * 2 * W) {
-            rows<R, W>(c + j, a + k0, packed, m, k, kn, n, std::min<int64_t>(2 * W, n - j), scale);
+            rows<R, W>(c + j, a + k0, packed, m, k, kn, ldc, std::min<int64_t>(2 * W, n - j), scale);
         }
     }
 }
 
 // Each instruction set gets its own copy of the templates above.
-#define SDW_KERNELS(name, attributes, R, W)                                                                                 \
-    attributes void direct_##name(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) { \
-        multiply<R, W>(c, a, b, m, k, n, scale);                                                                            \
-    }                                                                                                                       \
-    attributes void packed_##name(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) { \
-        multiply_packed<R, W>(c, a, b, m, k, n, scale);                                                                     \
-    }                                                                                                                       \
-    constexpr kernels name = {direct_##name, size_of_panels<W>, pack_panels<W>, packed_##name};
+#define SDW_KERNELS(name, attributes, R, W)                                                                                              \
+    attributes void direct_##name(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {              \
+        multiply<R, W>(c, a, b, m, k, n, scale);                                                                                         \
+    }                                                                                                                                    \
+    attributes void packed_##name(float* c, int64_t ldc, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) { \
+        multiply_packed<R, W>(c, ldc, a, b, m, k, n, scale);                                                                             \
+    }                                                                                                                                    \
+    attributes void turn_##name(float* w, int64_t cols, const turns& t, float keep, const float* factors, float* scratch) {              \
+        turn_strips<W>(w, cols, t, keep, factors, scratch);                                                                              \
+    }                                                                                                                                    \
+    constexpr kernels name = {direct_##name, size_of_panels<W>, pack_panels<W>, packed_##name, turn_##name};
 
 SDW_KERNELS(any, , 4, 4)
 
@@ -191,16 +270,16 @@ int64_t size_of_whole(int64_t k, int64_t n) {
 
 // pack_whole lays out, for each run of rows and each panel: the steps of the columns,
 // then pairs of rows.
-SDW_VNNI void pack_whole(float* packed, const float* b, int64_t k, int64_t n) {
+SDW_VNNI void pack_whole(float* packed, const float* b, int64_t ldb, int64_t k, int64_t n) {
     for (int64_t k0 = 0; k0 < k; k0 += run) {
         const int64_t kn = std::min(run, k - k0);
         for (int64_t j = 0; j < n; j += columns) {
             for (int64_t half = 0; half < 2; half++) {
                 const __mmask16 mask = first(n - j - half * 16);
-                const float* from    = b + k0 * n + j + half * 16;
+                const float* from    = b + k0 * ldb + j + half * 16;
                 __m512 largest = _mm512_setzero_ps(), other = _mm512_setzero_ps();
                 for (int64_t p = 0; p < kn; p++) {
-                    const __m512 x = _mm512_maskz_loadu_ps(mask, from + p * n);
+                    const __m512 x = _mm512_maskz_loadu_ps(mask, from + p * ldb);
                     largest        = _mm512_max_ps(largest, _mm512_abs_ps(x));
                     other          = _mm512_fmadd_ps(x, _mm512_setzero_ps(), other);
                 }
@@ -208,8 +287,8 @@ SDW_VNNI void pack_whole(float* packed, const float* b, int64_t k, int64_t n) {
                 _mm512_storeu_ps(packed + half * 16, r.step);
                 int32_t* to = reinterpret_cast<int32_t*>(packed) + columns + half * 16;
                 for (int64_t p = 0; p < kn; p += 2, to += columns) {
-                    const __m512i low  = rounded_to(r, _mm512_maskz_loadu_ps(mask, from + p * n));
-                    const __m512i high = p + 1 < kn ? rounded_to(r, _mm512_maskz_loadu_ps(mask, from + (p + 1) * n)) : _mm512_setzero_si512();
+                    const __m512i low  = rounded_to(r, _mm512_maskz_loadu_ps(mask, from + p * ldb));
+                    const __m512i high = p + 1 < kn ? rounded_to(r, _mm512_maskz_loadu_ps(mask, from + (p + 1) * ldb)) : _mm512_setzero_si512();
                     _mm512_storeu_si512(to, _mm512_mask_blend_epi16(0xAAAAAAAA, low, _mm512_slli_epi32(high, 16)));
                 }
             }
@@ -271,7 +350,7 @@ SDW_VNNI inline __attribute__((always_inline)) void whole_tile(float* c, int64_t
     }
 }
 
-SDW_VNNI void packed_whole(float* c, const float* a, const float* packed, int64_t m, int64_t k, int64_t n, float scale) {
+SDW_VNNI void packed_whole(float* c, int64_t ldc, const float* a, const float* packed, int64_t m, int64_t k, int64_t n, float scale) {
     alignas(64) int16_t rounded[some_rows * run] = {}; // rows that complete a tile have any values
     float steps[some_rows];
     for (int64_t k0 = 0; k0 < k; k0 += run) {
@@ -284,7 +363,7 @@ SDW_VNNI void packed_whole(float* c, const float* a, const float* packed, int64_
             const float* from = packed;
             for (int64_t j = 0; j < n; j += columns, from += panel) {
                 for (int64_t i = 0; i < some; i += tile_rows) {
-                    whole_tile<tile_rows>(c + (i0 + i) * n + j, n, rounded + i * run, steps + i, from, pairs, std::min<int64_t>(tile_rows, some - i), std::min(columns, n - j));
+                    whole_tile<tile_rows>(c + (i0 + i) * ldc + j, ldc, rounded + i * run, steps + i, from, pairs, std::min<int64_t>(tile_rows, some - i), std::min(columns, n - j));
                 }
             }
         }
@@ -292,18 +371,24 @@ SDW_VNNI void packed_whole(float* c, const float* a, const float* packed, int64_
     }
 }
 
-// store_f16 narrows to memory that is not read soon, past the processor's cache. out is
-// at a multiple of 64 bytes, n a multiple of 32.
-__attribute__((target("avx512f"))) void store_f16(char* out, const float* in, int64_t n) {
+// store_f16 narrows to memory that is not read soon, past the processor's cache, and
+// tells whether all are numbers no further from 0 than most. out is at a multiple of 64
+// bytes, n a multiple of 32.
+__attribute__((target("avx512f"))) bool store_f16(char* out, const float* in, int64_t n, float most) {
+    const __m512 limit = _mm512_set1_ps(most);
+    __mmask16 beyond   = 0;
     for (int64_t i = 0; i < n; i += 32, out += 64) {
-        const __m256i low  = _mm512_cvtps_ph(_mm512_loadu_ps(in + i), _MM_FROUND_TO_NEAREST_INT);
-        const __m256i high = _mm512_cvtps_ph(_mm512_loadu_ps(in + i + 16), _MM_FROUND_TO_NEAREST_INT);
+        const __m512 x = _mm512_loadu_ps(in + i), y = _mm512_loadu_ps(in + i + 16);
+        beyond |= _mm512_cmp_ps_mask(_mm512_abs_ps(x), limit, _CMP_NLE_UQ) | _mm512_cmp_ps_mask(_mm512_abs_ps(y), limit, _CMP_NLE_UQ);
+        const __m256i low  = _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT);
+        const __m256i high = _mm512_cvtps_ph(y, _MM_FROUND_TO_NEAREST_INT);
         _mm512_stream_si512(reinterpret_cast<__m512i*>(out), _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
     }
     _mm_sfence();
+    return beyond == 0;
 }
 
-constexpr kernels vnni = {direct_avx512, size_of_whole, pack_whole, packed_whole};
+constexpr kernels vnni = {direct_avx512, size_of_whole, pack_whole, packed_whole, turn_avx512};
 
 const kernels& best() {
     static const kernels& found = []() -> const kernels& {
@@ -353,19 +438,19 @@ SDW_CLONES bool sdw_within(const float* x, int64_t n, float most) {
     return beyond == 0;
 }
 
-void sdw_store(void* out, const float* in, int64_t n, int type) {
+bool sdw_store(void* out, const float* in, int64_t n, int type, float most) {
 #if defined(__x86_64__) && defined(__GNUC__)
     const uintptr_t at = reinterpret_cast<uintptr_t>(out);
     if (type == SDW_F16 && at % 2 == 0 && best().direct != avx2.direct && best().direct != any.direct) {
-        const int64_t head = std::min<int64_t>(n, (64 - at % 64) % 64 / 2), body = (n - head) / 32 * 32;
+        const int64_t head = std::min<int64_t>(n, (64 - at % 64) % 64 / 2), body = (n - head) / 32 * 32, end = head + body;
         char* to = static_cast<char*>(out);
         sdw_narrow(to, in, head, type);
-        store_f16(to + 2 * head, in + head, body);
-        sdw_narrow(to + 2 * (head + body), in + head + body, n - head - body, type);
-        return;
+        sdw_narrow(to + 2 * end, in + end, n - end, type);
+        return store_f16(to + 2 * head, in + head, body, most) && sdw_within(in, head, most) && sdw_within(in + end, n - end, most);
     }
 #endif
     sdw_narrow(out, in, n, type);
+    return sdw_within(in, n, most);
 }
 
 void sdw_mul_add(float* c, const float* a, const float* b, int64_t m, int64_t k, int64_t n, float scale) {
@@ -380,10 +465,47 @@ void sdw_mul_add(float* c, const float* a, const float* b, int64_t m, int64_t k,
 
 int64_t sdw_packed_size(int64_t k, int64_t n) { return best().packed_size(k, n); }
 
-void sdw_pack(float* packed, const float* b, int64_t k, int64_t n) { best().pack(packed, b, k, n); }
+void sdw_pack(float* packed, const float* b, int64_t k, int64_t n) { best().pack(packed, b, n, k, n); }
 
 void sdw_mul_add_packed(float* c, const float* a, const float* packed, int64_t m, int64_t k, int64_t n, float scale) {
-    best().packed(c, a, packed, m, k, n, scale);
+    best().packed(c, n, a, packed, m, k, n, scale);
+}
+
+namespace {
+
+// A turn of so many rows is worth a copy of them that is made ready.
+constexpr int64_t many_rows = 48;
+
+// strip is how many columns of a span are turned at a time, so that they stay in the
+// processor's cache; but enough that rounding the matrix takes no longer than the product.
+int64_t strip(int64_t span) { return std::max<int64_t>(96, (1 << 16) / span / 96 * 96); }
+
+}  // namespace
+
+int64_t sdw_turn_scratch(int64_t span) { return best().packed_size(span, strip(span)) + span * std::max<int64_t>(span, 64); }
+
+void sdw_turn(float* w, int64_t cols, int64_t span, const int32_t* sides, int64_t n, const int32_t* rows, const float* matrices, float keep, const float* factors, float* scratch) {
+    if (n != 1 || sides[0] < many_rows) {
+        best().turn(w, cols, {span, n, sides, rows, matrices}, keep, factors, scratch);
+        return;
+    }
+    // keep*w + f*(w + matrix*w), which is added in place
+    float* packed = scratch + span * span;
+    for (int64_t i = 0; i < span; i++) {
+        for (int64_t j = 0; j < span; j++) {
+            scratch[i * span + j] = factors[i] * matrices[i * span + j];
+        }
+    }
+    for (int64_t j = 0; j < cols; j += strip(span)) {
+        const int64_t width = std::min(strip(span), cols - j);
+        best().pack(packed, w + j, cols, span, width);
+        for (int64_t i = 0; i < span; i++) {
+            if (const float own = keep + factors[i]; own != 1) {
+                sdw_blend(w + i * cols + j, w + i * cols + j, width, own, 0);
+            }
+        }
+        best().packed(w + j, cols, scratch, packed, span, span, width, 1);
+    }
 }
 
 SDW_CLONES void sdw_add_scaled(float* out, const float* x, int64_t n, float scale) {

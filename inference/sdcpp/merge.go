@@ -75,6 +75,16 @@ func (native) BlendRows(dst []float32, dstRow int, x []float32, xRow, cols int, 
 	C.sdw_blend_rows(floats(dst), C.int64_t(dstRow), floats(x), C.int64_t(xRow), C.int64_t(len(b)), C.int64_t(cols), C.float(a), floats(b))
 }
 
+// Turn implements adapter.Math.
+func (native) Turn(ar *adapter.Arena, w []float32, cols int, t adapter.Turns, keep float32, factors []float32) {
+	_, _ = w[:t.Span*cols], factors[:t.Span]
+	scratch := ar.Scratch(int(C.sdw_turn_scratch(C.int64_t(t.Span))))
+	C.sdw_turn(floats(w), C.int64_t(cols), C.int64_t(t.Span), int32s(t.Sides), C.int64_t(len(t.Sides)), int32s(t.Rows), floats(t.Matrices), C.float(keep), floats(factors), floats(scratch))
+}
+
+// int32s is where whole numbers lie.
+func int32s(x []int32) *C.int32_t { return (*C.int32_t)(unsafe.Pointer(unsafe.SliceData(x))) }
+
 // RowSquares implements adapter.Math.
 func (native) RowSquares(dst, x []float32, cols int) {
 	C.sdw_row_squares(floats(dst), floats(x[:len(dst)*cols]), C.int64_t(len(dst)), C.int64_t(cols))

@@ -19,8 +19,8 @@ enum { SDW_F32   = 0,
 void sdw_widen(float* out, const void* in, int64_t n, int type);
 void sdw_narrow(void* out, const float* in, int64_t n, int type);
 
-// sdw_store is sdw_narrow to memory that is not read soon.
-void sdw_store(void* out, const float* in, int64_t n, int type);
+// sdw_store is sdw_narrow to memory that is not read soon, and sdw_within.
+bool sdw_store(void* out, const float* in, int64_t n, int type, float most);
 
 // sdw_within tells whether n values are numbers no further from 0 than most.
 bool sdw_within(const float* x, int64_t n, float most);
@@ -34,6 +34,13 @@ void sdw_mul_add(float* c, const float* a, const float* b, int64_t m, int64_t k,
 int64_t sdw_packed_size(int64_t k, int64_t n);
 void sdw_pack(float* packed, const float* b, int64_t k, int64_t n);
 void sdw_mul_add_packed(float* c, const float* a, const float* packed, int64_t m, int64_t k, int64_t n, float scale);
+
+// sdw_turn makes turns of the rows of w[span][cols] into each other, one after the other,
+// and then each row keep*w + factors[row]*turned. Turn i is of sides[i] rows, which rows
+// tells, by matrices[side][side] less the unit matrix. A turn of the whole span rounds as
+// sdw_pack does. Memory of sdw_turn_scratch values is its own.
+int64_t sdw_turn_scratch(int64_t span);
+void sdw_turn(float* w, int64_t cols, int64_t span, const int32_t* sides, int64_t n, const int32_t* rows, const float* matrices, float keep, const float* factors, float* scratch);
 
 // out += scale*x and out += scale*x*y; out = a*out + b*x. out may be x.
 void sdw_add_scaled(float* out, const float* x, int64_t n, float scale);

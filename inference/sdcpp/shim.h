@@ -4,6 +4,7 @@
 #ifndef SDW_SHIM_H
 #define SDW_SHIM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -259,10 +260,10 @@ sdw_status sdw_restore_weights(sdw_engine* e, const int32_t* which, int n, char*
 
 // sdw_read_weight copies a part of a weight as it lies on the device.
 // sdw_write_weight stores n values, beginning with the one numbered first, in the
-// weight's type, F16 or F32; scratch has room for them. Several threads may call
-// these, for different parts.
+// weight's type, F16 or F32, and tells whether all are numbers no further from 0 than
+// most; scratch has room for them. Several threads may call these, for different parts.
 void sdw_read_weight(const sdw_engine* e, int i, void* values, size_t offset, size_t bytes);
-void sdw_write_weight(const sdw_engine* e, int i, const float* values, int64_t first, int64_t n, void* scratch);
+bool sdw_write_weight(const sdw_engine* e, int i, const float* values, int64_t first, int64_t n, float most, void* scratch);
 
 // sdw_load_preview reads a TAESD file; sdw_preview decodes latent[4][h][w] with the
 // one read last, out as sdw_decode's.

@@ -379,40 +379,42 @@ func TestRotations(t *testing.T) {
 			return sumOver(5, func(n int) float64 { return r.at(o/5, n, o%5) * w.at(o/5*5+n, i) }) - w.at(o, i)
 		})
 	})
-	t.Run("butterfly", func(t *testing.T) {
-		const rows, side, stages = 24, 6, 3
-		blocks, w, stretch := some(stages, rows/side, side, side), some(rows, 2, 3, 3), some(rows)
-		limit := 0.02 * rows
-		f := min(1, limit/skewLength(blocks))
-		check(t, conv, convName, w, map[string]values{"oft_blocks": blocks, "alpha": number(0.02), "rescale": stretch}, func(o, i, k int) float64 {
-			v := make([]float64, rows)
-			for x := range rows {
-				v[x] = w.flat(x, i, k)
-			}
-			for stage := range stages {
-				run := side / 2 << stage // rows of a pair are this far apart
-				var order []int
-				for group := 0; group < rows; group += 2 * run {
-					for x := range run {
-						order = append(order, group+x, group+x+run)
-					}
+	for name, sizes := range map[string][3]int64{"butterfly": {24, 6, 3}, "butterfly of many rows": {192, 6, 6}} {
+		rows, side, stages := int(sizes[0]), int(sizes[1]), int(sizes[2])
+		t.Run(name, func(t *testing.T) {
+			blocks, w, stretch := some(sizes[2], sizes[0]/sizes[1], sizes[1], sizes[1]), some(sizes[0], 2, 3, 3), some(sizes[0])
+			limit := 0.02 * float64(rows)
+			f := min(1, limit/skewLength(blocks))
+			check(t, conv, convName, w, map[string]values{"oft_blocks": blocks, "alpha": number(0.02), "rescale": stretch}, func(o, i, k int) float64 {
+				v := make([]float64, rows)
+				for x := range rows {
+					v[x] = w.flat(x, i, k)
 				}
-				next := make([]float64, rows)
-				for block := range rows / side {
-					part := make([]float64, side)
-					for j := range side {
-						part[j] = v[order[block*side+j]]
+				for stage := range stages {
+					run := side / 2 << stage // rows of a pair are this far apart
+					var order []int
+					for group := 0; group < rows; group += 2 * run {
+						for x := range run {
+							order = append(order, group+x, group+x+run)
+						}
 					}
-					b := func(i, j int) float64 { return blocks.at(stage, block, i, j) }
-					for j, x := range rotated(b, side, f, false, part) {
-						next[order[block*side+j]] = x
+					next := make([]float64, rows)
+					for block := range rows / side {
+						part := make([]float64, side)
+						for j := range side {
+							part[j] = v[order[block*side+j]]
+						}
+						b := func(i, j int) float64 { return blocks.at(stage, block, i, j) }
+						for j, x := range rotated(b, side, f, false, part) {
+							next[order[block*side+j]] = x
+						}
 					}
+					v = next
 				}
-				v = next
-			}
-			return v[o]*stretch.at(o) - w.flat(o, i, k)
+				return v[o]*stretch.at(o) - w.flat(o, i, k)
+			})
 		})
-	})
+	}
 }
 
 // Norms and biases get differences.

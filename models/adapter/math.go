@@ -24,6 +24,10 @@ type Math interface {
 	// BlendRows makes each row i of dst, which are dstRow apart, a*dst + b[i]*x of a row of
 	// x, which are xRow apart. dst may be x.
 	BlendRows(dst []float32, dstRow int, x []float32, xRow, cols int, a float32, b []float32)
+	// Turn makes turns of the rows of w[t.Span][cols], one after the other, and adds what
+	// becomes of them: each row i is then keep*w + factors[i]*turned. It may round as
+	// MulAddPacked does.
+	Turn(ar *Arena, w []float32, cols int, t Turns, keep float32, factors []float32)
 	// RowSquares sets dst[i] to the sum of the squares of row i of x[len(dst)][cols].
 	RowSquares(dst, x []float32, cols int)
 }
@@ -32,6 +36,14 @@ type Math interface {
 type Packed struct {
 	K, N   int
 	Values []float32
+}
+
+// Turns turn some rows of a span into each other, one turn after the other.
+type Turns struct {
+	Span     int       // rows
+	Sides    []int32   // how many rows each turn is of
+	Rows     []int32   // of each turn: its rows, Sides of them
+	Matrices []float32 // of each turn: its matrix [side][side] less the unit matrix
 }
 
 // Plain is the Math of this package, for tests and programs without the engine.
@@ -93,6 +105,26 @@ func (p Plain) BlendRows(dst []float32, dstRow int, x []float32, xRow, cols int,
 	}
 }
 
+// Turn implements Math.
+func (p Plain) Turn(ar *Arena, w []float32, cols int, t Turns, keep float32, factors []float32) {
+	mark := ar.mark()
+	defer ar.release(mark)
+	now, part := ar.Floats(len(w)), ar.Floats(len(w))
+	copy(now, w)
+	rows, matrices := t.Rows, t.Matrices
+	for _, s := range t.Sides {
+		side := int(s)
+		for i, row := range rows[:side] {
+			copy(part[i*cols:(i+1)*cols], now[int(row)*cols:])
+		}
+		for i, row := range rows[:side] {
+			p.MulAdd(now[int(row)*cols:(int(row)+1)*cols], matrices[i*side:(i+1)*side], part[:side*cols], 1, side, cols, 1)
+		}
+		rows, matrices = rows[side:], matrices[side*side:]
+	}
+	p.BlendRows(w, cols, now, cols, cols, keep, factors)
+}
+
 // RowSquares implements Math.
 func (Plain) RowSquares(dst, x []float32, cols int) {
 	for i := range dst {
@@ -130,6 +162,13 @@ func (a *Arena) Floats(n int) []float32 {
 	out := a.blocks[a.block][a.used : a.used+n : a.used+n]
 	a.used += (n + cacheLine - 1) / cacheLine * cacheLine
 	return out
+}
+
+// Scratch returns n values of any content. They are valid until anything else is asked for.
+func (a *Arena) Scratch(n int) []float32 {
+	mark := a.mark()
+	defer a.release(mark)
+	return a.Floats(n)
 }
 
 // zeros returns n zeros.

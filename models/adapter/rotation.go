@@ -2,73 +2,24 @@ package adapter
 
 import "math"
 
-// rotation turns the rows of a weight, in stages.
+// rotation turns the rows of a weight.
 type rotation struct {
 	math    Math
 	cols    int
-	span    int        // rows that are turned into each other, a multiple of them is the weight
-	stages  [][][]turn // of each stage and span
-	stretch []float32  // factors of rows behind the turns, nil for none
+	spans   []Turns   // of all rows
+	stretch []float32 // factors of rows behind the turns, nil for none
 }
-
-// turn is a rotation R of some rows of a span.
-type turn struct {
-	rows   []int     // nil for all in order
-	matrix []float32 // R - I: what changes is small, so that rounding it costs the weight nothing
-}
-
-// stripValues is how many values of a span are turned at a time, so that all stages find
-// them in the processor's cache; a strip has minStrip columns or more, or rounding a
-// matrix would take longer than multiplying with it.
-const (
-	stripValues = 1 << 16
-	minStrip    = 96
-)
 
 func (r *rotation) delta() *Delta {
-	return &Delta{Rows: r.span, apply: func(w []float32, from, to int, strength float32, ar *Arena) {
+	span := r.spans[0].Span
+	return &Delta{Rows: span, apply: func(w []float32, from, to int, strength float32, ar *Arena) {
 		mark := ar.mark()
 		defer ar.release(mark)
 		factors := rowFactors(ar, r.stretch, from, to, strength)
-		width := max(minStrip, stripValues/r.span/minStrip*minStrip)
-		for row := 0; row < to-from; row += r.span {
-			for col := 0; col < r.cols; col += width {
-				width := min(width, r.cols-col)
-				mark := ar.mark()
-				now := ar.Floats(r.span * width)
-				own := w[row*r.cols+col:]
-				for i := range r.span {
-					copy(now[i*width:(i+1)*width], own[i*r.cols:])
-				}
-				r.turn(now, width, (from+row)/r.span, ar)
-				r.math.BlendRows(own, r.cols, now, width, width, 1-strength, factors[row:row+r.span])
-				ar.release(mark)
-			}
+		for row := 0; row < to-from; row += span {
+			r.math.Turn(ar, w[row*r.cols:(row+span)*r.cols], r.cols, r.spans[(from+row)/span], 1-strength, factors[row:row+span])
 		}
 	}}
-}
-
-// turn makes all stages with some columns of a span.
-func (r *rotation) turn(now []float32, width, span int, ar *Arena) {
-	for _, spans := range r.stages {
-		for _, t := range spans[span] {
-			mark := ar.mark()
-			if t.rows == nil {
-				r.math.MulAddPacked(now, t.matrix, r.math.Pack(ar, now, r.span, width), r.span, 1)
-				ar.release(mark)
-				continue
-			}
-			part := ar.Floats(len(t.rows) * width)
-			for i, row := range t.rows {
-				copy(part[i*width:(i+1)*width], now[row*width:])
-			}
-			r.math.MulAddPacked(part, t.matrix, r.math.Pack(ar, part, len(t.rows), width), len(t.rows), 1)
-			for i, row := range t.rows {
-				copy(now[row*width:(row+1)*width], part[i*width:])
-			}
-			ar.release(mark)
-		}
-	}
 }
 
 // oft prepares W' = R^T W on blocks of rows, with R = (I + Q)(I - Q)^-1 of
@@ -103,11 +54,15 @@ func (c *Change) oft(r *reader, l layout) (*Delta, error) {
 		}
 	}
 	lessUnit(matrices, side)
-	blocks := make([][]turn, n)
-	for i := range blocks {
-		blocks[i] = []turn{{matrix: matrices[i*side*side : (i+1)*side*side]}}
+	rows := make([]int32, side)
+	for i := range rows {
+		rows[i] = int32(i)
 	}
-	return (&rotation{r.math, l.cols(), side, [][][]turn{blocks}, stretch}).delta(), nil
+	spans := make([]Turns, n)
+	for i := range spans {
+		spans[i] = Turns{side, []int32{int32(side)}, rows, matrices[i*side*side : (i+1)*side*side]}
+	}
+	return (&rotation{r.math, l.cols(), spans, stretch}).delta(), nil
 }
 
 // boft prepares a butterfly of rotations: in stage i each block turns two runs of half a
@@ -131,13 +86,7 @@ func (c *Change) boft(r *reader, l layout) (*Delta, error) {
 		cayley(r.math, r.arena, b.matrices[i*side*side:(i+1)*side*side], side)
 	}
 	lessUnit(b.matrices, side)
-	turned := &rotation{r.math, l.cols(), side << (stages - 1), nil, stretch}
-	for first := 0; first < stages; {
-		next := min(stages, first+b.together())
-		turned.stages = append(turned.stages, b.turns(first, next))
-		first = next
-	}
-	return turned.delta(), nil
+	return (&rotation{r.math, l.cols(), b.spans(), stretch}).delta(), nil
 }
 
 // butterfly makes turns of the blocks of a BOFT.
@@ -148,34 +97,32 @@ type butterfly struct {
 	matrices             []float32 // R - I of each stage and block
 }
 
-// together is how many stages are made one, in as equal parts as possible: a matrix of
-// up to fusedRows rows costs less than passing over the weight once more.
-func (b *butterfly) together() int {
-	const fusedRows = 160
-	most := 1
-	for most < b.stages && b.side<<most <= fusedRows {
-		most++
+// spans makes the turns of all spans. Stages are made one by twos, which takes as many
+// products as both and passes over the weight once; all of them where the matrix of a
+// span is so small that it costs less than several passes. Runs of half a block are turned
+// into each other whose numbers differ in the stages' bits alone.
+func (b *butterfly) spans() []Turns {
+	const smallSpan = 160
+	half, together := b.side/2, 2
+	if b.side<<(b.stages-1) <= smallSpan {
+		together = b.stages
 	}
-	times := (b.stages + most - 1) / most
-	return (b.stages + times - 1) / times
-}
-
-// turns makes one of the stages [first, next), for each span. Runs of half a block are
-// turned into each other whose numbers differ in these bits alone.
-func (b *butterfly) turns(first, next int) [][]turn {
-	half, runs := b.side/2, 1<<(next-first)
-	spans := make([][]turn, b.blocks>>(b.stages-1))
+	spans := make([]Turns, b.blocks>>(b.stages-1))
 	for span := range spans {
-		for low := range 1 << first {
-			for high := range 1 << (b.stages - next) {
-				start := high<<next | low // the number of the first run, in the span
-				t := turn{matrix: b.product(span<<b.stages|start, first, next)}
-				if runs*half < b.side<<(b.stages-1) {
-					for i := range runs * half {
-						t.rows = append(t.rows, (start+i/half<<first)*half+i%half)
+		own := &spans[span]
+		own.Span = b.side << (b.stages - 1)
+		for first := 0; first < b.stages; first += together {
+			next := min(b.stages, first+together)
+			rows := half << (next - first)
+			for low := range 1 << first {
+				for high := range 1 << (b.stages - next) {
+					start := high<<next | low // the number of the first run, in the span
+					own.Sides = append(own.Sides, int32(rows))
+					for i := range rows {
+						own.Rows = append(own.Rows, int32((start+i/half<<first)*half+i%half))
 					}
+					own.Matrices = append(own.Matrices, b.product(span<<b.stages|start, first, next)...)
 				}
-				spans[span] = append(spans[span], t)
 			}
 		}
 	}
@@ -280,60 +227,48 @@ func cayley(m Math, ar *Arena, q []float32, n int) {
 		q[i*n+i]++
 	}
 	invert(m, ar, q, n)
-	for i := range q {
-		q[i] *= 2
-	}
+	m.Blend(q, q, 2, 0)
 	for i := range n {
 		q[i*n+i]--
 	}
 }
 
-// invert replaces a[n][n] by its inverse, by halves.
+// invert replaces a[n][n] by its inverse: Gauss-Jordan elimination without pivoting, by
+// a few rows and columns at a time.
 func invert(m Math, ar *Arena, a []float32, n int) {
-	const small = 16
-	if n <= small {
-		gaussJordan(a, n)
-		return
-	}
-	h := n / 2
-	g := n - h
 	mark := ar.mark()
 	defer ar.release(mark)
-	block := func(r, c, rows, cols int) []float32 {
-		out := ar.Floats(rows * cols)
-		for i := range rows {
-			copy(out[i*cols:(i+1)*cols], a[(r+i)*n+c:])
+	column, row := ar.Floats(n*few), ar.Floats(few*n)
+	var values [few * few]float32
+	for k := 0; k < n; k += few {
+		s := min(few, n-k)
+		pivot, row := values[:s*s], row[:s*n]
+		for i := range s {
+			copy(pivot[i*s:(i+1)*s], a[(k+i)*n+k:])
 		}
-		return out
-	}
-	put := func(b []float32, r, c, rows, cols int) {
-		for i := range rows {
-			copy(a[(r+i)*n+c:(r+i)*n+c+cols], b[i*cols:(i+1)*cols])
+		invertFew(pivot, s)
+		clear(row)
+		m.MulAdd(row, pivot, a[k*n:(k+s)*n], s, s, n, 1)
+		for i := range s {
+			copy(row[i*n+k:], pivot[i*s:(i+1)*s])
 		}
+		for i := range n {
+			own := a[i*n+k:][:s]
+			copy(column[i*s:], own)
+			clear(own)
+		}
+		clear(column[k*s : (k+s)*s])
+		m.MulAdd(a, column, row, n, s, n, -1)
+		copy(a[k*n:], row)
 	}
-	p, b, c, s := block(0, 0, h, h), block(0, h, h, g), block(h, 0, g, h), block(h, h, g, g)
-	invert(m, ar, p, h)
-	pb := ar.zeros(h * g) // p^-1 b
-	m.MulAdd(pb, p, b, h, h, g, 1)
-	m.MulAdd(s, c, pb, g, h, g, -1) // the Schur complement d - c p^-1 b
-	invert(m, ar, s, g)
-	cp := ar.zeros(g * h) // c p^-1
-	m.MulAdd(cp, c, p, g, h, h, 1)
-	scp := ar.zeros(g * h)
-	m.MulAdd(scp, s, cp, g, g, h, -1)
-	m.MulAdd(p, pb, scp, h, g, h, -1)
-	pbs := ar.zeros(h * g)
-	m.MulAdd(pbs, pb, s, h, g, g, -1)
-	put(p, 0, 0, h, h)
-	put(pbs, 0, h, h, g)
-	put(scp, h, 0, g, h)
-	put(s, h, h, g, g)
 }
 
-// gaussJordan replaces a small a[n][n] by its inverse, in float64 and without
-// pivoting.
-func gaussJordan(a []float32, n int) {
-	w := make([]float64, n*n)
+const few = 8
+
+// invertFew replaces a[n][n] of few rows by its inverse, in float64 and without pivoting.
+func invertFew(a []float32, n int) {
+	var values [few * few]float64
+	w := values[:n*n]
 	for i, v := range a {
 		w[i] = float64(v)
 	}
