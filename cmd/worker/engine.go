@@ -108,7 +108,7 @@ func (s *supervisionSettings) Validate() []error {
 var inherited = []string{
 	"PATH", "HOME", "USER", "TMPDIR", "TZ", "LANG", "LC_*", "LD_*", "XDG_*", // the system
 	"GODEBUG", "GOMAXPROCS", "GOMEMLIMIT", "GOGC", "GOTRACEBACK", "GOCOVERDIR", "MALLOC_*", "TCMALLOC_*", "ASAN_*", "UBSAN_*", "LSAN_*", // the program's run time
-	"CUDA_*", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE", "VK_*", "MESA_*", "GGML_*", "OMP_*", "GOMP_*", "KMP_*", // the engine
+	"CUDA_*", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "NVIDIA_TF32_OVERRIDE", "VK_*", "MESA_*", "RADV_*", "ANV_*", "LP_*", "GGML_*", "OMP_*", "GOMP_*", "KMP_*", // the engine
 	"SDWORKER_*",
 }
 
