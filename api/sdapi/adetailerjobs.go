@@ -162,7 +162,7 @@ const (
 type detailBound struct{ work, bytes int }
 
 // exceeded reports whether a limit was met.
-func (b *detailBound) exceeded() bool { return b != nil && (b.work <= 0 || b.bytes < 0) }
+func (b *detailBound) exceeded() bool { return b.work <= 0 || b.bytes < 0 }
 
 // expandDetails gives the units of a part of an expanded job the prompts of its picture,
 // and expands their own, by the seed of each object's job.

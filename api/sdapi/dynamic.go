@@ -147,7 +147,6 @@ func (c *call) expand() error {
 	for _, text := range append(slices.Clone(e.prompts), e.negatives...) {
 		c.findLoRAs(text)
 	}
-	c.detailBound = &detailBound{work: maxDetailWork, bytes: maxDetailBytes}
 	c.parts = c.divide(e)
 	if c.detailBound.exceeded() {
 		return fault.FieldError("alwayson_scripts", "ADetailer: the templates of the units give too much text for %d pictures; ask for fewer pictures or shorter templates", len(e.prompts))
@@ -298,6 +297,7 @@ func (c *call) dynamicSeeds(n int) (seeds, subseeds []int64) {
 func (c *call) divide(e *expanded) []*call {
 	r := c.req
 	var parts []*call
+	c.detailBound = &detailBound{work: maxDetailWork, bytes: maxDetailBytes}
 	var end int // of a part
 	for i := 0; i < len(e.prompts) && !c.detailBound.exceeded(); i = end {
 		limit := min(len(e.prompts), i-i%r.BatchSize+r.BatchSize)
