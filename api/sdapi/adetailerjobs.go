@@ -140,9 +140,10 @@ func (c *call) detailOptionsLeftOut() {
 	}
 }
 
-// detailTemplates reports whether units have prompts that dynamic prompts may expand.
+// detailTemplates reports whether units have prompts that dynamic prompts expand. They do
+// nothing together with a script, such as the prompt matrix.
 func (c *call) detailTemplates() bool {
-	return len(c.detailsMade) > 0 && c.detailScript("dynamic_prompting") && slices.ContainsFunc(c.detailsMade, func(unit *fields) bool {
+	return c.expansion != nil && len(c.detailsMade) > 0 && c.detailScript("dynamic_prompting") && slices.ContainsFunc(c.detailsMade, func(unit *fields) bool {
 		return unit.text("ad_prompt")+unit.text("ad_negative_prompt") != ""
 	})
 }

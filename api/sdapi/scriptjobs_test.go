@@ -75,6 +75,21 @@ func TestPromptLines(t *testing.T) {
 	require.Equal(t, 500, got.status)
 }
 
+// Braces in the prompts of ADetailer's units are text where dynamic prompts do not act.
+func TestPromptMatrixOfDetails(t *testing.T) {
+	f := start(t)
+	for _, scripts := range []map[string]any{
+		{"ADetailer": map[string]any{"args": []any{map[string]any{"ad_model": "face_yolov8n.pt", "ad_prompt": "{red|blue} face of [PROMPT]"}}}},
+		{
+			"ADetailer":       map[string]any{"args": []any{map[string]any{"ad_model": "face_yolov8n.pt", "ad_prompt": "{red|blue} face of [PROMPT]"}}},
+			"Dynamic Prompts": map[string]any{"args": []any{true}},
+		},
+	} {
+		f.post("/sdapi/v1/txt2img", small(map[string]any{"prompt": "a|b", "script_name": "prompt matrix", "alwayson_scripts": scripts})).generated(t)
+		require.Equal(t, []string{"{red|blue} face of a, b"}, f.gen.Last().Details[0].Prompts)
+	}
+}
+
 // Every option of a line reaches its picture; an unknown sampler is the first one, as in
 // A1111, with a note.
 func TestOptionsOfPromptLines(t *testing.T) {
