@@ -164,7 +164,7 @@ func TestMemoryOfOtherNetworks(t *testing.T) {
 			return err
 		}},
 		{"upscaler", footprint.Upscaler + 4*17_000_000, func() error {
-			_, _, err := e.UpscalePixels(t.Context(), upscaler, pixels(192), 192, 192)
+			_, _, err := e.UpscalePixels(t.Context(), inference.UpscalerModel{Path: upscaler}, pixels(192), 192, 192)
 			return err
 		}},
 		{"detector", footprint.Upscaler, func() error {
