@@ -94,6 +94,10 @@ func pageResets(t *testing.T, home string) {
 	require.Equal(t, 31337.0, input["override_settings"].(map[string]any)["eta_noise_seed_delta"])
 	require.Equal(t, "x/y/z plot", input["script_name"])
 
+	kept := func(n int) { // in the database, which a reload does not wait for
+		b.wait(`(await Promise.all(['control-0', 'control-0-mask', 'control-0-region', 'prompter-mask'].map((await import('./webui/storage.js')).draft))).filter(Boolean).length === %s`, n)
+	}
+	kept(4)
 	b.open()
 	b.wait(`document.querySelectorAll('#form .drop img:not([hidden])').length === 4`)
 	require.Equal(t, filled, state(), "kept over a reload")
@@ -113,6 +117,7 @@ func pageResets(t *testing.T, home string) {
 	require.Equal(t, fresh, state())
 	require.Equal(t, values, b.values())
 	require.Empty(t, js[string](b, `return $('styles').textContent + $('overrides').textContent`))
+	kept(0)
 	b.open()
 	require.Equal(t, fresh, state(), "and stays wiped")
 }
