@@ -504,7 +504,11 @@ func pageKeepsState(t *testing.T, home string) {
 	before := b.values()
 	b.wait(`(await (await import('./webui/storage.js')).draft('init'))?.blob`) // kept when nothing has changed for a moment
 	b.open()
-	require.Equal(t, before, b.values())
+	after := b.values()
+	for _, v := range []map[string]any{before, after} {
+		v["model"], _, _ = strings.Cut(v["model"].(string), " [") // the title gets a hash meanwhile
+	}
+	require.Equal(t, before, after)
 	require.Equal(t, "ink", js[string](b, `return $('styles').textContent`))
 	require.Equal(t, "dark", js[string](b, `return document.documentElement.style.colorScheme`))
 	b.wait(`!$('with-image').hidden && $('init-picture').naturalWidth === 64`)
