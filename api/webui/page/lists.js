@@ -41,7 +41,7 @@ async function lists() {
     latentModes: modes.map(m => m.name), upscalers: upscalers.map(u => u.name),
     styles: styles.filter(s => s.prompt !== null || s.negative_prompt !== null),
     modules: modules.module_detail, controls: controls.model_list, detectors: detectors.ad_model,
-    checkpoints: files.checkpoints ?? [], vaes: files.vaes ?? [], loras: files.loras ?? [], embeddings: files.embeddings ?? [],
+    checkpoints: (files.checkpoints ?? []).map(c => ({ ...c, title: c.name, name: unhashed(c.name) })), vaes: files.vaes ?? [], loras: files.loras ?? [], embeddings: files.embeddings ?? [],
   })
 }
 
@@ -64,14 +64,18 @@ function fillDefaults(api, detail) {
   server.sampler = known.sampler_index.default
 }
 
+// unhashed is the title of a checkpoint without the hash, which it gets once the file has
+// been read: a choice that had one would be lost then.
+const unhashed = title => title?.replace(/ \[\w+\]$/, '')
+
 // described is a file's name with its kind and size.
-const described = f => [f.name, `${f.name}  (${[f.kind, bytes(f.bytes)].filter(Boolean).join(', ')})`]
+const described = f => [f.name, `${f.title ?? f.name}  (${[f.kind, bytes(f.bytes)].filter(Boolean).join(', ')})`]
 
 function fillSelects() {
   const { options } = server, same = ['', 'As in the first pass']
   const checkpoints = server.checkpoints.map(described)
   const current = select => select.value || undefined
-  offer(field.model, checkpoints, current(field.model) ?? options.sd_model_checkpoint)
+  offer(field.model, checkpoints, current(field.model) ?? unhashed(options.sd_model_checkpoint))
   offer(field.sd_vae, ['Automatic', 'None', ...server.vaes.map(described)], current(field.sd_vae) ?? options.sd_vae)
   offer(field.sampler_name, server.samplers, current(field.sampler_name) ?? server.sampler)
   offer(field.scheduler, server.schedulers)

@@ -86,9 +86,9 @@ const ofMasks = ['mask_blur', 'inpainting_fill', 'inpaint_full_res', 'inpaint_fu
 
 // checkpointOf is the checkpoint that a text means, where it is here.
 function checkpointOf(hash, model) {
-  const unhashed = c => !hash || !c.name.includes(' [') // the server has not read it yet
-  return server.checkpoints.find(c => hash && c.name.includes(`[${hash}`)) ??
-    server.checkpoints.find(c => unhashed(c) && c.name.split(' [')[0].replace(/\.\w+$/, '').split('/').at(-1) === model)
+  const unread = c => !hash || c.title === c.name // the server does not know its hash yet
+  return server.checkpoints.find(c => hash && c.title.includes(`[${hash}`)) ??
+    server.checkpoints.find(c => unread(c) && c.name.replace(/\.\w+$/, '').split('/').at(-1) === model)
 }
 
 function fillModel(hash, model, missing) {
