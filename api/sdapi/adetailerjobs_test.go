@@ -146,10 +146,7 @@ func TestADetailerOfDynamicPrompts(t *testing.T) {
 // Templates of units are expanded for each object of each picture, and are bounded together.
 func TestTemplatesOfADetailerTakeBoundedMemory(t *testing.T) {
 	f := start(t)
-	unit := map[string]any{}
-	for key, value := range faceUnit {
-		unit[key] = value
-	}
+	unit := maps.Clone(faceUnit)
 	unit["ad_prompt"] = "{a|b}" + strings.Repeat(" ", 100_000) + "c"
 	body := detailed(small(map[string]any{"prompt": "a {red|green|blue} cat", "n_iter": 1000, "steps": 1}), unit, unit, unit, unit)
 	body["alwayson_scripts"].(map[string]any)["Dynamic Prompts v2.17.1"] = map[string]any{"args": []any{}}

@@ -82,7 +82,7 @@ func SamplerNames() []string {
 	return names
 }
 
-// SchedulerLabels: see SamplerNames.
+// SchedulerLabels are the labels of all schedulers in the order of A1111, those of v1.10 last.
 func SchedulerLabels() []string {
 	var labels []string
 	for _, s := range sampler.Schedulers() {

@@ -187,22 +187,19 @@ func TestMemoryOfOtherNetworks(t *testing.T) {
 		e.Rest()
 		debug.FreeOSMemory()
 		began := privateBytes(t)
-		stop, peak := make(chan struct{}), make(chan int)
-		go func() {
-			highest := 0
-			for {
-				select {
-				case <-stop:
-					peak <- highest
-					return
-				case <-time.After(time.Millisecond):
-					highest = max(highest, privateBytes(t))
-				}
+		ended := make(chan error, 1)
+		go func() { ended <- tc.call() }()
+		var err error
+		peak := began
+		for running := true; running; {
+			select {
+			case err = <-ended:
+				running = false
+			case <-time.After(time.Millisecond):
+				peak = max(peak, privateBytes(t))
 			}
-		}()
-		err := tc.call()
-		close(stop)
-		grown := int64(<-peak - began)
+		}
+		grown := int64(peak - began)
 		require.NoError(t, err, tc.name)
 		t.Logf("%s: grown by %d at its height, foretold %d", tc.name, grown, foretold)
 		require.LessOrEqual(t, grown, foretold+footprint.Scratch, tc.name)
