@@ -1,3 +1,5 @@
+//go:build screenshots
+
 package main
 
 import (
@@ -12,12 +14,10 @@ import (
 // TestScreenshots makes the pictures of the page in docs/ from a server with the demo model:
 //
 //	bin/worker serve --demo --addr 127.0.0.1:7861 &
-//	SDWORKER_SCREENSHOTS=http://127.0.0.1:7861 go test -count=1 -run TestScreenshots ./cmd/worker
+//	SDWORKER_SCREENSHOTS=http://127.0.0.1:7861 go test -count=1 -tags screenshots -run TestScreenshots ./cmd/worker
 func TestScreenshots(t *testing.T) {
 	base := os.Getenv("SDWORKER_SCREENSHOTS")
-	if base == "" {
-		t.Skip("SDWORKER_SCREENSHOTS names no server")
-	}
+	require.NotEmpty(t, base, "SDWORKER_SCREENSHOTS names the server")
 	b := blank(t, base)
 	shoot := func(name string) {
 		png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())

@@ -19,9 +19,8 @@ type Suite struct {
 	// Open makes an engine. Run closes it.
 	Open func(t testing.TB) inference.Engine
 
-	// LoRA, VAE, TAESD, ESRGAN and ControlNet are files for the optional abilities;
-	// with "" the tests of that ability are left out, as they are when the engine
-	// has not got it.
+	// LoRA, VAE, TAESD, ESRGAN and ControlNet are files for the abilities that an engine
+	// has beside those of the interface.
 	LoRA, VAE, TAESD, ESRGAN, ControlNet string
 
 	// Tolerance bounds how far the rows of a batch may be from the same rows alone,
@@ -31,7 +30,7 @@ type Suite struct {
 
 // Run checks that an engine keeps the contract of inference.Engine: shapes,
 // determinism, batches equal to singles, odd sizes, errors instead of crashes,
-// cancellation, and optional abilities that leave no trace.
+// cancellation, and further abilities that leave no trace.
 func Run(t *testing.T, s Suite) {
 	engine := s.Open(t)
 	t.Cleanup(func() { require.NoError(t, engine.Close()) })
@@ -58,6 +57,14 @@ func Run(t *testing.T, s Suite) {
 	t.Run("other vae, canceled", r.canceledVAE)
 	t.Run("controlnet, canceled", r.canceledControl)
 	t.Run("close", r.close)
+}
+
+// ability is the engine as one that can do more than the interface asks for.
+func ability[T any](t *testing.T, engine inference.Engine) T {
+	t.Helper()
+	able, ok := engine.(T)
+	require.True(t, ok, "the engine is no %T", (*T)(nil))
+	return able
 }
 
 type runner struct {
@@ -318,10 +325,7 @@ func (r runner) cancelDuring(t *testing.T) {
 }
 
 func (r runner) lora(t *testing.T) {
-	applier, ok := r.engine.(inference.LoRAApplier)
-	if !ok || r.LoRA == "" {
-		t.Skip("the engine applies no LoRA, or the suite was given none")
-	}
+	applier := ability[inference.LoRAApplier](t, r.engine)
 	in := r.input(1, 8, 8, 1, 1)
 	text := inference.TextInput{Chunks: [][inference.ChunkTokens]int32{Chunk(320)}, Skip: 1}
 	predict := func() []float32 { return must(r.engine.PredictNoise(t.Context(), in))(t) }
@@ -366,10 +370,7 @@ func (r runner) lora(t *testing.T) {
 }
 
 func (r runner) otherVAE(t *testing.T) {
-	switcher, ok := r.engine.(inference.VAESwitcher)
-	if !ok || r.VAE == "" {
-		t.Skip("the engine switches no VAE, or the suite was given none")
-	}
+	switcher := ability[inference.VAESwitcher](t, r.engine)
 	in := inference.LatentInput{Latent: Noise(6, inference.LatentChannels*8*8), H: 8, W: 8}
 	own := must(r.engine.Decode(t.Context(), in))(t)
 	require.NoError(t, switcher.SetVAE(t.Context(), r.VAE))
@@ -380,10 +381,7 @@ func (r runner) otherVAE(t *testing.T) {
 }
 
 func (r runner) preview(t *testing.T) {
-	previewer, ok := r.engine.(inference.PreviewDecoder)
-	if !ok || r.TAESD == "" {
-		t.Skip("the engine makes no previews, or the suite was given no TAESD file")
-	}
+	previewer := ability[inference.PreviewDecoder](t, r.engine)
 	pixels := must(previewer.DecodePreview(t.Context(), r.TAESD, Noise(8, 4*6*10), 6, 10))(t)
 	require.Len(t, pixels, 3*64*6*10)
 	for _, p := range pixels {
@@ -394,10 +392,7 @@ func (r runner) preview(t *testing.T) {
 }
 
 func (r runner) upscale(t *testing.T) {
-	upscaler, ok := r.engine.(inference.PixelUpscaler)
-	if !ok || r.ESRGAN == "" {
-		t.Skip("the engine upscales no pixels, or the suite was given no ESRGAN file")
-	}
+	upscaler := ability[inference.PixelUpscaler](t, r.engine)
 	pixels, factor, err := upscaler.UpscalePixels(t.Context(), inference.UpscalerModel{Path: r.ESRGAN}, Noise(9, 3*10*14), 10, 14)
 	require.NoError(t, err)
 	require.Positive(t, factor)
@@ -408,9 +403,6 @@ func (r runner) upscale(t *testing.T) {
 }
 
 func (r runner) controlNet(t *testing.T) {
-	if r.ControlNet == "" {
-		t.Skip("the suite was given no ControlNet")
-	}
 	in := r.input(2, 8, 8, 1, 1)
 	plain := must(r.engine.PredictNoise(t.Context(), in))(t)
 	half := len(plain) / 2
@@ -472,10 +464,7 @@ func (r runner) requireUntouched(t *testing.T, a, b func(context.Context) error,
 }
 
 func (r runner) canceledLoRA(t *testing.T) {
-	applier, ok := r.engine.(inference.LoRAApplier)
-	if !ok || r.LoRA == "" {
-		t.Skip("the engine applies no LoRA, or the suite was given none")
-	}
+	applier := ability[inference.LoRAApplier](t, r.engine)
 	set := func(loras ...inference.LoRA) func(context.Context) error {
 		return func(ctx context.Context) error {
 			_, err := applier.SetLoRAs(ctx, loras)
@@ -492,10 +481,7 @@ func (r runner) canceledLoRA(t *testing.T) {
 }
 
 func (r runner) canceledVAE(t *testing.T) {
-	switcher, ok := r.engine.(inference.VAESwitcher)
-	if !ok || r.VAE == "" {
-		t.Skip("the engine switches no VAE, or the suite was given none")
-	}
+	switcher := ability[inference.VAESwitcher](t, r.engine)
 	set := func(path string) func(context.Context) error {
 		return func(ctx context.Context) error { return switcher.SetVAE(ctx, path) }
 	}
@@ -509,9 +495,6 @@ func (r runner) canceledVAE(t *testing.T) {
 
 // canceledControl has no state to change: the call with the unit says it all.
 func (r runner) canceledControl(t *testing.T) {
-	if r.ControlNet == "" {
-		t.Skip("the suite was given no ControlNet")
-	}
 	plain := r.input(1, 8, 8, 1, 1)
 	guided := plain
 	guided.Control = []inference.ControlInput{{
