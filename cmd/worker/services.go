@@ -148,7 +148,10 @@ func (s *services) refreshOnHangup(ctx context.Context) {
 }
 
 // Close ends what goes on beside the requests.
-func (s *services) Close() error { return s.server.Close() }
+func (s *services) Close() error {
+	s.catalog.Close()
+	return s.server.Close()
+}
 
 // loadModel makes the chosen checkpoint ready, so that the first job need not
 // wait for it.

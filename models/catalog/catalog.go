@@ -65,7 +65,7 @@ type Catalog struct {
 // New returns an empty catalog; Refresh fills it.
 func New(config Config) *Catalog {
 	c := &Catalog{config: config.absolute(), hashes: openHashStore(config.HashFile)}
-	c.hasher.init(c)
+	c.hasher.init()
 	c.current.Store(newSnapshot(nil, nil, time.Time{}))
 	return c
 }

@@ -15,17 +15,39 @@ import (
 
 // hasher computes sha256 sums one file after the other, behind the scenes.
 type hasher struct {
-	catalog *Catalog
 	wake    chan struct{}
 	running singleflight.Group
+	life    context.Context //nolint:containedctx // ends with the catalog
+	end     context.CancelFunc
+	work    sync.WaitGroup // what runs
 
 	mu      sync.Mutex
 	waiting []string
 }
 
-func (h *hasher) init(c *Catalog) {
-	h.catalog = c
+func (h *hasher) init() {
 	h.wake = make(chan struct{}, 1)
+	h.life, h.end = context.WithCancel(context.Background())
+}
+
+// Close ends the hashing of files that goes on, so that nothing is read or written
+// afterwards. Sums that are not known then cannot be had any more.
+func (c *Catalog) Close() {
+	c.hasher.mu.Lock()
+	c.hasher.end()
+	c.hasher.mu.Unlock()
+	c.hasher.work.Wait()
+}
+
+// begin notes a piece of work. It fails when the catalog is closed.
+func (h *hasher) begin() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.life.Err(); err != nil {
+		return err
+	}
+	h.work.Add(1)
+	return nil
 }
 
 // QueueHash asks for the sha256 of files whose hash is unknown; RunHasher
@@ -143,14 +165,19 @@ var (
 // remember hashes a file and records the sum. Calls for one file at a time share
 // one reading of it, which goes on when the callers leave: the next one will ask.
 func (c *Catalog) remember(ctx context.Context, path string, kind sumKind) (string, error) {
-	hash := c.hasher.running.DoChan(kind.name+" "+path, func() (any, error) {
+	h := &c.hasher
+	hash := h.running.DoChan(kind.name+" "+path, func() (any, error) {
+		if err := h.begin(); err != nil {
+			return "", hashError(path, err)
+		}
+		defer h.work.Done()
 		if info, err := os.Stat(path); err == nil { // another call may just have ended
 			known := c.hashes.get(fileid.Of(path, info))
 			if sum := *kind.field(&known); sum != "" {
 				return sum, nil
 			}
 		}
-		sum, info, err := digest(context.WithoutCancel(ctx), path, kind.start)
+		sum, info, err := digest(h.life, path, kind.start)
 		if err != nil {
 			return "", hashError(path, err)
 		}

@@ -48,3 +48,40 @@ func TestHashIsComputedOnce(t *testing.T) {
 	wait.Wait()
 	require.EqualValues(t, 1, readings.Load())
 }
+
+// After Close nothing is read or written any more, also of a file whose reading had begun.
+func TestCloseWaitsForHashing(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a.safetensors")
+	require.NoError(t, os.WriteFile(path, []byte("abc"), 0o600))
+	c := New(Config{HashFile: filepath.Join(dir, "state", "hashes.json")})
+	begun, release := make(chan struct{}), make(chan struct{})
+	slow := sumOfFile
+	slow.start = func(*os.File) (int64, error) {
+		close(begun)
+		<-release
+		return 0, nil
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	var caller, closing sync.WaitGroup
+	caller.Go(func() {
+		_, err := c.remember(ctx, path, slow)
+		assert.ErrorIs(t, err, context.Canceled)
+	})
+	<-begun
+	leave()
+	caller.Wait()
+	var ended atomic.Bool
+	closing.Go(func() {
+		c.Close()
+		ended.Store(true)
+	})
+	<-c.hasher.life.Done()
+	require.False(t, ended.Load(), "the file is still open")
+	close(release)
+	closing.Wait()
+	require.NoDirExists(t, filepath.Join(dir, "state"))
+	_, err := c.SHA256(t.Context(), path)
+	require.ErrorIs(t, err, context.Canceled)
+	require.NoDirExists(t, filepath.Join(dir, "state"))
+}
