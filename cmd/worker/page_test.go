@@ -13,6 +13,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -23,6 +24,7 @@ import (
 	"sdworker/inference/enginetest"
 	"sdworker/inference/imageio"
 	"sdworker/internal/clienttest"
+	"sdworker/models/demo"
 )
 
 var underRace bool // see race_test.go
@@ -47,6 +49,7 @@ func TestPage(t *testing.T) {
 		"uses ADetailer":           pageUsesADetailer,
 		"uses extensions":          pageUsesExtensions,
 		"is reset":                 pageResets,
+		"suits the demo model":     pageSuitsTheDemo,
 		"outlives its server":      pageOutlivesItsServer,
 		"has no room":              pageHasNoRoom,
 		"keeps its state":          pageKeepsState,
@@ -585,4 +588,18 @@ func pageIsAccessible(t *testing.T, home string) {
 	b.do(`$('close-picker').click(); document.querySelector('#gallery button').click()`)
 	b.wait(`$('viewer').open`)
 	judge("viewer")
+}
+
+// The demo model draws at its own size only, whether its hash is known or not.
+func pageSuitsTheDemo(t *testing.T, home string) {
+	b := page(t, home, openGate, "--demo")
+	require.Contains(t, js[string](b, `return (await (await fetch('webui/toys.json')).json()).titles.join()`), "demo.safetensors [")
+	b.wait(`!$('toy').hidden`)
+	for field, suits := range map[string]int{"width": demo.Side, "height": demo.Side, "steps": demo.Steps} {
+		require.Equal(t, strconv.Itoa(suits), b.values()[field], field)
+	}
+	b.do(`document.querySelector('#toy-prompts button').click()`)
+	require.Equal(t, demo.Prompts()[0], b.values()["prompt"])
+	b.wait(`document.querySelectorAll('#gallery li').length === 1 && !document.querySelector('#jobs li')`)
+	require.EqualValues(t, demo.Side, js[int](b, `return document.querySelector('#gallery img').naturalWidth`))
 }

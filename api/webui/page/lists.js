@@ -36,7 +36,8 @@ async function lists() {
     call('GET', 'controlnet/model_list'), call('GET', 'adetailer/v1/ad_model'), list('hypernetworks'), call('GET', 'webui/files.json'), call('GET', 'webui/toys.json'),
   ])
   Object.assign(server, {
-    options, toys, scripts, hypernetworks,
+    options, scripts, hypernetworks,
+    toys: { ...toys, titles: toys.titles?.map(unhashed) },
     samplers: choices.samplers, schedulers: choices.schedulers, pictureOptions: choices.options,
     latentModes: modes.map(m => m.name), upscalers: upscalers.map(u => u.name),
     styles: styles.filter(s => s.prompt !== null || s.negative_prompt !== null),
