@@ -5,10 +5,13 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
+
+	"sdworker/models/demo"
 )
 
 // TestScreenshots makes the pictures of the page in docs/ from a server with the demo model:
@@ -24,13 +27,19 @@ func TestScreenshots(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(project, "docs", name), png, 0o600))
 	}
-	b.viewport(390, 844, "dark")
+	b.viewport(1280, 890, "light")
 	b.open()
-	for i, prompt := range []string{"a yellow house at night", "a red fox in the snow", "a purple boat by the sea"} {
-		b.fill(map[string]any{"prompt": prompt, "seed": 3})
+	require.Equal(t, strconv.Itoa(demo.Side), b.values()["width"], "the server has the demo model")
+	for i, prompt := range []string{
+		"a red fox in the snow", "a white cat on a blue background", "a yellow house at night", "a green tree in the desert", "a blue car by the sea", "a purple boat by the sea",
+	} {
+		b.fill(map[string]any{"prompt": prompt, "seed": 42})
 		b.do(`$('form').requestSubmit()`)
 		b.wait(`document.querySelectorAll('#gallery li').length === %s && !document.querySelector('#jobs li')`, i+1)
 	}
+	shoot("page.png")
+
+	b.viewport(390, 844, "dark")
 	b.do(`scrollTo(0, document.body.scrollHeight)`)
 	shoot("page-phone.png")
 
