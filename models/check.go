@@ -82,11 +82,12 @@ func Forbidden(path string) *fault.Error {
 
 // content names what a file holds, for a message.
 func (i *Info) content() string {
-	if i.Kind != Unknown {
-		return i.Kind.label()
-	}
 	switch {
-	case i.has("text_model.embeddings.token_embedding.weight"):
+	case i.Kind == LoRA && i.anyPart(".base_layer."):
+		return "a network into which PEFT put a LoRA (save it after fuse_lora() and unload_lora_weights() of diffusers)"
+	case i.Kind != Unknown:
+		return i.Kind.label()
+	case i.has("text_model.embeddings.token_embedding.weight"), i.has("embeddings.token_embedding.weight"): // transformers 4 and 5
 		return "a text encoder alone"
 	case i.has("input_blocks.0.0.weight"), i.has("conv_in.weight") && i.hasPrefix("down_blocks."):
 		return "a UNet alone, without text encoder and VAE"
@@ -96,12 +97,14 @@ func (i *Info) content() string {
 		return "a Flux model"
 	case i.anyPart("motion_modules."):
 		return "a motion module of AnimateDiff"
-	case i.has("lora_controlnet"):
-		return "a Control-LoRA"
-	case i.anyPart(".adapter.", ".body.0.resnets."):
+	case i.has(controlLoRA):
+		return "a Control-LoRA, which changes a checkpoint into a ControlNet"
+	case i.anyPart(".adapter.", ".body.0.resnets."), i.has("body.0.block1.weight") && i.has("conv_in.weight"):
 		return "a T2I-Adapter"
 	case i.anyPart("relative_position_bias_table", ".residual_group."):
 		return "an upscaler of the transformer kind (SwinIR, HAT, DAT)"
+	case len(i.Tensors) > 1 && i.allVectors():
+		return "several textual inversions in one file"
 	case i.hasPrefix("decoder.") && i.anyPart(".decoder.conv_in.", ".decoder.up."):
 		return "a part of a VAE"
 	case len(i.Tensors) == 0:

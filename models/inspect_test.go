@@ -143,6 +143,12 @@ func TestRefusals(t *testing.T) {
 		{"checkpoint as LoRA", models.LoRA, parameters(t, checkpoint, nil), "holds a checkpoint, not a LoRA"},
 		{"UNet alone", models.Checkpoint, []safetensors.Tensor{f("input_blocks.0.0.weight", 320, 4, 3, 3)}, "a UNet alone"},
 		{"text encoder alone", models.Checkpoint, []safetensors.Tensor{f("text_model.embeddings.token_embedding.weight", 49408, 768)}, "a text encoder alone"},
+		{"text encoder of transformers 5", models.Checkpoint, []safetensors.Tensor{f("embeddings.token_embedding.weight", 49408, 768), f("embeddings.position_embedding.weight", 77, 768)}, "a text encoder alone"},
+		{"Control-LoRA", models.ControlNet, []safetensors.Tensor{
+			f("lora_controlnet", 0), f("input_blocks.1.1.transformer_blocks.0.attn1.to_q.up", 320, 4), f("zero_convs.0.0.weight", 320, 320, 1, 1),
+		}, "holds a Control-LoRA"},
+		{"first T2I-Adapters", models.ControlNet, []safetensors.Tensor{f("body.0.block1.weight", 320, 320, 3, 3), f("conv_in.weight", 320, 192, 3, 3)}, "holds a T2I-Adapter"},
+		{"two textual inversions", models.Embedding, []safetensors.Tensor{f("<cat>", 768), f("<dog>", 4, 768)}, "several textual inversions in one file"},
 		{"IP-Adapter", models.ControlNet, []safetensors.Tensor{f("image_proj.proj.weight", 9, 9)}, "an IP-Adapter"},
 		{"nothing", models.Checkpoint, nil, "no tensors"},
 		{"SDXL LoRA", models.LoRA, []safetensors.Tensor{

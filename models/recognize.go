@@ -2,6 +2,7 @@ package models
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"sdworker/convnet/clipvision"
@@ -24,7 +25,7 @@ var markers = []struct {
 	{IPAdapter, func(i *Info) bool { return i.anyName(ipadapter.Is) }}, // those for FaceID have a LoRA in them
 	{LoRA, func(i *Info) bool { return i.anyName(adapter.Recognize) }},
 	{ControlNet, func(i *Info) bool {
-		return i.hasSuffix("zero_convs.0.0.weight") || i.hasPrefix("controlnet_cond_embedding.") || i.hasPrefix("controlnet_down_blocks.")
+		return !i.has(controlLoRA) && (i.hasSuffix("zero_convs.0.0.weight") || i.hasPrefix("controlnet_cond_embedding.") || i.hasPrefix("controlnet_down_blocks."))
 	}},
 	{Checkpoint, func(i *Info) bool {
 		return i.anyName(func(n string) bool { return strings.HasPrefix(sd1.CheckpointName(n), sd1.UNetPrefix) })
@@ -75,20 +76,27 @@ func (i *Info) recognize() {
 	}
 }
 
+// controlLoRA names the empty tensor that marks a Control-LoRA.
+const controlLoRA = "lora_controlnet"
+
 func isEmbedding(i *Info) bool {
 	if i.has(torchfile.EmbeddingKey) || i.has("clip_g") || i.has("clip_l") {
 		return true
 	}
-	if len(i.Tensors) != 1 {
-		return false
-	}
-	switch shape := i.Tensors[0].Shape; len(shape) {
-	case 1:
-		return textWidths[shape[0]] != ""
-	case 2:
-		return shape[0] <= 128 && textWidths[shape[1]] != ""
-	}
-	return false
+	return len(i.Tensors) == 1 && i.allVectors()
+}
+
+// allVectors tells whether every tensor has the shape of a textual inversion.
+func (i *Info) allVectors() bool {
+	return !slices.ContainsFunc(i.Tensors, func(t formats.Tensor) bool {
+		switch shape := t.Shape; len(shape) {
+		case 1:
+			return textWidths[shape[0]] == ""
+		case 2:
+			return shape[0] > 128 || textWidths[shape[1]] == ""
+		}
+		return true
+	})
 }
 
 // textWidths maps the width of the text states to the family that uses it.

@@ -126,9 +126,14 @@ func width(d safetensors.DType) int64 {
 	}
 }
 
-// reference reads ("storage", class, key, place, number of values[, view]).
+// reference reads ("storage", class, key, place, number of values[, view]), and
+// ("module", class, file, source), as the format before PyTorch 1.6 names classes
+// of torch.nn such as ParameterDict: the class, whose source nobody runs here.
 func reference(v any) (any, error) {
 	t, ok := v.(tuple)
+	if ok && len(t) == 4 && t[0] == "module" {
+		return t[1], nil
+	}
 	if !ok || len(t) < 5 || t[0] != "storage" {
 		return nil, malformed("it refers to something that is no storage")
 	}

@@ -89,6 +89,7 @@ func TestWrappers(t *testing.T) {
 	}{
 		{"embedding.pt", torchfile.EmbeddingKey, []int64{2, 768}, 1535. / 1024, map[string]string{"name": "x", "step": "500", "sd_checkpoint": "abc123", "sd_checkpoint_name": "v1-5"}},
 		{"parameterdict.pt", torchfile.EmbeddingKey, []int64{1, 768}, 767. / 1024, map[string]string{"name": "y", "step": "1"}},
+		{"parameterdict-old.pt", torchfile.EmbeddingKey, []int64{1, 768}, 767. / 1024, map[string]string{"name": "y", "step": "1"}},
 		{"learned_embeds.bin", "<cat>", []int64{768}, 767. / 1024, map[string]string{}},
 		{"params.pth", "w", []int64{1}, 1, map[string]string{}},
 	} {

@@ -151,6 +151,14 @@ func TestFoldersOfDiffusersThatCannotBe(t *testing.T) {
 				x.Shape = []int64{x.Shape[0], 2048}
 			}
 		}}, "Stable Diffusion XL; accepted is"},
+		"saved with a LoRA inside": {pipeline{onePiece, oneText, nil, "", func(name string, x *safetensors.Tensor) {
+			if module, ok := strings.CutSuffix(x.Name, ".attn1.to_k.weight"); ok {
+				x.Name = module + ".attn1.to_k.base_layer.weight"
+			}
+			if module, ok := strings.CutSuffix(x.Name, ".attn1.to_v.weight"); ok {
+				x.Name = module + ".attn1.to_v.lora_A.default.weight"
+			}
+		}}, "into which PEFT put a LoRA"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dst := filepath.Join(t.TempDir(), "one.safetensors")
