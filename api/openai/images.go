@@ -79,6 +79,9 @@ func (s *Server) withPicture(next func(http.ResponseWriter, *http.Request, pictu
 
 // edit handles POST /v1/images/edits.
 func (s *Server) edit(w http.ResponseWriter, r *http.Request, sent pictured) error {
+	if err := onlyFiles(sent.form, "image", "mask"); err != nil {
+		return err
+	}
 	picture := sent.picture
 	mask := picture // its own transparency stands for a missing mask
 	masks, err := files(sent.form, "mask")

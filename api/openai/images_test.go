@@ -243,6 +243,7 @@ func TestEditErrors(t *testing.T) {
 		"no picture":    {[]file{{"image", []byte("text")}}, "image: not a picture"},
 		"other size":    {[]file{{"image", solid}, {"mask", picture(t, 32, 64, true)}}, "the mask is 32x64 pixels, the image 64x64"},
 		"mask no alpha": {[]file{{"image", solid}, {"mask", grey}}, "no alpha channel"},
+		"markup":        {[]file{{"image", solid}, {"markup", holed}}, "the file markup is not used here; send image and mask"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Contains(t, failed(t, f.edit(prompt, tc.uploads...), 400).Message, tc.want)
@@ -348,5 +349,6 @@ func TestVariations(t *testing.T) {
 	require.Empty(t, f.gen.Last().Prompt)
 
 	require.Equal(t, "image", *failed(t, f.form("/v1/images/variations", nil), 400).Param)
+	require.Equal(t, "mask", *failed(t, f.form("/v1/images/variations", nil, file{"image", raw}, file{"mask", raw}), 400).Param)
 	require.Equal(t, "image", *failed(t, f.form("/v1/images/variations", nil, file{"image", raw}, file{"image", raw}), 400).Param)
 }

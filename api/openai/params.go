@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -92,6 +94,18 @@ func files(form *multipart.Form, name string) ([][]byte, error) {
 		}
 	}
 	return out, nil
+}
+
+// onlyFiles refuses files of other names than those that are looked at: a picture is
+// sent to change the result, as markup of OpenAI's newer models, and a mask lost by a
+// mistyped name would repaint everything.
+func onlyFiles(form *multipart.Form, names ...string) error {
+	for _, key := range slices.Sorted(maps.Keys(form.File)) {
+		if !slices.Contains(names, strings.TrimSuffix(key, "[]")) {
+			return invalid(key, "", "the file %s is not used here; send %s", key, strings.Join(names, " and "))
+		}
+	}
+	return nil
 }
 
 // take removes a parameter and returns it as text; "" stands for none.

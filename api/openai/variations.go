@@ -16,6 +16,9 @@ const variationStrength = 0.6
 // vary handles POST /v1/images/variations. OpenAI's has no prompt. Here one may be
 // sent; without it that which the picture was made with counts, if it says so.
 func (s *Server) vary(w http.ResponseWriter, r *http.Request, sent pictured) error {
+	if err := onlyFiles(sent.form, "image"); err != nil {
+		return err
+	}
 	b := sent.body
 	if _, ok := b["prompt"]; !ok {
 		made := infotext.Reader{}.Parse(imageio.ReadInfo(sent.data).Parameters)
