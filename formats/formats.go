@@ -66,7 +66,7 @@ var table = []row{
 		},
 	},
 	{
-		format: Pickle, extensions: map[string]Use{".ckpt": Checkpoint | Network, ".pt": Embedding | Network, ".pth": Network, ".bin": Embedding},
+		format: Pickle, extensions: map[string]Use{".ckpt": Checkpoint | Network, ".pt": Embedding | Network, ".pth": Network, ".bin": Embedding | Network},
 		begins: torchfile.Begins, read: readPickle, malformed: isA[*torchfile.FormatError],
 		engine: plainTypes, decoded: true,
 	},

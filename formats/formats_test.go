@@ -14,7 +14,8 @@ import (
 
 // What AUTOMATIC1111 1.9.3 looks for: modules/sd_models.py (ext_filter of list_models),
 // textual_inversion.py (load_from_file), and for the others the loaders' own lists;
-// .gguf is this program's.
+// .gguf is this program's. LoRAs in .bin are those of diffusers and PEFT, which 1.9.3 does
+// not look for; IP-Adapters in .bin the ControlNet extension does.
 func TestNames(t *testing.T) {
 	for _, c := range []struct {
 		name                           string
@@ -27,7 +28,7 @@ func TestNames(t *testing.T) {
 		{"a.ckpt", formats.Pickle, true, false, true},
 		{"a.pt", formats.Pickle, false, true, true},
 		{"a.pth", formats.Pickle, false, false, true},
-		{"a.bin", formats.Pickle, false, true, false},
+		{"a.bin", formats.Pickle, false, true, true},
 		{"a.onnx", "", false, false, false},
 		{"safetensors", "", false, false, false},
 		{"", "", false, false, false},

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -21,6 +22,7 @@ import (
 	"sdworker/fault"
 	"sdworker/formats"
 	"sdworker/formats/safetensors"
+	"sdworker/formats/torchfile/torchfiletest"
 	"sdworker/internal/fileid"
 	"sdworker/internal/vectors"
 	"sdworker/models"
@@ -202,6 +204,34 @@ func TestIPAdaptersAndTheirEncoder(t *testing.T) {
 			require.Equal(t, filepath.Join(dir, places[1]), encoder.Path)
 		})
 	}
+}
+
+// Adapters are published in .bin, as PyTorch and diffusers call their files.
+func TestAdaptersInBin(t *testing.T) {
+	dir := t.TempDir()
+	for place, o := range map[string]synth.Options{
+		"ControlNet/ip-adapter_sd15.bin": {Kind: synth.IPAdapter}, "Lora/pytorch_lora_weights.bin": {Kind: synth.LoRADiffusers},
+	} {
+		var tensors []torchfiletest.Tensor
+		for _, p := range parameters(t, o) {
+			values := p.Elements()
+			tensors = append(tensors, torchfiletest.Tensor{
+				Name: p.Name, Storage: "HalfStorage", Shape: p.Shape, Values: values, Data: bytes.NewReader(make([]byte, 2*values)),
+			})
+		}
+		path := filepath.Join(dir, place)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		out, err := os.Create(path)
+		require.NoError(t, err)
+		require.NoError(t, torchfiletest.Write(out, tensors...))
+		require.NoError(t, out.Close())
+	}
+	c := open(t, catalog.Config{Roots: []string{dir}, AllowPickle: true})
+	adapter, ok := c.ControlNet("ip-adapter_sd15")
+	require.True(t, ok)
+	require.Equal(t, models.IPAdapter, adapter.Kind)
+	require.Equal(t, []string{"pytorch_lora_weights.bin"}, names(c.List(models.LoRA)))
+	require.Empty(t, names(open(t, catalog.Config{Roots: []string{dir}}).List(models.LoRA)), "pickles are taken where they are allowed")
 }
 
 func TestRootThatIsAModelFolder(t *testing.T) {
