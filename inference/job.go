@@ -328,8 +328,9 @@ func (j *job) decodeOne(ctx context.Context, latent []float32, h, w int, over fu
 	return toRGB(pixels, h, w), nil
 }
 
-// encode turns pictures [3,h,w] into UNet-scale latents, each encoded alone. The mean of the posterior is taken: A1111 draws from it with unseeded
-// noise, which trained VAEs make vanishingly small.
+// encode turns pictures [3,h,w] into UNet-scale latents, each encoded alone. The mean of
+// the posterior is taken: A1111 draws from it with unseeded noise, which trained VAEs make
+// vanishingly small.
 func (j *job) encode(ctx context.Context, pictures [][]float32, h, w int) (latents, error) {
 	defer j.clock(&j.res.Timings.Encode)()
 	l := latents{n: len(pictures), h: h / LatentScale, w: w / LatentScale}

@@ -13,8 +13,6 @@ import (
 	"time"
 )
 
-func itoa(n int) string { return strconv.Itoa(n) }
-
 // ServeHTTP serves the worker's routes.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path, query := r.URL.Path, r.URL.Query()

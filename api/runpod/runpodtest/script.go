@@ -2,6 +2,7 @@ package runpodtest
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -101,7 +102,7 @@ func (a Answer) send(w http.ResponseWriter, status int, kind string, body []byte
 		return
 	}
 	if a.Cut {
-		w.Header().Set("Content-Length", itoa(len(body)+1))
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
 		body = body[:len(body)/2]
 	}
 	w.WriteHeader(status)
