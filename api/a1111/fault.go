@@ -56,6 +56,16 @@ func (r *Reply) Fault() *Fault {
 	return f
 }
 
+// OfRequest tells whether the request is to blame: a status says so, or the exception of
+// Python that a value leads to in A1111, which answers with 500 then.
+func (f *Fault) OfRequest() bool {
+	switch f.Class {
+	case "ValueError", "TypeError", "KeyError", "IndexError", "AttributeError", "AssertionError", "OverflowError", "ZeroDivisionError":
+		return true
+	}
+	return f.Status < http.StatusInternalServerError
+}
+
 // path is a location of pydantic's without where the field was sent.
 func path(loc []any) []string {
 	var parts []string

@@ -92,7 +92,7 @@ func fromReply(reply *a1111.Reply) *apiError {
 		e.Type, e.Code = typeInvalid, text(codeKey)
 	case e.status == http.StatusTooManyRequests:
 		e.Type, e.Code = typeLimit, text("rate_limit_exceeded")
-	case e.status == http.StatusUnprocessableEntity:
+	case e.status == http.StatusUnprocessableEntity, fault.OfRequest() && e.status >= http.StatusInternalServerError:
 		e.Type, e.status = typeInvalid, http.StatusBadRequest
 	case e.status < http.StatusInternalServerError:
 		e.Type = typeInvalid

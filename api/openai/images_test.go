@@ -139,6 +139,8 @@ func TestErrors(t *testing.T) {
 		"n of text":      {map[string]any{"n": "many"}, "n", `n is "many"`},
 		"size":           {map[string]any{"size": "large"}, "size", "give WIDTHxHEIGHT"},
 		"size too large": {map[string]any{"size": "80000x512"}, "size", "width is 80000"},
+		"size too small": {map[string]any{"size": "1x512"}, "size", "width is 1"},
+		"crash of A1111": {map[string]any{"batch_size": 0}, "n", "batch_size is 0"},
 		"format":         {map[string]any{"output_format": "gif"}, "output_format", "one of png, jpeg, webp"},
 		"response":       {map[string]any{"response_format": "file"}, "response_format", "one of b64_json, url"},
 		"compression":    {map[string]any{"output_compression": 101}, "output_compression", "from 0 to 100"},
@@ -244,6 +246,7 @@ func TestEditErrors(t *testing.T) {
 		"other size":    {[]file{{"image", solid}, {"mask", picture(t, 32, 64, true)}}, "the mask is 32x64 pixels, the image 64x64"},
 		"mask no alpha": {[]file{{"image", solid}, {"mask", grey}}, "no alpha channel"},
 		"markup":        {[]file{{"image", solid}, {"markup", holed}}, "the file markup is not used here; send image and mask"},
+		"one pixel":     {[]file{{"image", picture(t, 1, 1, false)}}, "width is 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Contains(t, failed(t, f.edit(prompt, tc.uploads...), 400).Message, tc.want)

@@ -53,16 +53,20 @@ func pageDoor(s *services) gate.Door {
 func otherPaths() map[string]any {
 	paths := jobs.Paths()
 	maps.Copy(paths, openai.Paths())
-	text := func(kind string) map[string]any {
-		return map[string]any{"content": map[string]any{kind: map[string]any{"schema": map[string]any{"type": "string"}}}, "description": "Successful Response"}
+	of := func(kind, description string, schema map[string]any) map[string]any {
+		return map[string]any{"content": map[string]any{kind: map[string]any{"schema": schema}}, "description": description}
 	}
+	text := map[string]any{"type": "string"}
 	paths["/metrics"] = map[string]any{"get": map[string]any{
-		"summary": "Metrics for Prometheus", "operationId": "metrics_get", "responses": map[string]any{"200": text("text/plain")},
+		"summary": "Metrics for Prometheus", "operationId": "metrics_get", "responses": map[string]any{"200": of("text/plain", "Successful Response", text)},
 	}}
 	paths["/mcp"] = map[string]any{"post": map[string]any{
 		"summary": "Tools for language models: MCP over streamable HTTP", "operationId": "mcp_post",
 		"requestBody": map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": map[string]any{"title": "McpMessage", "type": "object"}}}},
-		"responses":   map[string]any{"200": text("text/event-stream")},
+		"responses": map[string]any{
+			"200": of("text/event-stream", "Successful Response", map[string]any{}), "202": map[string]any{"description": "A notification was taken"},
+			"400": of("text/plain", "This is no message of MCP", text),
+		},
 	}}
 	return paths
 }
