@@ -93,7 +93,12 @@ func addReplies(v any, replies map[string]Reply) {
 			if reply.Example != nil {
 				media["example"] = plain(reply.Example)
 			}
-			v["content"] = map[string]any{"application/json": media}
+			content, _ := v["content"].(map[string]any) // other kinds of the same reply
+			if content == nil {
+				content = map[string]any{}
+				v["content"] = content
+			}
+			content["application/json"] = media
 		}
 		for _, e := range v {
 			addReplies(e, replies)

@@ -65,7 +65,7 @@ func otherPaths() map[string]any {
 		"requestBody": map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": map[string]any{"title": "McpMessage", "type": "object"}}}},
 		"responses": map[string]any{
 			"200": of("text/event-stream", "Successful Response", map[string]any{}), "202": map[string]any{"description": "A notification was taken"},
-			"400": of("text/plain", "This is no message of MCP", text),
+			"4XX": of("text/plain", "This is no message of MCP", text),
 		},
 	}}
 	return paths
