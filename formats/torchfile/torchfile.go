@@ -92,6 +92,7 @@ type storage struct {
 	dtype  safetensors.DType
 	numel  int64
 	offset int64 // of the view within the storage named by key, in values
+	width  int64 // bytes of what numel counts, 0 for an unknown class
 }
 
 // tensor is a view of a storage.
@@ -143,7 +144,10 @@ func reference(v any) (any, error) {
 	if !okKey || !okNumel || numel < 0 || numel > maxValues {
 		return nil, malformed("it refers to a storage without name or size")
 	}
-	s := storage{key: key, dtype: storageTypes[class.name], numel: numel}
+	s := storage{key: key, dtype: storageTypes[class.name], numel: numel, width: width(storageTypes[class.name])}
+	if class.name == "UntypedStorage" { // counted in bytes
+		s.width = 1
+	}
 	if len(t) > 5 {
 		if view, ok := t[5].(tuple); ok && len(view) == 3 {
 			offset, ok := view[1].(int64)
@@ -159,6 +163,14 @@ func reference(v any) (any, error) {
 
 // rebuild recognises the calls that make a tensor; ok is false for all others.
 func rebuild(g global, args []any) (v any, ok bool, err error) {
+	if g.module == "torch._tensor" && g.name == "_rebuild_from_type_v2" && len(args) > 2 { // a subclass such as nn.Buffer, or attributes
+		inner, isClass := args[0].(global)
+		of, isTuple := args[2].(tuple)
+		if !isClass || !isTuple || inner.module == g.module {
+			return nil, false, nil
+		}
+		return rebuild(inner, of)
+	}
 	if g.module != "torch._utils" || len(args) == 0 {
 		return nil, false, nil
 	}
@@ -241,7 +253,7 @@ func readZip(r io.ReaderAt, size int64, plain bool) (*Contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	root, err := run(&counter{Reader: bufio.NewReader(strings.NewReader(string(raw))), end: int64(len(raw))}, plain)
+	root, err := run(&counter{Reader: bufio.NewReader(strings.NewReader(string(raw))), end: int64(len(raw))}, plain, reference)
 	if err != nil {
 		return nil, err
 	}
@@ -277,9 +289,9 @@ func readEntry(f *zip.File, limit int64) ([]byte, error) {
 	return raw, nil
 }
 
-// run executes one pickle.
-func run(c *counter, plain bool) (any, error) {
-	m := &machine{r: c, memo: map[uint32]any{}, persistent: reference, plain: plain}
+// run executes one pickle, of which persistent reads the references.
+func run(c *counter, plain bool, persistent func(any) (any, error)) (any, error) {
+	m := &machine{r: c, memo: map[uint32]any{}, persistent: persistent, plain: plain}
 	v, err := m.run()
 	if err != nil {
 		if _, ok := errors.AsType[*FormatError](err); ok {
@@ -299,9 +311,17 @@ const magic = "\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 func readOld(r io.ReaderAt, size int64, plain bool) (*Contents, error) {
 	end := min(size, maxPickle)
 	c := &counter{Reader: bufio.NewReader(io.NewSectionReader(r, 0, end)), end: end}
+	widths := map[string]int64{} // also of storages that no tensor here uses: all lie one behind the other
+	withWidths := func(v any) (any, error) {
+		v, err := reference(v)
+		if s, ok := v.(storage); ok {
+			widths[s.key] = s.width
+		}
+		return v, err
+	}
 	var parts [5]any
 	for i := range parts {
-		v, err := run(c, plain)
+		v, err := run(c, plain, withWidths)
 		if err != nil {
 			return nil, err
 		}
@@ -314,16 +334,12 @@ func readOld(r io.ReaderAt, size int64, plain bool) (*Contents, error) {
 	if !ok {
 		return nil, malformed("its list of storages is missing")
 	}
-	sizes := map[string]int64{}
-	if err := storageSizes(parts[3], sizes); err != nil {
-		return nil, err
-	}
 	type place struct{ at, bytes int64 }
 	places := map[string]place{}
 	at := c.pos
 	for _, k := range keys.items {
 		key, ok := k.(string)
-		width := sizes[key]
+		width := widths[key]
 		var length [8]byte
 		if _, err := r.ReadAt(length[:], at); err != nil || !ok {
 			return nil, malformed("it is truncated")

@@ -126,6 +126,23 @@ func TestStrided(t *testing.T) {
 	require.Equal(t, []float32{-2.5, -1.5, -0.5, 0.5, 1.5, 2.5}, values(t, raw, c.Tensors[1]))
 }
 
+// Tensors of kinds that nobody reads here lie beside, before and behind those that count,
+// which may be of a subclass or have attributes.
+func TestTensorsBesideOthers(t *testing.T) {
+	for _, name := range []string{"beside.ckpt", "beside-old.ckpt"} {
+		t.Run(name, func(t *testing.T) {
+			raw := load(t, name)
+			c, err := read(raw)
+			require.NoError(t, err)
+			got := map[string][]float32{}
+			for _, x := range c.Tensors {
+				got[x.Name] = values(t, raw, x)
+			}
+			require.Equal(t, map[string][]float32{"w": {1, 2, 3}, "buffer": {4, 5}, "tagged": {7, 8}}, got)
+		})
+	}
+}
+
 func TestOnlyFloatsAreDecoded(t *testing.T) {
 	raw := load(t, "zip.ckpt")
 	c, err := read(raw)
