@@ -130,8 +130,8 @@ func TestLogInjection(t *testing.T) {
 	}
 }
 
-// TestSmuggledRequests: a request whose length is told in two ways is refused, and nothing
-// of it counts as another request.
+// TestSmuggledRequests: a request whose length is told in two ways is refused, or ends its
+// connection; nothing of it counts as another request.
 func TestSmuggledRequests(t *testing.T) {
 	_, c := serve(t, newHome(t), openGate, "--api-token", "t0ken")
 	c.header.Set("Authorization", "Bearer t0ken")
@@ -139,6 +139,7 @@ func TestSmuggledRequests(t *testing.T) {
 	for _, head := range []string{
 		"Content-Length: 5\r\nContent-Length: 6\r\n",
 		"Content-Length: 5\r\nTransfer-Encoding: xchunked\r\n",
+		"Content-Length: 80\r\nTransfer-Encoding: chunked\r\n",
 		"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
 		"Content-Length: +5\r\n",
 		"Content-Length : 5\r\n",

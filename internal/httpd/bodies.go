@@ -100,6 +100,69 @@ func (w *bodyWriter) Write(p []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (w *bodyWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// withLastChunks lets a body in chunks end its connection. The head of its request may have
+// told a length, too, which net/http drops unseen: a proxy that went by that length has taken
+// what comes after the chunks for a part of the body, so that it must not count as a request.
+func withLastChunks(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// withReplyDeadlines ends replies over HTTP/2 that the client does not take. There a reply
+// waits for the client's permission without a write to the connection, whose deadline
+// therefore never comes.
+func withReplyDeadlines(h http.Handler, wait time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor < 2 {
+			h.ServeHTTP(w, r)
+			return
+		}
+		timed := &timedWriter{ResponseWriter: w, stream: http.NewResponseController(w), wait: wait}
+		defer timed.expect() // the server sends the rest of the reply
+		h.ServeHTTP(timed, r)
+	})
+}
+
+// timedWriter sets a deadline for each piece of a reply.
+type timedWriter struct {
+	http.ResponseWriter
+	stream *http.ResponseController
+	wait   time.Duration
+}
+
+func (w *timedWriter) Write(p []byte) (n int, err error) {
+	for first := true; first || n < len(p) && err == nil; first = false {
+		err = w.within(func() error {
+			m, err := w.ResponseWriter.Write(p[n:min(len(p), n+writePiece)])
+			n += m
+			return err
+		})
+	}
+	return n, err
+}
+
+// FlushError is for http.ResponseController.
+func (w *timedWriter) FlushError() error { return w.within(w.stream.Flush) }
+
+// within sets the deadline for what f writes, and none for the time until the next piece.
+func (w *timedWriter) within(f func() error) error {
+	w.expect()
+	defer func() { _ = w.stream.SetWriteDeadline(time.Time{}) }() // what has no deadline has no slow client
+	return f()
+}
+
+func (w *timedWriter) expect() { _ = w.stream.SetWriteDeadline(time.Now().Add(w.wait)) }
+
+// Unwrap is for http.ResponseController.
+func (w *timedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// writePiece is what a client has to take in a PieceWait, in bytes.
+const writePiece = 256 << 10
+
 // writeDeadlineListener accepts connections that end when the client takes too long
 // to read.
 type writeDeadlineListener struct {
@@ -122,13 +185,12 @@ type timedConn struct {
 }
 
 func (c *timedConn) Write(p []byte) (n int, err error) {
-	const piece = 256 << 10
 	for n < len(p) && err == nil {
 		if err = c.SetWriteDeadline(time.Now().Add(c.wait)); err != nil {
 			return n, err
 		}
 		var m int
-		m, err = c.Conn.Write(p[n:min(len(p), n+piece)])
+		m, err = c.Conn.Write(p[n:min(len(p), n+writePiece)])
 		n += m
 	}
 	return n, err

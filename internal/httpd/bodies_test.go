@@ -50,6 +50,76 @@ func TestClientThatStopsReading(t *testing.T) {
 	require.ErrorIs(t, <-failed, os.ErrDeadlineExceeded)
 }
 
+// overHTTP2 serves h and returns a client whose requests go over one connection of HTTP/2.
+func overHTTP2(t *testing.T, h http.Handler) (*httptest.Server, *http.Client) {
+	t.Helper()
+	only := new(http.Protocols)
+	only.SetUnencryptedHTTP2(true)
+	s := httptest.NewUnstartedServer(h)
+	s.Config.Protocols = only
+	s.Start()
+	transport := &http.Transport{Protocols: only}
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		s.Close()
+	})
+	return s, &http.Client{Transport: transport}
+}
+
+// Over HTTP/2 a client that stops reading a reply goes on with others on the same
+// connection, and says by nothing but its silence that it takes no more.
+func TestHTTP2ClientThatStopsReading(t *testing.T) {
+	for _, size := range []int64{
+		1 << 32,     // more than a client takes unread
+		4<<20 + 100, // the end of it is sent when the handler has returned
+	} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			returned := make(chan error, 1)
+			s, client := overHTTP2(t, withReplyDeadlines(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/other" {
+					fmt.Fprint(w, "hello")
+					return
+				}
+				_, err := io.Copy(w, io.LimitReader(zeros{}, size))
+				returned <- err
+			}), 50*time.Millisecond))
+			stopped, err := client.Get(s.URL)
+			require.NoError(t, err)
+			defer stopped.Body.Close()
+			if err := <-returned; size == 1<<32 {
+				require.Error(t, err)
+			}
+			other, err := client.Get(s.URL + "/other")
+			require.NoError(t, err)
+			text, err := io.ReadAll(other.Body)
+			require.NoError(t, err)
+			require.Equal(t, "hello", string(text))
+			other.Body.Close()
+			require.NoError(t, s.Config.Shutdown(t.Context()), "it waits for the requests in hand")
+			_, err = io.ReadAll(stopped.Body)
+			require.ErrorContains(t, err, "stream error", "a cut reply must not pass for a whole one")
+		})
+	}
+}
+
+// A reply that comes in pieces with long pauses, as events do, is no slow client.
+func TestHTTP2ReplyWithPauses(t *testing.T) {
+	const wait = 100 * time.Millisecond
+	s, client := overHTTP2(t, withReplyDeadlines(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for range 3 {
+			fmt.Fprint(w, "event ")
+			assert.NoError(t, http.NewResponseController(w).Flush())
+			time.Sleep(2 * wait)
+		}
+	}), wait))
+	reply, err := client.Get(s.URL)
+	require.NoError(t, err)
+	defer reply.Body.Close()
+	text, err := io.ReadAll(reply.Body)
+	require.NoError(t, err)
+	require.Equal(t, "event event event ", string(text))
+}
+
 // A body that never comes withholds no reply, whether or not somebody would read it.
 func TestBodyThatNeverComes(t *testing.T) {
 	for _, length := range []string{"Content-Length: 100", "Content-Length: 99999999", "Transfer-Encoding: chunked"} {

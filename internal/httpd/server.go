@@ -79,8 +79,10 @@ func (s *Server) Serve(ctx context.Context, h http.Handler) error {
 	}
 	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	h = withBodyDeadlines(h, bodyDeadlines{piece: PieceWait, rest: restWait, stopping: stopping})
+	h = withReplyDeadlines(withLastChunks(h), PieceWait)
 	server := &http.Server{
-		Handler:           s.logged(withBodyDeadlines(h, bodyDeadlines{piece: PieceWait, rest: restWait, stopping: stopping})),
+		Handler:           s.logged(h),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
