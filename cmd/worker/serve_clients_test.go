@@ -148,11 +148,10 @@ func TestSmuggledRequests(t *testing.T) {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(c.base, "http://"))
 		require.NoError(t, err)
 		require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
-		_, err = io.WriteString(conn, "POST /sdapi/v1/interrupt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"+head+"\r\n0\r\n\r\nPOST /sdapi/v1/unload-checkpoint HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		_, err = io.WriteString(conn, "POST /sdapi/v1/interrupt HTTP/1.1\r\nHost: localhost\r\n"+head+"\r\n0\r\n\r\nPOST /sdapi/v1/unload-checkpoint HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer t0ken\r\nConnection: close\r\n\r\n")
 		require.NoError(t, err)
 		replies, _ := io.ReadAll(conn) // the server may close with the rest unread
 		conn.Close()
-		require.LessOrEqual(t, strings.Count(string(replies), "HTTP/1.1 "), 1, head)
 		require.NotContains(t, string(replies), "HTTP/1.1 200", head)
 	}
 	require.Equal(t, http.StatusOK, c.get("/readyz").status, "the checkpoint is still loaded")
