@@ -41,7 +41,7 @@ func decodeTIFF(data []byte) (RGBA, bool, error) {
 		return RGBA{}, false, err
 	}
 	if !ok {
-		return transparent(tiff.Decode)(data)
+		return transparent(readTIFF(data))(data)
 	}
 	out, err := t.decode()
 	return out, err == nil && !out.Opaque(), err
