@@ -300,7 +300,7 @@ func (b *Builder) Slice(x, first, n int) int {
 	return b.add(s)
 }
 
-// Enlarge repeats every value along both axes.
+// Enlarge repeats every value along both axes, factor times.
 func (b *Builder) Enlarge(x, factor int) int { return b.resize(Enlarge, x, factor, b.Channels(x)) }
 
 // Stretch resizes to h by w, bilinear, with the corners on the corners.
@@ -330,6 +330,9 @@ func (b *Builder) Unshuffle(x, factor int) int {
 }
 
 func (b *Builder) resize(op Op, x, factor, channels int) int {
+	if factor == 1 { // as it is, and ggml refuses to enlarge so
+		return x
+	}
 	n := b.layer(op, x, channels)
 	n.Factor = factor
 	return b.add(n)

@@ -208,6 +208,9 @@ func cutDense(name string) (dense, layer string, ok bool) {
 	if !ok {
 		return "", "", false
 	}
+	if strings.HasPrefix(rest, "conv1x1.") { // of ESRGAN+, without an activation behind it
+		return "rdb" + strconv.Itoa(i), rest, true
+	}
 	conv, leaf, ok := strings.Cut(rest, ".0.")
 	return "rdb" + strconv.Itoa(i), conv + "." + leaf, ok
 }

@@ -255,6 +255,7 @@ func upscalers(t *testing.T) []Case {
 		{Name: "of two widths", tensors: reshaped(base, "conv_first.weight", 32, 3, 3, 3), Problem: "has a tensor conv_first.bias of shape [64]"},
 		{Name: "of ESRGAN plus", tensors: with(base, tensor(f, "body.0.rdb1.conv1x1.weight", 32, 64, 1, 1)), Problem: "ESRGAN+"},
 		{Name: "of SwinIR", tensors: tensors{tensor(f, "layers.0.residual_group.blocks.0.attn.relative_position_bias_table", 225, 6)}, Problem: "transformer kind"},
+		{Name: "ESRGAN+ of the first code", tensors: with(renamed(base, firstUpscalerName), tensor(f, "model.1.sub.0.RDB1.conv1x1.weight", 32, 64, 1, 1)), Problem: "is an ESRGAN+ model"},
 		{Name: "by 8", tensors: with(renamed(base, firstUpscalerName), tensor(f, "model.13.weight", 3, 64, 3, 3)), Problem: "enlarges by 8"},
 		{Name: "that lacks a block", tensors: with(without(base, "body.0."), tensor(f, "body.0.rdb1.conv1.weight", 32, 64, 3, 3)), Problem: "missing"},
 	}

@@ -54,8 +54,12 @@ def main():
         "span-x2.pth": (SPAN(num_in_ch=3, num_out_ch=3, feature_channels=4, upscale=2), "params"),
         "span-plain-x4.pth": (SPAN(num_in_ch=3, num_out_ch=3, feature_channels=4, upscale=4, norm=False), "params"),
     }
+    later = {  # drawn behind the others, whose files stay as they are
+        "compact-x1.pth": lambda: (Compact(num_in_ch=3, num_out_ch=3, num_feat=8, num_conv=3, upscale=1, act_type="prelu"), "params"),
+    }
     cases = []
-    for name, (net, key) in nets.items():
+    for name in [*nets, *later]:
+        net, key = nets[name] if name in nets else later[name]()
         for p in net.parameters():
             if p.dim() == 1:
                 p.data.uniform_(-0.2, 0.3)
