@@ -19,10 +19,24 @@ const PieceWait = time.Minute
 // that are still arriving when the server stops.
 const restWait = time.Second
 
-// bodyDeadlines says how long a server waits for the bodies of requests.
+// lastWait is how long a client may take for one piece of a reply when the server stops,
+// so that those who do not read do not use up the time that jobs have to finish.
+const lastWait = 10 * time.Second
+
+// bodyDeadlines says how long a server waits for the bodies of requests, or of replies.
 type bodyDeadlines struct {
-	piece, rest time.Duration
-	stopping    context.Context //nolint:containedctx // ends when the server begins to stop
+	piece, rest time.Duration   // rest: from the moment that the server begins to stop
+	stopping    context.Context //nolint:containedctx // ends then
+}
+
+// begin sets the deadline of a piece. Who sets another one when the server begins to stop
+// may do so before or afterwards.
+func (d bodyDeadlines) begin(set func(time.Time) error) error {
+	err := set(time.Now().Add(d.piece))
+	if d.stopping.Err() != nil {
+		err = set(time.Now().Add(d.rest))
+	}
+	return err
 }
 
 // withBodyDeadlines ends requests whose client stops in the middle of the body, or never
@@ -53,11 +67,7 @@ type timedBody struct {
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
-	wait := b.wait.piece
-	if b.wait.stopping.Err() != nil {
-		wait = b.wait.rest
-	}
-	_ = b.conn.SetReadDeadline(time.Now().Add(wait)) // what has no deadline has no slow client
+	_ = b.wait.begin(b.conn.SetReadDeadline) // what has no deadline has no slow client
 	n, err := b.ReadCloser.Read(p)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -115,14 +125,15 @@ func withLastChunks(h http.Handler) http.Handler {
 // withReplyDeadlines ends replies over HTTP/2 that the client does not take. There a reply
 // waits for the client's permission without a write to the connection, whose deadline
 // therefore never comes.
-func withReplyDeadlines(h http.Handler, wait time.Duration) http.Handler {
+func withReplyDeadlines(h http.Handler, wait bodyDeadlines) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor < 2 {
 			h.ServeHTTP(w, r)
 			return
 		}
 		timed := &timedWriter{ResponseWriter: w, stream: http.NewResponseController(w), wait: wait}
-		defer timed.expect() // the server sends the rest of the reply
+		defer timed.expect(true) // the server sends the rest of the reply
+		defer context.AfterFunc(wait.stopping, timed.hurry)()
 		h.ServeHTTP(timed, r)
 	})
 }
@@ -131,7 +142,10 @@ func withReplyDeadlines(h http.Handler, wait time.Duration) http.Handler {
 type timedWriter struct {
 	http.ResponseWriter
 	stream *http.ResponseController
-	wait   time.Duration
+	wait   bodyDeadlines
+
+	mu      sync.Mutex
+	writing bool
 }
 
 func (w *timedWriter) Write(p []byte) (n int, err error) {
@@ -150,12 +164,31 @@ func (w *timedWriter) FlushError() error { return w.within(w.stream.Flush) }
 
 // within sets the deadline for what f writes, and none for the time until the next piece.
 func (w *timedWriter) within(f func() error) error {
-	w.expect()
-	defer func() { _ = w.stream.SetWriteDeadline(time.Time{}) }() // what has no deadline has no slow client
+	w.expect(true)
+	defer w.expect(false)
 	return f()
 }
 
-func (w *timedWriter) expect() { _ = w.stream.SetWriteDeadline(time.Now().Add(w.wait)) }
+// expect sets the deadline of a piece, or none.
+func (w *timedWriter) expect(piece bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writing = piece
+	if piece {
+		_ = w.wait.begin(w.stream.SetWriteDeadline) // what has no deadline has no slow client
+	} else {
+		_ = w.stream.SetWriteDeadline(time.Time{})
+	}
+}
+
+// hurry limits the time for a piece that is on its way when the server begins to stop.
+func (w *timedWriter) hurry() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.writing {
+		_ = w.stream.SetWriteDeadline(time.Now().Add(w.wait.rest))
+	}
+}
 
 // Unwrap is for http.ResponseController.
 func (w *timedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -167,7 +200,7 @@ const writePiece = 256 << 10
 // to read.
 type writeDeadlineListener struct {
 	net.Listener
-	wait time.Duration
+	wait bodyDeadlines
 }
 
 func (l writeDeadlineListener) Accept() (net.Conn, error) {
@@ -175,18 +208,21 @@ func (l writeDeadlineListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &timedConn{Conn: conn, wait: l.wait}, nil
+	c := &timedConn{Conn: conn, wait: l.wait}
+	c.forget = context.AfterFunc(l.wait.stopping, func() { _ = conn.SetWriteDeadline(time.Now().Add(l.wait.rest)) })
+	return c, nil
 }
 
 // timedConn sets a deadline for each piece of a write.
 type timedConn struct {
 	net.Conn
-	wait time.Duration
+	wait   bodyDeadlines
+	forget func() bool // that the server will stop
 }
 
 func (c *timedConn) Write(p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
-		if err = c.SetWriteDeadline(time.Now().Add(c.wait)); err != nil {
+		if err = c.wait.begin(c.SetWriteDeadline); err != nil {
 			return n, err
 		}
 		var m int
@@ -194,4 +230,9 @@ func (c *timedConn) Write(p []byte) (n int, err error) {
 		n += m
 	}
 	return n, err
+}
+
+func (c *timedConn) Close() error {
+	c.forget()
+	return c.Conn.Close()
 }

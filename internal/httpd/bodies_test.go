@@ -40,7 +40,7 @@ func TestClientThatStopsReading(t *testing.T) {
 		_, err := io.Copy(w, io.LimitReader(zeros{}, 1<<32)) // more than the buffers of both sides hold
 		failed <- err
 	}))
-	s.Listener = writeDeadlineListener{s.Listener, time.Millisecond}
+	s.Listener = writeDeadlineListener{s.Listener, bodyDeadlines{time.Millisecond, time.Millisecond, t.Context()}}
 	s.Start()
 	defer s.Close()
 	conn, err := net.Dial("tcp", s.Listener.Addr().String())
@@ -82,7 +82,7 @@ func TestHTTP2ClientThatStopsReading(t *testing.T) {
 				}
 				_, err := io.Copy(w, io.LimitReader(zeros{}, size))
 				returned <- err
-			}), 50*time.Millisecond))
+			}), bodyDeadlines{50 * time.Millisecond, time.Hour, t.Context()}))
 			stopped, err := client.Get(s.URL)
 			require.NoError(t, err)
 			defer stopped.Body.Close()
@@ -111,13 +111,44 @@ func TestHTTP2ReplyWithPauses(t *testing.T) {
 			assert.NoError(t, http.NewResponseController(w).Flush())
 			time.Sleep(2 * wait)
 		}
-	}), wait))
+	}), bodyDeadlines{wait, wait, t.Context()}))
 	reply, err := client.Get(s.URL)
 	require.NoError(t, err)
 	defer reply.Body.Close()
 	text, err := io.ReadAll(reply.Body)
 	require.NoError(t, err)
 	require.Equal(t, "event event event ", string(text))
+}
+
+// When the server stops, a reply that nobody reads does not hold it for long.
+func TestStopEndsTheWaitForAReader(t *testing.T) {
+	for _, version := range []string{"HTTP/1.1", "HTTP/2"} {
+		t.Run(version, func(t *testing.T) {
+			stopping, stop := context.WithCancel(t.Context())
+			defer stop()
+			wait := bodyDeadlines{time.Hour, 10 * time.Millisecond, stopping}
+			failed := make(chan error, 1)
+			s := httptest.NewUnstartedServer(withReplyDeadlines(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, err := io.Copy(w, io.LimitReader(zeros{}, 1<<32))
+				failed <- err
+			}), wait))
+			s.Listener = writeDeadlineListener{s.Listener, wait}
+			protocols := new(http.Protocols)
+			protocols.SetHTTP1(version == "HTTP/1.1")
+			protocols.SetUnencryptedHTTP2(version == "HTTP/2")
+			s.Config.Protocols = protocols
+			s.Start()
+			defer s.Close()
+			transport := &http.Transport{Protocols: protocols}
+			defer transport.CloseIdleConnections()
+			reply, err := (&http.Client{Transport: transport}).Get(s.URL)
+			require.NoError(t, err)
+			defer reply.Body.Close()
+			require.Empty(t, failed, "there is an hour")
+			stop()
+			require.Error(t, <-failed)
+		})
+	}
 }
 
 // A body that never comes withholds no reply, whether or not somebody would read it.

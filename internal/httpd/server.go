@@ -39,6 +39,8 @@ type Server struct {
 	listener net.Listener
 	requests context.Context //nolint:containedctx // the base context of all requests, as http.Server keeps it
 	abort    context.CancelCauseFunc
+	replies  bodyDeadlines
+	stop     context.CancelFunc // says that the server stops
 }
 
 // Listen opens the port.
@@ -48,8 +50,13 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with --addr", cfg.Addr, err)
 	}
 	requests, abort := context.WithCancelCause(context.WithoutCancel(ctx))
+	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	replies := bodyDeadlines{piece: PieceWait, rest: lastWait, stopping: stopping}
 	at, ok := listener.Addr().(*net.TCPAddr)
-	return &Server{cfg: cfg, local: ok && at.IP.IsLoopback(), listener: writeDeadlineListener{listener, PieceWait}, requests: requests, abort: abort}, nil
+	return &Server{
+		cfg: cfg, local: ok && at.IP.IsLoopback(), listener: writeDeadlineListener{listener, replies},
+		requests: requests, abort: abort, replies: replies, stop: stop,
+	}, nil
 }
 
 // URL is the address that the server answers at.
@@ -77,10 +84,9 @@ func (s *Server) Serve(ctx context.Context, h http.Handler) error {
 	if s.local || len(s.cfg.Hosts) > 0 {
 		h = gate.Hosts(s.cfg.Hosts, refuseHost)(h)
 	}
-	stopping, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	h = withBodyDeadlines(h, bodyDeadlines{piece: PieceWait, rest: restWait, stopping: stopping})
-	h = withReplyDeadlines(withLastChunks(h), PieceWait)
+	defer s.stop()
+	h = withBodyDeadlines(h, bodyDeadlines{piece: PieceWait, rest: restWait, stopping: s.replies.stopping})
+	h = withReplyDeadlines(withLastChunks(h), s.replies)
 	server := &http.Server{
 		Handler:           s.logged(h),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -108,7 +114,7 @@ func (s *Server) Serve(ctx context.Context, h http.Handler) error {
 		return err
 	case <-ctx.Done():
 	}
-	stop()
+	s.stop()
 	for _, stage := range []struct {
 		what   string
 		before func()
