@@ -74,7 +74,7 @@ func (s *Server) generate(t *tab) handler {
 		if err != nil {
 			return err
 		}
-		c, err := s.prepare(r.Context(), t, in)
+		c, err := s.prepare(r.Context(), t, in, s.options.Values())
 		if err != nil {
 			return err
 		}
@@ -100,8 +100,8 @@ func (s *Server) generate(t *tab) handler {
 }
 
 // prepare checks a request in A1111's order and completes it. After it nothing
-// can fail because of the request.
-func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, error) {
+// can fail because of the request, or of the options.
+func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values, opts options.Values) (*call, error) {
 	if !pyjson.Finite(in.Object) { // the echo could not be written
 		return nil, pyjson.ErrNotFinite
 	}
@@ -111,7 +111,7 @@ func (s *Server) prepare(ctx context.Context, t *tab, in schema.Values) (*call, 
 			return nil, fault.FieldError(name, "%s has %d bytes, want at most %d", name, len(textOf(text)), inference.MaxPromptBytes)
 		}
 	}
-	c := &call{server: s, tab: t, in: fields{Values: in}, opts: s.options.Values(), arrived: s.cfg.Now()}
+	c := &call{server: s, tab: t, in: fields{Values: in}, opts: opts, arrived: s.cfg.Now()}
 	if err := c.admit(); err != nil {
 		return nil, err
 	}

@@ -2,15 +2,19 @@ package sdapi
 
 import (
 	"context"
+	"encoding/base64"
 	"math"
 	"net/http"
 	"reflect"
 	"slices"
+	"sync"
 
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
+	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/clip"
+	"sdworker/inference/imageio"
 )
 
 // getOptions handles GET /sdapi/v1/options.
@@ -65,6 +69,9 @@ func (s *Server) setOptions(r *http.Request) (any, error) {
 		sent = sent.Clone()
 		sent.Set("sd_model_checkpoint", c.Title())
 	}
+	if err := s.judgeOptions(r.Context(), sent); err != nil {
+		return nil, err
+	}
 	before := s.options.Values()
 	if err := s.options.Save(sent); err != nil {
 		return nil, unwritten(err)
@@ -83,6 +90,44 @@ func (s *Server) setOptions(r *http.Request) (any, error) {
 	}
 	return nil, nil
 }
+
+// judgeOptions refuses options with which requests could no longer be answered that say
+// nothing beyond the least: they would spoil the jobs of everyone. The checkpoint and the
+// VAE are left to the load.
+func (s *Server) judgeOptions(ctx context.Context, sent *pyjson.Object) error {
+	sent = sent.Clone()
+	sent.Delete("sd_model_checkpoint")
+	sent.Delete("sd_vae")
+	next, err := s.options.With(sent)
+	if err != nil {
+		return err
+	}
+	for _, t := range both {
+		if why := s.tryOptions(ctx, t, next); why != nil && s.tryOptions(ctx, t, s.options.Values()) == nil {
+			return refuse(http.StatusUnprocessableEntity, "no picture could be made with these options: %s", fault.Message(why))
+		}
+	}
+	return nil
+}
+
+// tryOptions prepares the least request, and drops it.
+func (s *Server) tryOptions(ctx context.Context, t *tab, o options.Values) error {
+	in, err := t.model.Read(pyjson.NewObject("width", int64(inference.LatentScale), "height", int64(inference.LatentScale), "init_images", []any{dot()}))
+	if err != nil {
+		return err
+	}
+	_, err = s.prepare(ctx, t, in, o)
+	return err
+}
+
+// dot is the file of a picture of one pixel in base64.
+var dot = sync.OnceValue(func() string {
+	file, err := imageio.EncodePNG(imageio.NewRGB(1, 1))
+	if err != nil {
+		panic(err) // it depends on nothing
+	}
+	return base64.StdEncoding.EncodeToString(file)
+})
 
 // load makes the checkpoint and VAE of the options ready, in a turn of the queue.
 func (s *Server) load(ctx context.Context) error {

@@ -54,6 +54,36 @@ func TestOptionErrors(t *testing.T) {
 	}
 }
 
+// Whatever an option is set to, requests that say nothing of it are answered: it is refused
+// otherwise.
+func TestNoOptionSpoilsTheJobsOfOthers(t *testing.T) {
+	f := start(t)
+	picture := transparent(t)
+	defaults := f.get(optionsPath).object(t)
+	refused := map[string]int{}
+	for key, def := range defaults {
+		if key == "sd_model_checkpoint" || key == "sd_vae" { // TestCheckpointSwitch
+			continue
+		}
+		for _, value := range []any{nil, true, 0, -1, 1, 64, 1e18, -1e18, 1e-300, 0.5, "", "x", "\x00", "1", "None", "%s\n", []any{}, []any{[]any{}}, map[string]any{"a": 1}} {
+			if f.post(optionsPath, map[string]any{key: value}).status != 200 {
+				refused[key]++
+				continue
+			}
+			require.Equal(t, 200, f.post("/sdapi/v1/txt2img", small(nil)).status, "%s=%v", key, value)
+			require.Equal(t, 200, f.post("/sdapi/v1/img2img", small(map[string]any{"init_images": []string{picture}, "mask": picture})).status, "%s=%v", key, value)
+		}
+		require.Equal(t, 200, f.post(optionsPath, map[string]any{key: def}).status, key)
+	}
+	for _, key := range []string{"randn_source", "samples_format", "CLIP_stop_at_last_layers"} {
+		require.NotZero(t, refused[key], key)
+	}
+	got := f.post(optionsPath, map[string]any{"jpeg_quality": 50, "randn_source": "x"})
+	require.Equal(t, 422, got.status)
+	require.Contains(t, string(got.body), "randn_source must be one of GPU, CPU, NV")
+	require.InDelta(t, 80, f.get(optionsPath).object(t)["jpeg_quality"], 0, "all of them or none")
+}
+
 func TestCheckpointSwitch(t *testing.T) {
 	f := start(t)
 	require.Nil(t, f.get(optionsPath).object(t)["sd_model_checkpoint"])

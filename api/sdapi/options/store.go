@@ -68,6 +68,17 @@ func (s *Store) Values() Values {
 	return Values{set: maps.Clone(s.set), err: new(error)}
 }
 
+// With are the options as they would be after [Store.Save].
+func (s *Store) With(sent *pyjson.Object) (Values, error) {
+	set, err := acceptForAll(sent)
+	if err != nil {
+		return Values{}, err
+	}
+	v := s.Values()
+	maps.Copy(v.set, set)
+	return v, nil
+}
+
 // Keep sets options without writing the file.
 func (s *Store) Keep(sent *pyjson.Object) error {
 	set, err := acceptForAll(sent)
