@@ -160,6 +160,20 @@ func TestInfotextField(t *testing.T) {
 	require.Equal(t, 500, got.status)
 	require.Contains(t, string(got.body), `"error":"ValueError"`)
 
+	other := "a\nSteps: 3, Sampler: DPM++ 4M, Schedule type: Turbo, CFG scale: 7.0, Seed: 1, Size: 64x64"
+	g = f.post("/sdapi/v1/txt2img", map[string]any{"infotext": other}).generated(t)
+	require.Equal(t, "DPM++ 2M", f.gen.Last().Sampler, "A1111 takes the first one")
+	require.Equal(t, []any{
+		"the parameters name the sampler 'DPM++ 4M', which is not here; DPM++ 2M is used",
+		"the parameters name the schedule 'Turbo', which is not here; the sampler's own is used",
+	}, g.info["notes"])
+	g = f.post("/sdapi/v1/txt2img", map[string]any{"infotext": other, "sampler_name": "Euler", "scheduler": "Karras"}).generated(t)
+	require.Equal(t, []any{}, g.info["notes"], "the request's own go first")
+	for _, known := range []string{"DPM++ 2M Karras", "UniPC", "DDIM", "DPM++ 2M SDE Exponential"} {
+		g = f.post("/sdapi/v1/txt2img", map[string]any{"infotext": strings.Replace(text, "DPM++ 2M Karras", known, 1)}).generated(t)
+		require.Equal(t, []any{}, g.info["notes"], known)
+	}
+
 	img2img := "a\nSteps: 3, Sampler: Euler, CFG scale: 7.0, Seed: 1, Size: 64x64, Denoising strength: 0.5, Version: v1.9.3"
 	f.post("/sdapi/v1/txt2img", map[string]any{"infotext": img2img}).generated(t)
 	require.NotNil(t, f.gen.Last().Hires, "any infotext with a denoising strength turns hires on, as in A1111")

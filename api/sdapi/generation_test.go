@@ -248,6 +248,7 @@ func TestOddNumbers(t *testing.T) {
 		{"sampler_name", "euler", 404},
 		{"sampler_name", "k_euler", 404},
 		{"refiner_checkpoint", "zzz", 500},
+		{"seed", json.RawMessage("9223372036854775808"), 500},
 	} {
 		raw := `{"steps":1,"width":64,"height":64,"` + tc.field + `":` + jsonText(t, tc.value) + `}`
 		got := f.send("POST", "/sdapi/v1/txt2img", raw)

@@ -1,6 +1,7 @@
 package sdapi
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 	"sdworker/inference/prompt"
+	"sdworker/inference/sampler"
 )
 
 // params are the facts about the pictures of a job for their infotexts, with the
@@ -230,6 +232,12 @@ func (c *call) pasteInfotext() error {
 	if err != nil {
 		return crash("ValueError", "%s", err)
 	}
+	unknown := unknownNames(parsed, found.Fields)
+	for _, name := range slices.Sorted(maps.Keys(unknown)) {
+		if !c.in.Given(name) {
+			c.note("%s", unknown[name])
+		}
+	}
 	for name, value := range found.Fields {
 		if _, exists := c.in.Get(name); !exists || c.in.Given(name) || value == nil {
 			continue
@@ -250,6 +258,23 @@ func (c *call) pasteInfotext() error {
 	}
 	c.in.Set("override_settings", overrides)
 	return nil
+}
+
+// unknownNames tells of a sampler and a schedule that a text names and that are not here, as
+// texts of other programs do, by the field of the request that each is for. A1111 takes its
+// first sampler and the sampler's own schedule.
+func unknownNames(parsed infotext.Fields, fields map[string]any) map[string]string {
+	out := map[string]string{}
+	name, _ := parsed["Sampler"].(string)
+	plain, _ := fields["sampler_name"].(string)
+	if _, err := sampler.Find(name); err != nil && name != "" && plain != "" && !strings.HasPrefix(name, plain) {
+		out["sampler_name"] = fmt.Sprintf("the parameters name the sampler %s, which is not here; %s is used", quoted(name), plain)
+	}
+	schedule, _ := parsed["Schedule type"].(string)
+	if _, ok := sampler.FindScheduler(schedule); !ok && schedule != "" {
+		out["scheduler"] = fmt.Sprintf("the parameters name the schedule %s, which is not here; the sampler's own is used", quoted(schedule))
+	}
+	return out
 }
 
 func anyList[T any](list []T) []any {

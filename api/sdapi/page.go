@@ -60,13 +60,14 @@ func (s *Server) tokenEmbeddings() *clip.Embeddings {
 // its route.
 type Parameters struct {
 	infotext.Paste
-	ModelHash, Model string           // "" where the text does not say
-	Control          []map[string]any // units of ControlNet, without their pictures
-	Details          []map[string]any // units of ADetailer
-	Extensions       map[string][]any // arguments of the other always-on scripts that acted, by the names of GET /sdapi/v1/scripts
-	WithoutMasks     []string         // names of scripts that acted with masks, which no text holds
-	ScriptName       string           // of the selected script, "" for none that texts tell of
-	Script           map[string]any   // its arguments by their labels, as far as the text has them
+	ModelHash, Model string            // "" where the text does not say
+	Control          []map[string]any  // units of ControlNet, without their pictures
+	Details          []map[string]any  // units of ADetailer
+	Extensions       map[string][]any  // arguments of the other always-on scripts that acted, by the names of GET /sdapi/v1/scripts
+	Unknown          map[string]string // what the text names and is not here: sentences by the fields that they are about
+	WithoutMasks     []string          // names of scripts that acted with masks, which no text holds
+	ScriptName       string            // of the selected script, "" for none that texts tell of
+	Script           map[string]any    // its arguments by their labels, as far as the text has them
 }
 
 // AlwaysOn are the always-on scripts that a request of the text has, for one of the two
@@ -101,7 +102,7 @@ func (s *Server) ReadParameters(text string) (*Parameters, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Parameters{Paste: paste, Control: unitsOf(parsed), Details: detailsOf(parsed), Extensions: pastedScripts(parsed)}
+	p := &Parameters{Paste: paste, Control: unitsOf(parsed), Details: detailsOf(parsed), Extensions: pastedScripts(parsed), Unknown: unknownNames(parsed, paste.Fields)}
 	p.ModelHash, _ = parsed["Model hash"].(string)
 	p.Model, _ = parsed["Model"].(string)
 	p.WithoutMasks = withoutMasks(p.Extensions)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,6 +41,11 @@ func (r *apiRequest) reuse(text string, s *services, c *cli.Call) (notes []strin
 	if hires, _ := p.Fields["enable_hr"].(bool); strength && !hires && r.path == a1111.Txt2Img {
 		delete(p.Fields, "denoising_strength")
 		notes = append(notes, "the picture was made from another one, which its file does not hold; name it with --init-image")
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.Unknown)) {
+		if _, given := r.body[name]; !given {
+			notes = append(notes, p.Unknown[name])
+		}
 	}
 	for name, value := range p.Fields {
 		_, given := r.body[name]
