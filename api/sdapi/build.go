@@ -48,6 +48,7 @@ func (c *call) build(ctx context.Context) error {
 	}
 	if c.scheduler != nil {
 		c.req.Scheduler = *c.scheduler
+		c.noteUnknownSchedule(c.sampler, *c.scheduler)
 	}
 	if d := in.maybeNumber("denoising_strength"); d != nil {
 		c.req.DenoisingStrength = *d

@@ -256,6 +256,14 @@ func (c *call) note(format string, args ...any) {
 	c.notes = append(c.notes, fmt.Sprintf(format, args...))
 }
 
+// noteUnknownSchedule tells of a schedule that is not here: A1111 takes the model's own noise
+// levels for it, and the picture is another one than was asked for.
+func (c *call) noteUnknownSchedule(of sampler.Info, name string) {
+	if _, ok := sampler.FindScheduler(name); !ok && name != "" && of.UsesScheduler() {
+		c.note("there is no schedule %s; the noise levels of the model are used", quoted(name))
+	}
+}
+
 // taskID is the id of a job that the client did not name: A1111's form, with 7
 // of 36 characters.
 func taskID(name string) string {

@@ -218,6 +218,21 @@ func TestSeeds(t *testing.T) {
 	require.Equal(t, 500, f.post("/sdapi/v1/txt2img", small(map[string]any{"seed": json.RawMessage("99999999999999999999")})).status)
 }
 
+// Schedules of other programs and misspelt ones draw as in A1111, and are told.
+func TestUnknownSchedules(t *testing.T) {
+	f := start(t)
+	notes := func(more map[string]any) any {
+		return f.post("/sdapi/v1/txt2img", small(more)).generated(t).info["notes"]
+	}
+	require.Equal(t, []any{"there is no schedule 'beta57'; the noise levels of the model are used"}, notes(map[string]any{"scheduler": "beta57"}))
+	require.Equal(t, []any{"there is no schedule 'KARRAS'; the noise levels of the model are used"},
+		notes(map[string]any{"enable_hr": true, "denoising_strength": 0.5, "hr_scheduler": "KARRAS"}))
+	require.Equal(t, []any{}, notes(map[string]any{"scheduler": "beta57", "sampler_name": "DDIM"}), "it has its own steps")
+	for _, known := range []any{nil, "", "automatic", "Automatic", "karras", "SGM Uniform", "beta"} {
+		require.Equal(t, []any{}, notes(map[string]any{"scheduler": known, "enable_hr": true, "denoising_strength": 0.5, "hr_scheduler": known}), known)
+	}
+}
+
 func TestOddNumbers(t *testing.T) {
 	f := start(t)
 	for _, tc := range []struct {

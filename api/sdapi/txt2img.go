@@ -77,6 +77,7 @@ func (c *call) buildTxt2Img(context.Context) error {
 	scheduler := r.Scheduler
 	if h.scheduler != nil {
 		scheduler = *h.scheduler
+		c.noteUnknownSchedule(h.sampler, scheduler)
 	}
 	r.Hires = &inference.Hires{
 		Width: size.W, Height: size.H, TruncateX: size.TruncateX, TruncateY: size.TruncateY,
