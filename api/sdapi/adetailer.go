@@ -380,7 +380,7 @@ func (c *call) detailFiles(unit *fields, out *inference.DetailUnit) {
 	if found, explicit := known.VAEFor(checkpoint, vae); explicit {
 		out.VAE = found.Path
 	} else if !slices.Contains([]string{"", "auto", "Automatic", "None"}, vae) {
-		c.note("ADetailer: VAE %s was not found; the checkpoint's own is used", quoted(vae))
+		c.note("ADetailer: %s", vaeNotFound(vae))
 	}
 }
 

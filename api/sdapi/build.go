@@ -225,6 +225,15 @@ func (c *call) withNetworks(text string) string {
 	return text
 }
 
+// vaeNotFound says that a VAE which a client named is not there, or not to be seen.
+func vaeNotFound(name string) string {
+	text := "VAE " + quoted(name) + " was not found; the checkpoint's own is used"
+	if catalog.NeedsPermission(name) {
+		text += " (PyTorch files are found only where ALLOW_PICKLE is on)"
+	}
+	return text
+}
+
 // buildFiles finds the model files of the request.
 func (c *call) buildFiles() error {
 	s, known := c.server, c.server.cfg.Catalog
@@ -236,7 +245,7 @@ func (c *call) buildFiles() error {
 	if explicit {
 		c.vae = &vae
 	} else if name := c.opts.Text("sd_vae"); !slices.Contains([]string{"", "auto", "Automatic", "None"}, name) {
-		c.note("VAE %s was not found; the checkpoint's own is used", quoted(name))
+		c.note("%s", vaeNotFound(name))
 	}
 	taesd, _ := known.PreviewDecoder()
 	files := inference.Files{

@@ -162,6 +162,8 @@ func TestOverrideSettings(t *testing.T) {
 	require.Equal(t, 1, req.Settings.ClipSkip)
 	require.Equal(t, map[string]any{"sd_vae": "zzz"}, g.parameters["override_settings"])
 	require.Len(t, g.info["notes"], 2)
+	g, _ = run(map[string]any{"sd_vae": "sharp.ckpt"})
+	require.Equal(t, []any{"VAE 'sharp.ckpt' was not found; the checkpoint's own is used (PyTorch files are found only where ALLOW_PICKLE is on)"}, g.info["notes"])
 
 	run(map[string]any{"CLIP_stop_at_last_layers": 2}, "override_settings_restore_afterwards", false)
 	_, req = run(nil)

@@ -195,8 +195,12 @@ func (c *Catalog) list(kinds ...models.Kind) []File {
 // listed hides PyTorch files unless they are allowed or were named by the user, in
 // which case the error says why they are refused. Some kinds exist in no other form.
 func (c *Catalog) listed(f File) bool {
-	return c.config.AllowPickle || f.place == 0 || f.Kind.AlwaysPickle() || formats.OfName(f.Name) != formats.Pickle
+	return c.config.AllowPickle || f.place == 0 || f.Kind.AlwaysPickle() || !NeedsPermission(f.Name)
 }
+
+// NeedsPermission tells whether a file of a name is PyTorch's, which most lists have
+// only where [Config.AllowPickle] is on.
+func NeedsPermission(name string) bool { return formats.OfName(name) == formats.Pickle }
 
 // snapshot is what one scan found. It never changes.
 type snapshot struct {
