@@ -150,11 +150,29 @@ func (i *Info) contextArch() Arch {
 	return OtherArch
 }
 
+// foreignVAEs are published VAEs of other families by their sha256. They have the
+// shapes of Stable Diffusion 1.x and nothing in their headers tells them apart, but
+// their latents mean other colours.
+var foreignVAEs = map[string]Arch{
+	"63aeecb90ff7bc1c115395962d3e803571385b61938377bc7089b36e81e92e2e": SDXL, // stabilityai/sdxl-vae
+	"235745af8d86bf4a4c1b5b4f529868b37019a10f7c0b2e79ad0abca3a22bc6e1": SDXL, // madebyollin/sdxl-vae-fp16-fix
+}
+
+// ForeignVAE names the model family of a VAE that loads and yet paints wrong
+// colours, by the sha256 of its file. ok is false for all others.
+func ForeignVAE(sha256 string) (family string, ok bool) {
+	arch, ok := foreignVAEs[sha256]
+	return arch.label(), ok
+}
+
 func (i *Info) vaeArch() Arch {
+	if strings.HasPrefix(i.Metadata["modelspec.architecture"], "stable-diffusion-xl") {
+		return SDXL
+	}
 	for _, t := range i.Tensors {
 		if strings.HasSuffix(t.Name, "decoder.conv_in.weight") && len(t.Shape) == 4 {
 			if t.Shape[1] == 4 {
-				return SD1 // SD 1, SD 2 and SDXL share the architecture
+				return SD1 // SD 2 and SDXL share the architecture
 			}
 			return OtherArch
 		}

@@ -58,3 +58,20 @@ func TestSlowHash(t *testing.T) {
 	g = f.post("/sdapi/v1/txt2img", small(nil)).generated(t)
 	require.Equal(t, "aaaaaaaaaa", g.info["sd_model_hash"])
 }
+
+// The VAEs of Stable Diffusion XL load like those of 1.x; their digests give them
+// away.
+func TestVAEOfAnotherFamily(t *testing.T) {
+	f := start(t)
+	notes := func(digest string) any {
+		f.catalog.Sum = func(context.Context, string) (string, error) { return digest, nil }
+		return f.post("/sdapi/v1/txt2img", small(map[string]any{"override_settings": map[string]any{"sd_vae": "sharp.safetensors"}})).generated(t).info["notes"]
+	}
+	for _, digest := range []string{
+		"63aeecb90ff7bc1c115395962d3e803571385b61938377bc7089b36e81e92e2e",
+		"235745af8d86bf4a4c1b5b4f529868b37019a10f7c0b2e79ad0abca3a22bc6e1",
+	} {
+		require.Equal(t, []any{"VAE 'sharp.safetensors' is that of Stable Diffusion XL: it paints wrong colours with this checkpoint"}, notes(digest))
+	}
+	require.Empty(t, notes(strings.Repeat("b", 64)))
+}

@@ -13,6 +13,7 @@ import (
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/internal/fileid"
+	"sdworker/models"
 	"sdworker/models/catalog"
 )
 
@@ -202,7 +203,11 @@ func (c *call) fillHashes(ctx context.Context, res *inference.Result) {
 		c.hires.checkpoint.SHA256 = sum(c.hires.checkpoint.Path, hashes.VersionSHA256)
 	}
 	if c.vae != nil {
-		c.hashes.vae = catalog.ShortHash(sum(c.vae.Path, hashes.VersionSHA256))
+		digest := sum(c.vae.Path, hashes.VersionSHA256)
+		c.hashes.vae = catalog.ShortHash(digest)
+		if family, ok := models.ForeignVAE(digest); ok {
+			c.note("VAE %s is that of %s: it paints wrong colours with this checkpoint", quoted(c.vae.FileName()), family)
+		}
 	}
 	if c.opts.Bool("lora_add_hashes_to_infotext") {
 		c.hashes.loras = list(res.UsedLoRAs, c.req.Files.LoRAs, hashes.LoRAHash)

@@ -100,5 +100,8 @@ func (c *verifyCommand) verifyOne(ctx context.Context, file placed) (string, err
 	if r.Bad > 0 {
 		line += fmt.Sprintf("  (%d values are not finite, the first in %s)", r.Bad, printable(r.FirstBad))
 	}
+	if family, ok := models.ForeignVAE(r.SHA256); ok {
+		line += "  (the VAE of " + family + ", which paints wrong colours here)"
+	}
 	return line, nil
 }

@@ -226,6 +226,7 @@ func vaes(t *testing.T) []Case {
 		{Name: "in F32", tensors: retyped(base, "", safetensors.F32)},
 
 		{Name: "without encoder", tensors: without(base, "encoder.", "quant_conv."), Problem: "without its encoder"},
+		{Name: "for Stable Diffusion XL by its note", tensors: base, metadata: map[string]string{"modelspec.architecture": "stable-diffusion-xl-v1-base/vae"}, Problem: "a VAE for Stable Diffusion XL"},
 		{Name: "of 16 channels", tensors: reshaped(base, "decoder.conv_in.weight", 128, 16, 3, 3), Problem: "another model family"},
 		{Name: "that lacks a layer", tensors: without(base, "decoder.norm_out."), Problem: "2 of 248 tensors are missing"},
 		{Name: "that is an upscaler", tensors: parameters(t, synth.ESRGAN), Problem: "holds an upscaler"},
