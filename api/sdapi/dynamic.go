@@ -348,6 +348,11 @@ func (c *call) part(e *expanded, i, n int) *call {
 
 // makeParts makes the calls that the templates of the request became.
 func makeParts(ctx context.Context, c *call, place *inference.Place, job inference.Job) (*outcome, error) {
+	if c.wantsGrid() {
+		if err := takeGrids(ctx, len(c.expansion.prompts), 0, c); err != nil {
+			return nil, err
+		}
+	}
 	runs, err := runAll(ctx, place, job, c.parts, nil)
 	return &outcome{runs: runs}, err
 }

@@ -248,6 +248,11 @@ func usual(ctx context.Context, c *call, place *inference.Place, job inference.J
 	if err := c.takeResult(ctx, 1); err != nil {
 		return nil, err
 	}
+	if c.wantsGrid() {
+		if err := takeGrids(ctx, c.req.Images(), 0, c); err != nil {
+			return nil, err
+		}
+	}
 	res, err := place.Generate(ctx, job, c.req)
 	return &outcome{runs: []run{{c, res}}}, err
 }

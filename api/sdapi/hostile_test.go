@@ -219,16 +219,27 @@ func TestMemoryBeforeWork(t *testing.T) {
 	require.Contains(t, string(got.body), "takes about 23768 MiB", "22,000 bytes a latent cell, 15 a pixel, and a tile of the VAE")
 
 	f.handler = budget.New(1 << 30).Handler(f.server)
-	for path, body := range map[string]map[string]any{
-		"/sdapi/v1/txt2img": {"width": 2048, "height": 2048, "n_iter": 100, "steps": 1},
-		"/sdapi/v1/img2img": {
+	for name, request := range map[string]struct {
+		path string
+		body map[string]any
+	}{
+		"pictures": {"/sdapi/v1/txt2img", map[string]any{"width": 2048, "height": 2048, "n_iter": 100, "steps": 1}},
+		"loops": {"/sdapi/v1/img2img", map[string]any{
 			"init_images": []any{blackPNG(64)}, "width": 2048, "height": 2048, "steps": 1,
 			"script_name": "Loopback", "script_args": []any{32, 0.5, "Linear", "None"}, "n_iter": 2,
-		},
+		}},
+		"a grid with one large cell": {"/sdapi/v1/txt2img", map[string]any{
+			"width": 64, "height": 64, "steps": 1, "script_name": "X/Y/Z plot",
+			"script_args": plotArgs([]any{axisIndex(t, f, "Size"), strings.Repeat("64x64, ", 20) + "2048x2048", []any{}}, nil, nil, nil),
+		}},
+		"small parts of a large picture": {"/sdapi/v1/img2img", map[string]any{
+			"init_images": []any{blackPNG(4000)}, "mask": blackPNG(64), "inpainting_mask_invert": 1, "inpaint_full_res": true,
+			"width": 64, "height": 64, "steps": 1, "n_iter": 6,
+		}},
 	} {
-		got = f.post(path, body)
-		require.Equal(t, 422, got.status, "%s", got.body)
-		require.Contains(t, string(got.body), "ask for fewer or smaller ones", path)
+		got = f.post(request.path, request.body)
+		require.Equal(t, 422, got.status, "%s: %.200s", name, got.body)
+		require.Contains(t, string(got.body), "ask for fewer or smaller ones", name)
 	}
 	require.Equal(t, jobs, f.gen.Jobs())
 }

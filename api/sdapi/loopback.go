@@ -103,6 +103,11 @@ func loopback(ctx context.Context, c *call, place *inference.Place, job inferenc
 	if err := one.takeResult(ctx, l.count*l.repeat); err != nil {
 		return nil, err
 	}
+	if c.opts.Bool("return_grid") {
+		if err := takeGrids(ctx, l.count*l.repeat, 0, &one); err != nil {
+			return nil, err
+		}
+	}
 	made := &outcome{}
 	err = place.Do(ctx, job, func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
 		s := series{gen: gen, hooks: hooks, jobs: l.count * l.repeat}

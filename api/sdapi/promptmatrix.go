@@ -128,6 +128,9 @@ func promptMatrix(ctx context.Context, c *call, place *inference.Place, job infe
 			return nil, err
 		}
 	}
+	if err := takeGrids(ctx, len(e.prompts), m.margin, c); err != nil {
+		return nil, err
+	}
 	runs, err := runAll(ctx, place, job, calls, nil)
 	return &outcome{runs: runs, arrange: func(out *output) { c.addMatrix(out, m) }}, err
 }

@@ -141,12 +141,17 @@ func (out *output) add(r run) {
 	}
 }
 
-// addGrid puts a grid of the pictures before them, as A1111 does on save_images
-// with option return_grid. Here only a request that sets return_grid itself gets
-// one, because clients take images[0] for the picture.
-func (c *call) addGrid(out *output) {
+// wantsGrid tells whether several pictures get a grid, as A1111 does on save_images with
+// option return_grid. Here only a request that sets return_grid itself gets one, because
+// clients take images[0] for the picture.
+func (c *call) wantsGrid() bool {
 	asked, _ := c.in.object("override_settings").Get("return_grid")
-	if asked != true || !c.in.flag("save_images", false) || len(out.images) < 2 && c.opts.Bool("grid_only_if_multiple") || len(out.images) == 0 {
+	return asked == true && c.in.flag("save_images", false)
+}
+
+// addGrid puts a grid of the pictures before them where it is wanted.
+func (c *call) addGrid(out *output) {
+	if !c.wantsGrid() || len(out.images) < 2 && c.opts.Bool("grid_only_if_multiple") || len(out.images) == 0 {
 		return
 	}
 	pictures := make([]imageio.RGB, len(out.images))

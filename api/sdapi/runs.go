@@ -163,11 +163,33 @@ func passOn(from *inference.Control, to []*inference.Control, ends <-chan struct
 
 // takeResult reserves memory for what the call makes, the given number of times.
 func (c *call) takeResult(ctx context.Context, times int) error {
-	w, h := c.req.Width, c.req.Height
+	w, h := c.resultSize()
+	return budget.TakeResult(ctx, times*c.req.Images(), w, h)
+}
+
+// takeGrids reserves memory for grids of so many cells together, which are as large as the
+// largest picture of the calls and have a margin.
+func takeGrids(ctx context.Context, cells, margin int, calls ...*call) error {
+	w, h := 0, 0
+	for _, c := range calls {
+		width, height := c.resultSize()
+		w, h = max(w, width), max(h, height)
+	}
+	return budget.TakeResult(ctx, cells, w+margin, h+margin)
+}
+
+// resultSize is the size in pixels of the pictures that the call makes.
+func (c *call) resultSize() (w, h int) {
+	w, h = c.req.Width, c.req.Height
 	if hr := c.req.Hires; hr != nil {
 		w, h = hr.Width, hr.Height
 	}
-	return budget.TakeResult(ctx, times*c.req.Images(), w, h)
+	if in := c.req.Init; in != nil && in.Mask != nil && in.Mask.OnlyMasked { // the part is pasted into the whole
+		for _, m := range in.Images {
+			w, h = max(w, m.W), max(h, m.H)
+		}
+	}
+	return w, h
 }
 
 // runAll makes the calls in one turn of the queue, in the given order; nil means

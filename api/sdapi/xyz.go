@@ -262,6 +262,9 @@ func xyzPlot(ctx context.Context, c *call, place *inference.Place, job inference
 	if err := c.checkImages(1, images, 0, 0); err != nil {
 		return nil, err
 	}
+	if err := takeGrids(ctx, 2*len(calls), p.margin, calls...); err != nil { // one of all, and those for each value of Z
+		return nil, err
+	}
 	runs, err := runAll(ctx, place, job, calls, order)
 	if err != nil {
 		return nil, err
