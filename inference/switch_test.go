@@ -29,6 +29,61 @@ func TestSwitchWithAVAEThatFailsLeavesTheOldCheckpoint(t *testing.T) {
 	require.Contains(t, p.Status().Err, "not a VAE")
 }
 
+// A job that is canceled before, in the middle or at the end of its change of the
+// checkpoint leaves no doubt which one the next jobs paint with.
+func TestACanceledSwitchChangesNoOtherJob(t *testing.T) {
+	with := func(checkpoint string) *inference.Request {
+		return txt2img(func(r *inference.Request) { r.Files.Checkpoint = checkpoint })
+	}
+	for _, moment := range []string{"before", "in the middle", "at the end"} {
+		t.Run(moment, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var painted []string // the checkpoints of the calls of the UNet
+			p := inference.NewPipeline(func(ctx context.Context, checkpoint string, _ func(int, int)) (inference.Engine, error) {
+				if checkpoint == "b" && moment != "before" {
+					cancel()
+				}
+				if moment == "in the middle" && ctx.Err() != nil {
+					return nil, fault.Stopped(ctx, "open")
+				}
+				return &enginetest.Fake{
+					Description: inference.EngineInfo{Checkpoint: checkpoint},
+					Before: func(_ context.Context, c enginetest.Call) error {
+						if c.Op == enginetest.OpPredictNoise {
+							painted = append(painted, checkpoint)
+						}
+						return nil
+					},
+				}, nil
+			}, inference.PipelineOptions{})
+			defer func() { require.NoError(t, p.Close()) }()
+			run := func(checkpoint string) []byte {
+				painted = nil
+				res, err := p.Generate(t.Context(), with(checkpoint), inference.Hooks{})
+				require.NoError(t, err)
+				require.NotEmpty(t, painted)
+				for _, used := range painted {
+					require.Equal(t, checkpoint, used)
+				}
+				require.Equal(t, checkpoint, p.Status().Engine.Checkpoint)
+				return res.Images[0].Pixels.Pix
+			}
+			before := run("a")
+			if moment == "before" {
+				cancel()
+			}
+			painted = nil
+			_, err := p.Generate(ctx, with("b"), inference.Hooks{})
+			require.Equal(t, fault.Canceled, fault.CodeOf(err))
+			require.Empty(t, painted)
+			require.Equal(t, before, run("a"))
+			run("b")
+			require.Equal(t, before, run("a"))
+		})
+	}
+}
+
 func TestWarmCheckpointsAreKeptUpToTheLimitInBytes(t *testing.T) {
 	var opened []string
 	sizes := map[string]int64{"a": 4, "b": 4, "c": 2, "big": 20}
