@@ -300,6 +300,8 @@ func TestArithmetic(t *testing.T) {
 		func(m adapter.Math, d []float32) { m.Blend(d, d, 3, 2) },
 		func(m adapter.Math, d []float32) { m.BlendRows(d, 100, x, 70, 33, 3, x[7:20]) },
 		func(m adapter.Math, d []float32) { m.BlendRows(d, 50, d, 50, 50, 3, x[7:20]) },
+		func(m adapter.Math, d []float32) { m.BlendColumns(d[:4995], x[:4995], 3, y[7:52]) },
+		func(m adapter.Math, d []float32) { m.BlendColumns(d[:4995], d[:4995], 0, x[7:52]) },
 	} {
 		got, want := slices.Clone(y), slices.Clone(y)
 		f(fast, got)

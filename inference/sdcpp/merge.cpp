@@ -541,6 +541,15 @@ SDW_CLONES void sdw_blend_rows(float* out, int64_t out_row, const float* x, int6
     }
 }
 
+SDW_CLONES void sdw_blend_columns(float* out, const float* x, int64_t rows, int64_t cols, float a, const float* b) {
+    for (int64_t r = 0; r < rows; r++, out += cols, x += cols) {
+#pragma GCC ivdep
+        for (int64_t i = 0; i < cols; i++) {
+            out[i] = a * out[i] + b[i] * x[i];
+        }
+    }
+}
+
 SDW_CLONES void sdw_row_squares(float* out, const float* x, int64_t rows, int64_t cols) {
     constexpr int lanes = 16; // partial sums, so that the loop can use vectors
     for (int64_t r = 0; r < rows; r++, x += cols) {

@@ -75,6 +75,11 @@ func (native) BlendRows(dst []float32, dstRow int, x []float32, xRow, cols int, 
 	C.sdw_blend_rows(floats(dst), C.int64_t(dstRow), floats(x), C.int64_t(xRow), C.int64_t(len(b)), C.int64_t(cols), C.float(a), floats(b))
 }
 
+// BlendColumns implements adapter.Math.
+func (native) BlendColumns(dst, x []float32, a float32, b []float32) {
+	C.sdw_blend_columns(floats(dst), floats(x[:len(dst)]), C.int64_t(len(dst)/len(b)), C.int64_t(len(b)), C.float(a), floats(b))
+}
+
 // Turn implements adapter.Math.
 func (native) Turn(ar *adapter.Arena, w []float32, cols int, t adapter.Turns, keep float32, factors []float32) {
 	_, _ = w[:t.Span*cols], factors[:t.Span]

@@ -50,6 +50,9 @@ void sdw_blend(float* out, const float* x, int64_t n, float a, float b);
 // Each row of out, of cols values and out_row apart, becomes a*out + b[row]*x.
 void sdw_blend_rows(float* out, int64_t out_row, const float* x, int64_t x_row, int64_t rows, int64_t cols, float a, const float* b);
 
+// Each row of out[rows][cols] becomes a*out + b*x, column by column. out may be x.
+void sdw_blend_columns(float* out, const float* x, int64_t rows, int64_t cols, float a, const float* b);
+
 // out[row] is the sum of the squares of a row of x[rows][cols].
 void sdw_row_squares(float* out, const float* x, int64_t rows, int64_t cols);
 

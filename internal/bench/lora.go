@@ -111,6 +111,11 @@ var loraKinds = []loraKind{
 		parts["dora_scale"] = append([]int64{shape[0], 1}, ones(shape)...)
 		return parts
 	}, once},
+	{"DoRA, lengths of inputs", false, func(shape []int64, rank int64) map[string][]int64 {
+		parts := loraParts(shape, rank)
+		parts["dora_scale"] = append([]int64{1, shape[1]}, ones(shape)...)
+		return parts
+	}, once},
 	{"LoHa of linear layers", false, func(shape []int64, rank int64) map[string][]int64 {
 		n := product(shape[1:])
 		return map[string][]int64{"hada_w1_a": {shape[0], rank}, "hada_w1_b": {rank, n}, "hada_w2_a": {shape[0], rank}, "hada_w2_b": {rank, n}}

@@ -241,6 +241,19 @@ func TestKinds(t *testing.T) {
 	}
 }
 
+// TestDoRAOfManyRows has more rows than are computed at a time.
+func TestDoRAOfManyRows(t *testing.T) {
+	w, up, down, scale := some(60, 2800), some(60, 1), some(1, 2800), some(1, 2800)
+	v := w.with(func(o, i, _ int) float64 { return w.at(o, i) + up.at(o)*down.at(0, i) })
+	lengths := make([]float64, 2800)
+	for i := range lengths {
+		lengths[i] = length(60, func(o int) float64 { return v.at(o, i) })
+	}
+	check(t, linear, linearName, w, map[string]values{"lora_up.weight": up, "lora_down.weight": down, "dora_scale": scale}, func(o, i, _ int) float64 {
+		return v.at(o, i)*scale.at(0, i)/lengths[i] - w.at(o, i)
+	})
+}
+
 // check compares the merged weight at three strengths: W + s dW.
 func check(t *testing.T, module, name string, w values, parts map[string]values, want delta) {
 	t.Helper()

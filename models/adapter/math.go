@@ -24,6 +24,9 @@ type Math interface {
 	// BlendRows makes each row i of dst, which are dstRow apart, a*dst + b[i]*x of a row of
 	// x, which are xRow apart. dst may be x.
 	BlendRows(dst []float32, dstRow int, x []float32, xRow, cols int, a float32, b []float32)
+	// BlendColumns makes each value of column i of dst, of len(b) columns, a*dst + b[i]*x.
+	// dst may be x.
+	BlendColumns(dst, x []float32, a float32, b []float32)
 	// Turn makes turns of the rows of w[t.Span][cols], one after the other, and adds what
 	// becomes of them: each row i is then keep*w + factors[i]*turned. It may round as
 	// MulAddPacked does.
@@ -102,6 +105,13 @@ func (Plain) Blend(dst, x []float32, a, b float32) {
 func (p Plain) BlendRows(dst []float32, dstRow int, x []float32, xRow, cols int, a float32, b []float32) {
 	for i, f := range b {
 		p.Blend(dst[i*dstRow:i*dstRow+cols], x[i*xRow:i*xRow+cols], a, f)
+	}
+}
+
+// BlendColumns implements Math.
+func (Plain) BlendColumns(dst, x []float32, a float32, b []float32) {
+	for i, v := range x {
+		dst[i] = a*dst[i] + b[i%len(b)]*v
 	}
 }
 

@@ -466,13 +466,21 @@ func (c *Change) decompose(r *reader, s *sum, l layout) (*Delta, error) {
 	return &Delta{Rows: l.out, apply: func(w []float32, from, to int, strength float32, ar *Arena) {
 		mark := ar.mark()
 		defer ar.release(mark)
-		merged := ar.Floats(len(w))
-		copy(merged, w)
-		s.add(merged, from, to, 1, ar)
+		merged := w
+		if strength != 1 {
+			merged = ar.Floats(len(w))
+		}
 		squares := ar.zeros(cols)
-		for i := range to - from {
-			row := merged[i*cols : (i+1)*cols]
-			m.AddProduct(squares, row, row, 1)
+		for first, n := from, 0; first < to; first += n {
+			n = min(max(minRows, cachedValues/cols), to-first)
+			own := merged[(first-from)*cols : (first-from+n)*cols]
+			if strength != 1 {
+				copy(own, w[(first-from)*cols:])
+			}
+			s.add(own, first, first+n, 1, ar)
+			for row := 0; row < len(own); row += cols {
+				m.AddProduct(squares, own[row:row+cols], own[row:row+cols], 1)
+			}
 		}
 		factors := ar.Floats(cols)
 		for i := range l.in {
@@ -480,17 +488,21 @@ func (c *Change) decompose(r *reader, s *sum, l layout) (*Delta, error) {
 			for _, v := range squares[i*l.kernel : (i+1)*l.kernel] {
 				total += float64(v)
 			}
-			f := scale[i] / norm(total)
+			f := strength * scale[i] / norm(total)
 			for k := range l.kernel {
 				factors[i*l.kernel+k] = f
 			}
 		}
-		m.Blend(w, w, 1-strength, 0)
-		for i := range to - from {
-			m.AddProduct(w[i*cols:(i+1)*cols], merged[i*cols:(i+1)*cols], factors, strength)
-		}
+		m.BlendColumns(w, merged, 1-strength, factors)
 	}}, nil
 }
+
+// Rows that are passed over several times are taken so many values at a time, which
+// stay in the processor's cache; but no fewer rows than a product needs to be fast.
+const (
+	cachedValues = 1 << 16
+	minRows      = 24
+)
 
 // norm is the length of a vector from its sum of squares, never 0.
 func norm(squares float64) float32 {
