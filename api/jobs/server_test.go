@@ -20,6 +20,7 @@ import (
 	"sdworker/api/a1111"
 	"sdworker/api/jobs"
 	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -70,7 +71,7 @@ func start(t *testing.T, with setup) *fixture {
 		}
 	}
 	f.queue = inference.NewQueue(f.gen, inference.QueueOptions{Depth: with.depth})
-	cfg := sdapi.Config{Queue: f.queue, Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.New(zerolog.NewTestWriter(t))}
+	cfg := sdapi.Config{Config: generation.Config{Queue: f.queue, Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.New(zerolog.NewTestWriter(t))}}
 	if with.api != nil {
 		with.api(&cfg)
 	}

@@ -23,6 +23,7 @@ import (
 	"sdworker/api/a1111"
 	"sdworker/api/jobs"
 	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
 	"sdworker/internal/publicnet"
@@ -75,7 +76,7 @@ func startHooked(t *testing.T, status ...int) *hooked {
 	t.Helper()
 	h := &hooked{t: t, gen: &sdapitest.Generator{}, receiver: &receiver{status: status}}
 	queue := inference.NewQueue(h.gen, inference.QueueOptions{})
-	api, err := sdapi.New(sdapi.Config{Queue: queue, Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.Nop()})
+	api, err := sdapi.New(sdapi.Config{Config: generation.Config{Queue: queue, Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.Nop()}})
 	require.NoError(t, err)
 	h.jobs = jobs.New(jobs.Config{API: a1111.Client{Handler: api}, Queue: queue, Keep: 24 * time.Hour, Webhooks: jobs.Webhooks{Secret: hookSecret, Transport: h.receiver}})
 	t.Cleanup(func() {

@@ -19,6 +19,7 @@ import (
 	"sdworker/api/gate"
 	"sdworker/api/mcp"
 	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -35,7 +36,7 @@ func start(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{gen: &sdapitest.Generator{}}
 	f.queue = inference.NewQueue(f.gen, inference.QueueOptions{Depth: 2})
-	api, err := sdapi.New(sdapi.Config{Queue: f.queue, Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), OutputDir: t.TempDir(), Log: zerolog.New(zerolog.NewTestWriter(t)), Seed: func() int64 { return 4242 }})
+	api, err := sdapi.New(sdapi.Config{Config: generation.Config{Queue: f.queue, Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), OutputDir: t.TempDir(), Log: zerolog.New(zerolog.NewTestWriter(t)), Seed: func() int64 { return 4242 }}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, api.Close()) })
 	f.server = mcp.New(mcp.Config{API: a1111.Client{Handler: gate.NewMux(gate.Policy{}, nil, api.Door())}, Queue: f.queue, Version: "test"})

@@ -19,6 +19,7 @@ import (
 	"sdworker/api/gate"
 	"sdworker/api/openai"
 	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -38,7 +39,7 @@ type fixture struct {
 func start(t *testing.T, change ...func(*sdapi.Config)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, gen: &sdapitest.Generator{}}
-	cfg := sdapi.Config{Queue: inference.NewQueue(f.gen, inference.QueueOptions{Depth: 1}), Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.New(zerolog.NewTestWriter(t))}
+	cfg := sdapi.Config{Config: generation.Config{Queue: inference.NewQueue(f.gen, inference.QueueOptions{Depth: 1}), Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.New(zerolog.NewTestWriter(t))}}
 	for _, c := range change {
 		c(&cfg)
 	}

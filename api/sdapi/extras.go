@@ -6,12 +6,15 @@ import (
 	"html"
 	"math"
 	"net/http"
-	"slices"
 	"strings"
 
 	"sdworker/api/budget"
 	"sdworker/api/infotext"
+	"sdworker/api/sdapi/exception"
+	"sdworker/api/sdapi/fastapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/pyjson"
+	"sdworker/api/sdapi/request"
 	"sdworker/api/sdapi/schema"
 	"sdworker/fault"
 	"sdworker/inference"
@@ -25,17 +28,17 @@ func (s *Server) extrasSingle(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer place.Release()
-	body, err := s.readModel(r, &schema.ExtrasSingle)
+	body, err := fastapi.ReadModel(r, &schema.ExtrasSingle)
 	if err != nil {
 		return err
 	}
-	in := &fields{Values: body}
-	files, info, err := s.extras(r.Context(), place, in, []any{in.text("image")})
+	in := &request.Fields{Values: body}
+	files, info, err := s.extras(r.Context(), place, in, []any{in.Text("image")})
 	if err != nil {
 		return err
 	}
 	if len(files) == 0 {
-		return crash("IndexError", "list index out of range")
+		return exception.Crash("IndexError", "list index out of range")
 	}
 	return writeExtras(w, pyjson.NewObject("html_info", info, "image", files[0]))
 }
@@ -47,13 +50,13 @@ func (s *Server) extrasBatch(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer place.Release()
-	body, err := s.readModel(r, &schema.ExtrasBatch)
+	body, err := fastapi.ReadModel(r, &schema.ExtrasBatch)
 	if err != nil {
 		return err
 	}
-	in := &fields{Values: body}
+	in := &request.Fields{Values: body}
 	var images []any
-	for _, v := range in.list("imageList") {
+	for _, v := range in.List("imageList") {
 		data, _ := v.(*pyjson.Object).Get("data")
 		images = append(images, data)
 	}
@@ -69,26 +72,26 @@ func writeExtras(w http.ResponseWriter, reply *pyjson.Object) error {
 	if err != nil {
 		return err
 	}
-	writePlain(w, http.StatusOK, "application/json", body)
+	fastapi.WritePlain(w, http.StatusOK, "application/json", body)
 	return nil
 }
 
 // extras processes pictures in one turn of the queue. info describes the last
 // one, as in A1111.
-func (s *Server) extras(ctx context.Context, place *inference.Place, in *fields, images []any) (files []any, info string, err error) {
-	o := s.options.Values()
+func (s *Server) extras(ctx context.Context, place *inference.Place, in *request.Fields, images []any) (files []any, info string, err error) {
+	o := s.Options.Values()
 	type source struct {
 		pixels imageio.RGB
 		texts  []imageio.Text
 		text   string
 	}
 	var sources []source
-	decoded, raws, err := s.pictures(ctx, images, o)
+	decoded, raws, err := s.Pictures(ctx, images, o)
 	if err != nil {
 		return nil, "", err
 	}
 	for i, m := range decoded {
-		from := source{pixels: m.RGB(colour(o.Text("img2img_background_color")))}
+		from := source{pixels: m.RGB(generation.Colour(o.Text("img2img_background_color")))}
 		var items []imageio.Item
 		from.text, items = infotext.FromFile(raws[i])
 		for _, item := range items {
@@ -104,13 +107,13 @@ func (s *Server) extras(ctx context.Context, place *inference.Place, in *fields,
 	}
 	var model inference.Files
 	if p.needsEngine() {
-		if _, model, err = s.chosenFiles(o); err != nil {
+		if _, model, err = s.ChosenFiles(o); err != nil {
 			return nil, "", err
 		}
 	}
-	var done []encodable
+	var done []generation.Encodable
 	var said string
-	err = place.Do(ctx, inference.Job{ID: taskID("extras"), Name: "extras"},
+	err = place.Do(ctx, inference.Job{ID: generation.TaskID("extras"), Name: "extras"},
 		func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
 			if p.needsEngine() && gen.Status().Engine.Checkpoint == "" {
 				if err := gen.Load(ctx, model, hooks); err != nil {
@@ -126,7 +129,7 @@ func (s *Server) extras(ctx context.Context, place *inference.Place, in *fields,
 					return err
 				}
 				said = strings.Join(notes, ", ")
-				done = append(done, s.markExtra(encodable{pixels: pixels, text: from.text, more: append(from.texts, imageio.Text{Key: "postprocessing", Value: said})}))
+				done = append(done, s.MarkExtra(generation.Encodable{Pixels: pixels, Text: from.text, More: append(from.texts, imageio.Text{Key: "postprocessing", Value: said})}))
 			}
 			return nil
 		})
@@ -134,14 +137,14 @@ func (s *Server) extras(ctx context.Context, place *inference.Place, in *fields,
 		return nil, "", err
 	}
 	info = "<p>" + html.EscapeString(said) + "</p>"
-	if !in.flag("show_extras_results", true) {
+	if !in.Flag("show_extras_results", true) {
 		return []any{}, info, nil
 	}
-	encoded, err := encodeAll(ctx, done, o)
+	encoded, err := generation.EncodeAll(ctx, done, o)
 	if err != nil {
 		return nil, "", err
 	}
-	return pictures(encoded), info, nil
+	return generation.Pictures(encoded), info, nil
 }
 
 // postprocessing is what an extras request asks for.
@@ -158,24 +161,24 @@ type postprocessing struct {
 	faces        []string // notes of the face restorers, which have no model
 }
 
-func (s *Server) postprocessing(in *fields) (*postprocessing, error) {
+func (s *Server) postprocessing(in *request.Fields) (*postprocessing, error) {
 	factor, _ := in.Get("upscaling_resize")
 	p := &postprocessing{
-		toSize: in.whole("resize_mode") == 1, factor: factor, scale: in.number("upscaling_resize"),
-		width: in.whole("upscaling_resize_w"), height: in.whole("upscaling_resize_h"), crop: in.flag("upscaling_crop", true),
-		secondWeight: in.number("extras_upscaler_2_visibility"),
+		toSize: in.Whole("resize_mode") == 1, factor: factor, scale: in.Number("upscaling_resize"),
+		width: in.Whole("upscaling_resize_w"), height: in.Whole("upscaling_resize_h"), crop: in.Flag("upscaling_crop", true),
+		secondWeight: in.Number("extras_upscaler_2_visibility"),
 	}
-	if in.err != nil {
-		return nil, in.err
+	if in.Err != nil {
+		return nil, in.Err
 	}
 	if math.IsNaN(p.scale) || math.IsInf(p.scale, 0) {
 		return nil, pyjson.ErrNotFinite
 	}
 	var err error
-	if p.first, err = s.upscaler(in.text("upscaler_1")); err != nil || p.first == nil {
+	if p.first, err = s.Upscaler(in.Text("upscaler_1")); err != nil || p.first == nil {
 		return p.withFaces(in), err
 	}
-	if p.second, err = s.upscaler(in.text("upscaler_2")); err != nil {
+	if p.second, err = s.Upscaler(in.Text("upscaler_2")); err != nil {
 		return nil, err
 	}
 	if p.secondWeight <= 0 {
@@ -184,13 +187,13 @@ func (s *Server) postprocessing(in *fields) (*postprocessing, error) {
 	return p.withFaces(in), nil
 }
 
-func (p *postprocessing) withFaces(in *fields) *postprocessing {
-	if v := in.number("gfpgan_visibility"); v > 0 {
+func (p *postprocessing) withFaces(in *request.Fields) *postprocessing {
+	if v := in.Number("gfpgan_visibility"); v > 0 {
 		p.faces = append(p.faces, "GFPGAN visibility: "+infotext.Quote(rounded(v)))
 	}
-	if v := in.number("codeformer_visibility"); v > 0 {
+	if v := in.Number("codeformer_visibility"); v > 0 {
 		p.faces = append(p.faces, "CodeFormer visibility: "+infotext.Quote(rounded(v)),
-			"CodeFormer weight: "+infotext.Quote(in.number("codeformer_weight")))
+			"CodeFormer weight: "+infotext.Quote(in.Number("codeformer_weight")))
 	}
 	return p
 }
@@ -202,20 +205,6 @@ func (p *postprocessing) needsEngine() bool {
 }
 
 func rounded(v float64) float64 { return math.Round(v*1000) / 1000 }
-
-// upscaler finds an upscaler by name; nil for None.
-func (s *Server) upscaler(name string) (*inference.UpscaleRequest, error) {
-	if name == "None" {
-		return nil, nil
-	}
-	if slices.Contains(builtinUpscalers, name) {
-		return &inference.UpscaleRequest{Upscaler: name}, nil
-	}
-	if u, ok := s.findUpscaler(name); ok {
-		return &inference.UpscaleRequest{Upscaler: name, Model: u.model}, nil
-	}
-	return nil, crash("AssertionError", "could not find upscaler named %s", name)
-}
 
 // apply processes one picture and returns the entries of its text.
 func (p *postprocessing) apply(ctx context.Context, gen inference.Generator, hooks inference.Hooks, m imageio.RGB) (imageio.RGB, []string, error) {
@@ -230,8 +219,8 @@ func (p *postprocessing) apply(ctx context.Context, gen inference.Generator, hoo
 	} else {
 		notes = append(notes, "Postprocess upscale by: "+infotext.Quote(p.factor))
 	}
-	if side := scale * float64(max(m.W, m.H)); side >= maxExtrasSide || scale*float64(min(m.W, m.H)) < 8 {
-		return m, nil, fault.FieldError("upscaling_resize", "the result would have a side of %d pixels, want 8 to %d", int(side), maxExtrasSide)
+	if side := scale * float64(max(m.W, m.H)); side >= generation.MaxExtrasSide || scale*float64(min(m.W, m.H)) < 8 {
+		return m, nil, fault.FieldError("upscaling_resize", "the result would have a side of %d pixels, want 8 to %d", int(side), generation.MaxExtrasSide)
 	}
 	if err := budget.TakePixels(ctx, int(scale*float64(m.W)), int(scale*float64(m.H))); err != nil {
 		return m, nil, err
@@ -264,9 +253,6 @@ func (p *postprocessing) apply(ctx context.Context, gen inference.Generator, hoo
 	}
 	return out, append(notes, p.faces...), nil
 }
-
-// maxExtrasSide bounds the result of an upscaling in pixels.
-const maxExtrasSide = 2 * inference.MaxSide
 
 // mix moves m towards other by weight 0..1, cutting fractions as Pillow's blend
 // does. Both have the same size.

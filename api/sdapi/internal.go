@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"sort"
 
+	"sdworker/api/sdapi/fastapi"
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 )
@@ -27,7 +28,7 @@ func quickSettings(*http.Request) (any, error) {
 }
 
 // sysinfo handles GET /internal/sysinfo and /internal/sysinfo-download.
-func (s *Server) sysinfo(attachment bool) handler {
+func (s *Server) sysinfo(attachment bool) fastapi.Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		status := s.cfg.Queue.Generator().Status()
 		info := map[string]any{
@@ -49,7 +50,7 @@ func (s *Server) sysinfo(attachment bool) handler {
 		if attachment {
 			w.Header().Set("Content-Disposition", `attachment; filename="sysinfo-`+s.cfg.Now().Format("2006-01-02-15-04")+`.json"`)
 		}
-		write(w, r, http.StatusOK, "text/plain; charset=utf-8", text)
+		fastapi.Write(w, r, http.StatusOK, "text/plain; charset=utf-8", text)
 		return nil
 	}
 }
@@ -104,7 +105,7 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) error {
 
 // stop handles POST /sdapi/v1/server-stop.
 func (s *Server) stop(w http.ResponseWriter, r *http.Request) error {
-	write(w, r, http.StatusOK, "text/plain; charset=utf-8", []byte("Stopping."))
+	fastapi.Write(w, r, http.StatusOK, "text/plain; charset=utf-8", []byte("Stopping."))
 	s.cfg.ServerStop()
 	return nil
 }

@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"sdworker/api/sdapi/fastapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference/sampler"
 	"sdworker/models"
-	"sdworker/models/catalog"
 	"sdworker/sd1"
 )
 
@@ -53,15 +55,9 @@ func listSchedulers(*http.Request) (any, error) {
 	return list, nil
 }
 
-// embeddings lists the textual inversions whose number of vectors is known, of
-// every model family: A1111's list also names those that do not fit.
-func (s *Server) embeddings() []catalog.EmbeddingFile {
-	return slices.DeleteFunc(s.cfg.Catalog.Embeddings(), func(e catalog.EmbeddingFile) bool { return e.Content.Vectors == 0 })
-}
-
 func listLatentModes(*http.Request) (any, error) {
 	list := []any{}
-	for _, name := range latentModes {
+	for _, name := range generation.LatentModes {
 		list = append(list, pyjson.NewObject("name", name))
 	}
 	return list, nil
@@ -70,7 +66,7 @@ func listLatentModes(*http.Request) (any, error) {
 // listModels is GET /sdapi/v1/sd-models.
 func (s *Server) listModels(*http.Request) (any, error) {
 	list := []any{}
-	for _, c := range s.checkpoints() {
+	for _, c := range s.Checkpoints() {
 		list = append(list, pyjson.NewObject("title", c.Title(), "model_name", c.ModelName(), "hash", orNull(c.ShortHash()),
 			"sha256", orNull(c.SHA256), "filename", c.Path, "config", orNull(models.ConfigBeside(c.Path))))
 	}
@@ -86,7 +82,7 @@ func orNull(s string) any {
 
 func (s *Server) listVAEs(*http.Request) (any, error) {
 	list := []any{}
-	for _, v := range s.vaes() {
+	for _, v := range s.VAEs() {
 		list = append(list, pyjson.NewObject("model_name", v.FileName(), "filename", v.Path))
 	}
 	return list, nil
@@ -102,7 +98,7 @@ var faceRestorers = []any{
 // in "skipped".
 func (s *Server) listEmbeddings(*http.Request) (any, error) {
 	loaded, skipped := pyjson.NewObject(), pyjson.NewObject()
-	for _, f := range s.embeddings() {
+	for _, f := range s.Embeddings() {
 		e, into := f.Content, loaded
 		if e.Shape != sd1.TextWidth {
 			into = skipped
@@ -139,9 +135,9 @@ func (s *Server) refresh(*http.Request) (any, error) {
 
 // noTraining answers the routes that create and train models in the way in which
 // A1111 reports a failure.
-func (s *Server) noTraining(what string) handler {
+func (s *Server) noTraining(what string) fastapi.Handler {
 	return s.value(func(r *http.Request) (any, error) {
-		if _, err := s.readObject(r); err != nil {
+		if _, err := fastapi.ReadObject(r); err != nil {
 			return nil, err
 		}
 		return pyjson.NewObject("info", what+" error: this server does not train models"), nil
@@ -243,4 +239,92 @@ func (s *Server) listHypernetworks(*http.Request) (any, error) {
 		out = append(out, pyjson.NewObject("name", h.Name, "path", h.Path))
 	}
 	return out, nil
+}
+
+// listStyles is GET /sdapi/v1/prompt-styles, with a heading for each file when
+// there are several.
+func (s *Server) listStyles() []any {
+	list := []any{}
+	files := s.StyleFiles()
+	for _, f := range files {
+		if len(files) > 1 {
+			stem := strings.TrimSuffix(filepath.Base(f.Path), filepath.Ext(f.Path))
+			list = append(list, pyjson.NewObject("name", centred(" "+strings.ToUpper(stem)+" ", 40), "prompt", nil, "negative_prompt", nil))
+		}
+		for _, style := range f.Styles {
+			list = append(list, pyjson.NewObject("name", style.Name, "prompt", style.Prompt, "negative_prompt", style.NegativePrompt))
+		}
+	}
+	return list
+}
+
+// centred fills a text with dashes to n characters on both sides.
+func centred(text string, n int) string {
+	gap := max(0, n-len(text))
+	return strings.Repeat("-", gap/2) + text + strings.Repeat("-", gap-gap/2)
+}
+
+// upscalerScale is what A1111 shows for upscalers of any factor.
+const upscalerScale = 4.0
+
+// listUpscalers is GET /sdapi/v1/upscalers.
+func (s *Server) listUpscalers(*http.Request) (any, error) {
+	list := []any{}
+	for _, name := range generation.BuiltinUpscalers {
+		list = append(list, pyjson.NewObject("name", name, "model_name", nil, "model_path", nil, "model_url", nil, "scale", upscalerScale))
+	}
+	for _, u := range s.Upscalers() {
+		list = append(list, pyjson.NewObject("name", u.Name, "model_name", orNull(u.Stem), "model_path", u.Model.Path, "model_url", nil, "scale", upscalerScale))
+	}
+	return list, nil
+}
+
+// listRealESRGAN is GET /sdapi/v1/realesrgan-models: those upscalers that are of
+// this kind by their name.
+func (s *Server) listRealESRGAN(*http.Request) (any, error) {
+	list := []any{}
+	for _, u := range s.Upscalers() {
+		name := strings.NewReplacer("-", "", "_", "", " ", "").Replace(strings.ToLower(u.Name))
+		if strings.Contains(name, "realesrgan") || strings.HasPrefix(name, "resrgan") {
+			list = append(list, pyjson.NewObject("name", u.Name, "path", u.Model.Path, "scale", int64(upscalerScale)))
+		}
+	}
+	return list, nil
+}
+
+// listScripts is GET /sdapi/v1/scripts.
+func (s *Server) listScripts() *pyjson.Object {
+	names := func(t *generation.Tab) []string {
+		list := []string{}
+		for _, one := range s.Scripts() {
+			if slices.Contains(one.Tabs, t) {
+				list = append(list, one.Name)
+			}
+		}
+		return list
+	}
+	return pyjson.NewObject("txt2img", names(generation.Txt2Img), "img2img", names(generation.Img2Img))
+}
+
+// scriptInfo is GET /sdapi/v1/script-info.
+func (s *Server) scriptInfo() []any {
+	list := []any{}
+	for _, t := range generation.BothTabs {
+		for _, one := range s.Scripts() {
+			if !slices.Contains(one.Tabs, t) {
+				continue
+			}
+			args := []any{}
+			for _, a := range one.Args {
+				var choices any
+				if a.Choices != nil {
+					choices = a.Choices
+				}
+				args = append(args, pyjson.NewObject("label", a.Label, "value", a.Value,
+					"minimum", a.Minimum, "maximum", a.Max, "step", a.Step, "choices", choices))
+			}
+			list = append(list, pyjson.NewObject("name", one.Name, "is_alwayson", one.AlwaysOn, "is_img2img", t == generation.Img2Img, "args", args))
+		}
+	}
+	return list
 }

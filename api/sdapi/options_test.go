@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/fault"
 	"sdworker/inference"
@@ -131,7 +132,7 @@ func TestStartCheckpoint(t *testing.T) {
 		require.Equal(t, "/models/other.safetensors", f.gen.Last().Files.Checkpoint)
 	}
 	f := start(t)
-	_, err := sdapi.New(sdapi.Config{Queue: f.queue, Catalog: f.catalog.Catalog, Hashes: f.catalog, Checkpoint: "zzz"})
+	_, err := sdapi.New(sdapi.Config{Config: generation.Config{Queue: f.queue, Catalog: f.catalog.Catalog, Hashes: f.catalog, Checkpoint: "zzz"}})
 	require.ErrorContains(t, err, `no checkpoint is called "zzz"`)
 	f.catalog.Tell()
 	got := f.post("/sdapi/v1/txt2img", small(nil))

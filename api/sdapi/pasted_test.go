@@ -14,7 +14,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	texts "sdworker/api/infotext"
-	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -174,8 +173,14 @@ func TestEveryKeyIsReadBack(t *testing.T) {
 	for key := range notRead {
 		seen[key] = true
 	}
-	written := slices.Concat(sdapi.ToldKeys(), setKeys(t, "../infotext", `t\.set\("([^"]+)"`), setKeys(t, ".", `addText\("([^"]+)"`), setKeys(t, ".", `Entry\{Key: "([^"]+)",`))
-	require.Greater(t, len(written), 100)
+	written := slices.Concat(
+		setKeys(t, "../infotext", `t\.set\("([^"]+)"`), setKeys(t, "generation", `addText\("([^"]+)"`), setKeys(t, "generation", `Entry\{Key: "([^"]+)",`), setKeys(t, "scripts", `Entry\{Key: "([^"]+)",`),
+		setKeys(t, "generation", `\t\{"([A-Z][^"]+)", \d+\}`), setKeys(t, "scripts", `\{Key: "([^"]+)", Arg: \d+\}`), setKeys(t, "generation", `"((?:freeu|pagi|apgisyourcfg)_\w+|CFG-Zero star|Soft inpainting [a-z ]+)"`),
+	)
+	for _, key := range setKeys(t, "generation", `, key: "([^"]+)"\}`) {
+		written = append(written, "ADetailer "+key)
+	}
+	require.Greater(t, len(written), 140)
 	for _, key := range written {
 		if !slices.Contains([]string{"Script", "ADetailer ", "ControlNet ", "Fixed "}, key) { // plots have TestXYZTexts, units of ControlNet no pictures
 			require.True(t, seen[key], "no request of this test has %q in its text", key)

@@ -1,6 +1,7 @@
 package sdapi
 
 import (
+	"sdworker/api/sdapi/generation"
 	"sdworker/inference/clip"
 	"sdworker/inference/rng"
 	"sdworker/inference/sampler"
@@ -56,7 +57,7 @@ var pictureOptions = []struct {
 	{"initial_noise_multiplier", nil},
 	{"inpainting_mask_weight", nil},
 	{"overlay_inpaint", nil},
-	{"ad_bbox_sortby", detailOrders},
+	{"ad_bbox_sortby", generation.DetailOrders},
 	{"ad_same_seed_for_each_tab", nil},
 	{"ad_dynamic_denoise_power", nil},
 	{"ad_match_inpaint_bbox_size", []string{"Off", "Free"}},
@@ -64,7 +65,7 @@ var pictureOptions = []struct {
 
 // PictureOptions lists them.
 func (s *Server) PictureOptions() []PictureOption {
-	o := s.options.Values()
+	o := s.Options.Values()
 	list := make([]PictureOption, len(pictureOptions))
 	for i, p := range pictureOptions {
 		list[i] = PictureOption{Name: p.name, Value: o.Get(p.name), Choices: p.choices}

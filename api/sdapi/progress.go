@@ -2,11 +2,12 @@ package sdapi
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
-	"sync"
 
+	"sdworker/api/sdapi/fastapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/pyjson"
+	"sdworker/api/sdapi/request"
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 )
@@ -44,9 +45,9 @@ func stateOf(running inference.JobState) jobState {
 // jobName is the text of "job": the kind of job until its batches are counted.
 func jobName(j inference.JobState) string {
 	switch {
-	case j.Progress.Jobs > 0 && (j.Name == txt2img.name || j.Name == img2img.name):
+	case j.Progress.Jobs > 0 && (j.Name == generation.Txt2Img.Name || j.Name == generation.Img2Img.Name):
 		return "Batch " + strconv.Itoa(min(j.Progress.Job+1, j.Progress.Jobs)) + " out of " + strconv.Itoa(j.Progress.Jobs)
-	case j.Name == txt2img.name || j.Name == img2img.name:
+	case j.Name == generation.Txt2Img.Name || j.Name == generation.Img2Img.Name:
 		return "scripts_" + j.Name
 	}
 	return j.Name
@@ -66,7 +67,7 @@ func (s *Server) progress(r *http.Request) (any, error) {
 		elapsed := s.cfg.Now().Sub(j.Started).Seconds()
 		eta = elapsed/fraction - elapsed
 		if !skipImage && j.Preview != nil {
-			file, err := encode(encodable{pixels: *j.Preview}, s.options.Values())
+			file, err := generation.Encode(generation.Encodable{Pixels: *j.Preview}, s.Options.Values())
 			if err != nil {
 				return nil, err
 			}
@@ -83,7 +84,7 @@ func textInfo(j inference.JobState) any { return orNull(j.Progress.Phase.Text())
 func (j jobState) object() *pyjson.Object {
 	timestamp := "0"
 	if !j.Started.IsZero() {
-		timestamp = j.Started.Format(timestampLayout)
+		timestamp = j.Started.Format(generation.TimestampLayout)
 	}
 	no := 0
 	if j.running {
@@ -102,9 +103,6 @@ func (j jobState) object() *pyjson.Object {
 	)
 }
 
-// timestampLayout is A1111's job_timestamp.
-const timestampLayout = "20060102150405"
-
 var taskProgress = &schema.Model{Name: "modules__progress__ProgressRequest", Fields: []schema.Field{
 	{Name: "id_task", Kind: schema.String, Nullable: true},
 	{Name: "id_live_preview", Kind: schema.Integer, Default: int64(-1)},
@@ -113,15 +111,15 @@ var taskProgress = &schema.Model{Name: "modules__progress__ProgressRequest", Fie
 
 // internalProgress handles POST /internal/progress, which knows tasks by id.
 func (s *Server) internalProgress(r *http.Request) (any, error) {
-	body, err := s.readModel(r, taskProgress)
+	body, err := fastapi.ReadModel(r, taskProgress)
 	if err != nil {
 		return nil, err
 	}
-	in := fields{Values: body}
-	id := in.text("id_task")
+	in := request.Fields{Values: body}
+	id := in.Text("id_task")
 	state, ahead, found := s.cfg.Queue.Find(id)
 	active := found && !state.Started.IsZero()
-	reply := pyjson.NewObject("active", active, "queued", found && !active, "completed", s.finished.has(id),
+	reply := pyjson.NewObject("active", active, "queued", found && !active, "completed", s.Finished.Has(id),
 		"progress", nil, "eta", nil, "live_preview", nil, "id_live_preview", -1, "textinfo", nil)
 	if !active {
 		text := "Waiting..."
@@ -139,7 +137,7 @@ func (s *Server) internalProgress(r *http.Request) (any, error) {
 	reply.Set("textinfo", textInfo(state))
 	seen, _ := in.Get("id_live_preview")
 	reply.Set("id_live_preview", seen)
-	if in.flag("live_preview", true) && seen != int64(state.PreviewID) {
+	if in.Flag("live_preview", true) && seen != int64(state.PreviewID) {
 		picture, err := s.LivePreview(state)
 		if err != nil {
 			return nil, err
@@ -155,44 +153,20 @@ func (s *Server) internalProgress(r *http.Request) (any, error) {
 // LivePreview is the latest preview of a job as a data URL, in the format of the
 // options; "" where there is none or the options want none.
 func (s *Server) LivePreview(j inference.JobState) (string, error) {
-	o := s.options.Values()
+	o := s.Options.Values()
 	if !o.Bool("live_previews_enable") || j.Preview == nil {
 		return "", nil
 	}
 	format := o.Text("live_previews_image_format")
-	file, err := encodeAs(format, encodable{pixels: *j.Preview}, o)
+	file, err := generation.EncodeAs(format, generation.Encodable{Pixels: *j.Preview}, o)
 	if err != nil {
 		return "", err
 	}
-	return "data:" + mediaType(format) + ";base64," + base64Text(file), nil
+	return "data:" + generation.MediaType(format) + ";base64," + generation.Base64Text(file), nil
 }
 
 // pendingTasks handles GET /internal/pending-tasks.
 func (s *Server) pendingTasks(*http.Request) (any, error) {
 	ids := s.cfg.Queue.Waiting()
 	return pyjson.NewObject("size", len(ids), "tasks", ids), nil
-}
-
-// finishedTasks remembers the ids of the last jobs.
-type finishedTasks struct {
-	mu  sync.Mutex
-	ids []string
-}
-
-// rememberedTasks is how many finished tasks A1111 knows.
-const rememberedTasks = 16
-
-func (f *finishedTasks) add(id string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ids = append(f.ids, id)
-	if len(f.ids) > rememberedTasks {
-		f.ids = slices.Delete(f.ids, 0, 1)
-	}
-}
-
-func (f *finishedTasks) has(id string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return id != "" && slices.Contains(f.ids, id)
 }

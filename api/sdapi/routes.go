@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"sdworker/api/gate"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
@@ -32,16 +33,16 @@ func (s *Server) table() []route {
 // jobRoutes make and follow pictures.
 func (s *Server) jobRoutes() []route {
 	return []route{
-		{method: post, path: api + "txt2img", handle: s.generate(txt2img), body: txt2img.model, summary: "Make pictures from a text"},
-		{method: post, path: api + "img2img", handle: s.generate(img2img), body: img2img.model, summary: "Make pictures from pictures"},
+		{method: post, path: api + "txt2img", handle: s.Generate(generation.Txt2Img), body: generation.Txt2Img.Model, summary: "Make pictures from a text"},
+		{method: post, path: api + "img2img", handle: s.Generate(generation.Img2Img), body: generation.Img2Img.Model, summary: "Make pictures from pictures"},
 		{method: post, path: api + "extra-single-image", handle: s.extrasSingle, body: &schema.ExtrasSingle, summary: "Enlarge one picture"},
 		{method: post, path: api + "extra-batch-images", handle: s.extrasBatch, body: &schema.ExtrasBatch, summary: "Enlarge several pictures"},
-		{method: post, path: api + "png-info", handle: s.value(s.pngInfo), body: &schema.PNGInfo, summary: "Read the generation parameters of a picture"},
+		{method: post, path: api + "png-info", handle: s.value(s.PNGInfo), body: &schema.PNGInfo, summary: "Read the generation parameters of a picture"},
 		{
 			method: get, path: api + "progress", handle: s.value(s.progress), summary: "The running job",
 			query: []schema.Field{{Name: "skip_current_image", Kind: schema.Boolean, Default: false}},
 		},
-		{method: post, path: api + "interrogate", handle: s.value(s.interrogate), body: &schema.Interrogate, summary: "Describe a picture"},
+		{method: post, path: api + "interrogate", handle: s.value(s.Interrogate), body: &schema.Interrogate, summary: "Describe a picture"},
 		{method: post, path: api + "interrupt", handle: s.value(s.interrupt), summary: "End the running job with what there is"},
 		{method: post, path: api + "skip", handle: s.value(s.skip), summary: "End the running batch"},
 	}
@@ -75,8 +76,8 @@ func (s *Server) listRoutes() []route {
 		{method: get, path: api + "prompt-styles", handle: s.value(func(*http.Request) (any, error) { return s.listStyles(), nil }), summary: "Prompt styles"},
 		{method: get, path: api + "embeddings", handle: s.value(s.listEmbeddings), summary: "Textual inversions"},
 		{method: get, path: api + "memory", handle: s.value(s.memory), summary: "Memory in use, in bytes"},
-		{method: get, path: api + "scripts", handle: s.answer(listScripts()), summary: "Scripts"},
-		{method: get, path: api + "script-info", handle: s.answer(scriptInfo()), summary: "Scripts with their arguments"},
+		{method: get, path: api + "scripts", handle: s.answer(s.listScripts()), summary: "Scripts"},
+		{method: get, path: api + "script-info", handle: s.answer(s.scriptInfo()), summary: "Scripts with their arguments"},
 		{method: get, path: api + "extensions", handle: s.answer([]any{}), summary: "Extensions; there are none"},
 		{method: get, path: api + "loras", handle: s.value(s.listLoRAs), access: gate.Guests, summary: "LoRA files"},
 	}
@@ -104,7 +105,7 @@ var anyObject = &schema.Model{Name: "Args"}
 // controlRoutes are those of the ControlNet extension, which A1111's API
 // authentication does not cover.
 func (s *Server) controlRoutes() []route {
-	settings := pyjson.NewObject("control_net_unit_count", controlUnits)
+	settings := pyjson.NewObject("control_net_unit_count", generation.ControlUnits)
 	return []route{
 		{method: get, path: "/controlnet/version", handle: s.answer(pyjson.NewObject("version", controlNetVersion)), access: gate.Guests, summary: "Version of the ControlNet API"},
 		{
@@ -158,4 +159,13 @@ func (s *Server) pageRoutes() []route {
 		route{method: get, path: "/healthz", handle: s.value(s.health), access: gate.Anyone, summary: "The server answers"},
 		route{method: get, path: "/readyz", handle: s.ready, access: gate.Anyone, also: "503", summary: "A model is loaded"},
 	)
+}
+
+// detailRoutes are those of the ADetailer extension.
+func (s *Server) detailRoutes() []route {
+	return []route{
+		{method: get, path: "/adetailer/v1/version", handle: s.answer(pyjson.NewObject("version", generation.ADetailerVersion)), access: gate.Guests, summary: "Version of the ADetailer API"},
+		{method: get, path: "/adetailer/v1/schema", handle: s.answer(generation.DetailSchema()), access: gate.Guests, summary: "Fields of a unit of ADetailer"},
+		{method: get, path: "/adetailer/v1/ad_model", handle: s.value(s.ListDetectors), access: gate.Guests, summary: "Models of ADetailer"},
+	}
 }

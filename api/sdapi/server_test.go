@@ -18,6 +18,7 @@ import (
 
 	"sdworker/api/gate"
 	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -40,11 +41,11 @@ func start(tb testing.TB, change ...func(*sdapi.Config)) *fixture {
 	tb.Helper()
 	f := &fixture{t: tb, gen: &sdapitest.Generator{}, catalog: sdapitest.NewCatalog()}
 	f.queue = inference.NewQueue(f.gen, inference.QueueOptions{})
-	cfg := sdapi.Config{
+	cfg := sdapi.Config{Config: generation.Config{
 		Queue: f.queue, Catalog: f.catalog.Catalog, Hashes: f.catalog, OutputDir: tb.TempDir(), Log: zerolog.New(zerolog.NewTestWriter(tb)),
 		Seed: func() int64 { return 4242 },
 		Now:  func() time.Time { return time.Date(2024, 4, 22, 10, 20, 30, 0, time.UTC) },
-	}
+	}}
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/internal/atomicfile"
 	"sdworker/internal/cli"
 )
@@ -32,7 +32,7 @@ func (o *outputFiles) check(stdoutIsTerminal bool) error {
 		if err := os.MkdirAll(o.options.Output, 0o755); err != nil {
 			return fmt.Errorf("the output folder cannot be made: %w", err)
 		}
-		o.next = sdapi.NextNumber(o.options.Output)
+		o.next = generation.NextNumber(o.options.Output)
 		return nil
 	default:
 		dir := filepath.Dir(o.options.Output)

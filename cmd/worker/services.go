@@ -14,6 +14,7 @@ import (
 	"sdworker/api/budget"
 	"sdworker/api/gate"
 	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/options"
 	"sdworker/inference"
 	"sdworker/internal/cli"
@@ -54,7 +55,7 @@ func (a *apiSettings) Validate() []error {
 	if a.QueueDepth < 0 {
 		errs = append(errs, fmt.Errorf("QUEUE_DEPTH is %d, it must not be negative", a.QueueDepth))
 	}
-	if p := sdapi.Provenance(a.Provenance); p != sdapi.ProvenanceNone && p != sdapi.ProvenanceIPTC {
+	if p := generation.Provenance(a.Provenance); p != generation.ProvenanceNone && p != generation.ProvenanceIPTC {
 		errs = append(errs, fmt.Errorf("PROVENANCE is %q, it must be iptc or nothing", a.Provenance))
 	}
 	if _, _, err := options.Open(a.OptionsFile); err != nil {
@@ -112,11 +113,11 @@ func newServices(p *program, cfg *common, api *apiSettings, gen inference.Genera
 	}
 	used := newRecentModels(gen, &fetch.Cache{Record: p.fetchRecord()})
 	s := &services{gen: gen, queue: inference.NewQueue(used, inference.QueueOptions{Depth: api.QueueDepth, Jobs: cfg.engine.jobs()}), catalog: files, log: log}
-	config := sdapi.Config{
+	config := sdapi.Config{Config: generation.Config{
 		Queue: s.queue, Catalog: files, Checkpoint: chosen,
-		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, Wildcards: cfg.models.wildcards(p.Environ), OutputDir: api.OutputDir, ImageURLs: api.ImageURLs, Provenance: sdapi.Provenance(api.Provenance),
+		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, Wildcards: cfg.models.wildcards(p.Environ), OutputDir: api.OutputDir, ImageURLs: api.ImageURLs, Provenance: generation.Provenance(api.Provenance),
 		Log: log,
-	}
+	}}
 	if more != nil {
 		more(&config)
 	}

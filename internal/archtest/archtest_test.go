@@ -88,6 +88,9 @@ const leaf = ground + `|inference/(prompt|clip|footprint|textfix|rng|sampler|lat
 // networks matches the small networks that are described as data.
 const networks = `convnet(/.*)?`
 
+// sdapiParts matches what the pictures of the A1111 API are made with.
+const sdapiParts = `inference|models(/catalog)?|formats/embedding|` + leaf + `|api/(budget|gate|infotext)|internal/(publicnet|span)|api/sdapi/(dynamicprompts|exception|fastapi|gridtext|options|pyjson|request|schema|tileplan)`
+
 // rules say what a package may import of the module. The first rule that matches
 // a package counts, and every package needs one.
 var rules = []struct {
@@ -116,8 +119,11 @@ var rules = []struct {
 	{`api/infotext`, `inference|api/sdapi/pyjson|` + leaf, "the parameters text is the same for every door"},
 	{`api/budget`, `fault`, "a full budget is an error of the domain"},
 	{`api/(a1111|webui)`, `$^`, "they know http.Handler only"},
-	{`api/sdapi/sdapitest`, `api/sdapi|inference|models(/catalog)?|formats/embedding|` + leaf, "stand-ins for what the API is made of"},
-	{`api/sdapi(/.*)?`, `inference|models(/catalog)?|formats/embedding|` + leaf + `|api/(budget|gate|infotext)|api/sdapi(/.*)?|internal/(publicnet|span)`, "the API is one door; it must not need another one, nor an engine"},
+	{`api/sdapi/(exception|fastapi|request)`, `fault|api/gate|api/sdapi/(exception|options|pyjson|schema)`, "bodies and errors look the same whatever is asked for"},
+	{`api/sdapi/generation`, sdapiParts, "pictures are made without knowing the routes, nor the scripts that ask for several"},
+	{`api/sdapi/scripts`, sdapiParts + `|api/sdapi/generation`, "scripts make calls of one request without knowing its route"},
+	{`api/sdapi/sdapitest`, `api/sdapi(/generation)?|inference|models(/catalog)?|formats/embedding|` + leaf, "stand-ins for what the API is made of"},
+	{`api/sdapi(/.*)?`, sdapiParts + `|api/sdapi(/.*)?`, "the API is one door; it must not need another one, nor an engine"},
 	{`api/tracing`, `inference|internal/span|` + leaf, "what is traced is the domain's"},
 	{`api/metrics`, `inference|internal/gpustat|` + leaf, "what is counted is the domain's"},
 	{`api/(jobs|mcp|openai)`, `inference|` + leaf + `|internal/publicnet|api/(budget|gate|a1111|infotext|v1)`, "they stand on the A1111 API as its clients"},

@@ -57,7 +57,7 @@ func TestARequestFieldIsInFiveFiles(t *testing.T) {
 	files := append(mention(t, "inpaint_full_res_padding"), mention(t, "Padding")...)
 	slices.Sort(files)
 	require.Equal(t, []string{
-		"api/infotext/mask.go", "api/sdapi/adetailer.go", "api/sdapi/img2img.go", "api/sdapi/schema/generation.go",
-		"api/sdapi/tileplan/tileplan.go", "api/sdapi/ultimate.go", "inference/img2img.go", "inference/request.go",
+		"api/infotext/mask.go", "api/sdapi/generation/adetailer.go", "api/sdapi/generation/img2img.go", "api/sdapi/schema/generation.go",
+		"api/sdapi/scripts/ultimate.go", "api/sdapi/tileplan/tileplan.go", "inference/img2img.go", "inference/request.go",
 	}, slices.Compact(files))
 }

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/sdapitest"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -99,7 +100,7 @@ var HTTPClients = []int{1, 8, 64}
 // without a model.
 func HTTP(ctx context.Context, o HTTPOptions) (*HTTPReport, error) {
 	gen := new(blankGenerator)
-	api, err := sdapi.New(sdapi.Config{Queue: inference.NewQueue(gen, inference.QueueOptions{}), Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.Nop()})
+	api, err := sdapi.New(sdapi.Config{Config: generation.Config{Queue: inference.NewQueue(gen, inference.QueueOptions{}), Catalog: sdapitest.NewCatalog().Catalog, Hashes: sdapitest.NewCatalog(), Log: zerolog.Nop()}})
 	if err != nil {
 		return nil, err
 	}

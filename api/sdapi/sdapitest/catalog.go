@@ -6,7 +6,7 @@ import (
 	"context"
 	"strings"
 
-	"sdworker/api/sdapi"
+	"sdworker/api/sdapi/generation"
 	"sdworker/formats/embedding"
 	"sdworker/internal/fileid"
 	"sdworker/models"
@@ -20,7 +20,7 @@ type Catalog struct {
 	Sum func(ctx context.Context, path string) (string, error)
 }
 
-var _ sdapi.Hashes = (*Catalog)(nil)
+var _ generation.Hashes = (*Catalog)(nil)
 
 // file describes a file by its kind and its path below the folders of the kind.
 func file(kind models.Kind, folder, name string) catalog.Made {
