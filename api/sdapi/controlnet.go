@@ -11,6 +11,7 @@ import (
 	"sdworker/api/sdapi/fastapi"
 	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/options"
+	"sdworker/api/sdapi/picture"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/request"
 	"sdworker/api/sdapi/schema"
@@ -163,7 +164,7 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 	if len(images) == 0 {
 		return exception.Refuse(http.StatusUnprocessableEntity, "No image selected")
 	}
-	decoded, _, err := s.Pictures(r.Context(), images, o)
+	decoded, _, err := s.Reader.All(r.Context(), images, o)
 	if err != nil {
 		return err
 	}
@@ -181,7 +182,7 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 	if module.Depth != 0 {
 		return s.detectDepth(w, r, module, sliders, decoded, o)
 	}
-	var made []generation.Encodable
+	var made []picture.Encodable
 	for i, m := range decoded {
 		if err := r.Context().Err(); err != nil {
 			return err
@@ -198,10 +199,10 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if !module.Masked {
-			made = append(made, generation.Encodable{Pixels: out})
+			made = append(made, picture.Encodable{Pixels: out})
 			continue
 		}
-		mask, _, err := s.Picture(r.Context(), masks[i], o)
+		mask, _, err := s.Reader.One(r.Context(), masks[i], o)
 		if err != nil {
 			return err
 		}
@@ -209,7 +210,7 @@ func (s *Server) detect(w http.ResponseWriter, r *http.Request) error {
 		if alpha.W != out.W || alpha.H != out.H {
 			return exception.Refuse(http.StatusUnprocessableEntity, "image shape ((%d, %d)) not aligned with mask shape ((%d, %d))", out.H, out.W, alpha.H, alpha.W)
 		}
-		made = append(made, generation.Transparent(hint.ShowMask(hint.Picture{RGB: out, Mask: &alpha})))
+		made = append(made, picture.Transparent(hint.ShowMask(hint.Picture{RGB: out, Mask: &alpha})))
 	}
 	return writeMaps(w, r, made, o)
 }
@@ -224,7 +225,7 @@ func (s *Server) detectDepth(w http.ResponseWriter, r *http.Request, module hint
 	if err != nil {
 		return err
 	}
-	var made []generation.Encodable
+	var made []picture.Encodable
 	err = s.cfg.Queue.Do(r.Context(), inference.Job{Name: "preprocessor"}, func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
 		for _, m := range pictures {
 			unit := inference.ControlUnit{
@@ -239,7 +240,7 @@ func (s *Server) detectDepth(w http.ResponseWriter, r *http.Request, module hint
 				if err := budget.TakeResult(ctx, 1, m.W, m.H); err != nil {
 					return err
 				}
-				made = append(made, generation.Transparent(m))
+				made = append(made, picture.Transparent(m))
 			}
 		}
 		return nil
@@ -251,12 +252,12 @@ func (s *Server) detectDepth(w http.ResponseWriter, r *http.Request, module hint
 }
 
 // writeMaps answers with what preprocessors made.
-func writeMaps(w http.ResponseWriter, r *http.Request, made []generation.Encodable, o options.Values) error {
-	files, err := generation.EncodeAll(r.Context(), made, o)
+func writeMaps(w http.ResponseWriter, r *http.Request, made []picture.Encodable, o options.Values) error {
+	files, err := picture.EncodeAll(r.Context(), made, o)
 	if err != nil {
 		return err
 	}
-	reply, err := pyjson.Marshal(pyjson.NewObject("images", generation.Pictures(files), "info", "Success"), pyjson.Compact)
+	reply, err := pyjson.Marshal(pyjson.NewObject("images", picture.List(files), "info", "Success"), pyjson.Compact)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"sdworker/api/sdapi/exception"
 	"sdworker/api/sdapi/fastapi"
 	"sdworker/api/sdapi/generation"
+	"sdworker/api/sdapi/picture"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/request"
 	"sdworker/api/sdapi/schema"
@@ -86,12 +87,12 @@ func (s *Server) extras(ctx context.Context, place *inference.Place, in *request
 		text   string
 	}
 	var sources []source
-	decoded, raws, err := s.Pictures(ctx, images, o)
+	decoded, raws, err := s.Reader.All(ctx, images, o)
 	if err != nil {
 		return nil, "", err
 	}
 	for i, m := range decoded {
-		from := source{pixels: m.RGB(generation.Colour(o.Text("img2img_background_color")))}
+		from := source{pixels: m.RGB(picture.Colour(o.Text("img2img_background_color")))}
 		var items []imageio.Item
 		from.text, items = infotext.FromFile(raws[i])
 		for _, item := range items {
@@ -111,7 +112,7 @@ func (s *Server) extras(ctx context.Context, place *inference.Place, in *request
 			return nil, "", err
 		}
 	}
-	var done []generation.Encodable
+	var done []picture.Encodable
 	var said string
 	err = place.Do(ctx, inference.Job{ID: generation.TaskID("extras"), Name: "extras"},
 		func(ctx context.Context, gen inference.Generator, hooks inference.Hooks) error {
@@ -129,7 +130,9 @@ func (s *Server) extras(ctx context.Context, place *inference.Place, in *request
 					return err
 				}
 				said = strings.Join(notes, ", ")
-				done = append(done, s.MarkExtra(generation.Encodable{Pixels: pixels, Text: from.text, More: append(from.texts, imageio.Text{Key: "postprocessing", Value: said})}))
+				made := picture.Encodable{Pixels: pixels, Text: from.text, More: append(from.texts, imageio.Text{Key: "postprocessing", Value: said})}
+				s.markExtra(&made)
+				done = append(done, made)
 			}
 			return nil
 		})
@@ -140,11 +143,11 @@ func (s *Server) extras(ctx context.Context, place *inference.Place, in *request
 	if !in.Flag("show_extras_results", true) {
 		return []any{}, info, nil
 	}
-	encoded, err := generation.EncodeAll(ctx, done, o)
+	encoded, err := picture.EncodeAll(ctx, done, o)
 	if err != nil {
 		return nil, "", err
 	}
-	return generation.Pictures(encoded), info, nil
+	return picture.List(encoded), info, nil
 }
 
 // postprocessing is what an extras request asks for.
@@ -259,5 +262,17 @@ func (p *postprocessing) apply(ctx context.Context, gen inference.Generator, hoo
 func mix(m, other imageio.RGB, weight float64) {
 	for i, v := range m.Pix {
 		m.Pix[i] = uint8(float32(v) + float32(weight)*float32(int(other.Pix[i])-int(v)))
+	}
+}
+
+// markExtra gives a picture of extras its provenance: one that carries the parameters of
+// a generated picture is one.
+func (s *Server) markExtra(m *picture.Encodable) {
+	switch {
+	case s.Config.Provenance != picture.ProvenanceIPTC:
+	case m.Text != "":
+		m.Mark(picture.Generated)
+	default:
+		m.Mark(picture.Enhanced)
 	}
 }

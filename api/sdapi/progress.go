@@ -6,6 +6,7 @@ import (
 
 	"sdworker/api/sdapi/fastapi"
 	"sdworker/api/sdapi/generation"
+	"sdworker/api/sdapi/picture"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/request"
 	"sdworker/api/sdapi/schema"
@@ -67,7 +68,7 @@ func (s *Server) progress(r *http.Request) (any, error) {
 		elapsed := s.cfg.Now().Sub(j.Started).Seconds()
 		eta = elapsed/fraction - elapsed
 		if !skipImage && j.Preview != nil {
-			file, err := generation.Encode(generation.Encodable{Pixels: *j.Preview}, s.Options.Values())
+			file, err := picture.Encode(picture.Encodable{Pixels: *j.Preview}, s.Options.Values())
 			if err != nil {
 				return nil, err
 			}
@@ -119,7 +120,7 @@ func (s *Server) internalProgress(r *http.Request) (any, error) {
 	id := in.Text("id_task")
 	state, ahead, found := s.cfg.Queue.Find(id)
 	active := found && !state.Started.IsZero()
-	reply := pyjson.NewObject("active", active, "queued", found && !active, "completed", s.Finished.Has(id),
+	reply := pyjson.NewObject("active", active, "queued", found && !active, "completed", s.Finished(id),
 		"progress", nil, "eta", nil, "live_preview", nil, "id_live_preview", -1, "textinfo", nil)
 	if !active {
 		text := "Waiting..."
@@ -158,11 +159,11 @@ func (s *Server) LivePreview(j inference.JobState) (string, error) {
 		return "", nil
 	}
 	format := o.Text("live_previews_image_format")
-	file, err := generation.EncodeAs(format, generation.Encodable{Pixels: *j.Preview}, o)
+	file, err := picture.EncodeAs(format, picture.Encodable{Pixels: *j.Preview}, o)
 	if err != nil {
 		return "", err
 	}
-	return "data:" + generation.MediaType(format) + ";base64," + generation.Base64Text(file), nil
+	return "data:" + picture.MediaType(format) + ";base64," + picture.Base64Text(file), nil
 }
 
 // pendingTasks handles GET /internal/pending-tasks.

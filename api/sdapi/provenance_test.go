@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"sdworker/api/sdapi"
-	"sdworker/api/sdapi/generation"
+	"sdworker/api/sdapi/picture"
 	"sdworker/inference/imageio"
 )
 
@@ -27,7 +27,7 @@ func sourceType(t *testing.T, packet string) string {
 }
 
 func TestProvenance(t *testing.T) {
-	plain, marking := start(t), start(t, func(c *sdapi.Config) { c.Provenance = generation.ProvenanceIPTC })
+	plain, marking := start(t), start(t, func(c *sdapi.Config) { c.Provenance = picture.ProvenanceIPTC })
 	const generated = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 	for _, format := range []string{"png", "jpg", "webp"} {
 		body := small(map[string]any{"prompt": "a fox", "override_settings": map[string]any{"samples_format": format}})

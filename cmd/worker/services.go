@@ -16,6 +16,7 @@ import (
 	"sdworker/api/sdapi"
 	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/options"
+	"sdworker/api/sdapi/picture"
 	"sdworker/inference"
 	"sdworker/internal/cli"
 	"sdworker/models/catalog"
@@ -55,7 +56,7 @@ func (a *apiSettings) Validate() []error {
 	if a.QueueDepth < 0 {
 		errs = append(errs, fmt.Errorf("QUEUE_DEPTH is %d, it must not be negative", a.QueueDepth))
 	}
-	if p := generation.Provenance(a.Provenance); p != generation.ProvenanceNone && p != generation.ProvenanceIPTC {
+	if p := picture.Provenance(a.Provenance); p != picture.ProvenanceNone && p != picture.ProvenanceIPTC {
 		errs = append(errs, fmt.Errorf("PROVENANCE is %q, it must be iptc or nothing", a.Provenance))
 	}
 	if _, _, err := options.Open(a.OptionsFile); err != nil {
@@ -115,7 +116,7 @@ func newServices(p *program, cfg *common, api *apiSettings, gen inference.Genera
 	s := &services{gen: gen, queue: inference.NewQueue(used, inference.QueueOptions{Depth: api.QueueDepth, Jobs: cfg.engine.jobs()}), catalog: files, log: log}
 	config := sdapi.Config{Config: generation.Config{
 		Queue: s.queue, Catalog: files, Checkpoint: chosen,
-		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, Wildcards: cfg.models.wildcards(p.Environ), OutputDir: api.OutputDir, ImageURLs: api.ImageURLs, Provenance: generation.Provenance(api.Provenance),
+		OptionsFile: api.OptionsFile, StylesFiles: []string{api.StylesFile}, Wildcards: cfg.models.wildcards(p.Environ), OutputDir: api.OutputDir, ImageURLs: api.ImageURLs, Provenance: picture.Provenance(api.Provenance),
 		Log: log,
 	}}
 	if more != nil {

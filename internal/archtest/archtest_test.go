@@ -89,7 +89,7 @@ const leaf = ground + `|inference/(prompt|clip|footprint|textfix|rng|sampler|lat
 const networks = `convnet(/.*)?`
 
 // sdapiParts matches what the pictures of the A1111 API are made with.
-const sdapiParts = `inference|models(/catalog)?|formats/embedding|` + leaf + `|api/(budget|gate|infotext)|internal/(publicnet|span)|api/sdapi/(dynamicprompts|exception|fastapi|gridtext|options|pyjson|request|schema|tileplan)`
+const sdapiParts = `inference|models(/catalog)?|formats/embedding|` + leaf + `|api/(budget|gate|infotext)|internal/(publicnet|span)|api/sdapi/(dynamicprompts|exception|fastapi|gridtext|options|picture|pyjson|request|schema|styles|tileplan)`
 
 // rules say what a package may import of the module. The first rule that matches
 // a package counts, and every package needs one.
@@ -120,6 +120,7 @@ var rules = []struct {
 	{`api/budget`, `fault`, "a full budget is an error of the domain"},
 	{`api/(a1111|webui)`, `$^`, "they know http.Handler only"},
 	{`api/sdapi/(exception|fastapi|request)`, `fault|api/gate|api/sdapi/(exception|options|pyjson|schema)`, "bodies and errors look the same whatever is asked for"},
+	{`api/sdapi/(picture|styles)`, leaf + `|api/budget|internal/publicnet|api/sdapi/(exception|options|pyjson)`, "pictures and styles are read without knowing what for"},
 	{`api/sdapi/generation`, sdapiParts, "pictures are made without knowing the routes, nor the scripts that ask for several"},
 	{`api/sdapi/scripts`, sdapiParts + `|api/sdapi/generation`, "scripts make calls of one request without knowing its route"},
 	{`api/sdapi/sdapitest`, `api/sdapi(/generation)?|inference|models(/catalog)?|formats/embedding|` + leaf, "stand-ins for what the API is made of"},

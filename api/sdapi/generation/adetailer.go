@@ -12,6 +12,7 @@ import (
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/request"
 	"sdworker/api/sdapi/schema"
+	"sdworker/api/sdapi/styles"
 	"sdworker/inference"
 	"sdworker/inference/detect"
 	"sdworker/inference/imageio"
@@ -312,7 +313,7 @@ func (c *Call) detailPrompts(unit *request.Fields, out *inference.DetailUnit) {
 	out.NegativePrompts = complete(unit.Text("ad_negative_prompt"), c.Req.NegativePrompt)
 	for i, text := range out.Prompts {
 		if len(c.styles) > 0 && strings.TrimSpace(text) != "[SKIP]" {
-			out.Prompts[i], _ = styled(c.Service.AllStyles(), c.styles, text, "")
+			out.Prompts[i], _ = styles.Apply(c.Service.AllStyles(), c.styles, text, "")
 		}
 		if strings.TrimSpace(text) != "[SKIP]" {
 			out.Prompts[i] = c.withNetworks(out.Prompts[i])
@@ -321,7 +322,7 @@ func (c *Call) detailPrompts(unit *request.Fields, out *inference.DetailUnit) {
 	}
 	for i, text := range out.NegativePrompts {
 		if len(c.styles) > 0 {
-			_, out.NegativePrompts[i] = styled(c.Service.AllStyles(), c.styles, "", text)
+			_, out.NegativePrompts[i] = styles.Apply(c.Service.AllStyles(), c.styles, "", text)
 		}
 	}
 }

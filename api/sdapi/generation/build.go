@@ -10,7 +10,9 @@ import (
 
 	"sdworker/api/infotext"
 	"sdworker/api/sdapi/exception"
+	"sdworker/api/sdapi/picture"
 	"sdworker/api/sdapi/pyjson"
+	"sdworker/api/sdapi/styles"
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/clip"
@@ -90,7 +92,7 @@ func (c *Call) Check() error {
 	switch {
 	case !slices.Contains(rng.SourceNames(), r.Settings.NoiseSource):
 		return exception.Crash("ValueError", "randn_source must be one of %s, not %s", strings.Join(rng.SourceNames(), ", "), pyjson.Quoted(r.Settings.NoiseSource))
-	case !slices.Contains(imageFormats, formatName(c.Options)):
+	case !slices.Contains(picture.Formats, picture.FormatName(c.Options)):
 		return exception.Refuse(http.StatusInternalServerError, "Invalid image format")
 	}
 	if err := r.Check(); err != nil {
@@ -189,9 +191,11 @@ func (c *Call) buildPrompts() {
 	c.Req.Prompt, c.Req.NegativePrompt = c.FinishPrompts(c.In.Text("prompt"), c.In.Text("negative_prompt"))
 }
 
+// FinishPrompts makes a pair of prompts what the pipeline gets: with the styles and the
+// networks of the options, without comments.
 func (c *Call) FinishPrompts(positive, negative string) (string, string) {
 	if len(c.styles) > 0 {
-		positive, negative = styled(c.Service.AllStyles(), c.styles, positive, negative)
+		positive, negative = styles.Apply(c.Service.AllStyles(), c.styles, positive, negative)
 	}
 	if c.Options.Bool("enable_prompt_comments") {
 		positive, negative = prompt.StripComments(positive), prompt.StripComments(negative)

@@ -189,7 +189,7 @@ func (c *Call) controlUnit(ctx context.Context, i int, unit *request.Fields) (in
 		c.Note("ControlNet unit %d is an IP-Adapter, which acts in both passes whatever its hr_option, as in the extension", i)
 	}
 	if region, _ := unit.Get("effective_region_mask"); region != nil && region != "" {
-		picture, _, err := c.Service.Picture(ctx, region, c.Options)
+		picture, _, err := c.Service.Reader.One(ctx, region, c.Options)
 		if err != nil {
 			return out, err
 		}
@@ -296,7 +296,7 @@ func (c *Call) unitPicture(ctx context.Context, i int, unit *request.Fields, mod
 // controlPicture decodes a picture of unit i as its preprocessor takes it.
 func (c *Call) controlPicture(ctx context.Context, i int, sent sentPicture, module hint.Module) (p inference.ControlPicture, err error) {
 	white := [3]uint8{255, 255, 255}
-	image, _, err := c.Service.Picture(ctx, sent.image, c.Options)
+	image, _, err := c.Service.Reader.One(ctx, sent.image, c.Options)
 	if err != nil {
 		return p, err
 	}
@@ -304,7 +304,7 @@ func (c *Call) controlPicture(ctx context.Context, i int, sent sentPicture, modu
 	if sent.mask == nil {
 		return p, nil
 	}
-	picture, _, err := c.Service.Picture(ctx, sent.mask, c.Options)
+	picture, _, err := c.Service.Reader.One(ctx, sent.mask, c.Options)
 	if err != nil {
 		return p, err
 	}

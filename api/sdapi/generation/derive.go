@@ -7,6 +7,7 @@ import (
 
 	"sdworker/api/sdapi/exception"
 	"sdworker/api/sdapi/gridtext"
+	"sdworker/api/sdapi/picture"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/request"
 	"sdworker/api/sdapi/schema"
@@ -94,7 +95,7 @@ func truth(v any) bool {
 func (c *Call) GridStyle() gridtext.Style {
 	o := c.Options
 	return gridtext.Style{
-		Active: Colour(o.Text("grid_text_active_color")), Inactive: Colour(o.Text("grid_text_inactive_color")), Background: Colour(o.Text("grid_background_color")),
+		Active: picture.Colour(o.Text("grid_text_active_color")), Inactive: picture.Colour(o.Text("grid_text_inactive_color")), Background: picture.Colour(o.Text("grid_background_color")),
 		Font: c.Service.Config.GridFont,
 	}
 }
@@ -112,7 +113,7 @@ func (c *Call) CheckImages(cells, each, w, h int) error {
 	return nil
 }
 
-// pictures are the pixels of the output so far.
+// Pixels are the pictures of the output so far.
 func (out *Output) Pixels() []imageio.RGB {
 	list := make([]imageio.RGB, len(out.Images))
 	for i, m := range out.Images {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"sdworker/api/sdapi/exception"
@@ -60,6 +62,7 @@ type Tab struct {
 	build func(*Call, context.Context) error // what only this route has
 }
 
+// The two tabs of A1111 that make pictures.
 var (
 	Txt2Img = &Tab{"txt2img", &schema.Txt2Img, (*Call).buildTxt2Img}
 	Img2Img = &Tab{"img2img", &schema.Img2Img, (*Call).buildImg2Img}
@@ -123,7 +126,7 @@ func (s *Service) Prepare(ctx context.Context, t *Tab, in schema.Values, opts op
 			return nil, exception.Refuse(http.StatusNotFound, "Init image not found")
 		}
 		if mask := c.In.Text("mask"); mask != "" {
-			m, _, err := s.Picture(ctx, mask, c.Options)
+			m, _, err := s.Reader.One(ctx, mask, c.Options)
 			if err != nil {
 				return nil, err
 			}
@@ -230,7 +233,7 @@ func (c *Call) keepOverrides() error {
 
 // run waits for the queue's turn and makes the pictures.
 func (c *Call) run(ctx context.Context, place *inference.Place) (*Outcome, error) {
-	defer c.Service.Finished.add(c.id)
+	defer c.Service.finished.add(c.id)
 	job := inference.Job{ID: c.id, Name: c.Tab.Name, Observer: c.readAhead()}
 	work := usual
 	switch {
@@ -260,6 +263,7 @@ func usual(ctx context.Context, c *Call, place *inference.Place, job inference.J
 	return &Outcome{Runs: []Run{{c, res}}}, err
 }
 
+// Note tells something beside the pictures.
 func (c *Call) Note(format string, args ...any) {
 	c.Notes = append(c.Notes, fmt.Sprintf(format, args...))
 }
@@ -281,4 +285,28 @@ func TaskID(name string) string {
 		b.WriteByte(letters[n%uint64(len(letters))])
 	}
 	return "task(" + name + "-" + b.String() + ")"
+}
+
+// finishedTasks remembers the ids of the last jobs.
+type finishedTasks struct {
+	mu  sync.Mutex
+	ids []string
+}
+
+// rememberedTasks is how many finished tasks A1111 knows.
+const rememberedTasks = 16
+
+func (f *finishedTasks) add(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ids = append(f.ids, id)
+	if len(f.ids) > rememberedTasks {
+		f.ids = slices.Delete(f.ids, 0, 1)
+	}
+}
+
+func (f *finishedTasks) has(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return id != "" && slices.Contains(f.ids, id)
 }

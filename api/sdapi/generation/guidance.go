@@ -127,6 +127,7 @@ func argValues(name string, list []schema.Field, args []any) ([]any, error) {
 	return out, nil
 }
 
+// FloatOf is the value of a number of either kind.
 func FloatOf(v any) float64 {
 	if n, ok := v.(int64); ok {
 		return float64(n)

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"sdworker/api/sdapi/exception"
+	"sdworker/api/sdapi/picture"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -11,7 +12,7 @@ import (
 // buildImg2Img adds init images and mask.
 func (c *Call) buildImg2Img(ctx context.Context) error {
 	in, r := &c.In, c.Req
-	background := Colour(c.Options.Text("img2img_background_color"))
+	background := picture.Colour(c.Options.Text("img2img_background_color"))
 	list := in.List("init_images")
 	switch batch := r.BatchSize; {
 	case len(list) == 0:
@@ -26,7 +27,7 @@ func (c *Call) buildImg2Img(ctx context.Context) error {
 	if c.origin != nil {
 		init.Images = c.origin.Req.Init.Images
 	} else {
-		decoded, _, err := c.Service.Pictures(ctx, list, c.Options)
+		decoded, _, err := c.Service.Reader.All(ctx, list, c.Options)
 		if err != nil {
 			return err
 		}

@@ -318,7 +318,7 @@ func (s *Service) PNGInfo(r *http.Request) (any, error) {
 	}
 	o := s.Options.Values()
 	image, _ := in.Get("image")
-	_, raw, err := s.Picture(r.Context(), image, o)
+	_, raw, err := s.Reader.One(r.Context(), image, o)
 	if err != nil {
 		return nil, err
 	}
@@ -339,7 +339,7 @@ func (s *Service) Interrogate(r *http.Request) (any, error) {
 		return nil, err
 	}
 	in := request.Fields{Values: body}
-	if _, _, err := s.Picture(r.Context(), in.Text("image"), s.Options.Values()); err != nil {
+	if _, _, err := s.Reader.One(r.Context(), in.Text("image"), s.Options.Values()); err != nil {
 		return nil, err
 	}
 	switch in.Text("model") {

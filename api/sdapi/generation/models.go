@@ -34,6 +34,7 @@ func (s *Service) startCheckpoint() error {
 	return s.Options.Keep(pyjson.NewObject("sd_model_checkpoint", c.Title()))
 }
 
+// CheckpointAt finds a checkpoint that can be used by the path of its file.
 func (s *Service) CheckpointAt(path string) (catalog.File, bool) {
 	full, err := filepath.Abs(path)
 	if err != nil {
@@ -53,6 +54,7 @@ func (s *Service) Checkpoints() []catalog.File {
 	return s.Config.Catalog.Usable(s.Config.Catalog.Checkpoints())
 }
 
+// VAEs lists the VAEs that can be used.
 func (s *Service) VAEs() []catalog.File { return s.Config.Catalog.Usable(s.Config.Catalog.VAEs()) }
 
 // chosenCheckpoint is the checkpoint of the options, or the default one when they

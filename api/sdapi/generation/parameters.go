@@ -9,6 +9,7 @@ import (
 	"sdworker/api/sdapi/options"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/schema"
+	"sdworker/api/sdapi/styles"
 	"sdworker/formats/embedding"
 	"sdworker/inference/clip"
 	"sdworker/inference/prompt"
@@ -18,12 +19,12 @@ import (
 // and for how many its chunks have room, as the counter of A1111's page shows it: of
 // the texts that the prompt means at some step, the longest. steps is that of the
 // request, since prompts may change on the way.
-func (s *Service) CountTokens(text string, styles []string, negative bool, steps int) (tokens, limit int) {
+func (s *Service) CountTokens(text string, chosen []string, negative bool, steps int) (tokens, limit int) {
 	o := s.Options.Values()
 	if negative {
-		_, text = styled(s.AllStyles(), styles, "", text)
+		_, text = styles.Apply(s.AllStyles(), chosen, "", text)
 	} else {
-		text, _ = styled(s.AllStyles(), styles, text, "")
+		text, _ = styles.Apply(s.AllStyles(), chosen, text, "")
 	}
 	if o.Bool("enable_prompt_comments") {
 		text = prompt.StripComments(text)

@@ -128,7 +128,7 @@ func (c *Call) readPrompter(ctx context.Context, args []any) error {
 		if v[16] == nil || v[16] == "" {
 			return exception.Refuse(http.StatusUnprocessableEntity, "argument 16 of %s must be a picture for mode Mask", prompterName)
 		}
-		m, _, err := c.Service.Picture(ctx, v[16], c.Options)
+		m, _, err := c.Service.Reader.One(ctx, v[16], c.Options)
 		if err != nil {
 			return err
 		}
@@ -224,7 +224,7 @@ func (c *Call) greyMasks(ctx context.Context, list []any) ([]imageio.Gray, error
 	if len(list) > inference.MaxPromptParts {
 		return nil, exception.Refuse(http.StatusUnprocessableEntity, "%s has %d masks, want at most %d", coupleName, len(list), inference.MaxPromptParts)
 	}
-	pictures, _, err := c.Service.Pictures(ctx, slices.DeleteFunc(slices.Clone(list), func(v any) bool { return v == nil }), c.Options)
+	pictures, _, err := c.Service.Reader.All(ctx, slices.DeleteFunc(slices.Clone(list), func(v any) bool { return v == nil }), c.Options)
 	if err != nil {
 		return nil, err
 	}

@@ -2,20 +2,15 @@ package generation
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
-	"net/http"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"golang.org/x/sync/errgroup"
 
 	"sdworker/api/infotext"
-	"sdworker/api/sdapi/exception"
-	"sdworker/api/sdapi/options"
+	"sdworker/api/sdapi/picture"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -27,8 +22,8 @@ import (
 type Output struct {
 	outcome    *Outcome
 	started    time.Time
-	Images     []Encodable // in the order of the reply
-	Prompts    []string    // of the pictures, and of grids that scripts count among them
+	Images     []picture.Encodable // in the order of the reply
+	Prompts    []string            // of the pictures, and of grids that scripts count among them
 	Negatives  []string
 	Seeds      []int64
 	Subseeds   []int64
@@ -43,7 +38,7 @@ func (c *Call) reply(ctx context.Context, made *Outcome) ([]byte, error) {
 	out := c.collect(made)
 	c.mark(out.Images)
 	encoding, end := span.Start(ctx, "encode pictures", attribute.Int("sdworker.images", len(out.Images)))
-	files, err := EncodeAll(encoding, out.Images, c.Options)
+	files, err := picture.EncodeAll(encoding, out.Images, c.Options)
 	end()
 	if err != nil {
 		return nil, err
@@ -107,7 +102,7 @@ func (c *Call) collect(made *Outcome) *Output {
 	}
 	for _, r := range made.Runs {
 		for _, m := range r.Result.Maps {
-			out.Images = append(out.Images, Transparent(m))
+			out.Images = append(out.Images, picture.Transparent(m))
 		}
 	}
 	return out
@@ -138,7 +133,7 @@ func (out *Output) add(r Run) {
 		out.Prompts, out.Negatives = append(out.Prompts, params.Request.Prompt), append(out.Negatives, params.Request.NegativePrompt)
 		out.Seeds, out.Subseeds = append(out.Seeds, m.Seed), append(out.Subseeds, m.Subseed)
 		out.Infotexts = append(out.Infotexts, text)
-		out.Images = append(out.Images, Encodable{Pixels: m.Pixels, Text: text})
+		out.Images = append(out.Images, picture.Encodable{Pixels: m.Pixels, Text: text})
 	}
 }
 
@@ -161,7 +156,7 @@ func (c *Call) addGrid(out *Output) {
 	}
 	rows := imageio.GridRows(len(pictures), int(c.Options.Int("n_rows")), c.Req.BatchSize, c.Options.Bool("grid_prevent_empty_spots"))
 	text := out.Infotexts[0]
-	out.Images = append([]Encodable{{Pixels: imageio.Grid(pictures, rows), Text: text}}, out.Images...)
+	out.Images = append([]picture.Encodable{{Pixels: imageio.Grid(pictures, rows), Text: text}}, out.Images...)
 	out.Infotexts = append([]string{text}, out.Infotexts...)
 	out.FirstImage = 1
 }
@@ -293,94 +288,16 @@ func phases(t inference.Timings) []phase {
 	}
 }
 
-// Encodable is a picture with the text that goes into its file.
-type Encodable struct {
-	Pixels imageio.RGB
-	alpha  *imageio.Gray // of pixels, which only PNG keeps; nil for an opaque picture
-	Text   string
-	More   []imageio.Text // further texts, which only PNG keeps
-	xmp    string         // packet of metadata, "" for none
-}
-
-// Transparent is a picture with its alpha, if it has one that counts.
-func Transparent(m imageio.RGBA) Encodable {
-	out := Encodable{Pixels: m.DropAlpha()}
-	if !m.Opaque() {
-		alpha := m.Alpha()
-		out.alpha = &alpha
+// mark gives the pictures of the job their provenance.
+func (c *Call) mark(images []picture.Encodable) {
+	if c.Service.Config.Provenance != picture.ProvenanceIPTC {
+		return
 	}
-	return out
-}
-
-// imageFormats are the values of option samples_format that can be sent.
-var imageFormats = []string{"png", "jpg", "jpeg", "webp"}
-
-func formatName(o options.Values) string { return o.Text("samples_format") }
-
-// EncodeAll writes pictures as files of the format of the options, several at a
-// time, in their order.
-func EncodeAll(ctx context.Context, images []Encodable, o options.Values) ([][]byte, error) {
-	files := make([][]byte, len(images))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, m := range images {
-		group.Go(func() error {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if !o.Bool("enable_pnginfo") {
-				m.Text, m.More = "", nil
-			}
-			var err error
-			files[i], err = Encode(m, o)
-			return err
-		})
+	source := picture.Generated
+	if c.Req.Init != nil && c.Req.Init.Mask != nil {
+		source = picture.Composite
 	}
-	return files, group.Wait()
-}
-
-// Encode writes one picture in the format of the options.
-func Encode(m Encodable, o options.Values) ([]byte, error) {
-	return EncodeAs(formatName(o), m, o)
-}
-
-// EncodeAs writes one picture with its infotext inside. A1111's quality counts for
-// JPEG and WebP.
-func EncodeAs(format string, m Encodable, o options.Values) ([]byte, error) {
-	quality := min(max(int(o.Int("jpeg_quality")), 1), 100)
-	switch format {
-	case "png":
-		texts := m.More
-		if m.Text != "" {
-			texts = append([]imageio.Text{{Key: "parameters", Value: m.Text}}, texts...)
-		}
-		if m.alpha != nil {
-			return m.marked(imageio.EncodeAlphaPNG(m.Pixels, *m.alpha, texts...))
-		}
-		return m.marked(imageio.EncodePNG(m.Pixels, texts...))
-	case "jpg", "jpeg":
-		return m.marked(imageio.EncodeJPEG(m.Pixels, quality, m.Text))
-	case "webp":
-		return m.marked(imageio.EncodeWebP(m.Pixels, quality, o.Bool("webp_lossless"), m.Text))
+	for i := range images {
+		images[i].Mark(source)
 	}
-	return nil, exception.Refuse(http.StatusInternalServerError, "Invalid image format")
-}
-
-// Pictures makes files ready for a JSON list.
-func Pictures(files [][]byte) []any {
-	list := make([]any, len(files))
-	for i, f := range files {
-		list[i] = pyjson.Base64(f)
-	}
-	return list
-}
-
-func Base64Text(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
-
-// MediaType is the media type of a value of option samples_format.
-func MediaType(format string) string {
-	if format == "jpg" {
-		format = "jpeg"
-	}
-	return "image/" + format
 }

@@ -38,6 +38,7 @@ func (o *Outcome) timings() inference.Timings {
 	return sum
 }
 
+// AddTimings adds those of one run.
 func AddTimings(sum *inference.Timings, t inference.Timings) {
 	sum.Queue += t.Queue
 	sum.Load += t.Load

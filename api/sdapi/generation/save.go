@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"sdworker/api/sdapi/exception"
+	"sdworker/api/sdapi/picture"
 	"sdworker/internal/atomicfile"
 )
 
@@ -53,7 +54,7 @@ func (c *Call) save(files [][]byte, out *Output) error {
 		if made := out.outcome.Save; i < len(made) && !made[i] {
 			continue
 		}
-		name := c.fill(pattern, out, i) + "." + formatName(o)
+		name := c.fill(pattern, out, i) + "." + picture.FormatName(o)
 		if o.Bool("save_images_add_number") {
 			name = fmt.Sprintf("%05d-%s", next+i, name)
 		}

@@ -76,6 +76,7 @@ var alwaysOn = []*Script{
 	extensionScript(coupleName, coupleFields),
 }
 
+// BothTabs are those of most scripts.
 var BothTabs = []*Tab{Txt2Img, Img2Img}
 
 // scriptRun does the work of a selectable script. It has a place in the queue.

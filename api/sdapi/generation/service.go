@@ -11,7 +11,10 @@ import (
 	"sdworker/api/sdapi/dynamicprompts"
 	"sdworker/api/sdapi/gridtext"
 	"sdworker/api/sdapi/options"
+	"sdworker/api/sdapi/picture"
+	"sdworker/api/sdapi/styles"
 	"sdworker/inference"
+	"sdworker/inference/prompt"
 	"sdworker/models/catalog"
 )
 
@@ -33,7 +36,7 @@ type Config struct {
 	// Wildcards are the folders of the files that dynamic prompts choose from.
 	Wildcards []string
 	// Provenance is told in the files of generated pictures.
-	Provenance Provenance
+	Provenance picture.Provenance
 	// Scripts are those that script_name selects, in the order of their list.
 	Scripts []*Script
 	// GridFont writes the legends of grids; nil is the built-in one.
@@ -74,8 +77,9 @@ const (
 type Service struct {
 	Config  Config
 	Options *options.Store
+	Reader  picture.Reader // of the pictures of requests
 
-	Finished  finishedTasks
+	finished  finishedTasks
 	wildcards dynamicprompts.Cache
 	chosen    sync.Map // name as chosen, without hash -> Checkpoint that it meant last
 
@@ -108,7 +112,7 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Seed == nil {
 		cfg.Seed = func() int64 { return rand.Int64N(SeedLimit) }
 	}
-	s := &Service{Config: cfg, Options: store}
+	s := &Service{Config: cfg, Options: store, Reader: picture.Reader{URLs: cfg.ImageURLs}}
 	if err := s.startCheckpoint(); err != nil {
 		return nil, err
 	}
@@ -122,3 +126,12 @@ func (s *Service) Close() error {
 	s.beside.Wait()
 	return nil
 }
+
+// Finished reports whether a job of that id is among the last ones.
+func (s *Service) Finished(id string) bool { return s.finished.has(id) }
+
+// StyleFiles are the files of prompt styles.
+func (s *Service) StyleFiles() []styles.File { return styles.Files(s.Config.StylesFiles, s.Config.Log) }
+
+// AllStyles are the prompt styles of all files.
+func (s *Service) AllStyles() []prompt.Style { return styles.All(s.StyleFiles()) }

@@ -8,6 +8,7 @@ import (
 	"sdworker/api/sdapi/exception"
 	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/gridtext"
+	"sdworker/api/sdapi/picture"
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -178,7 +179,7 @@ func addLoops(c *generation.Call, out *generation.Output) {
 		return
 	}
 	grid := gridtext.Image(out.Pixels(), 1, c.GridStyle().Background)
-	out.Images = slices.Insert(out.Images, 0, generation.Encodable{Pixels: grid})
+	out.Images = slices.Insert(out.Images, 0, picture.Encodable{Pixels: grid})
 	out.Infotexts = slices.Insert(out.Infotexts, 0, out.Infotexts[0])
 	out.FirstImage = 1
 }

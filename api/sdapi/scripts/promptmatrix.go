@@ -7,6 +7,7 @@ import (
 	"sdworker/api/sdapi/exception"
 	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/gridtext"
+	"sdworker/api/sdapi/picture"
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 )
@@ -148,7 +149,7 @@ func addMatrix(c *generation.Call, out *generation.Output, m *matrix) {
 	grid := gridtext.Image(out.Pixels(), 1<<(len(variable)/2), style.Background)
 	w, h := out.Images[0].Pixels.W, out.Images[0].Pixels.H
 	grid = gridtext.Annotate(grid, w, h, matrixLegend(variable[:across]), matrixLegend(variable[across:]), m.margin, style)
-	out.Images = append([]generation.Encodable{{Pixels: grid}}, out.Images...)
+	out.Images = append([]picture.Encodable{{Pixels: grid}}, out.Images...)
 	out.Infotexts = append([]string{out.Infotexts[0]}, out.Infotexts...)
 	out.FirstImage = 1
 }

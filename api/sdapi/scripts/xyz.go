@@ -10,6 +10,7 @@ import (
 	"sdworker/api/sdapi/exception"
 	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/gridtext"
+	"sdworker/api/sdapi/picture"
 	"sdworker/api/sdapi/request"
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
@@ -288,7 +289,7 @@ func (p *plot) arrange(out *generation.Output, calls []*generation.Call, runs []
 	for i, c := range calls {
 		at := slices.IndexFunc(runs, func(r generation.Run) bool { return r.Call == c })
 		if at < 0 || len(runs[at].Result.Images) == 0 { // interrupted: a black cell
-			out.Images = append(out.Images, generation.Encodable{Pixels: imageio.NewRGB(calls[i].Width, calls[i].Height)})
+			out.Images = append(out.Images, picture.Encodable{Pixels: imageio.NewRGB(calls[i].Width, calls[i].Height)})
 			out.Infotexts = append(out.Infotexts, "")
 			out.Seeds, out.Subseeds = append(out.Seeds, c.Req.Seed), append(out.Subseeds, c.Req.Subseed)
 			out.Prompts, out.Negatives = append(out.Prompts, c.Req.Prompt), append(out.Negatives, c.Req.NegativePrompt)
@@ -328,10 +329,10 @@ func (p *plot) addGrids(out *generation.Output, calls []*generation.Call, runs [
 	if p.flags[xyzLegend] {
 		whole = gridtext.Annotate(whole, w, h, labels(p.axes[2]), [][]gridtext.Line{{{}}}, 0, style)
 	}
-	images, infotexts := []generation.Encodable{{Pixels: whole}}, []string{p.gridText(calls, runs, 0, true)}
+	images, infotexts := []picture.Encodable{{Pixels: whole}}, []string{p.gridText(calls, runs, 0, true)}
 	if p.flags[xyzSubGrids] {
 		for i, grid := range grids {
-			images, infotexts = append(images, generation.Encodable{Pixels: grid}), append(infotexts, p.gridText(calls, runs, i, false))
+			images, infotexts = append(images, picture.Encodable{Pixels: grid}), append(infotexts, p.gridText(calls, runs, i, false))
 		}
 		first := func(list []string) []string { return list[:min(z, len(list))] }
 		out.Prompts = append(slices.Clone(first(out.Prompts)), out.Prompts...)

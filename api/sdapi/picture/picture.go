@@ -1,4 +1,5 @@
-package generation
+// Package picture reads pictures of requests and writes those of replies.
+package picture
 
 import (
 	"context"
@@ -19,21 +20,28 @@ import (
 	"sdworker/internal/publicnet"
 )
 
+// Reader reads pictures of requests.
+type Reader struct {
+	// URLs allows http and https addresses as pictures, within the options
+	// api_enable_requests and api_forbid_local_requests.
+	URLs bool
+}
+
 // errNotPicture is the answer to a text that holds no picture. A1111 sends it
 // with status 500, though it is the client's mistake.
 func errNotPicture() error {
 	return exception.Refuse(http.StatusUnprocessableEntity, "Invalid encoded image")
 }
 
-// Picture reads a picture from a request field: base64, with or without the
+// One reads a picture from a request field: base64, with or without the
 // header of a data URL, or the address of a file on the web.
-func (s *Service) Picture(ctx context.Context, v any, o options.Values) (imageio.Decoded, []byte, error) {
+func (r Reader) One(ctx context.Context, v any, o options.Values) (imageio.Decoded, []byte, error) {
 	text, ok := v.(string)
 	if !ok {
 		return imageio.Decoded{}, nil, exception.Crash("AttributeError", "an image must be a string")
 	}
 	if strings.HasPrefix(text, "http://") || strings.HasPrefix(text, "https://") {
-		return s.download(ctx, text, o)
+		return r.download(ctx, text, o)
 	}
 	if strings.HasPrefix(text, "data:image/") {
 		_, rest, found := strings.Cut(text, ";")
@@ -51,9 +59,9 @@ func (s *Service) Picture(ctx context.Context, v any, o options.Values) (imageio
 	return decodePicture(ctx, raw)
 }
 
-// Pictures reads several pictures. It looks at the sizes of all of them before it
+// All reads several pictures. It looks at the sizes of all of them before it
 // decodes the first one, so that a request with too many costs nothing.
-func (s *Service) Pictures(ctx context.Context, list []any, o options.Values) ([]imageio.Decoded, [][]byte, error) {
+func (r Reader) All(ctx context.Context, list []any, o options.Values) ([]imageio.Decoded, [][]byte, error) {
 	total := 0
 	for _, v := range list {
 		if text, ok := v.(string); ok {
@@ -66,7 +74,7 @@ func (s *Service) Pictures(ctx context.Context, list []any, o options.Values) ([
 	decoded, raws := make([]imageio.Decoded, len(list)), make([][]byte, len(list))
 	for i, v := range list {
 		var err error
-		if decoded[i], raws[i], err = s.Picture(ctx, v, o); err != nil {
+		if decoded[i], raws[i], err = r.One(ctx, v, o); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -129,7 +137,7 @@ const (
 // download fetches a picture, if the server and the options allow it. Addresses
 // of this machine and its network are refused when the connection is made, so
 // that neither a redirect nor a name can lead there.
-func (s *Service) download(ctx context.Context, address string, o options.Values) (imageio.Decoded, []byte, error) {
+func (r Reader) download(ctx context.Context, address string, o options.Values) (imageio.Decoded, []byte, error) {
 	forbidden := exception.Refuse(http.StatusInternalServerError, "Requests not allowed")
 	local := exception.Refuse(http.StatusInternalServerError, "Request to local resource not allowed")
 	if !o.Bool("api_enable_requests") {
@@ -140,7 +148,7 @@ func (s *Service) download(ctx context.Context, address string, o options.Values
 	if err != nil {
 		return imageio.Decoded{}, nil, exception.Refuse(http.StatusInternalServerError, "Invalid image url")
 	}
-	if !s.Config.ImageURLs {
+	if !r.URLs {
 		ip, err := netip.ParseAddr(req.URL.Hostname())
 		if onlyPublic && (err == nil && !publicnet.Contains(ip) || req.URL.Hostname() == "localhost") {
 			return imageio.Decoded{}, nil, local

@@ -1,4 +1,5 @@
-package generation
+// Package styles reads A1111's files of prompt styles.
+package styles
 
 import (
 	"encoding/csv"
@@ -7,28 +8,30 @@ import (
 	"os"
 	"strings"
 
+	"github.com/rs/zerolog"
+
 	"sdworker/inference/prompt"
 )
 
-// styleFile is one csv file of prompt styles.
-type styleFile struct {
+// File is one csv file of prompt styles.
+type File struct {
 	Path   string
 	Styles []prompt.Style
 }
 
-// StyleFiles reads the files of prompt styles anew, since users edit them while
-// the server runs. A file that is missing has no styles.
-func (s *Service) StyleFiles() []styleFile {
-	var files []styleFile
-	for _, p := range s.Config.StylesFiles {
+// Files reads files of prompt styles anew, since users edit them while the server
+// runs. A file that is missing has no styles.
+func Files(paths []string, log zerolog.Logger) []File {
+	var files []File
+	for _, p := range paths {
 		styles, err := readStyles(p)
 		if err != nil {
 			if !errors.Is(err, fs.ErrNotExist) {
-				s.Config.Log.Warn().Err(err).Str("file", p).Msg("styles cannot be read")
+				log.Warn().Err(err).Str("file", p).Msg("styles cannot be read")
 			}
 			continue
 		}
-		files = append(files, styleFile{p, styles})
+		files = append(files, File{p, styles})
 	}
 	return files
 }
@@ -72,12 +75,12 @@ func readStyles(p string) ([]prompt.Style, error) {
 	return out, nil
 }
 
-// AllStyles are the styles of all files; a later one replaces an earlier one of
+// All are the styles of all files; a later one replaces an earlier one of
 // the same name.
-func (s *Service) AllStyles() []prompt.Style {
+func All(files []File) []prompt.Style {
 	var out []prompt.Style
 	at := make(map[string]int)
-	for _, f := range s.StyleFiles() {
+	for _, f := range files {
 		for _, style := range f.Styles {
 			if i, ok := at[style.Name]; ok {
 				out[i] = style
@@ -90,9 +93,9 @@ func (s *Service) AllStyles() []prompt.Style {
 	return out
 }
 
-// styled merges the named styles with a pair of prompts. Unknown names do
+// Apply merges the named styles with a pair of prompts. Unknown names do
 // nothing.
-func styled(all []prompt.Style, names []string, positive, negative string) (string, string) {
+func Apply(all []prompt.Style, names []string, positive, negative string) (string, string) {
 	for _, name := range names {
 		for _, style := range all {
 			if style.Name == name {
