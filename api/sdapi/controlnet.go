@@ -104,10 +104,10 @@ func moduleLabels(tag string) []string {
 	return labels
 }
 
-// tagNames are other names of a tag in names of models.
+// tagNames are further names of tags within names of models.
 var tagNames = map[string][]string{"InstructP2P": {"ip2p"}, "Scribble": {"sketch"}, "Tile": {"blur"}, "IP-Adapter": {"ip_adapter", "ipadapter"}}
 
-// modelsFor lists the models whose names have a tag in them, or that are for several.
+// modelsFor lists the models whose names contain a tag, and those that serve several.
 func modelsFor(tag string, all []string) []string {
 	var out []string
 	for _, name := range all {
@@ -121,7 +121,7 @@ func modelsFor(tag string, all []string) []string {
 	return out
 }
 
-// unionTags are those that a ControlNet for several kinds of pictures knows.
+// unionTags are the tags that a ControlNet for several kinds of pictures serves.
 var unionTags = []string{"Canny", "Lineart", "MLSD", "Scribble", "Inpaint", "Tile"}
 
 // defaultModel is the first model whose name says version 1.1, else the first.

@@ -45,7 +45,7 @@ func (s *Server) Door() gate.Door {
 	return d
 }
 
-// Refuse answers what does not reach a handler as A1111 does.
+// Refuse answers a request that does not reach a handler, as A1111 does.
 func (s *Server) Refuse(w http.ResponseWriter, r *http.Request, status int, text string) {
 	s.handler(func(w http.ResponseWriter, _ *http.Request) error {
 		if status != http.StatusMethodNotAllowed {

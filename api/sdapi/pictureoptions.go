@@ -4,7 +4,6 @@ import (
 	"sdworker/api/sdapi/generation"
 	"sdworker/inference/clip"
 	"sdworker/inference/rng"
-	"sdworker/inference/sampler"
 )
 
 // PictureOption is an option that changes pictures and that a request has no field for: it
@@ -15,7 +14,7 @@ type PictureOption struct {
 	Choices []string // nil for any
 }
 
-// pictureOptions are their names, with what they can be where that is a list.
+// pictureOptions are their names, and their possible values where these are a list.
 var pictureOptions = []struct {
 	name    string
 	choices []string
@@ -71,23 +70,4 @@ func (s *Server) PictureOptions() []PictureOption {
 		list[i] = PictureOption{Name: p.name, Value: o.Get(p.name), Choices: p.choices}
 	}
 	return list
-}
-
-// SamplerNames and SchedulerLabels are all that requests may name, those of later versions
-// than v1.9.3 last.
-func SamplerNames() []string {
-	var names []string
-	for _, info := range sampler.All() {
-		names = append(names, info.Name)
-	}
-	return names
-}
-
-// SchedulerLabels are the labels of all schedulers in the order of A1111, those of v1.10 last.
-func SchedulerLabels() []string {
-	var labels []string
-	for _, s := range sampler.Schedulers() {
-		labels = append(labels, s.Label)
-	}
-	return labels
 }

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"sdworker/api/sdapi"
 	"sdworker/api/webui"
+	"sdworker/inference/sampler"
 	"sdworker/models"
 	"sdworker/models/catalog"
 	"sdworker/models/demo"
@@ -36,7 +36,7 @@ func (s *services) pageConfig() webui.Config {
 
 // pageChoices are what requests may name beyond the lists of the A1111 API.
 func (s *services) pageChoices() webui.Choices {
-	out := webui.Choices{Samplers: sdapi.SamplerNames(), Schedulers: sdapi.SchedulerLabels()}
+	out := webui.Choices{Samplers: sampler.Names(), Schedulers: sampler.SchedulerLabels()}
 	for _, o := range s.server.PictureOptions() {
 		out.Options = append(out.Options, webui.Option{Name: o.Name, Value: o.Value, Choices: o.Choices})
 	}

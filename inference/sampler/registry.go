@@ -92,6 +92,15 @@ func (e *UnknownError) Error() string {
 // All returns the samplers in A1111's order, the later ones last.
 func All() []Info { return slices.Clone(infos) }
 
+// Names are the names of all samplers, in the same order.
+func Names() []string {
+	names := make([]string, len(infos))
+	for i, info := range infos {
+		names[i] = info.Name
+	}
+	return names
+}
+
 // Find returns the sampler with exactly this name. Aliases are not names. The
 // error is an *UnknownError.
 func Find(name string) (Info, error) {

@@ -47,6 +47,15 @@ var schedulers = []Scheduler{
 // Schedulers returns all schedulers in A1111's order, those of v1.10 last.
 func Schedulers() []Scheduler { return slices.Clone(schedulers) }
 
+// SchedulerLabels are the labels of all schedules, in the same order.
+func SchedulerLabels() []string {
+	labels := make([]string, len(schedulers))
+	for i, s := range schedulers {
+		labels[i] = s.Label
+	}
+	return labels
+}
+
 // FindScheduler finds a scheduler by its exact name or label, which one request
 // field accepts alike.
 func FindScheduler(nameOrLabel string) (Scheduler, bool) {

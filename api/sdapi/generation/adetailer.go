@@ -182,7 +182,7 @@ func (c *Call) readADetailer(args []any) {
 	}
 }
 
-// detailUnitOn tells whether a unit is one.
+// detailUnitOn reports whether a unit is switched on and names a model.
 func detailUnitOn(unit *request.Fields) bool {
 	return unit.Text("ad_model") != "None" && unit.Flag("ad_tab_enable", true)
 }
@@ -236,9 +236,9 @@ func (c *Call) inpaintMask() (none imageio.Gray) {
 	return c.Req.Init.Mask.Image
 }
 
-// leaveOutImg2Img has the units work on the init image. The extension runs img2img
-// for one small step and forgets the picture, but not what it asked for: infotexts
-// tell it.
+// leaveOutImg2Img lets the units work on the init image itself. The extension then runs
+// img2img for one small step and throws its picture away, but infotexts still record what
+// was asked for.
 func (c *Call) leaveOutImg2Img() {
 	const side = 128
 	c.Req.DetailsOnly = true
@@ -250,8 +250,8 @@ func (c *Call) leaveOutImg2Img() {
 // KeepMasked is the value of inpainting_fill that begins with the picture as it is.
 const KeepMasked = 1
 
-// detailUnit builds a unit, nil with a note when its model is missing. What it does not
-// say itself is as in the job around it.
+// detailUnit builds one unit. If its model is missing, it notes so and returns nil. Fields
+// that the unit does not set keep the values of the surrounding job.
 func (c *Call) detailUnit(unit *request.Fields) (*inference.DetailUnit, error) {
 	name := unit.Text("ad_model")
 	model, ok := c.Service.Config.Catalog.Detector(name)
@@ -385,7 +385,7 @@ func (c *Call) detailFiles(unit *request.Fields, out *inference.DetailUnit) {
 	}
 }
 
-// detailLeftOut notes what of a unit does nothing here.
+// detailLeftOut notes the fields of a unit that have no effect here.
 func (c *Call) detailLeftOut(unit *request.Fields) {
 	if unit.Flag("ad_restore_face", false) {
 		c.Note("ADetailer: faces are not restored on this server, ad_restore_face did nothing")
@@ -461,7 +461,7 @@ func ordinal(n int) string {
 	return fmt.Sprint(n) + ending
 }
 
-// listed names things in a sentence.
+// listed joins names for a sentence.
 func listed(names []string) string {
 	if len(names) == 0 {
 		return "none"

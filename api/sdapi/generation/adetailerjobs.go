@@ -13,8 +13,8 @@ import (
 	"sdworker/inference/hint"
 )
 
-// What acts in the jobs of ADetailer's units beside the units themselves: options of the
-// extension, scripts that it lets through, and ControlNet.
+// This file has what shapes the jobs of ADetailer's units besides their own fields:
+// options of the extension, scripts that it passes on, and ControlNet.
 
 // DetailOrders are the values of the option ad_bbox_sortby, in the order of [detect.Order].
 var DetailOrders = []string{"None", "Position (left to right)", "Position (center to edge)", "Area (large to small)"}
@@ -23,8 +23,9 @@ func (c *Call) detailOrder() detect.Order {
 	return detect.Order(max(slices.Index(DetailOrders, c.Options.Text("ad_bbox_sortby")), 0))
 }
 
-// detailScript reports whether a script runs in the jobs of units. files are the names,
-// without ending, that its file has in the extensions that have it.
+// detailScript reports whether a script runs in the jobs of units. The option lists
+// scripts by their files; files are the names, without ending, of the script's file in
+// different extensions.
 func (c *Call) detailScript(files ...string) bool {
 	if !c.Options.Bool("ad_only_selected_scripts") {
 		return true
@@ -37,9 +38,8 @@ func (c *Call) detailScript(files ...string) bool {
 	return false
 }
 
-// detailSettings are the settings of a unit's jobs: the options, without the fields of
-// the request that the extension does not pass on, and without the scripts that it does
-// not let through.
+// detailSettings are the settings of a unit's jobs: those of the options, without the
+// request fields and the scripts that the extension does not pass on.
 func (c *Call) detailSettings() inference.Settings {
 	st := settings(c.Options, &request.Fields{Values: schema.Values{}})
 	var g guidance
@@ -62,7 +62,7 @@ func (c *Call) detailSettings() inference.Settings {
 	return st
 }
 
-// passthrough is the model that stands for the units of the job around.
+// passthrough is the model that stands for the ControlNet units of the surrounding job.
 const passthrough = "Passthrough"
 
 // detailModules are the preprocessors that the extension chooses by a part of the model's
@@ -150,21 +150,22 @@ func (c *Call) detailTemplates() bool {
 	})
 }
 
-// detailObjects is for how many objects of a picture templates are expanded; those
-// beyond have the last one's prompt.
+// detailObjects is the number of objects in a picture for which templates are expanded;
+// further objects get the prompt of the last one.
 const detailObjects = 32
 
-// Limits of what the templates of all units become in all pictures of a job, before there
-// is a turn for it: a template of a few bytes could be expanded half a million times.
+// Limits of what the templates of all units may become in all pictures of a job. They are
+// checked before the job's turn: a template of a few bytes could be expanded half a million
+// times.
 const (
 	maxDetailWork  = 1 << 20  // values, some three for each of 1024 pictures with ten units
 	maxDetailBytes = 16 << 20 // of text
 )
 
-// detailBound is what is left of the limits, for all parts of a job together.
+// detailBound is what remains of these limits. All parts of a job share it.
 type detailBound struct{ work, bytes int }
 
-// exceeded reports whether a limit was met.
+// exceeded reports whether a limit has been reached.
 func (b *detailBound) exceeded() bool { return b.work <= 0 || b.bytes < 0 }
 
 // expandDetails gives the units of a part of an expanded job the prompts of its picture,
@@ -187,7 +188,7 @@ func (c *Call) expandDetails() {
 	}
 }
 
-// expandObjects are the prompts of the objects of a picture in turn.
+// expandObjects expands a prompt for each object of a picture in turn.
 func (c *Call) expandObjects(t *dynamicprompts.Template, templates []string, sameSeed bool) []string {
 	list := make([]string, max(len(templates), detailObjects))
 	for i := range list {

@@ -230,7 +230,8 @@ func (c *Call) withNetworks(text string) string {
 	return text
 }
 
-// vaeNotFound says that a VAE which a client named is not there, or not to be seen.
+// vaeNotFound says that a VAE named by a client does not exist, or is a kind of file that
+// is not listed.
 func vaeNotFound(name string) string {
 	text := "VAE " + pyjson.Quoted(name) + " was not found; the checkpoint's own is used"
 	if catalog.NeedsPermission(name) {
@@ -275,8 +276,8 @@ func (c *Call) buildFiles() error {
 	return nil
 }
 
-// FindLoRAs resolves the tags of a prompt. A name without a file stays out; the
-// pipeline tells the client.
+// FindLoRAs finds the files of the LoRA tags in a prompt. A tag without a file is left
+// out; the pipeline tells the client.
 func (c *Call) FindLoRAs(text string) {
 	_, networks := prompt.ExtractNetworks(text)
 	loras, err := prompt.LoRAs(networks)

@@ -200,8 +200,8 @@ func (c *Call) controlUnit(ctx context.Context, i int, unit *request.Fields) (in
 	return out, unit.Err
 }
 
-// imageEncoder is the file that the unit of an IP-Adapter looks at pictures with, "" for
-// that of a ControlNet. Model and preprocessor must be for each other.
+// imageEncoder returns the file of the image encoder for the unit of an IP-Adapter, "" for
+// a ControlNet. It refuses a preprocessor that does not belong to the kind of model.
 func (c *Call) imageEncoder(i int, model catalog.File, module hint.Module) (string, error) {
 	refused := func(format string, args ...any) (string, error) {
 		return "", exception.Refuse(http.StatusUnprocessableEntity, "ControlNet unit %d: "+format, append([]any{i}, args...)...)
@@ -242,7 +242,7 @@ func (s *Service) NetworkOf(module hint.Module) (string, error) {
 	return f.Path, nil
 }
 
-// unknownModule says what to do without a preprocessor.
+// unknownModule says that a preprocessor is not available, and what to use instead.
 func unknownModule(name string) string {
 	switch {
 	case strings.HasPrefix(name, "ip-adapter_face_id"), strings.Contains(name, "pulid"), strings.HasPrefix(name, "instant_id"):
@@ -293,7 +293,7 @@ func (c *Call) unitPicture(ctx context.Context, i int, unit *request.Fields, mod
 	return nil
 }
 
-// controlPicture decodes a picture of unit i as its preprocessor takes it.
+// controlPicture decodes a picture of unit i in the form that its preprocessor takes.
 func (c *Call) controlPicture(ctx context.Context, i int, sent sentPicture, module hint.Module) (p inference.ControlPicture, err error) {
 	white := [3]uint8{255, 255, 255}
 	image, _, err := c.Service.Reader.One(ctx, sent.image, c.Options)
@@ -345,8 +345,8 @@ func layerWeights(i int, unit *request.Fields, layers int) ([]float64, error) {
 	return weights, nil
 }
 
-// showBounds replaces parameters out of their bounds in the unit, whose infotext says
-// what was used.
+// showBounds writes parameters that were brought into their bounds back into the unit, so
+// that its infotext shows what was used.
 func showBounds(unit *request.Fields, module hint.Module) {
 	sent := hint.Sliders{Resolution: unit.Whole("processor_res"), A: unit.Number("threshold_a"), B: unit.Number("threshold_b")}
 	used := module.Bounded(sent)
@@ -372,9 +372,9 @@ func showBounds(unit *request.Fields, module hint.Module) {
 // sentPicture is an image and its mask as a unit has them, nil for none.
 type sentPicture struct{ image, mask any }
 
-// unitPictures returns the pictures of a unit, at least one that may be empty. Image and
-// mask may stand together in one object or in a list of two; a list of objects has several
-// pictures.
+// unitPictures returns the pictures of a unit, always at least one, which may be empty.
+// Image and mask may come in one object or in a list of two; a list of objects holds
+// several pictures.
 func unitPictures(unit *request.Fields) ([]sentPicture, error) {
 	var sent sentPicture
 	sent.image, _ = unit.Get("image")
@@ -426,7 +426,7 @@ func pictureOf(both *pyjson.Object) (s sentPicture) {
 	return s
 }
 
-// withoutEmpty has nil in place of "", which clients send for nothing.
+// withoutEmpty replaces "", which clients send for no picture, by nil.
 func (s sentPicture) withoutEmpty() sentPicture {
 	for _, v := range []*any{&s.image, &s.mask} {
 		if *v == "" {
@@ -436,7 +436,7 @@ func (s sentPicture) withoutEmpty() sentPicture {
 	return s
 }
 
-// oldResizeModes are captions of earlier versions.
+// oldResizeModes are captions that earlier versions of the extension had.
 var oldResizeModes = map[string]int{
 	"Scale to Fit (Inner Fit)": 1, "Inner Fit (Scale to Fit)": 1,
 	"Envelope (Outer Fit)": 2, "Outer Fit (Shrink to Fit)": 2,
@@ -463,7 +463,7 @@ func choice(unit *request.Fields, name string, captions []string, old map[string
 	return def
 }
 
-// FirstChannel is what the extension takes of a mask.
+// FirstChannel is the first channel of a picture, which the extension takes as a mask.
 func FirstChannel(m imageio.RGB) imageio.Gray {
 	out := imageio.NewGray(m.W, m.H)
 	for i := range out.Pix {

@@ -35,7 +35,7 @@ func (c *Call) Derive(ctx context.Context, change func(in *request.Fields) error
 	return d, nil
 }
 
-// copyFields copies what scripts change.
+// copyFields copies the fields and the overrides, which scripts change.
 func (c *Call) copyFields() request.Fields {
 	values := c.In.Values
 	values.Object = c.In.Clone()
@@ -46,14 +46,15 @@ func (c *Call) copyFields() request.Fields {
 	return in
 }
 
-// FixSeeds gives fields of a random seed the seeds that the job drew.
+// FixSeeds sets the seed fields to the seeds that the job drew, so that derived calls have
+// the same ones.
 func (c *Call) FixSeeds(in *request.Fields) {
 	in.Set("seed", c.Req.Seed)
 	in.Set("subseed", c.Req.Subseed)
 }
 
-// ScriptArg is the i-th argument of the selected script as the kind says, or def
-// where the list is shorter. Truth is Python's.
+// ScriptArg is the i-th argument of the selected script, read as the kind says, or def if
+// the list is shorter. Any value is a boolean, by Python's rules of truth.
 func (c *Call) ScriptArg(i int, kind schema.Kind, def any) (any, error) {
 	if i >= len(c.ScriptArgs) || c.ScriptArgs[i] == nil {
 		return def, nil
@@ -91,7 +92,7 @@ func truth(v any) bool {
 	return true
 }
 
-// GridStyle is how the options want legends.
+// GridStyle is the look of legends that the options ask for.
 func (c *Call) GridStyle() gridtext.Style {
 	o := c.Options
 	return gridtext.Style{

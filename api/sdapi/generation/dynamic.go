@@ -46,7 +46,7 @@ var dynamicFields = []schema.Field{
 	{Name: "Magic prompt blocklist regex", Kind: schema.String, Default: "", Nullable: true},
 }
 
-// dynamicArgs are those of the extension's arguments that act here.
+// dynamicArgs are those of the extension's arguments that have an effect here.
 type dynamicArgs struct {
 	combinatorial bool
 	batches       int
@@ -102,7 +102,7 @@ func (c *Call) readDynamic(args []any) error {
 	return nil
 }
 
-// Expanded is what templates become: prompts and seeds of each picture.
+// Expanded is what templates were expanded to: prompts and seeds of each picture.
 type Expanded struct {
 	Prompts, Negatives []string
 	Seeds, Subseeds    []int64
@@ -207,8 +207,8 @@ func (c *Call) expandTemplates() (*Expanded, error) {
 	return e, nil
 }
 
-// pair gives each prompt a negative one: of count prompts in turn, without count
-// each with each.
+// pair gives each prompt a negative one. With a count, the negative prompts are used in
+// turn; without one, every prompt is combined with every negative prompt.
 func (e *Expanded) pair(count int) error {
 	prompts, negatives := e.Prompts, e.Negatives
 	n := len(prompts)
@@ -228,8 +228,8 @@ func (e *Expanded) pair(count int) error {
 	return nil
 }
 
-// prompts are those of one template. With a variation seed the first one counts for
-// all pictures.
+// prompts expands one template. With a variation seed the first prompt is used for all
+// pictures.
 func (c *Call) prompts(t *dynamicprompts.Template, text string, count int, seeds []int64) ([]string, error) {
 	a, r := c.dynamic, c.Req
 	frozen := r.SubseedStrength > 0
@@ -292,9 +292,9 @@ func (c *Call) dynamicSeeds(n int) (seeds, subseeds []int64) {
 	return seeds, subseeds
 }
 
-// Divide makes a call of each run of pictures in a batch that a single request can
-// make: equal prompts, and seeds that follow each other. The parts of a batch share the
-// calls of the networks (RunAll).
+// Divide splits the pictures into runs that one request can make: equal prompts and
+// consecutive seeds. The parts of one batch run together and share calls of the networks
+// (RunAll).
 func (c *Call) Divide(e *Expanded) []*Call {
 	r := c.Req
 	var parts []*Call
@@ -318,7 +318,7 @@ func (c *Call) Divide(e *Expanded) []*Call {
 	return parts
 }
 
-// part is the call of n pictures from the i-th on.
+// part is the call for n pictures from the i-th on.
 func (c *Call) part(e *Expanded, i, n int) *Call {
 	part, req := *c, *c.Req
 	part.Req, part.parts, part.Notes = &req, nil, nil
@@ -347,7 +347,7 @@ func (c *Call) part(e *Expanded, i, n int) *Call {
 	return &part
 }
 
-// makeParts makes the calls that the templates of the request became.
+// makeParts runs the calls that the request was expanded to.
 func makeParts(ctx context.Context, c *Call, place *inference.Place, job inference.Job) (*Outcome, error) {
 	if c.wantsGrid() {
 		if err := TakeGrids(ctx, len(c.expansion.Prompts), 0, c); err != nil {

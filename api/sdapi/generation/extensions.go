@@ -8,8 +8,8 @@ import (
 	"sdworker/inference/sampler"
 )
 
-// argLimits are what the page of an extension lets an argument be. Requests may go beyond
-// them, as A1111 checks none.
+// argLimits are the limits of an argument on the page of an extension. A1111 does not
+// check them in requests, which may exceed them.
 type argLimits struct {
 	minimum, max, step any
 	choices            []string

@@ -14,7 +14,8 @@ import (
 // stagedFreeUName is the title of the extension ljleb/sd-webui-freeu.
 const stagedFreeUName = "freeu"
 
-// freeUFields are the arguments of Forge's FreeU, and which version of it is meant.
+// freeUFields are the arguments of Forge's FreeU, and then the version of FreeU that is
+// meant.
 var freeUFields = []schema.Field{
 	{Name: "Enabled", Kind: schema.Boolean, Default: false},
 	{Name: "B1", Kind: schema.Number, Default: 1.01},
@@ -59,8 +60,8 @@ var freeUStage = []struct {
 
 const freeUStages = 3
 
-// freeUState are the values before the stages: keys of its object, and with other defaults
-// the first arguments of its list.
+// freeUState are the values before the stages: keys of the extension's object and, with
+// other defaults, the first arguments of its list.
 var freeUState = []string{"enable", "start_ratio", "stop_ratio", "transition_smoothness", "version", "stage_infos"}
 
 // stagedFreeUFields are the arguments of its list, with the defaults of its page: the first
@@ -187,7 +188,8 @@ func freeUTime(v any) (at float64, counts bool, err error) {
 	return 0, false, exception.Crash("TypeError", "%s: start, stop and smoothness are numbers, not %s", stagedFreeUName, pyjson.Quoted(fmt.Sprint(v)))
 }
 
-// freeUStageValues reads the stages, each an object or as many numbers as it has.
+// freeUStageValues reads the stages. Each is an object, or its numbers stand in the list
+// one after another.
 func freeUStageValues(v any) ([][]any, error) {
 	list, ok := v.([]any)
 	if !ok && v != nil {
@@ -251,8 +253,8 @@ func freeUWindow(width, offset float64) inference.FreeUWindow {
 	return inference.FreeUWindow{From: width + offset - 1, To: offset, Inverted: true, Closed: true}
 }
 
-// freeUStageText is the JSON that infotexts have: what differs from the defaults, without
-// stages at the end that have nothing.
+// freeUStageText is the JSON in infotexts. It has only values that differ from the
+// defaults, and ends with the last stage that has any.
 func freeUStageText(stages [][]any) (string, error) {
 	list := []any{}
 	filled := 0

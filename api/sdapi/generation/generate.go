@@ -249,7 +249,7 @@ func (c *Call) run(ctx context.Context, place *inference.Place) (*Outcome, error
 	return res, c.keepOverrides()
 }
 
-// usual is what a job does without a script.
+// usual runs a job without a script.
 func usual(ctx context.Context, c *Call, place *inference.Place, job inference.Job) (*Outcome, error) {
 	if err := c.TakeResult(ctx, 1); err != nil {
 		return nil, err
@@ -263,13 +263,13 @@ func usual(ctx context.Context, c *Call, place *inference.Place, job inference.J
 	return &Outcome{Runs: []Run{{c, res}}}, err
 }
 
-// Note tells something beside the pictures.
+// Note adds a sentence to those that the reply has beside the pictures.
 func (c *Call) Note(format string, args ...any) {
 	c.Notes = append(c.Notes, fmt.Sprintf(format, args...))
 }
 
-// noteUnknownSchedule tells of a schedule that is not here: A1111 takes the model's own noise
-// levels for it, and the picture is another one than was asked for.
+// noteUnknownSchedule notes that a schedule does not exist here. A1111 then takes the
+// model's own noise levels, so the picture is not the one that was asked for.
 func (c *Call) noteUnknownSchedule(of sampler.Info, name string) {
 	if _, ok := sampler.FindScheduler(name); !ok && name != "" && of.UsesScheduler() {
 		c.Note("there is no schedule %s; the noise levels of the model are used", pyjson.Quoted(name))

@@ -23,8 +23,8 @@ const (
 	zeroStarName  = "cfg-zero*" // of no extension
 )
 
-// guidanceAliases are what other versions and Forge, which has some of the extensions
-// built in, call them.
+// guidanceAliases are the names of these scripts in other versions, and in Forge, which
+// has some of them built in.
 var guidanceAliases = map[string]string{
 	"dynamicthresholding (cfg-fix) integrated": thresholdName,
 	"freeu integrated":                         freeUName,
@@ -82,7 +82,7 @@ var projectedFields = []schema.Field{
 
 var zeroStarFields = []schema.Field{{Name: "Enabled", Kind: schema.Boolean, Default: false}}
 
-// guidance is what the scripts of guidance ask for.
+// guidance is what the guidance scripts of a request ask for.
 type guidance struct {
 	rescale      *float64 // nil: the option
 	threshold    sampler.Thresholding
@@ -92,8 +92,8 @@ type guidance struct {
 	freeU        inference.TimedFreeU
 }
 
-// readGuidance reads the arguments of a script of guidance, and reports whether it is
-// one.
+// readGuidance reads the arguments of a script if it is one that changes guidance, and
+// reports whether it is.
 func (c *Call) readGuidance(name string, args []any) (bool, error) {
 	read, ok := map[string]func([]any) error{
 		rescaleName: c.readRescale, thresholdName: c.readThreshold, freeUName: c.readFreeU, stagedFreeUName: c.readStagedFreeU,

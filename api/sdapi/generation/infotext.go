@@ -169,8 +169,8 @@ func (c *Call) oldTimelines() bool {
 	return false
 }
 
-// timetable lists the texts of one prompt. Tags are cut from positive ones only,
-// which alone are divided at AND.
+// timetable lists the texts of one prompt. Network tags are cut from positive prompts
+// only, and only these are divided at AND.
 func timetable(text string, positive bool, pass prompt.Pass) []string {
 	var list []string
 	parts := []prompt.Part{{Text: text}}
@@ -263,9 +263,9 @@ func (c *Call) pasteInfotext() error {
 	return nil
 }
 
-// unknownNames tells of a sampler and a schedule that a text names and that are not here, as
-// texts of other programs do, by the field of the request that each is for. A1111 takes its
-// first sampler and the sampler's own schedule.
+// unknownNames returns notes on a sampler and a schedule that a text names and that do not
+// exist here, as texts of other programs do, by the request field that each concerns.
+// A1111 takes its first sampler and the sampler's own schedule.
 func unknownNames(parsed infotext.Fields, fields map[string]any) map[string]string {
 	out := map[string]string{}
 	name, _ := parsed["Sampler"].(string)
@@ -288,7 +288,8 @@ func anyList[T any](list []T) []any {
 	return out
 }
 
-// infotextReader is the parser with what it needs to know of the server.
+// infotextReader is the parser, with what it has to know of the options and the model
+// files.
 func (s *Service) infotextReader(o options.Values) infotext.Reader {
 	r := infotext.Reader{
 		Skip:          o.Texts("infotext_skip_pasting"),

@@ -57,8 +57,8 @@ func (s *Service) Checkpoints() []catalog.File {
 // VAEs lists the VAEs that can be used.
 func (s *Service) VAEs() []catalog.File { return s.Config.Catalog.Usable(s.Config.Catalog.VAEs()) }
 
-// chosenCheckpoint is the checkpoint of the options, or the default one when they
-// name none that exists, as A1111 falls back.
+// chosenCheckpoint is the checkpoint that the options name, or the default one if there is
+// no such checkpoint, as in A1111.
 func (s *Service) chosenCheckpoint(name string) (catalog.File, error) {
 	if name != "" {
 		if c, ok := s.checkpoint(name); ok {
@@ -107,7 +107,7 @@ func (s *Service) stillLoaded(name string) (catalog.File, bool) {
 	return c, !listed
 }
 
-// ChosenFiles are checkpoint and VAE of the options.
+// ChosenFiles are the checkpoint and the VAE that the options choose.
 func (s *Service) ChosenFiles(o options.Values) (catalog.File, inference.Files, error) {
 	c, err := s.chosenCheckpoint(o.Text("sd_model_checkpoint"))
 	if err != nil {
@@ -120,8 +120,8 @@ func (s *Service) ChosenFiles(o options.Values) (catalog.File, inference.Files, 
 	return c, files, nil
 }
 
-// Hashes knows the hashes of versions of model files. A [catalog.Catalog] does, and
-// says how its methods fail.
+// Hashes returns hashes of versions of model files. A [catalog.Catalog] does so; its
+// methods say how they fail.
 type Hashes interface {
 	VersionSHA256(ctx context.Context, id fileid.ID) (string, error)
 	LoRAHash(ctx context.Context, id fileid.ID) (string, error)
@@ -164,8 +164,8 @@ func (c *Call) hashedFiles() []string {
 	return paths
 }
 
-// version is that of a file which the generator used, or the present one where it
-// does not tell.
+// version is the version of a file that the generator used, or the present one if the
+// generator does not report it.
 func version(used []fileid.ID, path string) fileid.ID {
 	if at := slices.IndexFunc(used, func(id fileid.ID) bool { return id.Path == path }); at >= 0 {
 		return used[at]

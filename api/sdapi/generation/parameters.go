@@ -57,8 +57,8 @@ func (s *Service) tokenEmbeddings() *clip.Embeddings {
 	return clip.NewEmbeddings(list...)
 }
 
-// Parameters are what the parameters text of a picture says of a request, whatever
-// its route.
+// Parameters is what the parameters text of a picture says of its request, on either
+// route.
 type Parameters struct {
 	infotext.Paste
 	ModelHash, Model string            // "" where the text does not say
@@ -71,8 +71,8 @@ type Parameters struct {
 	Script           map[string]any    // its arguments by their labels, as far as the text has them
 }
 
-// AlwaysOn are the always-on scripts that a request of the text has, for one of the two
-// routes. ControlNet and scripts with masks are left out, whose pictures no text holds.
+// AlwaysOn are the always-on scripts of a request that repeats the text, on one of the two
+// routes. ControlNet and scripts with masks are left out, because texts hold no pictures.
 func (p *Parameters) AlwaysOn(forImg2img bool) map[string]any {
 	scripts := map[string]any{}
 	if len(p.Details) > 0 {
@@ -167,7 +167,7 @@ func detailsOf(parsed infotext.Fields) []map[string]any {
 	return units
 }
 
-// optionLookup tells the value that an option has among o, and its default.
+// optionLookup looks up the value of an option in o, and its default.
 func optionLookup(o options.Values) infotext.Options {
 	return func(name string) (now, standard any, ok bool) {
 		if !options.Exists(name) {

@@ -12,22 +12,22 @@ import (
 	"sdworker/api/sdapi/schema"
 )
 
-// ArgText is an argument of a script that infotexts tell, and its key there.
+// ArgText is an argument of a script that infotexts record, and its key there.
 type ArgText struct {
 	Key string
 	Arg int
 }
 
-// toldScript is an always-on script whose arguments infotexts tell, in the order of their
-// keys. Where the first key is absent the script did not act.
+// toldScript is an always-on script whose arguments infotexts record, in the order of
+// their keys. If the first key is absent, the script was off.
 type toldScript struct {
 	name   string
 	fields []schema.Field
 	texts  []ArgText
 }
 
-// toldScripts are those with one key for each argument. sd-webui-freeu and Latent Couple
-// have keys for several.
+// toldScripts are those with one key for each argument. sd-webui-freeu and Latent Couple,
+// which have keys for several, are read by functions of their own.
 var toldScripts = []toldScript{
 	{softName, softFields, softKeys()},
 	{thresholdName, thresholdFields, []ArgText{
@@ -70,7 +70,7 @@ var toldScripts = []toldScript{
 	}},
 }
 
-// inOrder are the keys of a script's first arguments.
+// inOrder pairs keys with a script's first arguments, one after another.
 func inOrder(keys ...string) []ArgText {
 	list := make([]ArgText, len(keys))
 	for i, key := range keys {
@@ -88,7 +88,8 @@ func softKeys() []ArgText {
 	return inOrder(keys...)
 }
 
-// argTextsOf are the entries of a script with these arguments, but for some of them.
+// argTextsOf returns the infotext entries of a script with these arguments, without those
+// in except.
 func argTextsOf(name string, args []any, except ...int) []infotext.Entry {
 	i := slices.IndexFunc(toldScripts, func(s toldScript) bool { return s.name == name })
 	var out []infotext.Entry
@@ -100,13 +101,13 @@ func argTextsOf(name string, args []any, except ...int) []infotext.Entry {
 	return out
 }
 
-// tellArgs adds the arguments of a script to the infotext, but for some of them.
+// tellArgs adds the arguments of a script to the infotext, without those in except.
 func (c *Call) tellArgs(name string, args []any, except ...int) {
 	c.Texts = append(c.Texts, argTextsOf(name, args, except...)...)
 }
 
-// read are the arguments that a text tells, the others at their defaults; nil for none. A
-// value that is of another type counts as not told.
+// read returns the arguments that a text records, with defaults for the rest, or nil if
+// the script was off. A value of another type counts as absent.
 func (s toldScript) read(parsed infotext.Fields) []any {
 	if _, ok := parsed[s.texts[0].Key]; !ok {
 		return nil
@@ -123,8 +124,8 @@ func (s toldScript) read(parsed infotext.Fields) []any {
 	return args
 }
 
-// told is the value of a key as a field has it. A whole number stays one, or a text of the
-// same arguments would be another.
+// told returns the value of a key as the field wants it. A whole number stays whole,
+// because infotexts written from it would differ otherwise.
 func told(parsed infotext.Fields, key string, f schema.Field) (any, bool) {
 	v, ok := parsed[key]
 	if !ok {
@@ -139,8 +140,9 @@ func told(parsed infotext.Fields, key string, f schema.Field) (any, bool) {
 	return read, len(errs) == 0
 }
 
-// pastedScripts are the arguments of the always-on scripts but for ADetailer and ControlNet
-// that a text tells, by the names of the scripts. A script is left out where the text does not say that it acted.
+// pastedScripts returns the arguments that a text records for always-on scripts other than
+// ADetailer and ControlNet, by the names of the scripts. Scripts that were off are left
+// out.
 func pastedScripts(parsed infotext.Fields) map[string][]any {
 	all := map[string][]any{}
 	for _, s := range toldScripts {
@@ -160,7 +162,7 @@ func pastedScripts(parsed infotext.Fields) map[string][]any {
 	return all
 }
 
-// pastedDetails are the arguments of ADetailer that a text tells, nil for none.
+// pastedDetails returns the arguments of ADetailer that a text records, nil for none.
 func pastedDetails(parsed infotext.Fields) []any {
 	units := detailsOf(parsed)
 	if len(units) == 0 {
@@ -177,7 +179,7 @@ func pastedDetails(parsed infotext.Fields) []any {
 	return args
 }
 
-// pastedFreeU is the object that sd-webui-freeu takes, nil where a text does not tell it.
+// pastedFreeU returns the object that sd-webui-freeu takes, nil if the text has none.
 func pastedFreeU(parsed infotext.Fields) *pyjson.Object {
 	text, _ := parsed["FreeU Stages"].(string)
 	stages, err := pyjson.Decode([]byte(text))
@@ -201,9 +203,9 @@ func pastedFreeU(parsed infotext.Fields) *pyjson.Object {
 // freeUTimes are the keys of the times that "FreeU Schedule" lists.
 var freeUTimes = freeUState[1:4]
 
-// freeUList are the arguments of sd-webui-freeu's page for an object of pastedFreeU. A
-// time in calls becomes a part of the steps, as it does there. It is nil for an object
-// that cannot be used.
+// freeUList converts an object of pastedFreeU into the arguments of sd-webui-freeu's page.
+// Times counted in steps become fractions, as in the extension. It returns nil for an
+// object that cannot be used.
 func freeUList(state *pyjson.Object, steps int64) []any {
 	infos, _ := state.Get("stage_infos")
 	stages, err := freeUStageValues(infos)
@@ -232,7 +234,8 @@ func freeUList(state *pyjson.Object, steps int64) []any {
 	return args
 }
 
-// partOf is n of so many steps as a part that is n steps when cut to whole ones.
+// partOf returns n as a fraction of steps, such that cutting fraction*steps to a whole
+// number gives n again.
 func partOf(n, steps int64) float64 {
 	part := float64(n) / float64(max(steps, 1))
 	if math.Trunc(part*float64(steps)) < float64(n) {
@@ -241,12 +244,12 @@ func partOf(n, steps int64) float64 {
 	return part
 }
 
-// coupleText is what readCouple writes. The extension reads it by key, too, but not with
-// blanks in its values.
+// coupleText matches what readCouple writes. The extension parses this text, too, but not
+// if its values contain blanks.
 var coupleText = regexp.MustCompile(`^(?:divisions=(.*) positions=(.*)|masks=\d+) weights=(.*) end at step=(-?\d+)$`)
 
-// pastedCouple are the arguments of Latent Couple, nil where a text does not tell them.
-// Without divisions they were masks, which no text holds.
+// pastedCouple returns the arguments of Latent Couple, nil if the text has none. Without
+// divisions there were masks, which texts do not hold.
 func pastedCouple(parsed infotext.Fields) []any {
 	text, _ := parsed["Latent Couple"].(string)
 	m := coupleText.FindStringSubmatch(text)
@@ -260,8 +263,8 @@ func pastedCouple(parsed infotext.Fields) []any {
 	return []any{true, m[1], m[2], m[3], steps}
 }
 
-// withoutMasks are the names of scripts that acted with masks, which no text holds. Latent
-// Couple has nothing without them.
+// withoutMasks returns the names of scripts that used masks, which texts do not hold, and
+// removes Latent Couple, which has nothing else.
 func withoutMasks(all map[string][]any) (names []string) {
 	if args := all[prompterName]; args != nil && args[2] == "Mask" {
 		names = append(names, prompterName)
@@ -273,8 +276,9 @@ func withoutMasks(all map[string][]any) (names []string) {
 	return names
 }
 
-// overPasted are the arguments of a script of a request whose infotext has some, too: those
-// of the request go first. Where objects are among them they stand for all.
+// overPasted merges the arguments of a script in the request with those in the request's
+// infotext; those of the request win. If there are objects on either side, only the
+// request's count.
 func overPasted(args, pasted []any) []any {
 	if len(args) == 0 {
 		return pasted
@@ -292,7 +296,7 @@ func isObject(v any) bool {
 	return ok
 }
 
-// Entries are values with the keys of texts, in the order of these.
+// Entries pairs values with the keys of texts, in their order.
 func Entries(texts []ArgText, values ...any) []infotext.Entry {
 	out := make([]infotext.Entry, len(texts))
 	for i, t := range texts {
@@ -301,8 +305,7 @@ func Entries(texts []ArgText, values ...any) []infotext.Entry {
 	return out
 }
 
-// readSelected reads what a text tells of the selected script. The label of an argument
-// stands for its place.
+// readSelected reads the selected script and its arguments, by their labels, from a text.
 func (p *Parameters) readSelected(scripts []*Script, parsed infotext.Fields) {
 	for _, s := range scripts {
 		given := map[string]any{}
@@ -326,7 +329,7 @@ func (p *Parameters) readSelected(scripts []*Script, parsed infotext.Fields) {
 	}
 }
 
-// kindOf is the kind of an argument with such a default.
+// kindOf is the kind of an argument that has this default.
 func kindOf(v any) schema.Kind {
 	switch v.(type) {
 	case int64:

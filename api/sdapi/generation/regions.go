@@ -159,7 +159,7 @@ func prompterOptionList(v any) []string {
 	return slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(prompterOptions, name) })
 }
 
-// prompterNotes tell what of the arguments is done otherwise.
+// prompterNotes tells which arguments work differently here.
 func (c *Call) prompterNotes(v []any, text string) {
 	if mode := v[11].(string); !strings.Contains(mode, "La") {
 		c.Note("%s: mode %s is not available on this server; regions are composed at the latent (mode Latent)", prompterName, pyjson.Quoted(mode))
@@ -219,7 +219,7 @@ func (c *Call) readCouple(ctx context.Context, args []any) error {
 	return nil
 }
 
-// greyMasks reads masks; null is one without pixels.
+// greyMasks reads masks; null becomes one without pixels.
 func (c *Call) greyMasks(ctx context.Context, list []any) ([]imageio.Gray, error) {
 	if len(list) > inference.MaxPromptParts {
 		return nil, exception.Refuse(http.StatusUnprocessableEntity, "%s has %d masks, want at most %d", coupleName, len(list), inference.MaxPromptParts)
@@ -238,7 +238,7 @@ func (c *Call) greyMasks(ctx context.Context, list []any) ([]imageio.Gray, error
 }
 
 // applyRegions puts the division of the prompts into the request. With Regional Prompter
-// the hires pass has the prompts of the first.
+// the hires pass keeps the prompts of the first pass.
 func (c *Call) applyRegions() {
 	c.Req.Regions = c.regions
 	if h := c.Req.Hires; h != nil && c.regions != nil && c.regions.Prompter != nil {

@@ -33,7 +33,7 @@ type Output struct {
 	notes      []string
 }
 
-// reply makes the body of a generation reply. The engine is free meanwhile.
+// reply makes the body of a generation reply. The engine works on the next job meanwhile.
 func (c *Call) reply(ctx context.Context, made *Outcome) ([]byte, error) {
 	out := c.collect(made)
 	c.mark(out.Images)
@@ -108,7 +108,7 @@ func (c *Call) collect(made *Outcome) *Output {
 	return out
 }
 
-// note adds what is not told yet.
+// note adds sentences that are not among the notes yet.
 func (out *Output) note(list ...string) {
 	for _, text := range list {
 		if !slices.Contains(out.notes, text) {
@@ -228,7 +228,7 @@ func (c *Call) info(out *Output) (string, error) {
 	return string(text), err
 }
 
-// complete lists images, too, that an interrupt left out.
+// complete lists the images that an interrupt left out, too.
 func (c *Call) complete(out *Output) {
 	switch {
 	case c.Script != nil:

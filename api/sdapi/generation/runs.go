@@ -11,8 +11,7 @@ import (
 	"sdworker/inference"
 )
 
-// Run is one call of the generator: a call that is complete in itself, and what
-// came of it.
+// Run is one complete call of the generator and its result.
 type Run struct {
 	Call   *Call
 	Result *inference.Result
@@ -49,8 +48,7 @@ func AddTimings(sum *inference.Timings, t inference.Timings) {
 	sum.Total += t.Total
 }
 
-// batches is how many batches of a request count as jobs of their own in the
-// progress.
+// batches is how many jobs a request counts for in A1111's progress.
 func batches(r *inference.Request) int {
 	if r.Hires != nil {
 		return 2 * r.BatchNum
@@ -58,8 +56,8 @@ func batches(r *inference.Request) int {
 	return r.BatchNum
 }
 
-// Series makes several requests in one turn of the queue. Their batches are counted
-// together, and progress is that of the oldest one in work.
+// Series makes several requests in one turn of the queue. It counts their batches
+// together, and shows the progress of the oldest one in work.
 type Series struct {
 	Gen   inference.Generator
 	Hooks inference.Hooks
@@ -70,7 +68,7 @@ type Series struct {
 	inWork []*inference.Progress // the latest of each request, the oldest first
 }
 
-// Generate makes one request after another.
+// Generate makes one request of the series.
 func (s *Series) Generate(ctx context.Context, req *inference.Request) (*inference.Result, error) {
 	return s.begin(req)(ctx, s.Hooks.Control)
 }
@@ -94,7 +92,7 @@ func (s *Series) end(req *inference.Request, latest *inference.Progress) {
 	s.done += batches(req)
 }
 
-// report passes progress on. That of younger requests moves the count of batches only.
+// report passes progress on. Younger requests only move the count of batches.
 func (s *Series) report(latest *inference.Progress, p inference.Progress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,8 +109,8 @@ func (s *Series) report(latest *inference.Progress, p inference.Progress) {
 	s.Hooks.Report(p)
 }
 
-// abreast makes requests at the same time, so that they can share the calls of the
-// networks; their results have the same order. The first error ends them all.
+// abreast makes requests at the same time, so that they can share calls of the networks.
+// The results are in the order of the requests; the first error ends all of them.
 func (s *Series) abreast(ctx context.Context, reqs []*inference.Request) ([]*inference.Result, error) {
 	results := make([]*inference.Result, len(reqs))
 	if len(reqs) == 1 {
@@ -141,7 +139,7 @@ func (s *Series) abreast(ctx context.Context, reqs []*inference.Request) ([]*inf
 	return results, err
 }
 
-// passOn hands the wishes of one control on to others until ends is closed.
+// passOn repeats interrupts and skips of one control on others, until ends is closed.
 func passOn(from *inference.Control, to []*inference.Control, ends <-chan struct{}) {
 	for skips := from.Skips(); ; {
 		if from.Interrupted() {
@@ -168,8 +166,8 @@ func (c *Call) TakeResult(ctx context.Context, times int) error {
 	return budget.TakeResult(ctx, times*c.Req.Images(), w, h)
 }
 
-// TakeGrids reserves memory for grids of so many cells together, which are as large as the
-// largest picture of the calls and have a margin.
+// TakeGrids reserves memory for grids with so many cells in all. Each cell is as large as
+// the largest picture of the calls, plus a margin.
 func TakeGrids(ctx context.Context, cells, margin int, calls ...*Call) error {
 	w, h := 0, 0
 	for _, c := range calls {

@@ -71,8 +71,8 @@ func (c *Call) save(files [][]byte, out *Output) error {
 	return nil
 }
 
-// Unwritten is what a client is told of a file that the disk does not take: why, but
-// not where it would have been.
+// Unwritten is the error that a client gets for a file that cannot be written: the reason
+// without the path.
 func Unwritten(err error) error {
 	var why syscall.Errno
 	if !errors.As(err, &why) {

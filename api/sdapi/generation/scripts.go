@@ -82,7 +82,7 @@ var BothTabs = []*Tab{Txt2Img, Img2Img}
 // scriptRun does the work of a selectable script. It has a place in the queue.
 type scriptRun func(context.Context, *Call, *inference.Place, inference.Job) (*Outcome, error)
 
-// Scripts are all, the selectable ones first.
+// Scripts are all scripts, the selectable ones first.
 func (s *Service) Scripts() []*Script { return slices.Concat(s.Config.Scripts, alwaysOn) }
 
 // findScript finds a script of a list by any of its names.
@@ -112,7 +112,7 @@ func scriptNotFound(name string) error {
 	return exception.Refuse(http.StatusUnprocessableEntity, "Script '%s' not found", name)
 }
 
-// scriptCall is what a request says about scripts.
+// scriptCall is what a request asks of scripts.
 type scriptCall struct {
 	Script     *Script // selectable, nil for none
 	ScriptArgs []any
@@ -154,8 +154,8 @@ func (c *Call) chooseScript() error {
 	return nil
 }
 
-// readAlwaysOn checks alwayson_scripts, and reads them and what the infotext of the request
-// tells of others. Arguments beyond what a script takes are ignored, as in A1111.
+// readAlwaysOn checks and reads alwayson_scripts, and then the scripts that only the
+// request's infotext has. Arguments beyond what a script takes are ignored, as in A1111.
 func (c *Call) readAlwaysOn(ctx context.Context) error {
 	named := map[string]bool{}
 	for name, v := range c.In.Dict("alwayson_scripts").All() {

@@ -120,14 +120,14 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// Close ends what goes on beside the requests and waits for it.
+// Close ends the work beside the requests and waits for it.
 func (s *Service) Close() error {
 	s.end()
 	s.beside.Wait()
 	return nil
 }
 
-// Finished reports whether a job of that id is among the last ones.
+// Finished reports whether one of the last jobs had this id.
 func (s *Service) Finished(id string) bool { return s.finished.has(id) }
 
 // StyleFiles are the files of prompt styles.

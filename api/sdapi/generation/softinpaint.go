@@ -8,7 +8,7 @@ import (
 
 const softName = "soft inpainting"
 
-// softArg is an argument of soft inpainting, and what texts call it.
+// softArg is an argument of soft inpainting and its key in infotexts.
 type softArg struct {
 	ScriptArg
 	kind schema.Kind
@@ -59,7 +59,7 @@ func (c *Call) readSoft(args []any) error {
 	return s.Check()
 }
 
-// softTexts is what soft inpainting adds to texts where it acts.
+// softTexts is what soft inpainting adds to infotexts when it is on.
 func (c *Call) softTexts() []infotext.Entry {
 	if c.Req.Init == nil || c.Req.Init.Mask == nil || c.Req.Init.Mask.Soft == nil {
 		return nil

@@ -35,11 +35,11 @@ const (
 	noisyUpscaler   = "realesr-general-wdn-x4v3"
 )
 
-// denoiseStrengths are those between 0 and 1 that have a place in the list.
+// denoiseStrengths are the mixtures that the list has.
 var denoiseStrengths = []float64{0.25, 0.5, 0.75}
 
-// Upscalers lists the upscalers with a model file, and the mixtures of Real-ESRGAN's two
-// after the second one. The folders are scanned first, so that new files are found at once.
+// Upscalers lists the upscalers with a model file, and, after the second of Real-ESRGAN's
+// two, their mixtures. It scans the folders first, so that new files are found at once.
 func (s *Service) Upscalers() (list []upscaler) {
 	_ = s.Config.Catalog.RefreshIfChanged() // a folder that cannot be read was reported before
 	files := s.Config.Catalog.Usable(s.Config.Catalog.List(models.Upscaler))
@@ -66,7 +66,7 @@ func (s *Service) Upscalers() (list []upscaler) {
 	return list
 }
 
-// findUpscaler finds an upscaler by its name or by its file's.
+// findUpscaler finds an upscaler by its name or by the name of its file.
 func (s *Service) findUpscaler(name string) (upscaler, bool) {
 	list := s.Upscalers()
 	for _, is := range []func(upscaler) bool{
@@ -80,7 +80,8 @@ func (s *Service) findUpscaler(name string) (upscaler, bool) {
 	return upscaler{}, false
 }
 
-// upscalerModels are the models of all upscalers by their names and by those of their files.
+// upscalerModels are the models of all upscalers, by their names and by the names of their
+// files.
 func (s *Service) upscalerModels() map[string]inference.UpscalerModel {
 	byName := make(map[string]inference.UpscalerModel)
 	list := s.Upscalers()
@@ -95,7 +96,8 @@ func (s *Service) upscalerModels() map[string]inference.UpscalerModel {
 	return byName
 }
 
-// ListedUpscaler is the name in the list of an upscaler that may be named by its file.
+// ListedUpscaler returns the name in the list of an upscaler that may be named by its
+// file.
 func (s *Service) ListedUpscaler(name string) string {
 	if u, ok := s.findUpscaler(name); ok {
 		return u.Name

@@ -24,7 +24,7 @@ var loopbackArgs = []generation.ScriptArg{
 	{Label: "Append interrogated prompt at each iteration", Value: "None", Choices: []string{"None", "CLIP", "DeepBooru"}},
 }
 
-// loopbackTexts are the arguments that texts tell.
+// loopbackTexts are the arguments that infotexts record.
 var loopbackTexts = []generation.ArgText{{Key: "Final denoising strength", Arg: 1}, {Key: "Denoising curve", Arg: 2}}
 
 // loops is one loopback: img2img of its own pictures.

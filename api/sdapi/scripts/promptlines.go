@@ -13,6 +13,7 @@ import (
 	"sdworker/api/sdapi/request"
 	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
+	"sdworker/inference/sampler"
 )
 
 // promptLinesArgs are the arguments of the script "Prompts from file or textbox".
@@ -91,18 +92,18 @@ func lineOptions(c *generation.Call, line string) (map[string]any, error) {
 	return out, nil
 }
 
-// checkTag resolves names.
+// checkTag resolves the names of samplers and checkpoints.
 func checkTag(c *generation.Call, tag string, tags map[string]any) error {
 	switch tag {
 	case "sampler_name":
 		name, ok := samplerOf(tags[tag].(string))
 		if !ok { // A1111 takes the first of its list, and says nothing
-			name = samplerNames(nil)[0]
+			name = sampler.Names()[0]
 			c.Note("there is no sampler %s; %s is used", pyjson.Quoted(tags[tag].(string)), name)
 		}
 		tags[tag] = name
 	case "sampler_index":
-		i, names := tags[tag].(int64), samplerNames(nil)
+		i, names := tags[tag].(int64), sampler.Names()
 		if i < 0 || int(i) >= len(names) {
 			return errors.New("there is no such sampler_index")
 		}
@@ -161,7 +162,7 @@ func splitWords(line string) ([]string, error) {
 	return out, nil
 }
 
-// linesJob is what the script was asked.
+// linesJob is what the script was asked for.
 type linesJob struct {
 	iterate, same bool
 	atEnd         bool

@@ -27,7 +27,7 @@ var sdUpscaleArgs = []generation.ScriptArg{
 	{Label: "Scale Factor", Value: 2.0, Minimum: 1.0, Max: 4.0, Step: 0.05},
 }
 
-// sdUpscaleTexts are the arguments that texts tell.
+// sdUpscaleTexts are the arguments that infotexts record.
 var sdUpscaleTexts = []generation.ArgText{{Key: "SD upscale overlap", Arg: 1}, {Key: "SD upscale upscaler", Arg: 2}}
 
 // tileArgs are the arguments of the script "sd upscale".
@@ -37,8 +37,8 @@ type tileArgs struct {
 	scale    float64
 }
 
-// readTileArgs reads the script's arguments; the first one is a heading of the
-// page and carries nothing. A missing tail takes the defaults.
+// readTileArgs reads the script's arguments. The first one is a heading of the page and
+// carries nothing; missing ones at the end have their defaults.
 func readTileArgs(c *generation.Call) (tileArgs, error) {
 	args := tileArgs{overlap: 64, upscaler: "None", scale: 2}
 	at := func(i int, kind schema.Kind) (any, error) {
@@ -194,7 +194,7 @@ func (t *tileJob) run(ctx context.Context, grid *imageio.TileGrid, seed int64) e
 	return nil
 }
 
-// addResult collects in o what the job of a tile tells beside its pictures.
+// addResult adds to o what the result of a tile has beside its pictures.
 func addResult(c *generation.Call, o, res *inference.Result) {
 	o.Interrupted = o.Interrupted || res.Interrupted
 	o.Skipped = o.Skipped || res.Skipped

@@ -85,7 +85,8 @@ func (r *argReader) number(i int) float64 { return generation.FloatOf(r.value(i,
 
 func (r *argReader) flag(i int) bool { return r.value(i, schema.Boolean) == true }
 
-// choice reads an argument that A1111's page sends as a number; its text will do, too.
+// choice reads an argument that A1111's page sends as the number of a choice; the text of
+// the choice is accepted, too.
 func (r *argReader) choice(i int, names []string) int {
 	args := r.call.ScriptArgs
 	if i >= len(args) || args[i] == nil || r.err != nil {
@@ -134,7 +135,7 @@ func readUltimate(c *generation.Call) (*ultimate, error) {
 	return u, u.check()
 }
 
-// check refuses plans that cannot be, and those that no machine can do.
+// check refuses plans that make no sense, and those that are too large for any machine.
 func (u *ultimate) check() error {
 	p := u.plan
 	refuse := func(format string, args ...any) error {
@@ -197,7 +198,7 @@ func (u *ultimate) enlarge(ctx context.Context, gen inference.Generator, hooks i
 	return m.Resize(u.plan.W, u.plan.H, imageio.Lanczos), nil
 }
 
-// ultimateTexts are the arguments that texts tell.
+// ultimateTexts are the arguments that infotexts record.
 var ultimateTexts = []generation.ArgText{
 	{Key: "Ultimate SD upscale upscaler", Arg: 8},
 	{Key: "Ultimate SD upscale tile_width", Arg: 1},
@@ -250,8 +251,8 @@ func ultimateUpscale(ctx context.Context, c *generation.Call, place *inference.P
 	return made, err
 }
 
-// paint makes steps one after another, each from the picture that the one before has
-// left. After an interrupt it ends with what there is.
+// paint makes steps one after another, each from the picture that the one before has left.
+// After an interrupt it returns what there is.
 func (u *ultimate) paint(ctx context.Context, s *generation.Series, steps iter.Seq[tileplan.Step], m imageio.RGB, base *inference.Request) (*generation.Run, error) {
 	shown := *u.call
 	shown.Notes = nil
@@ -280,7 +281,8 @@ func (u *ultimate) paint(ctx context.Context, s *generation.Series, steps iter.S
 	return &generation.Run{Call: &shown, Result: out}, nil
 }
 
-// step is the call of one tile. Details have its size unless they say their own.
+// step is the call of one tile. ADetailer's units have the size of the tile unless they
+// set their own.
 func (u *ultimate) step(step tileplan.Step, m imageio.RGB, base *inference.Request) *generation.Call {
 	one, req, init := *u.call, *base, *base.Init
 	round := one.In.Flag("mask_round", false) && one.Soft == nil

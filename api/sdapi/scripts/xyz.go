@@ -202,7 +202,7 @@ func (p *plot) cell(ctx context.Context, at [3]int) (*generation.Call, error) {
 	})
 }
 
-// varySeed gives each place of the chosen axes a seed of its own.
+// varySeed gives each value of the chosen axes a seed of its own.
 func (p *plot) varySeed(in *request.Fields, at [3]int) {
 	stride, add := 1, 0
 	for i, flag := range []int{xyzVaryX, xyzVaryY, xyzVaryZ} {
@@ -216,8 +216,8 @@ func (p *plot) varySeed(in *request.Fields, at [3]int) {
 	}
 }
 
-// order lists the cells so that what is slow to change changes least: the costliest
-// axis outside, as A1111 does.
+// order lists the cells such that what is slow to change changes least often: the
+// costliest axis is the outermost loop, as in A1111.
 func (p *plot) order() [][3]int {
 	loops := [3]int{2, 1, 0} // from the outside
 	cost := func(i int) float64 { return p.axes[i].cost }
@@ -347,7 +347,7 @@ func (p *plot) addGrids(out *generation.Output, calls []*generation.Call, runs [
 	out.Images, out.Infotexts, out.FirstImage = images, append(infotexts, out.Infotexts...), 1
 }
 
-// gridText is the text of a grid: that of its first cell and what its axes are.
+// gridText is the infotext of a grid: that of its first cell, and the axes.
 func (p *plot) gridText(calls []*generation.Call, runs []generation.Run, z int, whole bool) string {
 	first := calls[p.index(0, 0, z)]
 	at := slices.IndexFunc(runs, func(r generation.Run) bool { return r.Call == first })

@@ -87,7 +87,7 @@ var axes = []*axis{
 	{label: "Size", apply: applySize},
 }
 
-// axesOf are those of one tab.
+// axesOf are the axes of one tab.
 func axesOf(t *generation.Tab) []*axis {
 	var list []*axis
 	for _, a := range axes {
@@ -170,13 +170,7 @@ func applyOrder(_ *generation.Call, in *request.Fields, x any, _ []any) error {
 	return nil
 }
 
-func samplerNames(*generation.Service) []string {
-	var names []string
-	for _, info := range sampler.All() {
-		names = append(names, info.Name)
-	}
-	return names
-}
+func samplerNames(*generation.Service) []string { return sampler.Names() }
 
 // samplerOf finds a sampler without regard to case.
 func samplerOf(name string) (string, bool) {
@@ -203,13 +197,7 @@ func applySampler(field string) func(*generation.Call, *request.Fields, any, []a
 	}
 }
 
-func schedulerLabels(*generation.Service) []string {
-	var names []string
-	for _, s := range sampler.Schedulers() {
-		names = append(names, s.Label)
-	}
-	return names
-}
+func schedulerLabels(*generation.Service) []string { return sampler.SchedulerLabels() }
 
 func checkpointNames(s *generation.Service) []string {
 	var names []string
@@ -324,7 +312,7 @@ func applyFaces(_ *generation.Call, in *request.Fields, x any, _ []any) error {
 	return nil
 }
 
-// applySize reads WIDTHxHEIGHT; what is none leaves the size as it is.
+// applySize reads WIDTHxHEIGHT. Any other text leaves the size as it is.
 func applySize(c *generation.Call, in *request.Fields, x any, _ []any) error {
 	width, height, _ := strings.Cut(x.(string), "x")
 	w, err1 := strconv.Atoi(strings.TrimSpace(width))
