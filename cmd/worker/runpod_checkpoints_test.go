@@ -56,9 +56,9 @@ func TestRunPodOddCheckpoints(t *testing.T) {
 
 	w := startWorker(t, "MODELS_DIR="+volume)
 	paint := func(checkpoint string) [sha256.Size]byte { // of the pixels: the text names the file
-		input := "{" + picture + "}"
+		input := "{" + shortJob + "}"
 		if checkpoint != "" {
-			input = `{"override_settings":{"sd_model_checkpoint":"` + checkpoint + `"},` + picture + `}`
+			input = `{"override_settings":{"sd_model_checkpoint":"` + checkpoint + `"},` + shortJob + `}`
 		}
 		r := decodeResult(t, w.do(input))
 		require.Len(t, r.Images, 1)
@@ -105,7 +105,7 @@ func TestRunPodRefusesCheckpoints(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := startWorker(t, tc.environ, "FETCH_MODEL=false")
 			w.fails = true
-			final := w.answer(w.Submit(json.RawMessage("{" + picture + "}")))
+			final := w.answer(w.Submit(json.RawMessage("{" + shortJob + "}")))
 			require.Contains(t, final.Error, `"event":"prestart_failed"`)
 			require.Contains(t, final.Error, tc.want)
 			<-w.exited

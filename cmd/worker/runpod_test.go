@@ -232,10 +232,10 @@ func (c *console) String() string {
 	return c.text.String()
 }
 
-// picture is a job of a few steps; endless is one that nobody waits for.
+// shortJob is a job of a few steps; endless is one that nobody waits for.
 const (
-	picture = `"prompt":"a lovely cat","steps":2,"width":64,"height":64,"seed":7,"sampler_name":"DPM++ 2M Karras"`
-	endless = `{"prompt":"a very long story","steps":150,"width":256,"height":256,"n_iter":50}`
+	shortJob = `"prompt":"a lovely cat","steps":2,"width":64,"height":64,"seed":7,"sampler_name":"DPM++ 2M Karras"`
+	endless  = `{"prompt":"a very long story","steps":150,"width":256,"height":256,"n_iter":50}`
 )
 
 // result is the output of a job that makes pictures.
@@ -286,16 +286,16 @@ func TestRunPodWorker(t *testing.T) {
 	w := startWorker(t, "MODEL="+tinyCheckpoint(t))
 
 	t.Run("flat fields", func(t *testing.T) {
-		r := decodeResult(t, w.do("{"+picture+"}"))
+		r := decodeResult(t, w.do("{"+shortJob+"}"))
 		require.Len(t, r.Images, 1)
 		require.Equal(t, image.Pt(64, 64), decodePNG(t, r.Images[0]).Bounds().Size())
 		require.Equal(t, "a lovely cat", r.Parameters["prompt"])
 		require.Contains(t, r.Info, "Sampler: DPM++ 2M, Schedule type: Karras", "the name of the time before A1111 1.9 is split")
 
-		same := decodeResult(t, w.do(api("POST", "/sdapi/v1/txt2img", "{"+picture+"}")))
+		same := decodeResult(t, w.do(api("POST", "/sdapi/v1/txt2img", "{"+shortJob+"}")))
 		require.Equal(t, r.Images, same.Images, "the shape of the input does not change the picture")
 
-		changed := decodeResult(t, w.do(`{"init_images":["`+r.Images[0]+`"],"denoising_strength":0.5,`+picture+`}`))
+		changed := decodeResult(t, w.do(`{"init_images":["`+r.Images[0]+`"],"denoising_strength":0.5,`+shortJob+`}`))
 		require.Equal(t, image.Pt(64, 64), decodePNG(t, changed.Images[0]).Bounds().Size())
 		require.NotEqual(t, r.Images, changed.Images)
 	})
@@ -336,9 +336,9 @@ func TestRunPodWorker(t *testing.T) {
 		require.NoError(t, os.MkdirAll(folder, 0o755))
 		require.NoError(t, os.WriteFile(filepath.Join(folder, "face.pt"), model, 0o600))
 		const unit = `"alwayson_scripts":{"ADetailer":{"args":[true,false,{"ad_model":"face.pt","ad_confidence":0,"ad_mask_k":1,"ad_denoising_strength":0.9}]}},`
-		plain := decodeResult(t, w.do("{"+picture+"}"))
-		flat := decodeResult(t, w.do("{"+unit+picture+"}"))
-		structured := decodeResult(t, w.do(api("POST", "/sdapi/v1/txt2img", "{"+unit+picture+"}")))
+		plain := decodeResult(t, w.do("{"+shortJob+"}"))
+		flat := decodeResult(t, w.do("{"+unit+shortJob+"}"))
+		structured := decodeResult(t, w.do(api("POST", "/sdapi/v1/txt2img", "{"+unit+shortJob+"}")))
 		require.Contains(t, flat.Info, "ADetailer model: face.pt, ADetailer confidence: 0")
 		require.NotContains(t, flat.Info, "found nothing")
 		require.NotEqual(t, plain.Images, flat.Images)
@@ -374,7 +374,7 @@ func TestRunPodWorker(t *testing.T) {
 		w.SubmitRaw("bare-e1", `{"id":"bare-e1"}`)
 		require.Contains(t, w.answer("bare-e1").Error, "no input")
 		w.SubmitRaw("", `{"input":{}}`)
-		require.Empty(t, w.do("{"+picture+"}").Error, "jobs go on after one that cannot be answered")
+		require.Empty(t, w.do("{"+shortJob+"}").Error, "jobs go on after one that cannot be answered")
 	})
 
 	t.Run("a result that is too large", func(t *testing.T) {
@@ -389,7 +389,7 @@ func TestRunPodWorker(t *testing.T) {
 		w.held(ahead)
 		w.Cancel(ahead)
 		w.Cancel(id)
-		require.Empty(t, w.do("{"+picture+"}").Error)
+		require.Empty(t, w.do("{"+shortJob+"}").Error)
 		require.Empty(t, w.Job(id).Finals)
 		require.Empty(t, w.Job(ahead).Finals)
 	})
@@ -400,7 +400,7 @@ func TestRunPodWorker(t *testing.T) {
 		require.NoError(t, syscall.Kill(before, syscall.SIGKILL))
 		require.Contains(t, w.answer(id).Error, "engine")
 		require.Contains(t, w.answer(id).Error, "killed")
-		require.Empty(t, w.do("{"+picture+"}").Error)
+		require.Empty(t, w.do("{"+shortJob+"}").Error)
 		require.NotEqual(t, before, w.engine())
 	})
 
@@ -412,7 +412,7 @@ func TestRunPodWorker(t *testing.T) {
 			require.Equal(t, []string{id}, p.Jobs)
 		}
 		w.Cancel(id)
-		require.Empty(t, w.do("{"+picture+"}").Error)
+		require.Empty(t, w.do("{"+shortJob+"}").Error)
 	})
 
 	log := w.log.String()
@@ -453,7 +453,7 @@ func TestRunPodShutdown(t *testing.T) {
 func TestRunPodFailedStart(t *testing.T) {
 	w := startWorker(t, "MODEL=/nowhere/model.safetensors", "FETCH_MODEL=false")
 	w.fails = true
-	final := w.answer(w.Submit(json.RawMessage("{" + picture + "}")))
+	final := w.answer(w.Submit(json.RawMessage("{" + shortJob + "}")))
 	require.Contains(t, final.Error, `"event":"prestart_failed"`)
 	require.Contains(t, final.Error, "find model")
 	<-w.exited
