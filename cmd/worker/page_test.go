@@ -601,5 +601,5 @@ func pageSuitsTheDemo(t *testing.T, home string) {
 	b.do(`document.querySelector('#toy-prompts button').click()`)
 	require.Equal(t, demo.Prompts()[0], b.values()["prompt"])
 	b.wait(`document.querySelectorAll('#gallery li').length === 1 && !document.querySelector('#jobs li')`)
-	require.EqualValues(t, demo.Side, js[int](b, `return document.querySelector('#gallery img').naturalWidth`))
+	require.Equal(t, demo.Side, js[int](b, `return document.querySelector('#gallery img').naturalWidth`))
 }

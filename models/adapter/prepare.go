@@ -471,13 +471,14 @@ func (c *Change) decompose(r *reader, s *sum, l layout) (*Delta, error) {
 			merged = ar.Floats(len(w))
 		}
 		squares := ar.zeros(cols)
-		for first, n := from, 0; first < to; first += n {
-			n = min(max(minRows, cachedValues/cols), to-first)
-			own := merged[(first-from)*cols : (first-from+n)*cols]
+		rows := max(minRows, cachedValues/cols)
+		for first := from; first < to; first += rows {
+			end := min(first+rows, to)
+			own := merged[(first-from)*cols : (end-from)*cols]
 			if strength != 1 {
 				copy(own, w[(first-from)*cols:])
 			}
-			s.add(own, first, first+n, 1, ar)
+			s.add(own, first, end, 1, ar)
 			for row := 0; row < len(own); row += cols {
 				m.AddProduct(squares, own[row:row+cols], own[row:row+cols], 1)
 			}
