@@ -121,18 +121,26 @@ func TestSmallerBatchesAndTilesFirst(t *testing.T) {
 	}
 }
 
-// TestHeapIsGivenBack closes an engine that has done some of everything, often.
+// TestHeapIsGivenBack closes engines that have done some of everything, often. What is left
+// is the buffer in which the device's driver in ggml copies, as long as the process lives:
+// it has the size of the largest copy and does not grow when the same jobs come again.
 func TestHeapIsGivenBack(t *testing.T) {
+	const copies = 1 << 20
 	before := sdcpp.HeapUsed()
-	p := newPipeline(testDevice(t), sdcpp.AttentionAuto, inference.PipelineOptions{})
-	jobs := 100
+	jobs := 50
 	if testing.Short() {
 		jobs = 5 // one of each kind
 	}
-	for i := range jobs {
-		mixedJob(t, p, i)
+	var left [2]uint64
+	for round := range left {
+		p := newPipeline(testDevice(t), sdcpp.AttentionAuto, inference.PipelineOptions{})
+		for i := range jobs {
+			mixedJob(t, p, i)
+		}
+		require.Greater(t, sdcpp.HeapUsed(), before+copies)
+		require.NoError(t, p.Close())
+		left[round] = sdcpp.HeapUsed()
 	}
-	require.Greater(t, sdcpp.HeapUsed(), before)
-	require.NoError(t, p.Close())
-	require.Equal(t, before, sdcpp.HeapUsed())
+	require.LessOrEqual(t, left[0], before+copies)
+	require.Equal(t, left[0], left[1])
 }
