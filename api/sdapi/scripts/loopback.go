@@ -9,7 +9,6 @@ import (
 	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/gridtext"
 	"sdworker/api/sdapi/picture"
-	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
 )
@@ -32,49 +31,29 @@ type loops struct {
 	call   *generation.Call
 	count  int
 	final  float64 // denoising strength
-	shown  any     // as sent
 	curve  string
 	repeat int // batches, each from the first picture on
 }
 
 func readLoops(c *generation.Call) (*loops, error) {
-	l := &loops{call: c, repeat: c.Req.BatchNum}
-	count, err := c.ScriptArg(0, schema.Integer, int64(4))
-	if err != nil {
-		return nil, err
+	r := argReader{call: c}
+	l := &loops{call: c, count: r.whole(0), final: r.number(1), curve: r.text(2), repeat: c.Req.BatchNum}
+	interrogated := r.text(3)
+	if r.err != nil {
+		return nil, r.err
 	}
-	final, err := c.ScriptArg(1, schema.Number, 0.5)
-	if err != nil {
-		return nil, err
-	}
-	curve, err := c.ScriptArg(2, schema.String, "Linear")
-	if err != nil {
-		return nil, err
-	}
-	append_, err := c.ScriptArg(3, schema.String, "None")
-	if err != nil {
-		return nil, err
-	}
-	if append_ != "None" {
+	if interrogated != "None" {
 		c.Note("loopback: pictures are not interrogated; the prompt stays as it is")
 	}
 	if c.Req.Settings.ColorCorrection {
 		c.Note("loopback: colours are corrected by the picture before, not by the first one")
 	}
-	l.shown, l.curve = final, curve.(string)
-	switch v := final.(type) {
-	case float64:
-		l.final = v
-	case int64:
-		l.final = float64(v)
-	}
 	if !(l.final >= 0 && l.final <= 1) {
 		return nil, exception.Crash("ValueError", "the final denoising strength of loopback must be 0 to 1")
 	}
-	if n := count.(int64); n < 1 || n > inference.MaxImages {
+	if l.count < 1 || l.count > inference.MaxImages {
 		return nil, exception.Crash("ValueError", "loopback takes 1 to %d loops", inference.MaxImages)
 	}
-	l.count = int(count.(int64))
 	return l, c.CheckImages(l.count*l.repeat, 1, 0, 0)
 }
 
@@ -100,7 +79,7 @@ func loopback(ctx context.Context, c *generation.Call, place *inference.Place, j
 	if err != nil {
 		return nil, err
 	}
-	c.LeadTexts = generation.Entries(loopbackTexts, l.shown, l.curve)
+	c.LeadTexts = generation.Entries(loopbackTexts, l.final, l.curve)
 	one := *c
 	one.Req = l.step(0, 0, c.Req.Init.Images[:1]).Req
 	if err := one.TakeResult(ctx, l.count*l.repeat); err != nil {

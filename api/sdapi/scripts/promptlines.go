@@ -11,7 +11,6 @@ import (
 	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/pyjson"
 	"sdworker/api/sdapi/request"
-	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 	"sdworker/inference/sampler"
 )
@@ -170,27 +169,17 @@ type linesJob struct {
 }
 
 func readLines(c *generation.Call) (*linesJob, error) {
-	j := &linesJob{}
-	for i, flag := range []*bool{&j.iterate, &j.same} {
-		v, err := c.ScriptArg(i, schema.Boolean, false)
-		if err != nil {
-			return nil, err
-		}
-		*flag = v.(bool)
-	}
-	position, err := c.ScriptArg(2, schema.String, "start")
-	if err != nil {
-		return nil, err
-	}
-	text, err := c.ScriptArg(3, schema.String, "")
-	if err != nil {
-		return nil, err
+	r := argReader{call: c}
+	j := &linesJob{iterate: r.flag(0), same: r.flag(1)}
+	position, text := r.text(2), r.text(3)
+	if r.err != nil {
+		return nil, r.err
 	}
 	if len(c.ScriptArgs) == 3 { // before v1.7 the text was the third
 		position, text = "start", position
 	}
 	j.atEnd = position != "start"
-	for line := range strings.Lines(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text.(string))) {
+	for line := range strings.Lines(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)) {
 		if line = strings.TrimSpace(line); line != "" {
 			j.lines = append(j.lines, line)
 		}

@@ -8,7 +8,6 @@ import (
 	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/gridtext"
 	"sdworker/api/sdapi/picture"
-	"sdworker/api/sdapi/schema"
 	"sdworker/inference"
 )
 
@@ -32,27 +31,12 @@ type matrix struct {
 }
 
 func readMatrix(c *generation.Call) (*matrix, error) {
-	m := &matrix{}
-	for i, flag := range []*bool{&m.start, &m.differentSeeds} {
-		v, err := c.ScriptArg(i, schema.Boolean, false)
-		if err != nil {
-			return nil, err
-		}
-		*flag = v.(bool)
+	r := argReader{call: c}
+	m := &matrix{start: r.flag(0), differentSeeds: r.flag(1), margin: r.margin(4)}
+	kind, joint := r.text(2), r.text(3)
+	if r.err != nil {
+		return nil, r.err
 	}
-	kind, err := c.ScriptArg(2, schema.String, "positive")
-	if err != nil {
-		return nil, err
-	}
-	joint, err := c.ScriptArg(3, schema.String, "comma")
-	if err != nil {
-		return nil, err
-	}
-	margin, err := c.ScriptArg(4, schema.Integer, int64(0))
-	if err != nil {
-		return nil, err
-	}
-	m.margin = int(min(max(margin.(int64), 0), 500))
 	switch kind {
 	case "positive":
 	case "negative":

@@ -10,7 +10,6 @@ import (
 	"sdworker/api/sdapi/exception"
 	"sdworker/api/sdapi/generation"
 	"sdworker/api/sdapi/pyjson"
-	"sdworker/api/sdapi/schema"
 	"sdworker/fault"
 	"sdworker/inference"
 	"sdworker/inference/imageio"
@@ -40,31 +39,10 @@ type tileArgs struct {
 // readTileArgs reads the script's arguments. The first one is a heading of the page and
 // carries nothing; missing ones at the end have their defaults.
 func readTileArgs(c *generation.Call) (tileArgs, error) {
-	args := tileArgs{overlap: 64, upscaler: "None", scale: 2}
-	at := func(i int, kind schema.Kind) (any, error) {
-		if i >= len(c.ScriptArgs) || c.ScriptArgs[i] == nil {
-			return nil, nil
-		}
-		f := schema.Field{Kind: kind}
-		v, errs := f.Coerce(c.ScriptArgs[i])
-		if len(errs) > 0 {
-			return nil, exception.Crash("TypeError", "argument %d of sd upscale: %s", i, errs[0].Msg)
-		}
-		return v, nil
-	}
-	overlap, err := at(1, schema.Integer)
-	if err != nil {
-		return args, err
-	}
-	if n, ok := overlap.(int64); ok {
-		args.overlap = int(n)
-	}
-	scale, err := at(3, schema.Number)
-	if err != nil {
-		return args, err
-	}
-	if f, ok := scale.(float64); ok {
-		args.scale = f
+	r := argReader{call: c}
+	args := tileArgs{overlap: r.whole(1), upscaler: "None", scale: r.number(3)}
+	if r.err != nil {
+		return args, r.err
 	}
 	names := c.Service.UpscalerNames()
 	if len(c.ScriptArgs) > 2 {

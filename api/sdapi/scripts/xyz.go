@@ -75,19 +75,15 @@ type plot struct {
 
 // readPlot reads the arguments of the script.
 func readPlot(c *generation.Call) (*plot, error) {
-	p := &plot{call: c, flags: make(map[int]bool)}
+	r := argReader{call: c}
+	p := &plot{call: c, flags: make(map[int]bool), margin: r.margin(xyzMargin)}
 	for _, i := range []int{xyzLegend, xyzLoneImages, xyzSubGrids, xyzKeepSeeds, xyzVaryX, xyzVaryY, xyzVaryZ, xyzTextInputs} {
-		v, err := c.ScriptArg(i, schema.Boolean, i == xyzLegend)
-		if err != nil {
-			return nil, err
-		}
-		p.flags[i] = v.(bool)
+		p.flags[i] = r.flag(i)
 	}
-	margin, err := c.ScriptArg(xyzMargin, schema.Integer, int64(0))
-	if err != nil {
-		return nil, err
+	if r.err != nil {
+		return nil, r.err
 	}
-	p.margin = int(min(max(margin.(int64), 0), 500))
+	var err error
 	for i, letter := range []string{"X", "Y", "Z"} {
 		if p.axes[i], err = p.readAxis(3*i, letter); err != nil {
 			return nil, err
