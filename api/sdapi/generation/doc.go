@@ -5,4 +5,6 @@
 // txt2img.go and img2img.go make the inference.Request, the always-on scripts have a
 // file each, runs.go takes the turn of the queue, and reply.go makes the reply after it
 // has ended. Scripts that script_name selects make several calls of one (derive.go).
+//
+// Tests send requests to a whole server, as clients do: they lie in api/sdapi.
 package generation
