@@ -343,6 +343,7 @@ func (e *Engine) runTasks(ctx context.Context, tasks []task, files map[int]openL
 	for _, t := range tasks {
 		e.merging.touched[t.weight] = true
 	}
+	defer spareProcessor(e.workers)()
 	for range min(e.workers, len(tasks)) {
 		wait.Go(func() {
 			var arena adapter.Arena
