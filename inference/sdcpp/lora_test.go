@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -274,6 +275,16 @@ func TestAdaptersOfNoNumbers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Merging changes how many goroutines may run at once only while it lasts.
+func TestMergingRestoresTheScheduler(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	e := open(t, sdcpp.Options{Checkpoint: model(t, synth.Checkpoint), Threads: before})
+	defer e.Close()
+	_, err := e.SetLoRAs(t.Context(), []inference.LoRA{{Path: model(t, synth.LoRA), UNet: 1, TextEncoder: 1}})
+	require.NoError(t, err)
+	require.Equal(t, before, runtime.GOMAXPROCS(0))
 }
 
 // The engine's arithmetic is that of the plain one.
